@@ -1,0 +1,57 @@
+#include "base/checksum.h"
+
+#include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>
+#endif
+
+#include <algorithm>
+#include <cstdio>
+
+namespace terrace {
+
+std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept {
+#if defined(__x86_64__)
+  // The library is built for SSE2; its dispatcher picks AVX2 or AVX-512 at run time (2.7x).
+  return XXH3_64bits_dispatch(bytes.data(), bytes.size());
+#else
+  return XXH3_64bits(bytes.data(), bytes.size());
+#endif
+}
+
+void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept {
+  for (std::uint64_t& checksum : checksums) {
+    const std::size_t length = std::min(kChecksumPieceBytes, bytes.size());
+    checksum = Checksum64(bytes.first(length));
+    bytes = bytes.subspan(length);
+  }
+}
+
+bool VerifyBlock(std::span<const std::byte> bytes,
+                 std::span<const std::uint64_t> checksums) noexcept {
+  if (checksums.size() != ChecksumPieceCount(bytes.size())) return false;
+  for (const std::uint64_t checksum : checksums) {
+    const std::size_t length = std::min(kChecksumPieceBytes, bytes.size());
+    if (checksum != Checksum64(bytes.first(length))) return false;
+    bytes = bytes.subspan(length);
+  }
+  return true;
+}
+
+std::uint64_t SeededHash64(std::span<const std::byte> bytes, std::uint64_t seed) noexcept {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+Hash128 HashBytes128(std::span<const std::byte> bytes) noexcept {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return {.low = hash.low64, .high = hash.high64};
+}
+
+std::string ToHex(const Hash128& hash) {
+  char text[33];
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high),
+                static_cast<unsigned long long>(hash.low));
+  return text;
+}
+
+}  // namespace terrace

@@ -1,0 +1,46 @@
+// Checksums and hashes of blocks: XXH3 (Collet, xxHash 0.8), by the widest vectors the CPU has.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace terrace {
+
+/// A block's payload is checked in pieces of this size, so that parts of it verify alone, bytes.
+inline constexpr std::size_t kChecksumPieceBytes = 256 << 10;
+
+/// Number of checksums of a block of `bytes` bytes; the last piece may be shorter.
+[[nodiscard]] constexpr std::size_t ChecksumPieceCount(std::size_t bytes) noexcept {
+  return (bytes + kChecksumPieceBytes - 1) / kChecksumPieceBytes;
+}
+
+/// XXH3-64 with seed 0 of `bytes`.
+[[nodiscard]] std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept;
+
+/// Fills checksums[i] with Checksum64 of piece i. REQUIRES: checksums.size() ==
+/// ChecksumPieceCount(bytes.size()).
+void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept;
+
+/// True when every piece matches. A wrong number of checksums is a mismatch.
+[[nodiscard]] bool VerifyBlock(std::span<const std::byte> bytes,
+                               std::span<const std::uint64_t> checksums) noexcept;
+
+/// XXH3-64 with `seed` of `bytes`: for placement, where another seed must give another order.
+[[nodiscard]] std::uint64_t SeededHash64(std::span<const std::byte> bytes,
+                                         std::uint64_t seed) noexcept;
+
+struct Hash128 {
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+  friend bool operator==(const Hash128&, const Hash128&) = default;
+};
+
+/// XXH3-128 with seed 0 of `bytes`.
+[[nodiscard]] Hash128 HashBytes128(std::span<const std::byte> bytes) noexcept;
+
+/// 32 lower-case hexadecimal digits, high half first.
+[[nodiscard]] std::string ToHex(const Hash128& hash);
+
+}  // namespace terrace

@@ -1,0 +1,142 @@
+// Reactor: one thread that joins coroutines, timers, UCX, io_uring and messages from other threads.
+//
+// Model. Everything a reactor owns is touched by its thread alone, except Post, Wake and the
+// counters. The loop sleeps in the *ring*, not in epoll (a DEFER_TASKRUN ring announces nothing to
+// epoll): one-shot polls on the watched descriptors, then io_uring_submit_and_wait_timeout. Where
+// io_uring is refused the loop sleeps in epoll and devices run on threads; sleeps_in() says which.
+//
+// The numbered order of a turn, and the reason for it, stands at Reactor::Turn.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/scheduler.h"
+#include "base/task.h"
+
+struct io_uring;
+
+namespace terrace {
+
+/// A source of events that must be polled and can be slept on, e.g. a UCX worker.
+class Poller {
+ public:
+  virtual ~Poller() = default;
+  /// Does what can be done without blocking; returns how many events it handled.
+  virtual unsigned Poll() = 0;
+  /// Becomes readable when Poll has work, once Arm returned true.
+  [[nodiscard]] virtual int Fd() const noexcept = 0;
+  /// Called before sleeping. False: there is work already, poll again instead of sleeping.
+  virtual bool Arm() = 0;
+};
+
+/// Receives the result of one submitted io_uring operation, on the reactor's thread. Callbacks
+/// only record and enqueue.
+class RingCompletion {
+ public:
+  virtual void OnComplete(std::int32_t result) noexcept = 0;
+
+ protected:
+  ~RingCompletion() = default;
+};
+
+struct ReactorOptions {
+  std::string name = "reactor";  ///< thread name, at most 15 bytes are shown
+  Nanos spin = 0;                ///< how long to poll before sleeping; 0 on shared machines
+  Nanos stall_limit = 50 * kMillisecond;  ///< a turn longer than this is counted and logged
+  bool use_io_uring = true;               ///< false: epoll (also taken when the kernel refuses)
+  unsigned ring_entries = 256;
+};
+
+/// Counters of a reactor; readable from any thread.
+struct ReactorCounters {
+  std::atomic<std::uint64_t> turns{0};
+  std::atomic<std::uint64_t> sleeps{0};
+  std::atomic<std::uint64_t> posts{0};
+  std::atomic<std::uint64_t> stalls{0};
+  std::atomic<std::int64_t> stall_max_ns{0};
+};
+
+class Reactor {
+ public:
+  /// Makes the ring and the wake-up descriptor. kIo when not even epoll can be had.
+  static Result<std::unique_ptr<Reactor>> Create(ReactorOptions options, Clock& clock);
+  ~Reactor();
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+
+  /// Runs `function` on the reactor's thread, in order of the calls. Any thread.
+  void Post(std::function<void()> function);
+  /// Asks Run to return after the current turn. Any thread.
+  void Stop();
+  /// Runs the loop on the calling thread until Stop. Coroutines may be spawned before.
+  void Run();
+  /// Starts Run on a thread of its own; Join waits for it after Stop.
+  void Start();
+  void Join();
+
+  [[nodiscard]] Scheduler& scheduler() noexcept { return scheduler_; }
+  /// The poller is polled on every turn until removed. On the reactor's thread, or before Run.
+  void AddPoller(Poller& poller);
+  void RemovePoller(Poller& poller);
+  /// Calls `ready` whenever `fd` is readable or hung up, until Unwatch. `ready` reads until
+  /// EAGAIN or unwatches. On the reactor's thread, or before Run.
+  void Watch(int fd, std::function<void()> ready);
+  void Unwatch(int fd);
+
+  /// The io_uring to queue operations on, or null when the loop sleeps in epoll. An operation's
+  /// user data is a RingCompletion*. On the reactor's thread.
+  [[nodiscard]] io_uring* ring() noexcept;
+  /// To be called after an SQE was prepared, so that the loop submits it this turn.
+  void RingSubmitted() noexcept { ++ring_inflight_; }
+  /// "io_uring" or "epoll".
+  [[nodiscard]] std::string_view sleeps_in() const noexcept;
+  [[nodiscard]] const ReactorCounters& counters() const noexcept { return counters_; }
+
+ private:
+  struct Sleeper;
+  struct FdWatch;
+  Reactor(ReactorOptions options, Clock& clock, std::unique_ptr<Sleeper> sleeper, int wake_fd);
+
+  void WakeIfSleeping();
+  bool Turn();
+  bool DrainInbox();
+  bool PollPollers();
+  bool ArmWatches(bool sleeping);
+  bool ReapRing();
+  unsigned TakeCompletions();
+  bool PeekEpoll();
+  void WaitEpoll(int timeout_ms);
+  bool RunFired();
+  void Sleep();
+  void NoteTurn(Nanos started);
+  void AddWatch(int fd, bool sleep_only, std::function<void()> ready);
+
+  const ReactorOptions options_;
+  Scheduler scheduler_;
+  std::unique_ptr<Sleeper> sleeper_;
+  int wake_fd_;
+  std::vector<Poller*> pollers_;
+  std::vector<std::unique_ptr<FdWatch>> watches_;
+  bool removed_watches_ = false;
+  std::uint64_t ring_inflight_ = 0;
+  ReactorCounters counters_;
+
+  std::mutex inbox_mutex_;
+  std::vector<std::function<void()>> inbox_;  // guarded by inbox_mutex_
+  std::atomic<bool> inbox_filled_{false};
+  std::atomic<bool> sleeping_{false};
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace terrace

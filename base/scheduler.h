@@ -1,0 +1,67 @@
+// Scheduler: the ready queue and the timers of one thread.
+//
+// The reactor drives one with real time; a simulation drives one with a ManualClock. Everything
+// here runs on the owner's thread; only Reactor::Post crosses threads.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <map>
+
+#include "base/clock.h"
+
+namespace terrace {
+
+class Scheduler {
+ public:
+  using TimerMap = std::multimap<Nanos, std::function<void()>>;
+  using TimerId = TimerMap::iterator;
+
+  /// `clock` outlives the scheduler.
+  explicit Scheduler(Clock& clock) : clock_(clock) {}
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  /// The scheduler this thread is running now. REQUIRES: inside a CurrentScope.
+  static Scheduler& Current() noexcept;
+  [[nodiscard]] static bool HasCurrent() noexcept;
+
+  /// Makes a scheduler Current() for this thread until the scope ends; scopes nest.
+  class CurrentScope {
+   public:
+    explicit CurrentScope(Scheduler& scheduler) noexcept;
+    ~CurrentScope();
+    CurrentScope(const CurrentScope&) = delete;
+    CurrentScope& operator=(const CurrentScope&) = delete;
+
+   private:
+    Scheduler* previous_;
+  };
+
+  [[nodiscard]] Clock& clock() const noexcept { return clock_; }
+  [[nodiscard]] Nanos Now() const { return clock_.Now(); }
+
+  /// Resumes `handle` on a later turn of the loop, after what is ready already.
+  void Ready(std::coroutine_handle<> handle) { ready_.push_back(handle); }
+  [[nodiscard]] bool HasReady() const noexcept { return !ready_.empty(); }
+  /// Resumes at most `most` handles; returns how many.
+  std::size_t RunReady(std::size_t most);
+
+  /// Calls `fire` once at `time` or soon after, from the loop. The callback must not block.
+  TimerId AddTimer(Nanos time, std::function<void()> fire);
+  /// REQUIRES: the timer has not fired and was not cancelled.
+  void CancelTimer(TimerId timer);
+  /// Time of the earliest timer; kForever when there is none.
+  [[nodiscard]] Nanos NextTimer() const noexcept;
+  /// Fires the timers that are due at `now`, earliest first; returns how many.
+  std::size_t RunTimers(Nanos now);
+
+ private:
+  Clock& clock_;
+  std::deque<std::coroutine_handle<>> ready_;
+  TimerMap timers_;
+};
+
+}  // namespace terrace

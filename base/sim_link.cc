@@ -1,0 +1,218 @@
+#include "base/sim_link.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+#include "base/checksum.h"
+
+namespace terrace {
+
+namespace {
+
+Status PeerDead() { return {StatusCode::kPeerDead, "the simulated peer is gone"}; }
+
+/// Copies bytes [begin, end) of a block between its frame and the places that it is spread over.
+void CopyPart(std::span<std::byte> frame, const std::vector<std::span<std::byte>>& places,
+              std::size_t begin, std::size_t end, bool to_places) {
+  std::size_t at = 0;
+  for (const std::span<std::byte> place : places) {
+    const std::size_t from = std::max(begin, at);
+    const std::size_t until = std::min(end, at + place.size());
+    if (from < until) {
+      std::byte* const outside = place.data() + (from - at);
+      std::byte* const inside = frame.data() + from;
+      std::memcpy(to_places ? outside : inside, to_places ? inside : outside, until - from);
+    }
+    at += place.size();
+  }
+}
+
+std::vector<std::byte> Gather(const std::vector<std::span<std::byte>>& places) {
+  std::vector<std::byte> bytes;
+  for (const std::span<std::byte> place : places) {
+    bytes.insert(bytes.end(), place.begin(), place.end());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::uint32_t SimMemory::Register(std::span<std::byte> bytes) {
+  regions_.push_back(bytes);
+  return static_cast<std::uint32_t>(regions_.size());
+}
+
+std::span<std::byte> SimMemory::Find(const Piece& piece) const noexcept {
+  if (piece.region == 0 || piece.region > regions_.size()) return {};
+  const std::span<std::byte> region = regions_[piece.region - 1];
+  if (piece.offset > region.size() || piece.length > region.size() - piece.offset) return {};
+  return region.subspan(piece.offset, piece.length);
+}
+
+SimLink::SimLink(Scheduler& scheduler, Random& random, const SimMemory& memory,
+                 SimLinkFaults faults)
+    : scheduler_(scheduler), random_(random), memory_(memory), faults_(faults) {}
+
+SimLink::~SimLink() {
+  TERRACE_CHECK(flights_.empty());
+  while (!quarantine_.empty()) {
+    scheduler_.CancelTimer(quarantine_.front().timer);
+    quarantine_.pop_front();
+  }
+}
+
+std::vector<std::span<std::byte>> SimLink::Places(const BlockTransfer& transfer,
+                                                  std::size_t block_bytes) const {
+  std::vector<std::span<std::byte>> places;
+  std::size_t bytes = 0;
+  for (const Piece& piece : transfer.pieces) {
+    const std::span<std::byte> place = memory_.Find(piece);
+    if (place.empty()) return {};
+    bytes += place.size();
+    places.push_back(place);
+  }
+  if (bytes != block_bytes) return {};
+  return places;
+}
+
+SimLink::Fault SimLink::DrawFault() {
+  // One draw, so that the probabilities add up and the sequence of draws does not depend on them.
+  const double drawn = random_.Unit();
+  if (drawn < faults_.stall) return Fault::kStall;
+  if (drawn < faults_.stall + faults_.death) return Fault::kDeath;
+  if (drawn < faults_.stall + faults_.death + faults_.corruption) return Fault::kCorruption;
+  return Fault::kNone;
+}
+
+Task<Status> SimLink::WaitInFlight(Event& cut, Nanos time, Nanos deadline) {
+  const bool was_cut = co_await cut.WaitUntil(std::min(time, deadline));
+  if (was_cut) co_return PeerDead();
+  if (scheduler_.Now() >= deadline) {
+    co_return Status(StatusCode::kTimeout, "the deadline passed in flight");
+  }
+  co_return Status::Ok();
+}
+
+Task<Status> SimLink::Travel(std::span<std::byte> frame, std::vector<std::span<std::byte>>& places,
+                             Direction direction, Nanos deadline) {
+  const Fault fault = DrawFault();
+  const Nanos start = scheduler_.Now();
+  const Nanos latency =
+      static_cast<Nanos>(random_.Between(static_cast<std::uint64_t>(faults_.latency_min),
+                                         static_cast<std::uint64_t>(faults_.latency_max)));
+  const std::uint64_t flipped_bit = random_.Below(frame.size() * 8);
+  const bool to_places = direction == Direction::kPush;
+
+  Event cut;
+  const auto place = flights_.insert(flights_.end(), &cut);
+  in_flight_most_ = std::max(in_flight_most_, flights_.size());
+  Status status = co_await WaitInFlight(cut, start + latency / 2, deadline);
+  if (status.ok()) {
+    CopyPart(frame, places, 0, frame.size() / 2, to_places);
+    if (fault == Fault::kDeath) Close();
+    const Nanos arrival = fault == Fault::kStall ? kForever : start + latency;
+    status = co_await WaitInFlight(cut, arrival, deadline);
+  }
+  if (status.ok()) {
+    CopyPart(frame, places, frame.size() / 2, frame.size(), to_places);
+    if (fault == Fault::kCorruption) {
+      ++corruptions_;
+      std::size_t byte = flipped_bit / 8;
+      const auto mask = static_cast<std::byte>(1U << (flipped_bit % 8));
+      if (direction == Direction::kPull) {
+        frame[byte] ^= mask;
+      } else {
+        std::size_t where = 0;
+        while (byte >= places[where].size()) byte -= places[where++].size();
+        places[where][byte] ^= mask;
+      }
+    }
+  }
+  flights_.erase(place);
+  co_return status;
+}
+
+Task<void> SimLink::AwaitLastWord(Nanos deadline) {
+  const Nanos word =
+      static_cast<Nanos>(random_.Below(static_cast<std::uint64_t>(faults_.latency_min) + 1));
+  co_await SleepUntil{std::min(scheduler_.Now() + word, deadline)};
+}
+
+Task<Status> SimLink::Push(Hold source, BlockTransfer transfer,
+                           std::span<const std::uint64_t> checksums) {
+  if (!alive_) co_return PeerDead();
+  std::vector<std::span<std::byte>> places = Places(transfer, source.bytes().size());
+  if (places.empty()) co_return Status::Invalid("a piece lies outside its region");
+  Status status = co_await Travel(source.bytes(), places, Direction::kPush, transfer.deadline);
+  if (!status.ok()) {
+    Quarantine(std::move(source), Direction::kPush);
+    co_return status;
+  }
+  // The frame is let go of as soon as the bytes have left it; the client verifies later.
+  source = Hold();
+  co_await AwaitLastWord(transfer.deadline);
+  if (!VerifyBlock(Gather(places), checksums)) {
+    co_return Status(StatusCode::kCorrupt, "the client received other bytes than were sent");
+  }
+  co_return Status::Ok();
+}
+
+Task<Status> SimLink::Pull(Hold destination, BlockTransfer transfer,
+                           std::span<std::uint64_t> checksums) {
+  if (!alive_) co_return PeerDead();
+  std::vector<std::span<std::byte>> places = Places(transfer, destination.bytes().size());
+  if (places.empty()) co_return Status::Invalid("a piece lies outside its region");
+  Status status = co_await Travel(destination.bytes(), places, Direction::kPull, transfer.deadline);
+  if (!status.ok()) {
+    Quarantine(std::move(destination), Direction::kPull);
+    co_return status;
+  }
+  std::vector<std::uint64_t> arrived(checksums.size());
+  ChecksumBlock(destination.bytes(), arrived);
+  destination = Hold();
+  co_await AwaitLastWord(transfer.deadline);
+  std::ranges::copy(arrived, checksums.begin());
+  if (!VerifyBlock(Gather(places), checksums)) {
+    co_return Status(StatusCode::kCorrupt, "other bytes arrived than the client sent");
+  }
+  co_return Status::Ok();
+}
+
+void SimLink::Quarantine(Hold hold, Direction direction) {
+  const Nanos length =
+      static_cast<Nanos>(random_.Below(static_cast<std::uint64_t>(faults_.quarantine_max) + 1));
+  const std::uint64_t checksum = Checksum64(hold.bytes());
+  const auto late = quarantine_.insert(
+      quarantine_.end(),
+      Late{.hold = std::move(hold), .direction = direction, .checksum = checksum, .timer = {}});
+  late->timer =
+      scheduler_.AddTimer(scheduler_.Now() + length, [this, late] { EndQuarantine(late); });
+}
+
+void SimLink::EndQuarantine(std::list<Late>::iterator late) {
+  const std::span<std::byte> bytes = late->hold.bytes();
+  if (late->direction == Direction::kPull) {
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random_.Next());
+  } else if (Checksum64(bytes) != late->checksum) {
+    ++late_changes_;
+  }
+  quarantine_.erase(late);
+}
+
+void SimLink::Send(std::vector<std::byte> message) {
+  if (!alive_) return;
+  if (messages_.size() >= kMessagesMax) messages_.erase(messages_.begin());
+  messages_.push_back(std::move(message));
+}
+
+void SimLink::Close() {
+  alive_ = false;
+  for (Event* flight : flights_) flight->Set();
+}
+
+std::vector<std::vector<std::byte>> SimLink::TakeMessages() { return std::exchange(messages_, {}); }
+
+}  // namespace terrace
