@@ -1,0 +1,149 @@
+// Cache: one reactor's slice of the store. Requests come in as plain structs, bytes move over a
+// Link; the cache knows neither the wire nor UCX.
+//
+//   get: find -> pin frame -> push to the client -> unpin -> answer
+//   put: admit -> allocate frame (evict) -> pull from the client -> checksum -> publish -> answer
+//
+//   C1. A block is visible to Match and Get only after all its bytes are in its frame.
+//   C2. The full key, group, shard and namespace are compared on every hit: a collision of
+//       locators is a miss, counted in `key_mismatches`.
+//   C3. Two puts of one block: the first writes, the second is told kPending at once (or kExists
+//       once the first has published). If the first fails, its reservation goes with it.
+//   C4. A removed or evicted block that is pinned stays in its frame until the last pin goes, and
+//       is no longer found ("doomed").
+//   C5. Every flow ends at its request's deadline; a frame under a transfer is freed only when the
+//       transport let go of it (Hold).
+//
+// Thread: the owning reactor's, except Counters().
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/link.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "base/tier_kind.h"
+#include "cache/eviction_policy.h"
+#include "cache/namespace_registry.h"
+#include "tiers/dram/frame_arena.h"
+
+namespace terrace {
+
+using KeyView = std::span<const std::byte>;
+
+/// Consecutive blocks of one chain that lie in one run. The views live as long as the request.
+struct RunSlice {
+  KeyView placement;                 ///< first key of the run: decides reactor and node
+  std::uint32_t first_position = 0;  ///< chain position of keys[0]
+  KeyView parent;                    ///< key before keys[0] in the chain; empty at position 0
+  std::vector<KeyView> keys;
+};
+
+/// Blocks of one chain, group and shard, in prefix order.
+struct ChainSlice {
+  std::uint32_t namespace_id = 0;
+  std::uint32_t group = 0;
+  std::uint32_t shard = 0;
+  std::vector<RunSlice> runs;
+};
+
+/// Where one block's bytes are on the client's side.
+struct BlockPlace {
+  std::vector<Piece> pieces;
+  std::uint32_t valid_tokens = 0;  ///< put only; 0 means a full block
+};
+
+struct GetRequest {
+  std::uint64_t request_id = 0;
+  ChainSlice chain;
+  std::vector<BlockPlace> places;  ///< one per key of the chain slice, in its order
+  Nanos deadline = 0;
+};
+using PutRequest = GetRequest;
+
+struct BlockAnswer {
+  StatusCode status = StatusCode::kInternal;
+  TierKind tier = TierKind::kNone;
+  std::uint32_t valid_tokens = 0;
+};
+
+struct MatchAnswer {
+  Status status;                ///< kInvalid for an unknown namespace, group or shard
+  std::vector<TierKind> tiers;  ///< tier of each leading block that is stored
+};
+
+struct BatchAnswer {
+  Status status;                    ///< not ok: nothing was done, `blocks` is empty
+  std::vector<BlockAnswer> blocks;  ///< one per key
+};
+
+/// Counters; single writer (the reactor), readable from any thread.
+struct CacheCounters {
+  std::atomic<std::uint64_t> match_requests{0}, match_blocks{0}, match_hits{0};
+  std::atomic<std::uint64_t> get_requests{0}, get_blocks{0}, get_hits_dram{0}, get_misses{0};
+  std::atomic<std::uint64_t> get_failures{0};  ///< found, but the push failed
+  std::atomic<std::uint64_t> put_requests{0}, put_blocks{0}, put_stored{0}, put_exists{0};
+  std::atomic<std::uint64_t> put_pending{0}, put_no_space{0}, put_failures{0};
+  std::atomic<std::uint64_t> bytes_got{0}, bytes_put{0};
+  std::atomic<std::uint64_t> evictions{0}, evicted_bytes{0}, removed{0}, cleared{0};
+  std::atomic<std::uint64_t> key_mismatches{0};
+  std::atomic<std::uint64_t> blocks{0};  ///< stored now
+};
+
+struct CacheOptions {
+  ArenaOptions arena;
+  std::uint32_t blocks_max = 0;      ///< capacity of the index; 0: arena capacity / 4 KiB capped
+                                     ///< by 96 bytes a block being at most 5 % of the arena
+  std::uint32_t transfers_max = 64;  ///< pushes and pulls at once, over all clients
+  std::uint32_t window_per_request = 4;  ///< pushes or pulls at once within one request
+  /// Hashes locators; tests put in one that collides.
+  Hash128 (*locator_hash)(std::span<const std::byte> bytes) noexcept = HashBytes128;
+};
+
+class Cache {
+ public:
+  /// `registry` is shared by the reactors of a daemon and outlives them; so does `clock`.
+  static Result<std::unique_ptr<Cache>> Create(const CacheOptions& options,
+                                               NamespaceRegistry& registry, Clock& clock);
+  ~Cache();
+
+  /// Leading blocks that are stored; no effect on recency.
+  MatchAnswer Match(const ChainSlice& chain);
+  /// Pushes every block that is stored. The request and the link outlive the task.
+  Task<BatchAnswer> Get(Link& link, const GetRequest& request);
+  /// Stores every block that is not stored yet. The request and the link outlive the task.
+  Task<BatchAnswer> Put(Link& link, const PutRequest& request);
+  /// Forgets blocks: kOk where one was stored, kMiss where none was.
+  BatchAnswer Remove(const ChainSlice& chain);
+  /// Forgets every block of a namespace; returns how many. Blocks being put are doomed too.
+  std::uint64_t Clear(std::uint32_t namespace_id);
+  /// Blocks and bytes of a namespace that are stored now.
+  struct Usage {
+    std::uint64_t blocks = 0;
+    std::uint64_t bytes = 0;
+  };
+  [[nodiscard]] Usage UsageOf(std::uint32_t namespace_id) const;
+
+  [[nodiscard]] const CacheCounters& Counters() const noexcept;
+  [[nodiscard]] FrameArena& arena() noexcept;
+  /// Memory of the index and of the policy's state, bytes, and the blocks it has room for.
+  [[nodiscard]] std::uint64_t IndexBytes() const noexcept;
+  [[nodiscard]] std::uint64_t IndexCapacity() const noexcept;
+  /// Flows in progress; 0 is required before destruction.
+  [[nodiscard]] std::uint64_t FlowsInProgress() const noexcept;
+  /// Checks every invariant of index, policy and arena against each other; for tests and sim.
+  [[nodiscard]] Status Validate() const;
+
+ private:
+  struct Impl;
+  explicit Cache(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace terrace

@@ -1,0 +1,128 @@
+// Cache::Impl: what the flows of one reactor share. Each flow has a file of its own.
+//
+// Ownership of a block's parts: the index says in what state a block is; a frame belongs to its
+// block from Reserve until FreeDoomed; the policy holds exactly the reserved and published blocks.
+// A block being put is pinned by its flow, so eviction passes over it.
+// Thread: the owning reactor's.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "cache/block_index.h"
+#include "cache/block_set.h"
+#include "cache/cache.h"
+#include "cache/chain_check.h"
+#include "cache/transfer_slots.h"
+
+namespace terrace {
+
+/// What a lookup by full key found.
+struct Lookup {
+  BlockId id = kNoBlock;
+  bool collided = false;  ///< another key's block has this locator: a miss (C2)
+};
+
+/// Blocks that must not be evicted for the sake of a deeper block of their own chain.
+struct ChainGuard {
+  const BlockSet* blocks = nullptr;
+  std::uint32_t position = 0;  ///< of the block that needs room
+};
+
+struct Cache::Impl {
+  Impl(const CacheOptions& options, NamespaceRegistry& registry, Clock& clock,
+       std::unique_ptr<FrameArena> arena, std::unique_ptr<BlockIndex> index,
+       std::unique_ptr<EvictionPolicy> policy);
+
+  // batch_lookup.cc
+  /// found[i]: the block, reserved or published, that has wanted[i]'s key. Counts collisions.
+  void FindBatch(const ChainSlice& chain, std::span<const WantedBlock> wanted,
+                 std::span<BlockId> found);
+  [[nodiscard]] Lookup FindBlock(const ChainSlice& chain, const Hash128& hash, KeyView key);
+  [[nodiscard]] bool Holds(BlockId id, const ChainSlice& chain, KeyView key) const;
+
+  // match_flow.cc
+  MatchAnswer Match(const ChainSlice& chain);
+
+  // get_flow.cc
+  struct GetState;
+  /// The request and the link outlive the task.
+  Task<BatchAnswer> Get(Link& link, const GetRequest& request);
+  Task<void> GetWorker(GetState& state);
+  /// `wanted` is of the state, which outlives the task.
+  Task<BlockAnswer> GetBlock(GetState& state, const WantedBlock& wanted);
+  StatusCode AfterPush(BlockId id, const Status& status);
+
+  // put_flow.cc
+  struct PutState;
+  /// The request and the link outlive the task.
+  Task<BatchAnswer> Put(Link& link, const PutRequest& request);
+  Task<void> PutWorker(PutState& state);
+  Task<BlockAnswer> PutBlock(PutState& state, std::size_t which);
+  /// True when there is nothing to pull: `answer` says why.
+  bool AnswerIfStored(PutState& state, const WantedBlock& wanted, BlockAnswer& answer);
+  Result<BlockId> ReserveBlock(PutState& state, std::size_t which);
+  [[nodiscard]] BlockId ParentOf(const PutState& state, std::size_t which);
+  /// Adds blocks above the request's own to those that eviction spares for it.
+  void GuardAncestors(PutState& state);
+  StatusCode FinishPut(BlockId id, const Status& pulled);
+
+  // evict.cc
+  /// A frame, made free by eviction if need be; kRetry when nothing may give way.
+  Result<FrameId> AllocateFrame(TenantId tenant, std::uint64_t block_bytes,
+                                const ChainGuard& guard);
+  /// Room for one more block in the index. False when nothing may give way.
+  bool MakeIndexRoom(const ChainGuard& guard);
+  bool EvictFor(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard);
+  [[nodiscard]] bool Evictable(BlockId id, const ChainGuard& guard);
+  void Evict(BlockId id);
+
+  // forget.cc
+  BatchAnswer Remove(const ChainSlice& chain);
+  std::uint64_t Clear(std::uint32_t namespace_id);
+  /// Takes a reserved or published block out of index and policy; its frame goes now, or when its
+  /// last pin goes (C4).
+  void Forget(BlockId id);
+  void OnUnpinned(FrameId frame);
+  void FreeDoomed(BlockId id);
+
+  // validate.cc
+  [[nodiscard]] Status Validate() const;
+  [[nodiscard]] Status ValidateBlock(BlockId id) const;
+  [[nodiscard]] Status ValidatePolicy() const;
+
+  /// Counters have one writer, so that a plain load and store will do.
+  static void Add(std::atomic<std::uint64_t>& counter, std::uint64_t by) noexcept {
+    counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+  }
+  void CountBlocks() noexcept {
+    counters.blocks.store(index->published(), std::memory_order_relaxed);
+  }
+
+  /// Counts a flow in progress while it lives.
+  class FlowCount {
+   public:
+    explicit FlowCount(Impl& impl) noexcept : impl_(impl) { ++impl_.flows; }
+    ~FlowCount() { --impl_.flows; }
+    FlowCount(const FlowCount&) = delete;
+    FlowCount& operator=(const FlowCount&) = delete;
+
+   private:
+    Impl& impl_;
+  };
+
+  const CacheOptions options;
+  NamespaceRegistry& registry;
+  Clock& clock;
+  // Order matters: the arena outlives the index and the policy that name its frames.
+  std::unique_ptr<FrameArena> arena;
+  std::unique_ptr<BlockIndex> index;
+  std::unique_ptr<EvictionPolicy> policy;
+  TransferSlots slots;
+  CacheCounters counters;
+  std::uint64_t flows = 0;
+};
+
+}  // namespace terrace

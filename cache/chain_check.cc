@@ -1,0 +1,162 @@
+#include "cache/chain_check.h"
+
+#include <algorithm>
+#include <bit>
+#include <string>
+#include <utility>
+
+#include "base/limits.h"
+
+namespace terrace {
+
+namespace {
+
+Status CheckKey(const std::string& place, KeyView key) {
+  if (!key.empty() && key.size() <= kKeyBytesMax) return {};
+  return Status::Invalid(place + " has " + std::to_string(key.size()) + " bytes, must have 1 to " +
+                         std::to_string(kKeyBytesMax));
+}
+
+Status CheckRun(const std::string& place, const RunSlice& run, std::uint32_t run_blocks) {
+  // The place of a key is made into text only when there is something to say about it.
+  if (run.placement.empty() || run.placement.size() > kKeyBytesMax) {
+    return CheckKey(place + ".placement", run.placement);
+  }
+  if (run.parent.size() > kKeyBytesMax) return CheckKey(place + ".parent", run.parent);
+  if (run.first_position == 0 && !run.parent.empty()) {
+    return Status::Invalid(place + ".parent is set, but the run starts at position 0");
+  }
+  if (run.keys.empty()) return Status::Invalid(place + ".keys is empty");
+  const std::uint64_t end = std::uint64_t{run.first_position} + run.keys.size();
+  if (end > kChainBlocksMax) {
+    return Status::Invalid(place + " ends at position " + std::to_string(end) +
+                           ", a chain has at most " + std::to_string(kChainBlocksMax));
+  }
+  if (run.first_position % run_blocks + run.keys.size() > run_blocks) {
+    return Status::Invalid(place + ": positions " + std::to_string(run.first_position) + " to " +
+                           std::to_string(end - 1) + " do not lie in one run of " +
+                           std::to_string(run_blocks) + " blocks");
+  }
+  for (std::size_t key = 0; key < run.keys.size(); ++key) {
+    if (run.keys[key].empty() || run.keys[key].size() > kKeyBytesMax) {
+      return CheckKey(place + ".keys[" + std::to_string(key) + "]", run.keys[key]);
+    }
+  }
+  return {};
+}
+
+Status CheckPlace(const BlockPlace& place, std::size_t index, std::uint64_t block_bytes,
+                  std::uint32_t block_tokens) {
+  const auto named = [index] { return "places[" + std::to_string(index) + "]"; };
+  std::uint64_t left = block_bytes;
+  for (std::size_t piece = 0; piece < place.pieces.size(); ++piece) {
+    const std::uint64_t length = place.pieces[piece].length;
+    if (length == 0 || length > left) {
+      return Status::Invalid(named() + ".pieces[" + std::to_string(piece) + "] has " +
+                             std::to_string(length) + " bytes, must have 1 to the " +
+                             std::to_string(left) + " left of the block's " +
+                             std::to_string(block_bytes));
+    }
+    left -= length;
+  }
+  if (left != 0) {
+    return Status::Invalid(named() + ".pieces have " + std::to_string(block_bytes - left) +
+                           " bytes together, the block has " + std::to_string(block_bytes));
+  }
+  if (place.valid_tokens > block_tokens) {
+    return Status::Invalid(named() + ".valid_tokens is " + std::to_string(place.valid_tokens) +
+                           ", a block has " + std::to_string(block_tokens));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<CheckedChain> CheckChain(const NamespaceRegistry& registry, const ChainSlice& chain,
+                                ChainOrder order) {
+  CheckedChain checked;
+  checked.space = registry.Find(chain.namespace_id);
+  if (checked.space == nullptr) {
+    return Status::Invalid("namespace_id: " + std::to_string(chain.namespace_id) + " is unknown");
+  }
+  checked.block_bytes = checked.space->BlockBytes(chain.group);
+  if (checked.block_bytes == 0) {
+    return Status::Invalid("group: namespace '" + checked.space->spec.name + "' has no group " +
+                           std::to_string(chain.group));
+  }
+  if (chain.shard >= checked.space->spec.shard_count) {
+    return Status::Invalid("shard: " + std::to_string(chain.shard) + ", namespace '" +
+                           checked.space->spec.name + "' has " +
+                           std::to_string(checked.space->spec.shard_count));
+  }
+  std::uint64_t next_position = 0;
+  for (std::size_t i = 0; i < chain.runs.size(); ++i) {
+    const RunSlice& run = chain.runs[i];
+    const std::string place = "runs[" + std::to_string(i) + "]";
+    Status status = CheckRun(place, run, checked.space->spec.run_blocks);
+    if (!status.ok()) return status;
+    if (order == ChainOrder::kAscending && run.first_position < next_position) {
+      return Status::Invalid(place + ".first_position is " + std::to_string(run.first_position) +
+                             ", after position " + std::to_string(next_position - 1));
+    }
+    next_position = std::uint64_t{run.first_position} + run.keys.size();
+    checked.keys += run.keys.size();
+    if (checked.keys > kChainBlocksMax) {
+      return Status::Invalid("runs: more than " + std::to_string(kChainBlocksMax) +
+                             " keys together");
+    }
+  }
+  return checked;
+}
+
+Status CheckPlaces(const CheckedChain& checked, const std::vector<BlockPlace>& places) {
+  if (places.size() != checked.keys) {
+    return Status::Invalid("places: " + std::to_string(places.size()) + " for " +
+                           std::to_string(checked.keys) + " keys");
+  }
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    Status status = CheckPlace(places[i], i, checked.block_bytes, checked.space->spec.block_tokens);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+std::vector<WantedBlock> WantedBlocks(const ChainSlice& chain, std::size_t keys, LocatorHash hash) {
+  std::vector<WantedBlock> wanted;
+  wanted.reserve(keys);
+  bool ascending = true;
+  for (const RunSlice& run : chain.runs) {
+    for (std::size_t i = 0; i < run.keys.size(); ++i) {
+      const auto position = static_cast<std::uint32_t>(run.first_position + i);
+      ascending = ascending && (wanted.empty() || wanted.back().position <= position);
+      wanted.push_back({.key = run.keys[i],
+                        .hash = HashLocator(hash, chain.group, chain.shard, run.keys[i]),
+                        .position = position,
+                        .index = static_cast<std::uint32_t>(wanted.size())});
+    }
+  }
+  if (!ascending) {
+    std::sort(wanted.begin(), wanted.end(), [](const WantedBlock& left, const WantedBlock& right) {
+      return std::pair(left.position, left.index) < std::pair(right.position, right.index);
+    });
+  }
+  return wanted;
+}
+
+std::vector<std::uint32_t> FirstOfSameKey(const std::vector<WantedBlock>& wanted) {
+  constexpr std::uint32_t kEmpty = 0xffffffff;
+  std::vector<std::uint32_t> first(wanted.size());
+  std::vector<std::uint32_t> table(std::bit_ceil(2 * wanted.size() + 1), kEmpty);
+  const std::size_t mask = table.size() - 1;
+  for (std::uint32_t i = 0; i < wanted.size(); ++i) {
+    std::size_t place = wanted[i].hash.high & mask;
+    while (table[place] != kEmpty && !std::ranges::equal(wanted[table[place]].key, wanted[i].key)) {
+      place = (place + 1) & mask;
+    }
+    if (table[place] == kEmpty) table[place] = i;
+    first[i] = table[place];
+  }
+  return first;
+}
+
+}  // namespace terrace

@@ -1,0 +1,48 @@
+// Checks of what a request asks for, before anything is touched. Each refusal is kInvalid and names
+// the argument and its place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/result.h"
+#include "cache/cache.h"
+#include "cache/locator.h"
+
+namespace terrace {
+
+/// What a chain slice resolves to.
+struct CheckedChain {
+  const Namespace* space = nullptr;
+  std::uint64_t block_bytes = 0;
+  std::size_t keys = 0;  ///< over all runs
+};
+
+/// Whether the keys must come in ascending order of positions.
+enum class ChainOrder { kAny, kAscending };
+
+/// Namespace, group and shard exist; placements, parents and keys have 1 to 64 bytes (a parent may
+/// be absent, and is at position 0); each run lies inside one run of the namespace; at most
+/// kChainBlocksMax keys.
+Result<CheckedChain> CheckChain(const NamespaceRegistry& registry, const ChainSlice& chain,
+                                ChainOrder order);
+
+/// One place per key; the pieces of each are together one block; valid_tokens fit the block.
+Status CheckPlaces(const CheckedChain& checked, const std::vector<BlockPlace>& places);
+
+/// One block that a request is about. The key lives as long as the request.
+struct WantedBlock {
+  KeyView key;
+  Hash128 hash;
+  std::uint32_t position = 0;
+  std::uint32_t index = 0;  ///< in the request, and so in its answer
+};
+
+/// The keys of a checked chain, in ascending order of positions.
+std::vector<WantedBlock> WantedBlocks(const ChainSlice& chain, std::size_t keys, LocatorHash hash);
+
+/// same[i] is the lowest j with wanted[j].key == wanted[i].key: i itself unless the key repeats.
+std::vector<std::uint32_t> FirstOfSameKey(const std::vector<WantedBlock>& wanted);
+
+}  // namespace terrace

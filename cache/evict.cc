@@ -1,0 +1,81 @@
+// Making room: the policy says who goes first; pins and the chain being put say who may not.
+#include <string>
+#include <vector>
+
+#include "base/check.h"
+#include "cache/cache_impl.h"
+
+namespace terrace {
+
+namespace {
+/// Candidates looked at before an allocation gives up. What the policy offers first is pinned only
+/// in a cache that is busy as a whole.
+constexpr int kCandidatesMax = 64;
+/// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
+/// is always looked at, though an extent of small frames is more than this.
+constexpr std::size_t kFramesInTheWayMax = 65'536;
+/// Rounds of eviction for one allocation; the first one makes room, by the arena's contract.
+constexpr int kRoundsMax = 4;
+}  // namespace
+
+bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
+  const BlockEntry& entry = (*index)[id];
+  if (entry.state != BlockState::kPublished || arena->Header(entry.frame).pins != 0) return false;
+  // A block is useless without its ancestors: they stay, and the deeper block is refused.
+  return entry.position >= guard.position || !guard.blocks->Contains(id);
+}
+
+void Cache::Impl::Evict(BlockId id) {
+  Add(counters.evictions, 1);
+  Add(counters.evicted_bytes, (*index)[id].block_bytes);
+  Forget(id);
+}
+
+Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,
+                                           const ChainGuard& guard) {
+  Result<FrameId> frame = arena->Allocate(tenant, block_bytes);
+  for (int round = 0; round < kRoundsMax && frame.code() == StatusCode::kRetry; ++round) {
+    if (!EvictFor(tenant, block_bytes, guard)) break;
+    frame = arena->Allocate(tenant, block_bytes);
+  }
+  if (frame.code() != StatusCode::kRetry) return frame;
+  return Status(StatusCode::kRetry, "no frame of " + std::to_string(block_bytes) +
+                                        " bytes is free, and nothing may be evicted for it");
+}
+
+bool Cache::Impl::EvictFor(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard) {
+  BlockId candidate = policy->First();
+  std::size_t frames_looked_at = 0;
+  for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
+    if (frames_looked_at > kFramesInTheWayMax) break;
+    if (Evictable(candidate, guard)) {
+      const std::vector<FrameId> in_the_way =
+          arena->FramesInTheWay((*index)[candidate].frame, tenant, block_bytes);
+      frames_looked_at += in_the_way.size();
+      bool all_may_go = !in_the_way.empty();
+      for (const FrameId frame : in_the_way) {
+        if (!all_may_go) break;
+        all_may_go = Evictable(arena->Header(frame).block_id, guard);
+      }
+      if (all_may_go) {
+        for (const FrameId frame : in_the_way) Evict(arena->Header(frame).block_id);
+        return true;
+      }
+    }
+    candidate = policy->After(candidate);
+  }
+  return false;
+}
+
+bool Cache::Impl::MakeIndexRoom(const ChainGuard& guard) {
+  BlockId candidate = policy->First();
+  for (int looked = 0; index->Full() && looked < kCandidatesMax; ++looked) {
+    if (candidate == kNoBlock) break;
+    const BlockId next = policy->After(candidate);
+    if (Evictable(candidate, guard)) Evict(candidate);
+    candidate = next;
+  }
+  return !index->Full();
+}
+
+}  // namespace terrace

@@ -1,0 +1,48 @@
+// match: find the leading blocks, a batch at a time, until one is not there.
+#include <algorithm>
+#include <array>
+
+#include "cache/cache_impl.h"
+
+namespace terrace {
+
+MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
+  Add(counters.match_requests, 1);
+  MatchAnswer answer;
+  const Result<CheckedChain> checked = CheckChain(registry, chain, ChainOrder::kAscending);
+  if (!checked.ok()) {
+    answer.status = checked.status();
+    return answer;
+  }
+  Add(counters.match_blocks, checked->keys);
+  answer.tiers.reserve(checked->keys);
+
+  // Small batches: what is looked up behind the first block that is missing is looked up in vain.
+  constexpr std::size_t kBatch = 64;
+  std::array<WantedBlock, kBatch> wanted;
+  std::array<BlockId, kBatch> found;
+  std::size_t filled = 0;
+  bool missing = false;
+  const auto look_up = [&] {
+    FindBatch(chain, std::span(wanted).first(filled), std::span(found).first(filled));
+    for (std::size_t i = 0; i < filled && !missing; ++i) {
+      missing = found[i] == kNoBlock || (*index)[found[i]].state != BlockState::kPublished;
+      if (!missing) answer.tiers.push_back(TierKind::kDram);
+    }
+    filled = 0;
+  };
+  for (const RunSlice& run : chain.runs) {
+    for (const KeyView key : run.keys) {
+      wanted[filled].key = key;
+      wanted[filled].hash = HashLocator(options.locator_hash, chain.group, chain.shard, key);
+      if (++filled == kBatch) look_up();
+      if (missing) break;
+    }
+    if (missing) break;
+  }
+  if (!missing && filled > 0) look_up();
+  Add(counters.match_hits, answer.tiers.size());
+  return answer;
+}
+
+}  // namespace terrace

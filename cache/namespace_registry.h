@@ -1,0 +1,74 @@
+// NamespaceRegistry: the namespaces of a daemon, their ids and fingerprints. Shared by reactors.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/checksum.h"
+#include "base/result.h"
+
+namespace terrace {
+
+struct NamespaceGroup {
+  std::uint32_t id = 0;
+  std::string attention;
+  std::uint64_t block_bytes = 0;
+};
+
+/// Everything that changes the bytes of a block (the daemon's side of NamespaceDescriptor).
+struct NamespaceSpec {
+  std::string tenant;
+  std::string name;
+  std::string model;
+  std::string weights;
+  std::string kv_dtype;
+  std::string layout;
+  std::string hash_algorithm;
+  std::string hash_seed;
+  std::uint32_t block_tokens = 0;
+  std::uint32_t shard_count = 1;
+  std::uint32_t run_blocks = 64;
+  std::vector<NamespaceGroup> groups;
+};
+
+/// XXH3-128 over every field but tenant and name, each preceded by its length, groups in order of
+/// their ids. docs/protocol.md gives the exact bytes.
+Hash128 NamespaceFingerprint(const NamespaceSpec& spec);
+
+/// Immutable once made.
+struct Namespace {
+  std::uint32_t id = 0;         ///< from 1, never used twice
+  std::uint32_t tenant_id = 0;  ///< from 1, one per tenant name
+  NamespaceSpec spec;
+  Hash128 fingerprint;
+  /// Block size of a group, bytes; 0 when there is no such group.
+  [[nodiscard]] std::uint64_t BlockBytes(std::uint32_t group) const noexcept;
+};
+
+class NamespaceRegistry {
+ public:
+  /// `block_bytes_max`: the largest block that the tiers can hold.
+  explicit NamespaceRegistry(std::uint64_t block_bytes_max) : block_bytes_max_(block_bytes_max) {}
+
+  /// Finds or makes. kInvalid names the field that is wrong; kIncompatible (with both
+  /// fingerprints and the fields that differ) when the name exists with another one; kRetry when
+  /// there are 65,536 namespaces. Thread-safe; the pointer stays valid for the registry's life.
+  Result<const Namespace*> Open(const NamespaceSpec& spec);
+  /// Null when unknown. Thread-safe.
+  [[nodiscard]] const Namespace* Find(std::uint32_t id) const;
+  [[nodiscard]] const Namespace* FindByName(std::string_view tenant, std::string_view name) const;
+  [[nodiscard]] std::vector<const Namespace*> All() const;
+
+ private:
+  const std::uint64_t block_bytes_max_;
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<Namespace>> namespaces_;  // [id - 1], guarded by mutex_
+  std::vector<std::string> tenants_;                    // [tenant_id - 1], guarded by mutex_
+};
+
+}  // namespace terrace

@@ -1,0 +1,246 @@
+// put: admit -> allocate frame (evict) -> pull from the client -> checksum -> publish -> answer
+//
+// Blocks are started in prefix order and reserved, in index and policy, before their bytes come:
+// so a second put of a block is told kPending at once (C3), and the policy knows a block's parent
+// however the pulls overtake each other. A failure takes the reservation with it.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/wait.h"
+#include "cache/cache_impl.h"
+
+namespace terrace {
+
+namespace {
+/// Blocks a flow handles without a wait before it lets others run.
+constexpr std::size_t kYieldEvery = 1024;
+/// Ancestors above a request's own blocks that are kept from eviction for its sake. As many as
+/// eviction looks at candidates (evict.cc): the policy offers the deepest of a chain first.
+constexpr std::size_t kAncestorsMax = 64;
+}  // namespace
+
+/// Lives in the frame of Put, which joins every worker before it ends.
+struct Cache::Impl::PutState {
+  Link& link;
+  const PutRequest& request;
+  const Namespace* space = nullptr;
+  std::uint64_t block_bytes = 0;
+  std::vector<WantedBlock> wanted;
+  std::vector<std::uint32_t> first_of_same;
+  /// Blocks of this chain: not to be evicted for their own descendants.
+  BlockSet chain_blocks;
+  std::size_t next = 0;  ///< index into `wanted` of the block that is started next
+  /// One block found no room, so neither do its descendants: they would be of no use without it.
+  bool full = false;
+  BatchAnswer answer;
+};
+
+Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
+  const FlowCount counted(*this);
+  Add(counters.put_requests, 1);
+  const Result<CheckedChain> checked = CheckChain(registry, request.chain, ChainOrder::kAny);
+  Status status = checked.ok() ? CheckPlaces(*checked, request.places) : checked.status();
+  if (!status.ok()) co_return BatchAnswer{.status = std::move(status), .blocks = {}};
+  Add(counters.put_blocks, checked->keys);
+
+  // A block enters the set when it is found stored and again, under another number, when it had
+  // been evicted meanwhile and is put anew.
+  PutState state{.link = link,
+                 .request = request,
+                 .space = checked->space,
+                 .block_bytes = checked->block_bytes,
+                 .wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash),
+                 .first_of_same = {},
+                 .chain_blocks = BlockSet(2 * checked->keys + kAncestorsMax),
+                 .next = 0,
+                 .full = false,
+                 .answer = {}};
+  state.answer.blocks.resize(checked->keys);
+  state.first_of_same = FirstOfSameKey(state.wanted);
+  {
+    std::vector<BlockId> found(state.wanted.size());
+    FindBatch(request.chain, state.wanted, found);
+    std::erase_if(
+        found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
+    policy->Touch(found);
+  }
+  GuardAncestors(state);
+
+  TaskScope workers;
+  const std::size_t window = std::min<std::size_t>(options.window_per_request, state.wanted.size());
+  for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(PutWorker(state));
+  co_await workers.Join();
+
+  // A key that repeats within the request is stored once; its later places share that outcome.
+  for (std::size_t i = 0; i < state.wanted.size(); ++i) {
+    const std::uint32_t first = state.first_of_same[i];
+    if (first == i) continue;
+    BlockAnswer& answer = state.answer.blocks[state.wanted[i].index];
+    answer = state.answer.blocks[state.wanted[first].index];
+    if (answer.status == StatusCode::kOk) answer.status = StatusCode::kExists;
+  }
+  co_return std::move(state.answer);
+}
+
+void Cache::Impl::GuardAncestors(PutState& state) {
+  const ChainSlice& chain = state.request.chain;
+  std::size_t left = kAncestorsMax;
+  for (const RunSlice& run : chain.runs) {
+    if (left == 0) break;
+    if (run.parent.empty()) continue;
+    const Hash128 hash = HashLocator(options.locator_hash, chain.group, chain.shard, run.parent);
+    BlockId ancestor = FindBlock(chain, hash, run.parent).id;
+    // Ends at a block that is known already: the run before it in this request.
+    while (left > 0 && ancestor != kNoBlock && state.chain_blocks.Insert(ancestor)) {
+      ancestor = index->ParentOf(ancestor);
+      --left;
+    }
+  }
+}
+
+Task<void> Cache::Impl::PutWorker(PutState& state) {
+  while (state.next < state.wanted.size()) {
+    if (state.next % kYieldEvery == kYieldEvery - 1) co_await Yield{};
+    if (state.next == state.wanted.size()) break;
+    const std::size_t which = state.next++;
+    if (state.first_of_same[which] != which) continue;
+    const BlockAnswer answer = co_await PutBlock(state, which);
+    state.answer.blocks[state.wanted[which].index] = answer;
+  }
+}
+
+bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, BlockAnswer& answer) {
+  const Lookup lookup = FindBlock(state.request.chain, wanted.hash, wanted.key);
+  if (lookup.id != kNoBlock) {
+    if ((*index)[lookup.id].state != BlockState::kPublished) {
+      answer.status = StatusCode::kPending;
+      Add(counters.put_pending, 1);
+      return true;
+    }
+    answer = {.status = StatusCode::kExists,
+              .tier = TierKind::kDram,
+              .valid_tokens = arena->Header((*index)[lookup.id].frame).valid_tokens};
+    Add(counters.put_exists, 1);
+    return true;
+  }
+  // The locator is another key's while that block lives: there is no place for this one.
+  if (lookup.collided || state.full) {
+    answer.status = StatusCode::kRetry;
+    Add(counters.put_no_space, 1);
+    return true;
+  }
+  return false;
+}
+
+Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
+  const PutRequest& request = state.request;
+  const WantedBlock& wanted = state.wanted[which];
+  BlockAnswer answer;
+  if (AnswerIfStored(state, wanted, answer)) co_return answer;
+  // The slot comes first, so that no frame stands reserved while its flow waits in a queue.
+  Status status = clock.Now() < request.deadline
+                      ? co_await slots.Acquire(&state.link, request.deadline)
+                      : Status(StatusCode::kTimeout, "the deadline passed before the pull");
+  if (!status.ok()) {
+    Add(counters.put_failures, 1);
+    answer.status = status.code();
+    co_return answer;
+  }
+  if (AnswerIfStored(state, wanted, answer)) {  // it may have come during the wait
+    slots.Release(&state.link);
+    co_return answer;
+  }
+  const Result<BlockId> reserved = ReserveBlock(state, which);
+  if (!reserved.ok()) {
+    slots.Release(&state.link);
+    state.full = state.full || reserved.code() == StatusCode::kRetry;
+    Add(reserved.code() == StatusCode::kRetry ? counters.put_no_space : counters.put_failures, 1);
+    answer.status = reserved.code();
+    co_return answer;
+  }
+  const BlockId id = *reserved;
+  const FrameId frame = (*index)[id].frame;
+  {
+    // Two pins: the link may let go of its own before the call ends, and a Clear meanwhile must
+    // not free the frame whose checksums are being written.
+    const Hold pin = arena->Pin(frame);
+    const std::vector<Piece>& pieces = request.places[wanted.index].pieces;
+    const Status pulled = co_await state.link.Pull(arena->Pin(frame),
+                                                   {.request_id = request.request_id,
+                                                    .block = wanted.index,
+                                                    .pieces = pieces,
+                                                    .deadline = request.deadline},
+                                                   arena->Checksums(frame));
+    slots.Release(&state.link);
+    answer.status = FinishPut(id, pulled);
+    if (answer.status == StatusCode::kOk) {
+      answer.tier = TierKind::kDram;
+      answer.valid_tokens = arena->Header(frame).valid_tokens;
+    }
+  }
+  co_return answer;
+}
+
+BlockId Cache::Impl::ParentOf(const PutState& state, std::size_t which) {
+  const ChainSlice& chain = state.request.chain;
+  const WantedBlock& wanted = state.wanted[which];
+  if (which > 0 && state.wanted[which - 1].position + 1 == wanted.position) {
+    const WantedBlock& before = state.wanted[which - 1];
+    return FindBlock(chain, before.hash, before.key).id;
+  }
+  for (const RunSlice& run : chain.runs) {
+    if (run.first_position != wanted.position || run.parent.empty()) continue;
+    const Hash128 hash = HashLocator(options.locator_hash, chain.group, chain.shard, run.parent);
+    return FindBlock(chain, hash, run.parent).id;
+  }
+  return kNoBlock;
+}
+
+Result<BlockId> Cache::Impl::ReserveBlock(PutState& state, std::size_t which) {
+  const ChainSlice& chain = state.request.chain;
+  const WantedBlock& wanted = state.wanted[which];
+  const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
+  if (!MakeIndexRoom(guard)) {
+    return Status(StatusCode::kRetry, "the index is full, and nothing may be evicted");
+  }
+  const Result<FrameId> frame = AllocateFrame(state.space->tenant_id, state.block_bytes, guard);
+  if (!frame.ok()) return frame.status();
+
+  const BlockId parent = ParentOf(state, which);
+  const BlockId id =
+      index->Reserve({.namespace_id = chain.namespace_id, .hash = wanted.hash}, *frame,
+                     wanted.position, static_cast<std::uint32_t>(state.block_bytes), parent);
+  FrameHeader& header = arena->Header(*frame);
+  const std::uint32_t valid_tokens = state.request.places[wanted.index].valid_tokens;
+  header.namespace_id = chain.namespace_id;
+  header.group = chain.group;
+  header.shard = chain.shard;
+  header.position = wanted.position;
+  header.valid_tokens = valid_tokens != 0 ? valid_tokens : state.space->spec.block_tokens;
+  header.block_id = id;
+  header.key_bytes = static_cast<std::uint8_t>(wanted.key.size());
+  std::memcpy(header.key, wanted.key.data(), wanted.key.size());
+  policy->Insert(id, parent);
+  state.chain_blocks.Insert(id);
+  return id;
+}
+
+StatusCode Cache::Impl::FinishPut(BlockId id, const Status& pulled) {
+  const BlockEntry& entry = (*index)[id];
+  if (pulled.ok() && entry.state == BlockState::kReserved) {
+    index->Publish(id);
+    CountBlocks();
+    Add(counters.put_stored, 1);
+    Add(counters.bytes_put, entry.block_bytes);
+    return StatusCode::kOk;
+  }
+  Add(counters.put_failures, 1);
+  if (entry.state == BlockState::kReserved) Forget(id);
+  // Cleared while its bytes came: not stored, and nothing stands against another try.
+  return pulled.ok() ? StatusCode::kRetry : pulled.code();
+}
+
+}  // namespace terrace

@@ -1,0 +1,93 @@
+// TERRACE_SIM_SEEDS=n: how many seeds (default 200). TERRACE_SIM_SEED=n: that one alone.
+#include "tests/sim/cache_simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace terrace::testing {
+namespace {
+
+constexpr std::uint64_t kSeedsByDefault = 200;
+
+std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+/// Seeds that failed once; numbers, one a line, '#' begins a remark.
+std::vector<std::uint64_t> KeptSeeds() {
+  std::vector<std::uint64_t> seeds;
+  std::ifstream file(TERRACE_SIM_SEEDS_FILE);
+  EXPECT_TRUE(file.is_open()) << TERRACE_SIM_SEEDS_FILE;
+  std::string line;
+  while (std::getline(file, line)) {
+    line = line.substr(0, line.find('#'));
+    if (line.find_first_of("0123456789") != std::string::npos) seeds.push_back(std::stoull(line));
+  }
+  return seeds;
+}
+
+SimulationReport RunSeed(std::uint64_t seed) {
+  SimulationReport report = SimulateCache(seed);
+  EXPECT_EQ(report.failure, "") << "reproduce with TERRACE_SIM_SEED=" << seed << "\n  "
+                                << report.plan;
+  return report;
+}
+
+TEST(CacheSimulationTest, SeedsThatFailedOnceStayGreen) {
+  for (const std::uint64_t seed : KeptSeeds()) RunSeed(seed);
+}
+
+TEST(CacheSimulationTest, NoSeedFindsWrongBytesAHangOrALostBlock) {
+  const std::uint64_t only = FromEnvironment("TERRACE_SIM_SEED", 0);
+  if (only != 0) {
+    const SimulationReport report = RunSeed(only);
+    std::printf("seed %llu: digest %016llx, %s\n", static_cast<unsigned long long>(only),
+                static_cast<unsigned long long>(report.digest), report.plan.c_str());
+    return;
+  }
+  const std::uint64_t seeds = FromEnvironment("TERRACE_SIM_SEEDS", kSeedsByDefault);
+  SimulationReport total;
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    total.Add(RunSeed(seed));
+    if (HasFailure()) break;
+  }
+  std::printf("seeds 1 to %llu: %llu stored, %llu got, %llu evicted, %llu timed out\n",
+              static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(total.stored),
+              static_cast<unsigned long long>(total.got),
+              static_cast<unsigned long long>(total.evictions),
+              static_cast<unsigned long long>(total.timeouts));
+  if (HasFailure() || seeds < kSeedsByDefault) return;
+  // The seeds together must reach everything that the oracle judges.
+  EXPECT_GT(total.stored, 1000u);
+  EXPECT_GT(total.got, 1000u);
+  EXPECT_GT(total.missed, 100u);
+  EXPECT_GT(total.pending, 10u);
+  EXPECT_GT(total.no_space, 10u);
+  EXPECT_GT(total.evictions, 1000u);
+  EXPECT_GT(total.timeouts, 100u);
+  EXPECT_GT(total.peer_deaths, 100u);
+  EXPECT_GT(total.corruptions, 50u);
+  EXPECT_GT(total.links_lost, 10u);
+  EXPECT_GT(total.removed, 50u);
+  EXPECT_GT(total.cleared, 50u);
+  EXPECT_GT(total.key_mismatches, 50u);
+  EXPECT_GT(total.quarantined, 10u);
+}
+
+TEST(CacheSimulationTest, OneSeedReplaysTheSameRun) {
+  for (const std::uint64_t seed : {1U, 2U, 3U}) {
+    const SimulationReport first = SimulateCache(seed);
+    const SimulationReport second = SimulateCache(seed);
+    EXPECT_EQ(first.digest, second.digest) << "seed " << seed;
+    EXPECT_EQ(first.got, second.got);
+  }
+  EXPECT_NE(SimulateCache(1).digest, SimulateCache(2).digest);
+}
+
+}  // namespace
+}  // namespace terrace::testing

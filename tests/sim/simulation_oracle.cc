@@ -1,0 +1,200 @@
+#include "tests/sim/simulation_oracle.h"
+
+#include <algorithm>
+
+#include "tests/sim/simulation_plan.h"
+
+namespace terrace::testing {
+
+namespace {
+
+/// Where a block's name ends and its key begins; names of spaces hold no such byte.
+constexpr char kSeparator = '\x1f';
+
+}  // namespace
+
+std::string SimulationOracle::Name(const Namespace& space, const ChainSlice& chain, KeyView key) {
+  std::string name = std::to_string(space.id) + kSeparator + std::to_string(chain.group) +
+                     kSeparator + std::to_string(chain.shard) + kSeparator;
+  name.append(reinterpret_cast<const char*>(key.data()), key.size());
+  return name;
+}
+
+SimulationOracle::Facts& SimulationOracle::FactsOf(const Namespace& space, const ChainSlice& chain,
+                                                   KeyView key) {
+  return facts_[Name(space, chain, key)];
+}
+
+SimulationOracle::Facts SimulationOracle::Known(const Namespace& space, const ChainSlice& chain,
+                                                KeyView key) const {
+  const auto found = facts_.find(Name(space, chain, key));
+  return found == facts_.end() ? Facts{} : found->second;
+}
+
+std::uint64_t SimulationOracle::Losses() const {
+  const CacheCounters& counters = cache_.Counters();
+  return counters.evictions + counters.removed + counters.cleared;
+}
+
+void SimulationOracle::Fail(const std::string& what) {
+  if (failure_.empty()) failure_ = what;
+}
+
+SimulationOracle::Began SimulationOracle::CallBegins(const ClientCall& call, Nanos now,
+                                                     bool promised) const {
+  Began began{.time = now,
+              .promised = promised,
+              .losses = Losses(),
+              .put_starts = {},
+              .possible = {},
+              .stored = {},
+              .losses_then = {}};
+  for (const KeyView key : call.Keys()) {
+    const Facts facts = Known(*call.space, call.request.chain, key);
+    began.put_starts.push_back(facts.put_starts);
+    began.possible.push_back(facts.Possible());
+    began.stored.push_back(facts.stored);
+    began.losses_then.push_back(facts.losses_then);
+  }
+  return began;
+}
+
+void SimulationOracle::PutBegins(const ClientCall& call) {
+  for (const KeyView key : call.Keys()) {
+    Facts& facts = FactsOf(*call.space, call.request.chain, key);
+    ++facts.puts_in_flight;
+    ++facts.put_starts;
+    // With other puts of it in flight it may be there already, and gone again by now.
+    if (!facts.stored && facts.puts_in_flight == 1) facts.losses_then = Losses();
+  }
+}
+
+void SimulationOracle::CheckTime(const ClientCall& call, const Began& began, Nanos now) {
+  if (now > std::max(call.request.deadline, began.time)) {
+    Fail("O4: a call ended " + std::to_string(now - call.request.deadline) +
+         " ns after its deadline");
+  }
+}
+
+void SimulationOracle::PutEnds(const ClientCall& call, const BatchAnswer& answer,
+                               const Began& began, Nanos now) {
+  CheckTime(call, began, now);
+  const std::vector<KeyView> keys = call.Keys();
+  if (!answer.status.ok() || answer.blocks.size() != keys.size()) {
+    Fail("a put of good arguments was refused: " + StatusText(answer));
+    return;
+  }
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    Facts& facts = FactsOf(*call.space, call.request.chain, keys[i]);
+    --facts.puts_in_flight;
+    const StatusCode status = answer.blocks[i].status;
+    if (status == StatusCode::kOk) facts.stored = true;
+    if (status == StatusCode::kExists && !began.possible[i] &&
+        facts.put_starts == began.put_starts[i] + 1) {
+      Fail("O2: a put found a block that nobody had put: " +
+           Name(*call.space, call.request.chain, keys[i]));
+    }
+    if (status == StatusCode::kMiss || status == StatusCode::kInternal ||
+        status == StatusCode::kInvalid) {
+      Fail("a put answered " + StatusText(answer));
+    }
+  }
+}
+
+void SimulationOracle::GetEnds(const ClientCall& call, ClientMemory& memory,
+                               const BatchAnswer& answer, const Began& began, Nanos now) {
+  CheckTime(call, began, now);
+  const std::vector<KeyView> keys = call.Keys();
+  if (!answer.status.ok() || answer.blocks.size() != keys.size()) {
+    Fail("a get of good arguments was refused: " + StatusText(answer));
+    return;
+  }
+  if (WrongBlocks(call, memory, answer) != 0) Fail("O1: wrong bytes");
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const std::string name = Name(*call.space, call.request.chain, keys[i]);
+    const Facts facts = Known(*call.space, call.request.chain, keys[i]);
+    const BlockAnswer& block = answer.blocks[i];
+    if (block.status == StatusCode::kOk) {
+      if (block.valid_tokens != ValidTokens(keys[i], call.space->spec.block_tokens)) {
+        Fail("O1: wrong number of valid tokens: " + name);
+      }
+      if (!began.possible[i] && facts.put_starts == began.put_starts[i]) {
+        Fail("O2: a get found a block that nobody had put: " + name);
+      }
+      continue;
+    }
+    const bool absent = block.status == StatusCode::kMiss || block.status == StatusCode::kPending;
+    if (absent && began.promised && Losses() == began.losses) {
+      Fail("O5: match promised a block that get does not find: " + name);
+    }
+    if (block.status == StatusCode::kMiss) {
+      if (began.stored[i] && Losses() == began.losses_then[i]) {
+        Fail("O3: a block vanished: " + name);
+      }
+    } else if (block.status == StatusCode::kInternal || block.status == StatusCode::kInvalid) {
+      Fail("a get answered " + StatusText(answer));
+    }
+  }
+}
+
+void SimulationOracle::Matched(const Namespace& space, const ChainSlice& chain,
+                               const MatchAnswer& answer) {
+  std::size_t index = 0;
+  for (const RunSlice& run : chain.runs) {
+    for (const KeyView key : run.keys) {
+      const Facts facts = Known(space, chain, key);
+      if (index < answer.tiers.size() && !facts.Possible()) {
+        Fail("O2: match promised a block that nobody had put: " + Name(space, chain, key));
+      }
+      if (index == answer.tiers.size() && facts.stored && Losses() == facts.losses_then) {
+        Fail("O3: match does not know a block that is stored: " + Name(space, chain, key));
+      }
+      ++index;
+    }
+  }
+}
+
+void SimulationOracle::Removed(const Namespace& space, const ChainSlice& chain,
+                               const BatchAnswer& answer) {
+  std::size_t index = 0;
+  for (const RunSlice& run : chain.runs) {
+    for (const KeyView key : run.keys) {
+      Facts& facts = FactsOf(space, chain, key);
+      if (answer.blocks[index++].status == StatusCode::kOk && !facts.Possible()) {
+        Fail("O2: removed a block that nobody had put: " + Name(space, chain, key));
+      }
+      facts.stored = false;
+    }
+  }
+}
+
+void SimulationOracle::Cleared(const Namespace& space) {
+  const std::string prefix = std::to_string(space.id) + kSeparator;
+  for (auto block = facts_.lower_bound(prefix); block != facts_.end(); ++block) {
+    if (!block->first.starts_with(prefix)) break;
+    block->second.stored = false;
+  }
+  if (cache_.UsageOf(space.id).blocks != 0) Fail("a namespace holds blocks after Clear");
+}
+
+void SimulationOracle::AllEnded() {
+  const CacheCounters& counters = cache_.Counters();
+  if (cache_.FlowsInProgress() != 0) {
+    Fail(std::to_string(cache_.FlowsInProgress()) + " flows never ended");
+  }
+  if (counters.put_blocks != counters.put_stored + counters.put_exists + counters.put_pending +
+                                 counters.put_no_space + counters.put_failures) {
+    Fail("the outcomes of puts do not add up to the blocks put");
+  }
+  if (counters.get_blocks != counters.get_hits_dram + counters.get_misses + counters.get_failures) {
+    Fail("the outcomes of gets do not add up to the blocks got");
+  }
+  if (counters.put_stored <
+      counters.blocks + counters.evictions + counters.removed + counters.cleared) {
+    Fail("more blocks left than were ever stored");
+  }
+  const Status valid = cache_.Validate();
+  if (!valid.ok()) Fail(valid.ToString());
+}
+
+}  // namespace terrace::testing
