@@ -1,0 +1,160 @@
+#include "tools/terraced/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "tools/terraced/config_keys.h"
+
+namespace terrace {
+namespace {
+
+using testing::HasSubstr;
+
+// Two reactors with different numbers, and the process: every kind of sample there is.
+class Metrics : public testing::Test {
+ protected:
+  Metrics() {
+    for (std::uint32_t index = 0; index < 2; ++index) {
+      cache_[index].get_hits_dram = 10 + index;
+      server_[index].peers_copy = 3;
+      reactor_[index].stall_max_ns = 1'000'000'000 * (index + 1);
+      sources_.push_back(std::make_unique<ReactorMetricSource>(
+          ReactorMetricParts{.reactor = index,
+                             .reactor_counters = &reactor_[index],
+                             .sleeps_in = "io_uring",
+                             .cache = &cache_[index],
+                             .arena_stats = [] { return ArenaStats{.capacity_bytes = 1 << 20}; },
+                             .index_bytes = 96,
+                             .index_capacity = 1,
+                             .server = &server_[index]}));
+      registry_.Add(*sources_.back());
+    }
+    registry_.Add(process_);
+  }
+  static double ValueOf(const std::vector<MetricSample>& samples, const MetricInfo& info,
+                        const std::string& labels) {
+    for (const MetricSample& sample : samples) {
+      if (sample.info == &info && LabelText(sample.labels) == labels) return sample.value;
+    }
+    ADD_FAILURE() << "no sample " << info.name << "{" << labels << "}";
+    return -1;
+  }
+
+  CacheCounters cache_[2];
+  ServerCounters server_[2];
+  ReactorCounters reactor_[2];
+  std::vector<std::unique_ptr<ReactorMetricSource>> sources_;
+  ManualClock clock_;
+  ProcessMetricSource process_{"0.1.0", clock_};
+  MetricsRegistry registry_;
+};
+
+TEST_F(Metrics, ReactorsAreToldApartAndSummed) {
+  const std::vector<MetricSample> apart = registry_.Collect();
+  EXPECT_EQ(ValueOf(apart, kGetBlocksHit, "reactor=\"0\",tier=\"dram\""), 10);
+  EXPECT_EQ(ValueOf(apart, kGetBlocksHit, "reactor=\"1\",tier=\"dram\""), 11);
+  const std::vector<MetricSample> summed = registry_.Summed();
+  EXPECT_EQ(ValueOf(summed, kGetBlocksHit, "tier=\"dram\""), 21);
+  EXPECT_EQ(ValueOf(summed, kClientsByLink, "link=\"copy\""), 6);
+  EXPECT_EQ(ValueOf(summed, kReactors, "sleeps_in=\"io_uring\""), 2);
+  EXPECT_EQ(ValueOf(summed, kTierCapacity, "tier=\"dram\""), 2 << 20);
+  EXPECT_EQ(ValueOf(summed, kReactorStallMax, ""), 2);  // the worst, not the sum
+  EXPECT_EQ(ValueOf(summed, kBuildInfo, "version=\"0.1.0\""), 1);
+}
+
+TEST_F(Metrics, NothingOfTheProcessIsZeroThatCannotBe) {
+  clock_.Advance(3 * kSecond);
+  const std::vector<MetricSample> samples = registry_.Collect();
+  EXPECT_EQ(ValueOf(samples, kUptime, ""), 3);
+  EXPECT_GT(ValueOf(samples, kResidentMemory, ""), 1 << 20);
+  EXPECT_GT(ValueOf(samples, kCpuSeconds, ""), 0);
+  EXPECT_GE(ValueOf(samples, kOpenFiles, ""), 3);
+}
+
+TEST_F(Metrics, ARemovedSourceIsNotAskedAgain) {
+  registry_.Remove(*sources_[1]);
+  EXPECT_EQ(ValueOf(registry_.Summed(), kGetBlocksHit, "tier=\"dram\""), 10);
+}
+
+TEST_F(Metrics, EveryMetricOfTheCatalogueIsProduced) {
+  std::set<const MetricInfo*> produced;
+  for (const MetricSample& sample : registry_.Collect()) produced.insert(sample.info);
+  for (const MetricInfo* info : AllMetrics()) EXPECT_TRUE(produced.contains(info)) << info->name;
+  EXPECT_EQ(produced.size(), AllMetrics().size());
+}
+
+TEST_F(Metrics, NamesFollowTheRules) {
+  std::set<std::string_view> names;
+  for (const MetricInfo* info : AllMetrics()) {
+    EXPECT_TRUE(names.insert(info->name).second) << info->name;
+    EXPECT_TRUE(info->name.starts_with("terrace_")) << info->name;
+    EXPECT_EQ(info->type == MetricType::kCounter, info->name.ends_with("_total")) << info->name;
+    EXPECT_TRUE(info->help.ends_with('.')) << info->name;
+  }
+}
+
+TEST_F(Metrics, NoSampleComesTwice) {
+  std::set<std::string> seen;
+  for (const MetricSample& sample : registry_.Summed()) {
+    const std::string id = std::string(sample.info->name) + "{" + LabelText(sample.labels) + "}";
+    EXPECT_TRUE(seen.insert(id).second) << id;
+  }
+}
+
+TEST_F(Metrics, PrometheusTextHasHelpTypeAndOneLineASample) {
+  const std::string text = registry_.Prometheus();
+  EXPECT_THAT(text, HasSubstr("# TYPE terrace_get_blocks_hit_total counter\n"
+                              "terrace_get_blocks_hit_total{reactor=\"0\",tier=\"dram\"} 10\n"
+                              "terrace_get_blocks_hit_total{reactor=\"1\",tier=\"dram\"} 11\n"));
+  EXPECT_THAT(text, HasSubstr("# HELP terrace_tier_capacity_bytes "));
+  EXPECT_THAT(text, HasSubstr("terrace_build_info{version=\"0.1.0\"} 1\n"));
+}
+
+TEST(LabelText, ValuesThatWouldBreakTheFormatAreEscaped) {
+  EXPECT_EQ(LabelText({}), "");
+  EXPECT_EQ(LabelText({{"a", "x"}, {"b", "q\"\\\n"}}), "a=\"x\",b=\"q\\\"\\\\\\n\"");
+}
+
+// docs/operations.md: every metric and every key stands there, as `name` at the start of a row.
+std::set<std::string> DocumentedNames(const std::string& prefix_pattern) {
+  std::ifstream file(TERRACE_SOURCE_DIR "/docs/operations.md");
+  EXPECT_TRUE(file.good());
+  std::set<std::string> names;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("| `" + prefix_pattern)) continue;
+    names.insert(line.substr(3, line.find('`', 3) - 3));
+  }
+  return names;
+}
+
+TEST(OperationsDocument, MetricsAreThoseOfTheCode) {
+  std::set<std::string> names;
+  for (const MetricInfo* info : AllMetrics()) names.emplace(info->name);
+  EXPECT_THAT(DocumentedNames("terrace_"), testing::ContainerEq(names));
+}
+
+TEST(OperationsDocument, KeysUnitsAndDefaultsAreThoseOfTheCode) {
+  std::ifstream file(TERRACE_SOURCE_DIR "/docs/operations.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  std::set<std::string> names;
+  for (const ConfigKey& key : ConfigKeys()) {
+    names.insert(key.Path());
+    EXPECT_THAT(text.str(),
+                HasSubstr("\n| `" + key.Path() + "` | `" + std::string(key.default_value) + "` | " +
+                          std::string(key.unit) + " | " + ConfigRange(key) + " |"));
+  }
+  std::set<std::string> documented;
+  for (const ConfigSection& section : ConfigSections()) {
+    documented.merge(DocumentedNames(std::string(section.name) + "."));
+  }
+  EXPECT_THAT(documented, testing::ContainerEq(names));
+}
+
+}  // namespace
+}  // namespace terrace

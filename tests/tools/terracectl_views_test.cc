@@ -1,0 +1,165 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "tools/terracectl/stat_summary.h"
+#include "tools/terracectl/text_table.h"
+
+namespace terrace {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+std::vector<Sample> Samples() {
+  return {{"terrace_build_info", "version=\"0.1.0\"", 1},
+          {"terrace_process_uptime_seconds", "", 3725},
+          {"terrace_tier_capacity_bytes", "tier=\"nvme\"", 2.0 * (1ULL << 40)},
+          {"terrace_tier_capacity_bytes", "tier=\"dram\"", 1 << 30},
+          {"terrace_tier_used_bytes", "tier=\"dram\"", 1 << 29},
+          {"terrace_tier_huge_page_bytes", "tier=\"dram\"", 1 << 30},
+          {"terrace_tier_blocks", "tier=\"dram\"", 1234},
+          {"terrace_match_blocks_total", "", 1000},
+          {"terrace_match_blocks_hit_total", "", 250},
+          {"terrace_get_blocks_total", "", 300},
+          {"terrace_get_blocks_hit_total", "tier=\"dram\"", 100},
+          {"terrace_get_blocks_hit_total", "tier=\"nvme\"", 50},
+          {"terrace_get_bytes_total", "", 3 << 20},
+          {"terrace_put_blocks_stored_total", "", 77},
+          {"terrace_client_connections", "", 3},
+          {"terrace_client_connections_by_link", "link=\"copy\"", 2},
+          {"terrace_client_connections_by_link", "link=\"tcp\"", 1},
+          {"terrace_client_connections_by_link", "link=\"rdma\"", 0},
+          {"terrace_reactors", "sleeps_in=\"io_uring\"", 2},
+          {"terrace_some_future_metric_total", "a=\"b\"", 5}};
+}
+
+TEST(StatSummary, SamplesLandWhereTheyBelong) {
+  const StatSummary summary = Summarize(Samples());
+  EXPECT_EQ(summary.version, "0.1.0");
+  ASSERT_EQ(summary.tiers.size(), 2U);
+  EXPECT_EQ(summary.tiers[0].tier, "dram");  // fastest first, whatever the order of the samples
+  EXPECT_EQ(summary.tiers[0].blocks, 1234);
+  EXPECT_EQ(summary.tiers[1].hits, 50);
+  EXPECT_EQ(summary.get_hits, 150);  // over the tiers
+  EXPECT_EQ(summary.connections_by_link.at("copy"), 2);
+  EXPECT_EQ(summary.reactors.at("io_uring"), 2);
+}
+
+TEST(StatSummary, LabelsAreReadWhateverTheyHold) {
+  EXPECT_EQ(LabelValue("a=\"1\",tier=\"dram\"", "tier"), "dram");
+  EXPECT_EQ(LabelValue("a=\"x\\\",tier=\\\"no\",tier=\"q\\\\\\n\"", "tier"), "q\\\n");
+  for (const char* broken : {"", "tier", "tier=", "tier=\"", "tier=\"x", "=\"\"", "\\"}) {
+    EXPECT_EQ(LabelValue(broken, "tier"), "") << broken;
+  }
+}
+
+TEST(StatRates, RatesAreDifferencesPerSecond) {
+  StatSummary before = Summarize(Samples());
+  StatSummary now = before;
+  now.uptime_seconds += 2;
+  now.get_blocks += 40;
+  now.get_hits += 30;
+  now.get_bytes += 1000;
+  now.tiers[0].evicted_blocks += 6;
+  const StatRates rates = RatesBetween(before, now, 2);
+  EXPECT_FALSE(rates.restarted);
+  EXPECT_EQ(rates.get_blocks, 20);
+  EXPECT_EQ(rates.get_hits, 15);
+  EXPECT_EQ(rates.get_bytes, 500);
+  EXPECT_EQ(rates.evicted_blocks, 3);
+  EXPECT_EQ(rates.put_blocks, 0);
+}
+
+TEST(StatRates, ARestartedDaemonGivesNoNegativeRates) {
+  const StatSummary before = Summarize(Samples());
+  StatSummary now;
+  now.uptime_seconds = 4;
+  now.get_blocks = 8;
+  const StatRates rates = RatesBetween(before, now, 100);
+  EXPECT_TRUE(rates.restarted);
+  EXPECT_EQ(rates.get_blocks, 2);  // over the 4 s that it lives
+  EXPECT_THAT(StatText("x:1", now, &rates), HasSubstr("restarted"));
+}
+
+TEST(StatText, ShowsWhatAnOperatorAsksFor) {
+  const StatSummary summary = Summarize(Samples());
+  const std::string text = StatText("127.0.0.1:7420", summary, nullptr);
+  EXPECT_THAT(text, HasSubstr("terraced 0.1.0 at 127.0.0.1:7420, up 1 h 2 min\n"));
+  EXPECT_THAT(text, HasSubstr("\ndram     1 GiB  512 MiB  50.0 %   1,234     100.0 %        0\n"));
+  EXPECT_THAT(text, HasSubstr("25.0 %"));  // match
+  EXPECT_THAT(text, HasSubstr("50.0 %"));  // get
+  EXPECT_THAT(text, HasSubstr("77 stored"));
+  EXPECT_THAT(text, HasSubstr("3 connections: 2 copy, 1 tcp; 0 refused"));
+  EXPECT_THAT(text, HasSubstr("2 asleep in io_uring"));
+  EXPECT_THAT(text, Not(HasSubstr("/s")));  // rates need two samples
+  const StatRates rates = RatesBetween(summary, summary, 1);
+  EXPECT_THAT(StatText("x:1", summary, &rates), HasSubstr("blocks/s"));
+}
+
+TEST(StatText, AnEmptyOrHostileDaemonDoesNotBreakTheTerminal) {
+  EXPECT_THAT(StatText("x:1", Summarize({}), nullptr), HasSubstr("up 0 s"));
+  const std::vector<Sample> hostile = {{"terrace_build_info", "version=\"\x1b[2J\"", 1},
+                                       {"terrace_tier_blocks", "tier=\"\n\x07\"", -5},
+                                       {"terrace_process_uptime_seconds", "", NAN},
+                                       {"terrace_get_bytes_total", "", NAN},
+                                       {"terrace_get_blocks_total", "", INFINITY},
+                                       {"terrace_tier_used_bytes", "tier=\"\n\x07\"", 1e300}};
+  const std::string text = StatText("x:1", Summarize(hostile), nullptr);
+  EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+  EXPECT_THAT(text, HasSubstr("\\x0a\\x07"));
+}
+
+TEST(StatJson, HasTheNumbersAndEverySample) {
+  const std::vector<Sample> samples = Samples();
+  const StatSummary summary = Summarize(samples);
+  const std::string text = StatJson("h:1", summary, nullptr, samples);
+  EXPECT_EQ(text.find('\n'), text.size() - 1);  // one object a line
+  const auto json = nlohmann::json::parse(text);
+  EXPECT_EQ(json["tiers"][0]["tier"], "dram");
+  EXPECT_EQ(json["tiers"][0]["capacity_bytes"], 1 << 30);
+  EXPECT_EQ(json["tiers"][0]["huge_page_ratio"], 1.0);
+  EXPECT_EQ(json["match"]["hit_ratio"], 0.25);
+  EXPECT_EQ(json["get"]["hit_ratio"], 0.5);
+  EXPECT_TRUE(json["rates"].is_null());
+  EXPECT_EQ(json["clients"]["by_link"]["copy"], 2);
+  EXPECT_EQ(json["samples"]["terrace_some_future_metric_total{a=\"b\"}"], 5);
+  EXPECT_EQ(json["samples"].size(), samples.size());
+  const StatRates rates = RatesBetween(summary, summary, 1);
+  const auto second = nlohmann::json::parse(StatJson("h:1", summary, &rates, samples));
+  EXPECT_EQ(second["rates"]["seconds"], 1.0);
+  EXPECT_TRUE(second["rates"]["get_hit_ratio"].is_null());  // nothing asked: not "all missed"
+}
+
+TEST(StatJson, NamesThatAreNotTextStillGiveJson) {
+  const std::vector<NamespaceInfo> spaces = {{"t\xff", "n\n", "00", 3, 12288}};
+  const auto json = nlohmann::json::parse(NamespacesJson(spaces));
+  EXPECT_EQ(json[0]["blocks"], 3);
+  EXPECT_EQ(json[0]["name"], "n\n");
+  EXPECT_EQ(NamespacesJson({}), "[]\n");
+}
+
+TEST(NamespacesText, ListsAndSaysWhenThereAreNone) {
+  EXPECT_EQ(NamespacesText({}), "no namespaces\n");
+  const std::vector<NamespaceInfo> spaces = {{"default", "llama", "ab12", 3, 12288},
+                                             {"evil\x1b", "x", "cd", 0, 0}};
+  EXPECT_EQ(NamespacesText(spaces),
+            "tenant    namespace  blocks   bytes  fingerprint\n"
+            "default   llama           3  12 KiB  ab12\n"
+            "evil\\x1b  x               0     0 B  cd\n");
+}
+
+TEST(TextTable, NumbersReadEasily) {
+  EXPECT_EQ(FormatCount(0), "0");
+  EXPECT_EQ(FormatCount(999), "999");
+  EXPECT_EQ(FormatCount(1234567), "1,234,567");
+  EXPECT_EQ(FormatShare(1, 0), "-");
+  EXPECT_EQ(FormatDuration(59.9), "59 s");
+  EXPECT_EQ(FormatDuration(90061), "1 d 1 h");
+}
+
+}  // namespace
+}  // namespace terrace

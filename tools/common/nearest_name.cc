@@ -1,0 +1,56 @@
+#include "tools/common/nearest_name.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+namespace terrace {
+
+namespace {
+
+constexpr std::size_t kLengthMax = 64;
+using Row = std::array<std::size_t, kLengthMax + 1>;
+
+// Restricted Damerau-Levenshtein distance, by three rows of the table. REQUIRES: lengths at most
+// kLengthMax.
+std::size_t EditDistance(std::string_view left, std::string_view right) {
+  Row before_last{};
+  Row last{};
+  Row current{};
+  for (std::size_t column = 0; column <= right.size(); ++column) last[column] = column;
+  for (std::size_t row = 1; row <= left.size(); ++row) {
+    current[0] = row;
+    for (std::size_t column = 1; column <= right.size(); ++column) {
+      const std::size_t replaced =
+          last[column - 1] + (left[row - 1] == right[column - 1] ? 0U : 1U);
+      current[column] = std::min({replaced, last[column] + 1, current[column - 1] + 1});
+      if (row > 1 && column > 1 && left[row - 1] == right[column - 2] &&
+          left[row - 2] == right[column - 1]) {
+        current[column] = std::min(current[column], before_last[column - 2] + 1);
+      }
+    }
+    before_last = last;
+    last = current;
+  }
+  return last[right.size()];
+}
+
+}  // namespace
+
+std::string_view NearestName(std::string_view name, std::span<const std::string_view> known) {
+  std::string_view best;
+  std::size_t best_distance = kLengthMax + 1;
+  if (name.size() > kLengthMax) return best;
+  for (const std::string_view candidate : known) {
+    if (candidate.size() > kLengthMax) continue;
+    const std::size_t distance = EditDistance(name, candidate);
+    const std::size_t allowed = 1 + std::max(name.size(), candidate.size()) / 3;
+    if (distance <= allowed && distance < best_distance) {
+      best = candidate;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+}  // namespace terrace

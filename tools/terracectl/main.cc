@@ -1,0 +1,71 @@
+// terracectl: looks at a running terraced and tends it. Uses only the public client library.
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdint>
+#include <iostream>
+#include <string>
+
+#include "tools/terracectl/commands.h"
+
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr double kWatchSecondsMax = 86'400;
+
+int Run(int argc, char** argv) {
+  terrace::CommandOptions options;
+  double timeout_seconds = 5;
+  double watch_seconds = 0;
+  std::uint64_t count = 0;
+  std::string name;
+
+  CLI::App app("terracectl: looks at a running terraced and tends it", "terracectl");
+  app.fallthrough();  // global options may stand behind the command
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "terracectl " TERRACE_VERSION);
+  app.add_option("--connect", options.address, "address of the daemon")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  app.add_option("--tenant", options.tenant, "whose namespaces")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--timeout", timeout_seconds, "longest wait for an answer, seconds")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.001, 3600.0))
+      ->capture_default_str();
+
+  CLI::App* stat = app.add_subcommand("stat", "tiers, hit ratios, rates, memory, clients");
+  stat->add_flag("--json", options.json, "print JSON, one object a line");
+  CLI::Option* watch =
+      stat->add_option("--watch", watch_seconds, "print again every SECONDS (2), with rates")
+          ->type_name("[SECONDS]")
+          ->expected(0, 1)
+          ->default_str("2")
+          ->check(CLI::Range(0.01, kWatchSecondsMax));
+  stat->add_option("--count", count, "end after printing N times")->type_name("N")->needs(watch);
+  CLI::App* namespaces = app.add_subcommand("namespaces", "the namespaces and what they hold");
+  namespaces->add_flag("--json", options.json, "print JSON");
+  CLI::App* clear = app.add_subcommand("clear", "forget every block of a namespace");
+  clear->add_option("NAMESPACE", name, "its name")->required();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageError;
+  }
+  options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(timeout_seconds * 1e3));
+  if (stat->parsed()) return terrace::RunStat(options, watch_seconds, count);
+  if (namespaces->parsed()) return terrace::RunNamespaces(options);
+  return terrace::RunClear(options, name);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Run(argc, argv);
+  } catch (const std::exception& error) {  // of the libraries for arguments and JSON
+    std::cerr << "terracectl: " << error.what() << '\n';
+    return 1;
+  }
+}

@@ -1,0 +1,131 @@
+// StatJson and NamespacesJson: the same numbers for programs. docs/operations.md names the keys.
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tools/terracectl/stat_summary.h"
+
+namespace terrace {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Whole numbers without a fraction, so that counters read as integers.
+Json Number(double value) {
+  constexpr double kExactMax = 9007199254740992.0;  // 2^53
+  if (value == std::floor(value) && std::abs(value) <= kExactMax) {
+    return static_cast<std::int64_t>(value);
+  }
+  return value;
+}
+
+// Null when nothing was looked up: 0 would say that everything missed.
+Json Ratio(double part, double whole) {
+  if (!(whole > 0)) return nullptr;
+  return part / whole;
+}
+
+std::string Dump(const Json& json) {
+  // Names may be any bytes: what is not UTF-8 is replaced instead of thrown about.
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json TierJson(const TierSummary& tier) {
+  return {{"tier", tier.tier},
+          {"capacity_bytes", Number(tier.capacity_bytes)},
+          {"used_bytes", Number(tier.used_bytes)},
+          {"payload_bytes", Number(tier.payload_bytes)},
+          {"header_bytes", Number(tier.header_bytes)},
+          {"blocks", Number(tier.blocks)},
+          {"huge_page_ratio", Ratio(tier.huge_page_bytes, tier.capacity_bytes)},
+          {"get_blocks_hit", Number(tier.hits)},
+          {"evicted_blocks", Number(tier.evicted_blocks)},
+          {"evicted_bytes", Number(tier.evicted_bytes)}};
+}
+
+Json RequestsJson(const StatSummary& now) {
+  Json json;
+  json["match"] = {{"requests", Number(now.match_requests)},
+                   {"blocks", Number(now.match_blocks)},
+                   {"blocks_hit", Number(now.match_hits)},
+                   {"hit_ratio", Ratio(now.match_hits, now.match_blocks)}};
+  json["get"] = {{"requests", Number(now.get_requests)},
+                 {"blocks", Number(now.get_blocks)},
+                 {"blocks_hit", Number(now.get_hits)},
+                 {"blocks_missed", Number(now.get_misses)},
+                 {"blocks_failed", Number(now.get_failures)},
+                 {"hit_ratio", Ratio(now.get_hits, now.get_blocks)},
+                 {"bytes", Number(now.get_bytes)}};
+  json["put"] = {
+      {"requests", Number(now.put_requests)},      {"blocks", Number(now.put_blocks)},
+      {"blocks_stored", Number(now.put_stored)},   {"blocks_existing", Number(now.put_existing)},
+      {"blocks_pending", Number(now.put_pending)}, {"blocks_no_space", Number(now.put_no_space)},
+      {"blocks_failed", Number(now.put_failures)}, {"bytes", Number(now.put_bytes)}};
+  return json;
+}
+
+Json RatesJson(const StatRates* rates) {
+  if (rates == nullptr) return nullptr;
+  return {{"seconds", rates->seconds},
+          {"restarted", rates->restarted},
+          {"match_blocks_per_s", rates->match_blocks},
+          {"match_hit_ratio", Ratio(rates->match_hits, rates->match_blocks)},
+          {"get_blocks_per_s", rates->get_blocks},
+          {"get_hit_ratio", Ratio(rates->get_hits, rates->get_blocks)},
+          {"get_bytes_per_s", rates->get_bytes},
+          {"put_blocks_per_s", rates->put_blocks},
+          {"put_bytes_per_s", rates->put_bytes},
+          {"evicted_blocks_per_s", rates->evicted_blocks},
+          {"cpu_cores", rates->cpu}};
+}
+
+Json CountsJson(const std::map<std::string, double>& counts) {
+  Json json = Json::object();
+  for (const auto& [name, count] : counts) json[name] = Number(count);
+  return json;
+}
+
+}  // namespace
+
+std::string StatJson(std::string_view address, const StatSummary& now, const StatRates* rates,
+                     std::span<const Sample> samples) {
+  Json json = {{"address", address},
+               {"version", now.version},
+               {"uptime_seconds", now.uptime_seconds},
+               {"tiers", Json::array()}};
+  for (const TierSummary& tier : now.tiers) json["tiers"].push_back(TierJson(tier));
+  json.update(RequestsJson(now));
+  json["rates"] = RatesJson(rates);
+  json["memory"] = {{"resident_bytes", Number(now.resident_bytes)},
+                    {"index_bytes", Number(now.index_bytes)},
+                    {"index_capacity_blocks", Number(now.index_capacity_blocks)}};
+  json["clients"] = {{"connections", Number(now.connections)},
+                     {"by_link", CountsJson(now.connections_by_link)},
+                     {"refused", Number(now.refused)},
+                     {"timed_out", Number(now.timed_out)},
+                     {"malformed_messages", Number(now.malformed)}};
+  json["reactors"] = {{"sleeps_in", CountsJson(now.reactors)},
+                      {"stalls", Number(now.stalls)},
+                      {"stall_max_seconds", now.stall_max_seconds}};
+  Json& all = json["samples"] = Json::object();
+  for (const Sample& sample : samples) {
+    const std::string labels = sample.labels.empty() ? "" : "{" + sample.labels + "}";
+    all[sample.name + labels] = Number(sample.value);
+  }
+  return Dump(json) + "\n";
+}
+
+std::string NamespacesJson(std::span<const NamespaceInfo> namespaces) {
+  Json json = Json::array();
+  for (const NamespaceInfo& space : namespaces) {
+    json.push_back({{"tenant", space.tenant},
+                    {"name", space.name},
+                    {"blocks", space.blocks},
+                    {"bytes", space.bytes},
+                    {"fingerprint", space.fingerprint}});
+  }
+  return Dump(json) + "\n";
+}
+
+}  // namespace terrace

@@ -1,0 +1,175 @@
+#include "tools/terracectl/stat_summary.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/check.h"
+
+namespace terrace {
+
+namespace {
+
+// Reads one `name="value"` and what follows it. False at the end, or for what is not a label.
+bool NextLabel(std::string_view& labels, std::string_view& name, std::string& value) {
+  const std::size_t equals = labels.find("=\"");
+  if (equals == std::string_view::npos) return false;
+  name = labels.substr(0, equals);
+  value.clear();
+  std::size_t place = equals + 2;
+  for (; place < labels.size() && labels[place] != '"'; ++place) {
+    char letter = labels[place];
+    if (letter == '\\' && place + 1 < labels.size()) {
+      letter = labels[++place];
+      if (letter == 'n') letter = '\n';
+    }
+    value += letter;
+  }
+  if (place >= labels.size()) return false;  // no closing quote
+  labels.remove_prefix(place + 1);
+  if (!labels.empty() && labels.front() == ',') labels.remove_prefix(1);
+  return true;
+}
+
+struct PlainField {
+  std::string_view name;
+  double StatSummary::* field;
+};
+constexpr PlainField kPlainFields[] = {
+    {"terrace_process_uptime_seconds", &StatSummary::uptime_seconds},
+    {"terrace_match_requests_total", &StatSummary::match_requests},
+    {"terrace_match_blocks_total", &StatSummary::match_blocks},
+    {"terrace_match_blocks_hit_total", &StatSummary::match_hits},
+    {"terrace_get_requests_total", &StatSummary::get_requests},
+    {"terrace_get_blocks_total", &StatSummary::get_blocks},
+    {"terrace_get_blocks_hit_total", &StatSummary::get_hits},
+    {"terrace_get_blocks_missed_total", &StatSummary::get_misses},
+    {"terrace_get_blocks_failed_total", &StatSummary::get_failures},
+    {"terrace_get_bytes_total", &StatSummary::get_bytes},
+    {"terrace_put_requests_total", &StatSummary::put_requests},
+    {"terrace_put_blocks_total", &StatSummary::put_blocks},
+    {"terrace_put_blocks_stored_total", &StatSummary::put_stored},
+    {"terrace_put_blocks_existing_total", &StatSummary::put_existing},
+    {"terrace_put_blocks_pending_total", &StatSummary::put_pending},
+    {"terrace_put_blocks_no_space_total", &StatSummary::put_no_space},
+    {"terrace_put_blocks_failed_total", &StatSummary::put_failures},
+    {"terrace_put_bytes_total", &StatSummary::put_bytes},
+    {"terrace_removed_blocks_total", &StatSummary::removed_blocks},
+    {"terrace_cleared_blocks_total", &StatSummary::cleared_blocks},
+    {"terrace_key_mismatches_total", &StatSummary::key_mismatches},
+    {"terrace_process_resident_memory_bytes", &StatSummary::resident_bytes},
+    {"terrace_process_cpu_seconds_total", &StatSummary::cpu_seconds},
+    {"terrace_process_open_files", &StatSummary::open_files},
+    {"terrace_index_bytes", &StatSummary::index_bytes},
+    {"terrace_index_capacity_blocks", &StatSummary::index_capacity_blocks},
+    {"terrace_client_connections", &StatSummary::connections},
+    {"terrace_client_connects_total", &StatSummary::connects},
+    {"terrace_client_disconnects_total", &StatSummary::disconnects},
+    {"terrace_clients_refused_total", &StatSummary::refused},
+    {"terrace_clients_timed_out_total", &StatSummary::timed_out},
+    {"terrace_malformed_messages_total", &StatSummary::malformed},
+    {"terrace_quarantined_frames", &StatSummary::quarantined_frames},
+    {"terrace_reactor_stalls_total", &StatSummary::stalls},
+};
+
+struct TierField {
+  std::string_view name;
+  double TierSummary::* field;
+};
+constexpr TierField kTierFields[] = {
+    {"terrace_tier_capacity_bytes", &TierSummary::capacity_bytes},
+    {"terrace_tier_used_bytes", &TierSummary::used_bytes},
+    {"terrace_tier_payload_bytes", &TierSummary::payload_bytes},
+    {"terrace_tier_header_bytes", &TierSummary::header_bytes},
+    {"terrace_tier_huge_page_bytes", &TierSummary::huge_page_bytes},
+    {"terrace_tier_blocks", &TierSummary::blocks},
+    {"terrace_evicted_blocks_total", &TierSummary::evicted_blocks},
+    {"terrace_evicted_bytes_total", &TierSummary::evicted_bytes},
+    {"terrace_get_blocks_hit_total", &TierSummary::hits},
+};
+
+// The order of the terraces, fastest first; names that this program does not know come last.
+std::size_t TierRank(std::string_view tier) {
+  constexpr std::array<std::string_view, 3> kOrder = {"hbm", "dram", "nvme"};
+  return static_cast<std::size_t>(std::find(kOrder.begin(), kOrder.end(), tier) - kOrder.begin());
+}
+
+TierSummary& TierOf(StatSummary& summary, const std::string& tier) {
+  for (TierSummary& known : summary.tiers) {
+    if (known.tier == tier) return known;
+  }
+  summary.tiers.push_back({.tier = tier});
+  return summary.tiers.back();
+}
+
+double EvictedBlocks(const StatSummary& summary) {
+  double blocks = 0;
+  for (const TierSummary& tier : summary.tiers) blocks += tier.evicted_blocks;
+  return blocks;
+}
+
+}  // namespace
+
+std::string LabelValue(std::string_view labels, std::string_view name) {
+  std::string_view found;
+  std::string value;
+  while (NextLabel(labels, found, value)) {
+    if (found == name) return value;
+  }
+  return "";
+}
+
+StatSummary Summarize(std::span<const Sample> samples) {
+  StatSummary summary;
+  for (const Sample& sample : samples) {
+    for (const PlainField& known : kPlainFields) {
+      if (sample.name == known.name) summary.*known.field += sample.value;
+    }
+    for (const TierField& known : kTierFields) {
+      if (sample.name != known.name) continue;
+      TierOf(summary, LabelValue(sample.labels, "tier")).*known.field += sample.value;
+    }
+    if (sample.name == "terrace_build_info") summary.version = LabelValue(sample.labels, "version");
+    if (sample.name == "terrace_client_connections_by_link") {
+      summary.connections_by_link[LabelValue(sample.labels, "link")] += sample.value;
+    }
+    if (sample.name == "terrace_reactors") {
+      summary.reactors[LabelValue(sample.labels, "sleeps_in")] += sample.value;
+    }
+    if (sample.name == "terrace_reactor_stall_max_seconds") {
+      summary.stall_max_seconds = std::max(summary.stall_max_seconds, sample.value);
+    }
+  }
+  std::sort(summary.tiers.begin(), summary.tiers.end(),
+            [](const TierSummary& left, const TierSummary& right) {
+              return std::pair(TierRank(left.tier), left.tier) <
+                     std::pair(TierRank(right.tier), right.tier);
+            });
+  return summary;
+}
+
+StatRates RatesBetween(const StatSummary& before, const StatSummary& now, double seconds) {
+  TERRACE_CHECK(seconds > 0);
+  StatRates rates;
+  rates.restarted = now.uptime_seconds < before.uptime_seconds;
+  static const StatSummary kNothing;
+  const StatSummary& base = rates.restarted ? kNothing : before;
+  rates.seconds = rates.restarted ? std::max(now.uptime_seconds, 1e-3) : seconds;
+  // A counter never goes back, but the samples of several reactors are not of one instant.
+  const auto rate = [&](double StatSummary::* field) {
+    return std::max(0.0, now.*field - base.*field) / rates.seconds;
+  };
+  rates.match_blocks = rate(&StatSummary::match_blocks);
+  rates.match_hits = rate(&StatSummary::match_hits);
+  rates.get_blocks = rate(&StatSummary::get_blocks);
+  rates.get_hits = rate(&StatSummary::get_hits);
+  rates.get_bytes = rate(&StatSummary::get_bytes);
+  rates.put_blocks = rate(&StatSummary::put_blocks);
+  rates.put_stored = rate(&StatSummary::put_stored);
+  rates.put_bytes = rate(&StatSummary::put_bytes);
+  rates.cpu = rate(&StatSummary::cpu_seconds);
+  rates.evicted_blocks = std::max(0.0, EvictedBlocks(now) - EvictedBlocks(base)) / rates.seconds;
+  return rates;
+}
+
+}  // namespace terrace

@@ -1,0 +1,83 @@
+// StatSummary: the daemon's samples as the things an operator asks about. Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/terrace.hpp"
+
+namespace terrace {
+
+/// The value of a label in `tier="dram",link="tcp"`, unescaped; empty when it is not there.
+std::string LabelValue(std::string_view labels, std::string_view name);
+
+struct TierSummary {
+  std::string tier;
+  double capacity_bytes = 0;
+  double used_bytes = 0;
+  double payload_bytes = 0;
+  double header_bytes = 0;
+  double huge_page_bytes = 0;
+  double blocks = 0;
+  double evicted_blocks = 0;
+  double evicted_bytes = 0;
+  double hits = 0;  ///< of get
+};
+
+/// Totals since the daemon began; missing samples are 0.
+struct StatSummary {
+  std::string version;
+  double uptime_seconds = 0;
+  std::vector<TierSummary> tiers;  ///< fastest first
+
+  double match_requests = 0, match_blocks = 0, match_hits = 0;
+  double get_requests = 0, get_blocks = 0, get_hits = 0, get_misses = 0, get_failures = 0;
+  double get_bytes = 0;
+  double put_requests = 0, put_blocks = 0, put_stored = 0, put_existing = 0, put_pending = 0;
+  double put_no_space = 0, put_failures = 0, put_bytes = 0;
+  double removed_blocks = 0, cleared_blocks = 0, key_mismatches = 0;
+
+  double resident_bytes = 0, index_bytes = 0, index_capacity_blocks = 0, cpu_seconds = 0;
+  double open_files = 0;
+
+  double connections = 0;
+  std::map<std::string, double> connections_by_link;
+  double connects = 0, disconnects = 0, refused = 0, timed_out = 0, malformed = 0;
+  double quarantined_frames = 0;
+
+  std::map<std::string, double> reactors;  ///< how many sleep in what
+  double stalls = 0, stall_max_seconds = 0;
+};
+
+StatSummary Summarize(std::span<const Sample> samples);
+
+/// What happened between two summaries of one daemon.
+struct StatRates {
+  double seconds = 0;  ///< between them
+  /// The daemon was started anew between them: the rates count from its start.
+  bool restarted = false;
+  double match_blocks = 0, match_hits = 0;  ///< per second, as are all below
+  double get_blocks = 0, get_hits = 0, get_bytes = 0;
+  double put_blocks = 0, put_stored = 0, put_bytes = 0;
+  double evicted_blocks = 0;
+  double cpu = 0;  ///< CPU seconds per second
+};
+
+/// REQUIRES: seconds > 0.
+StatRates RatesBetween(const StatSummary& before, const StatSummary& now, double seconds);
+
+/// For people. `rates` may be null.
+std::string StatText(std::string_view address, const StatSummary& now, const StatRates* rates);
+
+/// For programs: one JSON object in one line, with every sample. `rates` may be null.
+std::string StatJson(std::string_view address, const StatSummary& now, const StatRates* rates,
+                     std::span<const Sample> samples);
+
+std::string NamespacesText(std::span<const NamespaceInfo> namespaces);
+std::string NamespacesJson(std::span<const NamespaceInfo> namespaces);
+
+}  // namespace terrace

@@ -1,0 +1,119 @@
+// StatText and NamespacesText: tables for people.
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "tools/common/byte_size.h"
+#include "tools/terracectl/stat_summary.h"
+#include "tools/terracectl/text_table.h"
+
+namespace terrace {
+
+namespace {
+
+constexpr auto kLeft = TextTable::Align::kLeft;
+constexpr auto kRight = TextTable::Align::kRight;
+
+std::string Bytes(double bytes) {
+  constexpr double kShownMax = 1e18;  // what a daemon gone wrong sends must not overflow here
+  return FormatByteSize(bytes > 0 ? static_cast<std::uint64_t>(std::min(bytes, kShownMax)) : 0);
+}
+
+std::string Tiers(const StatSummary& now) {
+  TextTable table({"tier", "capacity", "used", "", "blocks", "huge pages", "evicted"},
+                  {kLeft, kRight, kRight, kRight, kRight, kRight, kRight});
+  for (const TierSummary& tier : now.tiers) {
+    table.AddRow({Printable(tier.tier), Bytes(tier.capacity_bytes), Bytes(tier.used_bytes),
+                  FormatShare(tier.used_bytes, tier.capacity_bytes), FormatCount(tier.blocks),
+                  FormatShare(tier.huge_page_bytes, tier.capacity_bytes),
+                  FormatCount(tier.evicted_blocks)});
+  }
+  return table.ToString();
+}
+
+// With rates, the columns "now" show the time between the two samples.
+std::string Requests(const StatSummary& now, const StatRates* rates) {
+  std::vector<std::string> titles = {"", "requests", "blocks", "hit", "hit ratio", "bytes"};
+  std::vector<TextTable::Align> aligns = {kLeft, kRight, kRight, kRight, kRight, kRight};
+  if (rates != nullptr) {
+    titles.insert(titles.end(), {"blocks/s", "hit ratio now", "bytes/s"});
+    aligns.insert(aligns.end(), 3, kRight);
+  }
+  TextTable table(std::move(titles), std::move(aligns));
+  const auto add = [&](std::vector<std::string> cells, const std::vector<std::string>& recent) {
+    if (rates != nullptr) cells.insert(cells.end(), recent.begin(), recent.end());
+    table.AddRow(std::move(cells));
+  };
+  const StatRates recent = rates != nullptr ? *rates : StatRates();
+  add({"match", FormatCount(now.match_requests), FormatCount(now.match_blocks),
+       FormatCount(now.match_hits), FormatShare(now.match_hits, now.match_blocks), "-"},
+      {FormatCount(recent.match_blocks), FormatShare(recent.match_hits, recent.match_blocks), "-"});
+  add({"get", FormatCount(now.get_requests), FormatCount(now.get_blocks), FormatCount(now.get_hits),
+       FormatShare(now.get_hits, now.get_blocks), Bytes(now.get_bytes)},
+      {FormatCount(recent.get_blocks), FormatShare(recent.get_hits, recent.get_blocks),
+       Bytes(recent.get_bytes)});
+  add({"put", FormatCount(now.put_requests), FormatCount(now.put_blocks), "-", "-",
+       Bytes(now.put_bytes)},
+      {FormatCount(recent.put_blocks), "-", Bytes(recent.put_bytes)});
+  return table.ToString();
+}
+
+std::string Facts(const StatSummary& now, const StatRates* rates) {
+  std::string text = "put      " + FormatCount(now.put_stored) + " stored, " +
+                     FormatCount(now.put_existing) + " existed, " + FormatCount(now.put_pending) +
+                     " pending, " + FormatCount(now.put_no_space) + " without room, " +
+                     FormatCount(now.put_failures) + " failed\n";
+  text += "get      " + FormatCount(now.get_misses) + " missed, " + FormatCount(now.get_failures) +
+          " failed, " + FormatCount(now.key_mismatches) + " keys mismatched\n";
+  text += "memory   " + Bytes(now.resident_bytes) + " resident, index " + Bytes(now.index_bytes) +
+          " for " + FormatCount(now.index_capacity_blocks) + " blocks\n";
+  text += "clients  " + FormatCount(now.connections) + " connections";
+  const char* separator = ": ";
+  for (const auto& [link, count] : now.connections_by_link) {
+    if (!(count > 0)) continue;
+    text += separator + FormatCount(count) + " " + Printable(link);
+    separator = ", ";
+  }
+  text += "; " + FormatCount(now.refused) + " refused, " + FormatCount(now.timed_out) +
+          " timed out, " + FormatCount(now.malformed) + " malformed messages\n";
+  text += "reactors ";
+  separator = "";
+  for (const auto& [sleeps_in, count] : now.reactors) {
+    text += separator + FormatCount(count) + " asleep in " + Printable(sleeps_in);
+    separator = ", ";
+  }
+  char stalls[96];
+  std::snprintf(stalls, sizeof(stalls), "; %s stalls, longest %.0f ms",
+                FormatCount(now.stalls).c_str(), now.stall_max_seconds * 1e3);
+  text += stalls;
+  if (rates != nullptr) {
+    text += ", CPU " + FormatShare(rates->cpu, 1) + " of a core, " +
+            FormatCount(rates->evicted_blocks) + " evictions/s";
+  }
+  return text + "\n";
+}
+
+}  // namespace
+
+std::string StatText(std::string_view address, const StatSummary& now, const StatRates* rates) {
+  std::string text = "terraced " + Printable(now.version) + " at " + Printable(address) + ", up " +
+                     FormatDuration(now.uptime_seconds) + "\n";
+  if (rates != nullptr && rates->restarted) text += "the daemon was restarted meanwhile\n";
+  text += "\n" + Tiers(now) + "\n" + Requests(now, rates) + "\n" + Facts(now, rates);
+  return text;
+}
+
+std::string NamespacesText(std::span<const NamespaceInfo> namespaces) {
+  if (namespaces.empty()) return "no namespaces\n";
+  TextTable table({"tenant", "namespace", "blocks", "bytes", "fingerprint"},
+                  {kLeft, kLeft, kRight, kRight, kLeft});
+  for (const NamespaceInfo& space : namespaces) {
+    table.AddRow({Printable(space.tenant), Printable(space.name),
+                  FormatCount(static_cast<double>(space.blocks)), FormatByteSize(space.bytes),
+                  Printable(space.fingerprint)});
+  }
+  return table.ToString();
+}
+
+}  // namespace terrace

@@ -1,0 +1,97 @@
+// DaemonConfig: every setting of terraced, read from TOML, checked as a whole, then immutable.
+//
+// Pure but for the files that LoadConfig and CheckConfigFile read; any thread; no exceptions.
+// tools/terraced/config_keys.cc describes each key once: name, unit, range, default, what it is
+// for. The reader, `--print-default-config` and the test of docs/operations.md use that table.
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "tools/common/listen_address.h"
+#include "tools/terraced/log_level.h"
+
+namespace terrace {
+
+struct ServerConfig {
+  ListenAddress listen{"127.0.0.1", 7420};  ///< reactor i listens on port + i (port 0: any)
+  bool trusted_network = false;
+  std::uint32_t reactors = 1;
+  std::uint32_t clients_max = 1024;
+  bool same_host_copies = true;
+  bool rdma = true;
+  std::uint32_t heartbeat_ms = 500;
+  std::uint32_t heartbeat_idle_ms = 2000;
+  std::uint32_t client_timeout_ms = 5000;
+  std::uint32_t spin_us = 0;
+  bool io_uring = true;
+  std::string port_file;  ///< empty: none
+  friend bool operator==(const ServerConfig&, const ServerConfig&) = default;
+};
+
+struct DramConfig {
+  std::uint64_t capacity_bytes = 1ULL << 30;  ///< of the daemon, over all reactors
+  std::uint64_t extent_bytes = 1ULL << 30;
+  bool huge_pages = true;
+  friend bool operator==(const DramConfig&, const DramConfig&) = default;
+};
+
+struct CacheConfig {
+  std::uint32_t transfers_max = 64;  ///< per reactor
+  std::uint32_t window_per_request = 4;
+  std::uint32_t blocks_max = 0;  ///< of the daemon, over all reactors; 0: from the capacity
+  friend bool operator==(const CacheConfig&, const CacheConfig&) = default;
+};
+
+struct LogConfig {
+  LogLevel level = LogLevel::kInfo;
+  std::string file;  ///< empty: standard error
+  std::uint32_t rate_limit_per_s = 10;
+  friend bool operator==(const LogConfig&, const LogConfig&) = default;
+};
+
+struct MetricsConfig {
+  bool enabled = true;
+  ListenAddress listen{"127.0.0.1", 7419};
+  friend bool operator==(const MetricsConfig&, const MetricsConfig&) = default;
+};
+
+struct DaemonConfig {
+  ServerConfig server;
+  DramConfig dram;
+  CacheConfig cache;
+  LogConfig log;
+  MetricsConfig metrics;
+  friend bool operator==(const DaemonConfig&, const DaemonConfig&) = default;
+};
+
+/// Memory that this process may use, bytes: the machine's, or the limit of its control group when
+/// that is lower. "25%" in a configuration is a share of it.
+[[nodiscard]] std::uint64_t MachineMemoryBytes();
+
+/// Reads and checks a configuration. `file_name` is only shown. kInvalid: the message holds every
+/// error, one a line, each "FILE:LINE: key.path: reason"; a text that is not TOML gives the one
+/// error at which the parser stopped. `memory_bytes`: what percentages are taken of.
+Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view file_name,
+                                 std::uint64_t memory_bytes);
+
+/// ParseConfig of a file. kIo, with path and errno, when it cannot be read; files above 1 MiB are
+/// refused.
+Result<DaemonConfig> LoadConfig(const std::string& path);
+
+/// What the daemon runs with when no --config is given: the embedded default, checked like a file
+/// (a machine with less memory than the default capacity is an error that says so).
+Result<DaemonConfig> LoadDefaultConfig();
+
+/// `terraced --check-config FILE`: prints "FILE: ok" to `out`, or every error to `errors`; returns
+/// the exit status, 0 or 1.
+int CheckConfigFile(const std::string& path, std::ostream& out, std::ostream& errors);
+
+/// `terraced --print-default-config`: TOML with every key, its meaning, unit and range, at its
+/// default. ParseConfig of it gives DaemonConfig{}.
+[[nodiscard]] std::string PrintDefaultConfig();
+
+}  // namespace terrace

@@ -1,0 +1,147 @@
+#include "tools/terraced/config_check.h"
+
+#include <bit>
+#include <filesystem>
+#include <system_error>
+
+#include "tools/common/byte_size.h"
+
+namespace terrace {
+
+namespace {
+
+using Problems = std::vector<ConfigProblem>;
+
+void CheckAddresses(const DaemonConfig& config, Problems& problems) {
+  const ServerConfig& server = config.server;
+  if (!server.listen.IsLoopback() && !server.trusted_network) {
+    problems.push_back(
+        {{"server.listen", "server.trusted_network"},
+         server.listen.ToString() +
+             " can be reached from other hosts, and UCX over TCP obeys raw PUT requests from "
+             "whoever reaches the port: anyone there can write this process's memory before any "
+             "check of ours. Listen on 127.0.0.1, or set server.trusted_network = true where a "
+             "firewall or a separate network keeps everybody else away"});
+  }
+  const MetricsConfig& metrics = config.metrics;
+  if (metrics.enabled && !metrics.listen.IsLoopback() && !server.trusted_network) {
+    problems.push_back({{"metrics.listen", "server.trusted_network"},
+                        metrics.listen.ToString() +
+                            " can be reached from other hosts and the port asks for no password: "
+                            "listen on 127.0.0.1, or set server.trusted_network = true"});
+  }
+}
+
+void CheckPorts(const DaemonConfig& config, Problems& problems) {
+  const ServerConfig& server = config.server;
+  const std::uint32_t first = server.listen.port;
+  if (first == 0) return;
+  const std::uint32_t last = first + server.reactors - 1;
+  if (last > 65535) {
+    problems.push_back({{"server.reactors", "server.listen"},
+                        std::to_string(server.reactors) + " reactors need the ports " +
+                            std::to_string(first) + " to " + std::to_string(last) +
+                            ", but 65535 is the last"});
+  }
+  const ListenAddress& metrics = config.metrics.listen;
+  const bool same_host =
+      metrics.host == server.listen.host || metrics.IsAnyAddress() || server.listen.IsAnyAddress();
+  if (config.metrics.enabled && same_host && metrics.port >= first && metrics.port <= last) {
+    const auto free_port = static_cast<std::uint16_t>(first > 1 ? first - 1 : last + 1);
+    problems.push_back({{"metrics.listen", "server.listen", "server.reactors"},
+                        "port " + std::to_string(metrics.port) + " is that of reactor " +
+                            std::to_string(metrics.port - first) +
+                            ": the reactors take the ports " + std::to_string(first) + " to " +
+                            std::to_string(last) + "; set metrics.listen to another port, e.g. " +
+                            ListenAddress{metrics.host, free_port}.ToString()});
+  }
+}
+
+void CheckTimes(const ServerConfig& server, Problems& problems) {
+  if (server.heartbeat_idle_ms < server.heartbeat_ms) {
+    problems.push_back(
+        {{"server.heartbeat_idle_ms", "server.heartbeat_ms"},
+         std::to_string(server.heartbeat_idle_ms) +
+             " ms is less than server.heartbeat_ms = " + std::to_string(server.heartbeat_ms) +
+             ": a client that waits for nothing need not speak more often"});
+  }
+  if (server.client_timeout_ms < 3ULL * server.heartbeat_ms) {
+    problems.push_back({{"server.client_timeout_ms", "server.heartbeat_ms"},
+                        std::to_string(server.client_timeout_ms) +
+                            " ms is less than three times server.heartbeat_ms = " +
+                            std::to_string(server.heartbeat_ms) +
+                            ": one late heartbeat would end a healthy client"});
+  }
+  if (server.client_timeout_ms < 2ULL * server.heartbeat_idle_ms) {
+    problems.push_back({{"server.client_timeout_ms", "server.heartbeat_idle_ms"},
+                        std::to_string(server.client_timeout_ms) +
+                            " ms is less than twice server.heartbeat_idle_ms = " +
+                            std::to_string(server.heartbeat_idle_ms) +
+                            ": one late heartbeat would end an idle client"});
+  }
+}
+
+void CheckMemory(const DaemonConfig& config, std::uint64_t memory_bytes, Problems& problems) {
+  constexpr std::uint64_t kArenaBytesMin = 2ULL << 20;  // one extent: tiers/dram/frame_arena.h
+  const DramConfig& dram = config.dram;
+  const std::uint64_t least = kArenaBytesMin * config.server.reactors;
+  if (dram.capacity_bytes < least) {
+    problems.push_back({{"dram.capacity", "server.reactors"},
+                        FormatByteSize(dram.capacity_bytes) + " is too little for " +
+                            std::to_string(config.server.reactors) +
+                            " reactors, which need 2 MiB each"});
+  }
+  if (dram.capacity_bytes > memory_bytes) {
+    problems.push_back({{"dram.capacity"},
+                        FormatByteSize(dram.capacity_bytes) + " is more than the " +
+                            FormatByteSize(memory_bytes) + " of memory that this process may use"});
+  }
+  if (!std::has_single_bit(dram.extent_bytes)) {
+    problems.push_back(
+        {{"dram.extent"}, FormatByteSize(dram.extent_bytes) + " is not a power of two"});
+  }
+  if (config.cache.window_per_request > config.cache.transfers_max) {
+    problems.push_back(
+        {{"cache.window_per_request", "cache.transfers_max"},
+         std::to_string(config.cache.window_per_request) + " is more than cache.transfers_max = " +
+             std::to_string(config.cache.transfers_max) + ": one request can never use it"});
+  }
+  if (config.cache.blocks_max != 0 && config.cache.blocks_max < config.server.reactors) {
+    problems.push_back({{"cache.blocks_max", "server.reactors"},
+                        std::to_string(config.cache.blocks_max) + " blocks cannot be shared by " +
+                            std::to_string(config.server.reactors) +
+                            " reactors; each needs at least one"});
+  }
+}
+
+void CheckFolder(const std::string& key, const std::string& path, Problems& problems) {
+  if (path.empty()) return;
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    problems.push_back({{key}, "\"" + path + "\" is a folder; name a file"});
+    return;
+  }
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (folder.empty() || std::filesystem::is_directory(folder, error)) return;
+  problems.push_back({{key}, "there is no folder \"" + folder.string() + "\"; make it first"});
+}
+
+}  // namespace
+
+std::vector<ConfigProblem> FindContradictions(const DaemonConfig& config,
+                                              std::uint64_t memory_bytes) {
+  Problems problems;
+  CheckAddresses(config, problems);
+  CheckPorts(config, problems);
+  CheckTimes(config.server, problems);
+  CheckMemory(config, memory_bytes, problems);
+  CheckFolder("server.port_file", config.server.port_file, problems);
+  CheckFolder("log.file", config.log.file, problems);
+  if (!config.log.file.empty() && config.log.file == config.server.port_file) {
+    problems.push_back({{"log.file", "server.port_file"},
+                        "both name \"" + config.log.file + "\": one would destroy the other"});
+  }
+  return problems;
+}
+
+}  // namespace terrace

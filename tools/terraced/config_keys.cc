@@ -1,0 +1,144 @@
+#include "tools/terraced/config_keys.h"
+
+#include <array>
+
+#include "tools/common/byte_size.h"
+
+namespace terrace {
+
+namespace {
+
+// The field that a key is stored in. A macro, because a pointer to a member of a member is not a
+// constant that a table can hold.
+#define TERRACE_FIELD(member) [](DaemonConfig& config) -> void* { return &config.member; }
+
+constexpr std::uint64_t kMebibyte = 1ULL << 20;
+constexpr std::uint64_t kGibibyte = 1ULL << 30;
+constexpr std::uint64_t kNumberMax = 0xffffffff;
+
+constexpr std::array<ConfigSection, 5> kSections = {{
+    {"server", "Who may connect, and the threads that serve them."},
+    {"dram", "The DRAM tier: memory that holds blocks."},
+    {"cache", "The index, and how many transfers run at once."},
+    {"log", "What is logged, and where."},
+    {"metrics", "The HTTP port with /metrics (Prometheus) and /healthz."},
+}};
+
+constexpr ConfigKey kKeys[] = {
+    {"server", "listen", ConfigKind::kAddress, "HOST:PORT", "\"127.0.0.1:7420\"", 0, 0,
+     "Numeric address and port that clients connect to. Reactor i listens on PORT + i; with port 0 "
+     "the system picks every port (see port_file). Any address but loopback needs "
+     "trusted_network.",
+     TERRACE_FIELD(server.listen)},
+    {"server", "trusted_network", ConfigKind::kFlag, "flag", "false", 0, 0,
+     "Says that everybody who can reach the ports may read and write the daemon's memory: UCX over "
+     "TCP obeys raw PUT requests of whoever connects, before any check of ours. Set it only where "
+     "a firewall or a separate network keeps others away.",
+     TERRACE_FIELD(server.trusted_network)},
+    {"server", "reactors", ConfigKind::kNumber, "threads", "1", 1, 64,
+     "Threads that serve blocks, each with its own share of index and DRAM and its own port. At "
+     "most the number of cores is useful.",
+     TERRACE_FIELD(server.reactors)},
+    {"server", "clients_max", ConfigKind::kNumber, "clients", "1024", 1, 65536,
+     "Clients connected at once; a client above it is refused and told to retry.",
+     TERRACE_FIELD(server.clients_max)},
+    {"server", "same_host_copies", ConfigKind::kFlag, "flag", "true", 0, 0,
+     "Copy straight between the daemon's memory and that of clients on this host "
+     "(process_vm_readv and process_vm_writev) where the kernel permits it, tested at connect. "
+     "Otherwise their bytes go over TCP.",
+     TERRACE_FIELD(server.same_host_copies)},
+    {"server", "rdma", ConfigKind::kFlag, "flag", "true", 0, 0,
+     "Offer RDMA to clients when this host has a network card for it.", TERRACE_FIELD(server.rdma)},
+    {"server", "heartbeat_ms", ConfigKind::kNumber, "milliseconds", "500", 10, 60'000,
+     "How often a client that waits for an answer shows that it lives.",
+     TERRACE_FIELD(server.heartbeat_ms)},
+    {"server", "heartbeat_idle_ms", ConfigKind::kNumber, "milliseconds", "2000", 10, 600'000,
+     "How often a client that waits for nothing shows that it lives.",
+     TERRACE_FIELD(server.heartbeat_idle_ms)},
+    {"server", "client_timeout_ms", ConfigKind::kNumber, "milliseconds", "5000", 100, 3'600'000,
+     "Silence after which a client is taken for dead. At least twice heartbeat_idle_ms and three "
+     "times heartbeat_ms, so that one lost message ends nobody.",
+     TERRACE_FIELD(server.client_timeout_ms)},
+    {"server", "spin_us", ConfigKind::kNumber, "microseconds", "0", 0, 1'000'000,
+     "How long a reactor polls before it sleeps. Above 0 answers come sooner and a core is busy; "
+     "only on machines with cores to spare.",
+     TERRACE_FIELD(server.spin_us)},
+    {"server", "io_uring", ConfigKind::kFlag, "flag", "true", 0, 0,
+     "Sleep in io_uring where the kernel has it; otherwise in epoll. `terracectl stat` says which "
+     "runs.",
+     TERRACE_FIELD(server.io_uring)},
+    {"server", "port_file", ConfigKind::kText, "path", "\"\"", 0, 0,
+     "File that the ports are written to once the daemon listens: the port of each reactor, one a "
+     "line, reactor 0 first, then `metrics PORT`; removed at a clean stop. For port 0. Empty: "
+     "none.",
+     TERRACE_FIELD(server.port_file)},
+
+    {"dram", "capacity", ConfigKind::kAmount, "bytes or percent of the machine's memory",
+     "\"1GiB\"", 2 * kMebibyte, 64ULL << 40,
+     "Memory for blocks, over all reactors, taken when the daemon starts. Bytes as a number, a "
+     "size such as \"64GiB\" or \"500MB\", or a share of this machine's memory (of its control "
+     "group's limit, if lower) such as \"25%\". At least 2 MiB for each reactor.",
+     TERRACE_FIELD(dram.capacity_bytes)},
+    {"dram", "extent", ConfigKind::kBytes, "bytes, a power of two", "\"1GiB\"", 2 * kMebibyte,
+     kGibibyte,
+     "Largest piece that one tenant owns at a time. A small arena uses smaller ones, so that each "
+     "reactor has at least 16.",
+     TERRACE_FIELD(dram.extent_bytes)},
+    {"dram", "huge_pages", ConfigKind::kFlag, "flag", "true", 0, 0,
+     "Ask the kernel for 2 MiB pages. It gives them to shared memory only with "
+     "/sys/kernel/mm/transparent_hugepage/shmem_enabled at \"advise\" or \"always\"; "
+     "`terracectl stat` shows the share achieved.",
+     TERRACE_FIELD(dram.huge_pages)},
+
+    {"cache", "transfers_max", ConfigKind::kNumber, "blocks", "64", 1, 65536,
+     "Blocks in transfer at once on one reactor, over all its clients. The rest wait their turn.",
+     TERRACE_FIELD(cache.transfers_max)},
+    {"cache", "window_per_request", ConfigKind::kNumber, "blocks", "4", 1, 1024,
+     "Blocks in transfer at once for one request; at most transfers_max. 4 reach full speed over "
+     "TCP.",
+     TERRACE_FIELD(cache.window_per_request)},
+    {"cache", "blocks_max", ConfigKind::kNumber, "blocks", "0", 0, kNumberMax - 1,
+     "Most blocks that the index has room for, over all reactors, at up to 96 bytes of memory "
+     "each. 0: from the capacity.",
+     TERRACE_FIELD(cache.blocks_max)},
+
+    {"log", "level", ConfigKind::kLevel, "name", "\"info\"", 0, 0,
+     "Least grave lines that are logged.", TERRACE_FIELD(log.level)},
+    {"log", "file", ConfigKind::kText, "path", "\"\"", 0, 0,
+     "File that lines are appended to. Empty: standard error.", TERRACE_FIELD(log.file)},
+    {"log", "rate_limit_per_s", ConfigKind::kNumber, "lines per second and place in the code", "10",
+     1, 100'000,
+     "Lines that one place in the code may log in a second; what it logs above that is counted "
+     "and told once.",
+     TERRACE_FIELD(log.rate_limit_per_s)},
+
+    {"metrics", "enabled", ConfigKind::kFlag, "flag", "true", 0, 0, "Serve the port.",
+     TERRACE_FIELD(metrics.enabled)},
+    {"metrics", "listen", ConfigKind::kAddress, "HOST:PORT", "\"127.0.0.1:7419\"", 0, 0,
+     "Numeric address and port; port 0: the system picks, and the log says which. Any address but "
+     "loopback needs server.trusted_network.",
+     TERRACE_FIELD(metrics.listen)},
+};
+#undef TERRACE_FIELD
+
+}  // namespace
+
+std::span<const ConfigKey> ConfigKeys() { return kKeys; }
+
+std::span<const ConfigSection> ConfigSections() { return kSections; }
+
+std::string ConfigRange(const ConfigKey& key) {
+  switch (key.kind) {
+    case ConfigKind::kFlag: return "true or false";
+    case ConfigKind::kLevel: return "debug, info, warning or error";
+    case ConfigKind::kAddress: return "numeric address with port 0 to 65535";
+    case ConfigKind::kText: return "text";
+    case ConfigKind::kNumber:
+      return std::to_string(key.minimum) + " to " + std::to_string(key.maximum);
+    case ConfigKind::kBytes:
+    case ConfigKind::kAmount: break;
+  }
+  return FormatByteSize(key.minimum) + " to " + FormatByteSize(key.maximum);
+}
+
+}  // namespace terrace

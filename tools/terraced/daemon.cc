@@ -1,0 +1,182 @@
+#include "tools/terraced/daemon.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <thread>
+#include <utility>
+
+#include "tools/terraced/daemon_options.h"
+#include "tools/terraced/logging.h"
+
+namespace terrace {
+
+namespace {
+
+/// What a reactor's slice of the arena can hold, so that a namespace that could not be stored is
+/// refused when it is opened.
+std::uint64_t BlockBytesMaxOf(const DaemonConfig& config) {
+  return FrameArena::BlockBytesMaxOf(CacheOptionsOf(config, 0).arena);
+}
+
+}  // namespace
+
+Daemon::Daemon(const DaemonConfig& config) : config_(config), registry_(BlockBytesMaxOf(config)) {}
+
+Daemon::~Daemon() {
+  if (endpoint_ != nullptr) endpoint_->Stop();
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::Create(const DaemonConfig& config) {
+  std::unique_ptr<Daemon> daemon(new Daemon(config));
+  if (Status status = daemon->MakeShards(); !status.ok()) return status;
+  return daemon;
+}
+
+Status Daemon::MakeShards() {
+  const std::uint32_t count = config_.server.reactors;
+  const Shard::Shared shared{
+      .config = config_, .registry = registry_, .clock = clock_, .random = random_};
+  std::vector<Server::Shard> addresses;
+  for (std::uint32_t index = 0; index < count; ++index) {
+    Result<std::unique_ptr<Shard>> shard = Shard::Create(shared, {.index = index, .count = count});
+    if (!shard.ok()) {
+      return Status(shard.status().code(),
+                    "reactor " + std::to_string(index) + ": " + shard.status().message());
+    }
+    shards_.push_back(std::move(shard).value());
+    addresses.push_back(
+        {.host = config_.server.listen.host, .port = shards_.back()->server().port()});
+  }
+  stalls_logged_.resize(count);
+  sources_.push_back(std::make_unique<ProcessMetricSource>(TERRACE_VERSION, clock_));
+  const std::uint64_t incarnation = random_.Next();
+  for (const auto& shard : shards_) {
+    shard->SetShards(addresses, incarnation);
+    // Shard 0 answers for the whole daemon: a client sums what the shards say.
+    if (shard->place().index == 0) shard->OnStat([this] { return Stat(); });
+    Cache& cache = shard->cache();
+    sources_.push_back(std::make_unique<ReactorMetricSource>(
+        ReactorMetricParts{.reactor = shard->place().index,
+                           .reactor_counters = &shard->reactor().counters(),
+                           .sleeps_in = std::string(shard->reactor().sleeps_in()),
+                           .cache = &cache.Counters(),
+                           .arena_stats = [&cache] { return cache.arena().Stats(); },
+                           .index_bytes = cache.IndexBytes(),
+                           .index_capacity = cache.IndexCapacity(),
+                           .server = &shard->server().Counters()}));
+  }
+  for (const auto& source : sources_) metrics_.Add(*source);
+  return {};
+}
+
+std::vector<StatEntry> Daemon::Stat() const {
+  std::vector<StatEntry> entries;
+  for (const MetricSample& sample : metrics_.Summed()) {
+    entries.push_back({.name = std::string(sample.info->name),
+                       .labels = LabelText(sample.labels),
+                       .value = sample.value});
+  }
+  return entries;
+}
+
+Status Daemon::Health() const {
+  if (stopping_.load()) return Status(StatusCode::kRetry, "stopping");
+  for (const auto& shard : shards_) {
+    const std::uint64_t turns = shard->reactor().counters().turns.load();
+    // A reactor takes a turn at least every 250 ms: one that took none within 2 s is stuck.
+    for (int wait = 0; shard->reactor().counters().turns.load() == turns; ++wait) {
+      if (wait == 200) {
+        return Status(StatusCode::kRetry,
+                      "reactor " + std::to_string(shard->place().index) + " took no turn for 2 s");
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+  return {};
+}
+
+Status Daemon::StartEndpoint() {
+  if (!config_.metrics.enabled) return {};
+  Result<std::unique_ptr<StatusEndpoint>> endpoint = StatusEndpoint::Start(
+      config_.metrics.listen,
+      {.metrics = [this] { return metrics_.Prometheus(); }, .health = [this] { return Health(); }});
+  if (!endpoint.ok()) return endpoint.status();
+  endpoint_ = std::move(endpoint).value();
+  return {};
+}
+
+Status Daemon::Start() {
+  Tick();
+  for (const auto& shard : shards_) shard->Start();
+  if (Status status = StartEndpoint(); !status.ok()) return status;
+  for (const auto& shard : shards_) {
+    const ArenaStats stats = shard->cache().arena().Stats();
+    Log(LogLevel::kInfo, "listening", "reactor={} address={} port={} sleeps_in={} dram_bytes={}",
+        shard->place().index, config_.server.listen.host, shard->server().port(),
+        shard->reactor().sleeps_in(), stats.capacity_bytes);
+  }
+  if (endpoint_ != nullptr) {
+    Log(LogLevel::kInfo, "metrics_listening", "address={} port={}", config_.metrics.listen.host,
+        endpoint_->port());
+  }
+  return WritePortFile();
+}
+
+Status Daemon::WritePortFile() const {
+  const std::string& path = config_.server.port_file;
+  if (path.empty()) return {};
+  // Renamed into place: who waits for the file never reads half of it.
+  const std::string draft = path + ".tmp";
+  {
+    std::ofstream file(draft, std::ios::trunc);
+    for (const auto& shard : shards_) file << shard->server().port() << '\n';
+    if (endpoint_ != nullptr) file << "metrics " << endpoint_->port() << '\n';
+    file.flush();
+    if (!file) return Status(StatusCode::kIo, "cannot write server.port_file " + draft);
+  }
+  if (std::rename(draft.c_str(), path.c_str()) != 0) {
+    return Status(StatusCode::kIo,
+                  "cannot rename " + draft + " to " + path + ": " + std::strerror(errno));
+  }
+  return {};
+}
+
+void Daemon::Tick() {
+  for (const auto& shard : shards_) {
+    shard->cache().arena().MeasureHugePages();
+    const std::uint32_t index = shard->place().index;
+    const std::uint64_t stalls = shard->reactor().counters().stalls.load();
+    if (stalls > stalls_logged_[index]) {
+      Log(LogLevel::kWarning, "reactor_stalled", "reactor={} stalls={} longest_ms={}", index,
+          stalls - stalls_logged_[index],
+          shard->reactor().counters().stall_max_ns.load() / kMillisecond);
+      stalls_logged_[index] = stalls;
+    }
+  }
+}
+
+bool Daemon::Stop(Nanos limit) {
+  stopping_.store(true);
+  if (!config_.server.port_file.empty()) ::unlink(config_.server.port_file.c_str());
+  const Nanos deadline = clock_.Now() + limit;
+  for (const auto& shard : shards_) shard->BeginStop();
+  for (const auto& shard : shards_) {
+    while (!shard->Stopped()) {
+      if (clock_.Now() > deadline) {
+        Log(LogLevel::kError, "reactor_did_not_stop", "reactor={} flows={}", shard->place().index,
+            shard->cache().FlowsInProgress());
+        return false;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    shard->Join();
+  }
+  if (endpoint_ != nullptr) endpoint_->Stop();
+  return true;
+}
+
+}  // namespace terrace

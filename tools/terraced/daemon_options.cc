@@ -1,0 +1,54 @@
+#include "tools/terraced/daemon_options.h"
+
+#include "base/check.h"
+
+namespace terrace {
+
+ReactorOptions ReactorOptionsOf(const DaemonConfig& config, std::uint32_t reactor) {
+  TERRACE_CHECK(reactor < config.server.reactors);
+  ReactorOptions options;
+  options.name = "reactor-" + std::to_string(reactor);
+  options.spin = config.server.spin_us * kMicrosecond;
+  options.use_io_uring = config.server.io_uring;
+  return options;
+}
+
+ServerOptions ServerOptionsOf(const DaemonConfig& config, std::uint32_t reactor) {
+  TERRACE_CHECK(reactor < config.server.reactors);
+  const ServerConfig& server = config.server;
+  ServerOptions options;
+  options.host = server.listen.host;
+  if (server.listen.port != 0) {
+    options.port = static_cast<std::uint16_t>(server.listen.port + reactor);
+  }
+  options.peers_max = server.clients_max;
+  options.heartbeat = server.heartbeat_ms * kMillisecond;
+  options.heartbeat_idle = server.heartbeat_idle_ms * kMillisecond;
+  options.peer_timeout = server.client_timeout_ms * kMillisecond;
+  options.same_host_copies = server.same_host_copies;
+  options.rdma = server.rdma;
+  return options;
+}
+
+CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor) {
+  TERRACE_CHECK(reactor < config.server.reactors);
+  const std::uint32_t reactors = config.server.reactors;
+  CacheOptions options;
+  options.arena.capacity_bytes = config.dram.capacity_bytes / reactors;
+  options.arena.extent_bytes = config.dram.extent_bytes;
+  options.arena.huge_pages = config.dram.huge_pages;
+  options.arena.name = "dram-" + std::to_string(reactor);
+  options.blocks_max =
+      config.cache.blocks_max / reactors + (config.cache.blocks_max % reactors != 0 ? 1U : 0U);
+  options.transfers_max = config.cache.transfers_max;
+  options.window_per_request = config.cache.window_per_request;
+  return options;
+}
+
+LogOptions LogOptionsOf(const DaemonConfig& config) {
+  return {.level = config.log.level,
+          .file = config.log.file,
+          .rate_limit_per_s = config.log.rate_limit_per_s};
+}
+
+}  // namespace terrace

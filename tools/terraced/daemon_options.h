@@ -1,0 +1,23 @@
+// The settings of each part of the daemon, from its configuration. Pure functions.
+#pragma once
+
+#include <cstdint>
+
+#include "base/reactor.h"
+#include "cache/cache.h"
+#include "tools/terraced/config.h"
+#include "tools/terraced/logging.h"
+#include "transport/server.h"
+
+namespace terrace {
+
+/// REQUIRES of the three below: reactor < config.server.reactors.
+ReactorOptions ReactorOptionsOf(const DaemonConfig& config, std::uint32_t reactor);
+/// Port + reactor, or 0 when the configured port is 0.
+ServerOptions ServerOptionsOf(const DaemonConfig& config, std::uint32_t reactor);
+/// One reactor's equal share of capacity and blocks, rounded down (blocks: up).
+CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor);
+
+LogOptions LogOptionsOf(const DaemonConfig& config);
+
+}  // namespace terrace

@@ -1,0 +1,107 @@
+// terraced: the daemon.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "tools/terraced/config.h"
+#include "tools/terraced/daemon.h"
+#include "tools/terraced/daemon_options.h"
+#include "tools/terraced/logging.h"
+
+namespace terrace {
+namespace {
+
+constexpr Nanos kStopLimit = 10 * kSecond;
+constexpr time_t kTickSeconds = 10;
+
+/// The signals that end the daemon, blocked in every thread and taken by the main one.
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
+  return signals;
+}
+
+int Fail(const Status& status) {
+  Log(LogLevel::kError, "start_failed", "{}", status.message());
+  StopLogging();
+  return 1;
+}
+
+int RunDaemon(const DaemonConfig& config) {
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  if (Status status = StartLogging(LogOptionsOf(config)); !status.ok()) {
+    return Fail(status);
+  }
+  Result<std::unique_ptr<Daemon>> daemon = Daemon::Create(config);
+  if (!daemon.ok()) return Fail(daemon.status());
+  if (Status status = (*daemon)->Start(); !status.ok()) {
+    (*daemon)->Stop(kStopLimit);
+    return Fail(status);
+  }
+  Log(LogLevel::kInfo, "started", "version={} pid={} reactors={}", TERRACE_VERSION, getpid(),
+      config.server.reactors);
+
+  const timespec tick{.tv_sec = kTickSeconds, .tv_nsec = 0};
+  int received = -1;
+  while (received < 0) {
+    received = sigtimedwait(&signals, nullptr, &tick);
+    if (received < 0) (*daemon)->Tick();
+  }
+  Log(LogLevel::kInfo, "stopping", "signal={}", received);
+  // A second signal ends the process at once.
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  if (!(*daemon)->Stop(kStopLimit)) {
+    StopLogging();
+    _exit(1);
+  }
+  Log(LogLevel::kInfo, "stopped", "clean=true");
+  daemon->reset();
+  StopLogging();
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("terraced: keeps the KV cache of long-context inference");
+  std::string config_path;
+  bool check_config = false;
+  bool print_default_config = false;
+  app.add_option("--config", config_path, "TOML file; without it the embedded default is used");
+  app.add_flag("--check-config", check_config, "check the file of --config and exit");
+  app.add_flag("--print-default-config", print_default_config,
+               "print every key with its meaning and default and exit");
+  app.set_version_flag("--version", "terraced " TERRACE_VERSION);
+  CLI11_PARSE(app, argc, argv);
+
+  if (print_default_config) {
+    std::cout << PrintDefaultConfig();
+    return 0;
+  }
+  if (check_config) {
+    if (config_path.empty()) {
+      std::cerr << "terraced: --check-config needs --config FILE\n";
+      return 2;
+    }
+    return CheckConfigFile(config_path, std::cout, std::cerr);
+  }
+  const Result<DaemonConfig> config =
+      config_path.empty() ? LoadDefaultConfig() : LoadConfig(config_path);
+  if (!config.ok()) {
+    std::cerr << config.status().message() << '\n';
+    return 1;
+  }
+  return RunDaemon(*config);
+}
+
+}  // namespace
+}  // namespace terrace
+
+int main(int argc, char** argv) { return terrace::Main(argc, argv); }

@@ -1,0 +1,47 @@
+// Every metric that terraced has. A test compares it with docs/operations.md in both directions.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace terrace {
+
+enum class MetricType : std::uint8_t { kCounter, kGauge };
+/// How samples of several reactors become one.
+enum class MetricJoin : std::uint8_t { kSum, kMaximum };
+
+struct MetricInfo {
+  std::string_view name;
+  MetricType type;
+  MetricJoin join;
+  std::string_view help;
+};
+
+// Cache: what requests asked for and got.
+extern const MetricInfo kMatchRequests, kMatchBlocks, kMatchBlocksHit;
+extern const MetricInfo kGetRequests, kGetBlocks, kGetBlocksHit, kGetBlocksMissed;
+extern const MetricInfo kGetBlocksFailed, kGetBytes;
+extern const MetricInfo kPutRequests, kPutBlocks, kPutBlocksStored, kPutBlocksExisting;
+extern const MetricInfo kPutBlocksPending, kPutBlocksNoSpace, kPutBlocksFailed, kPutBytes;
+extern const MetricInfo kEvictedBlocks, kEvictedBytes, kRemovedBlocks, kClearedBlocks;
+extern const MetricInfo kKeyMismatches;
+// Tiers and index: what is stored where.
+extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
+extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;
+extern const MetricInfo kIndexBytes, kIndexCapacity;
+// Transport: clients and links.
+extern const MetricInfo kClients, kClientsByLink, kClientConnects, kClientDisconnects;
+extern const MetricInfo kClientsRefused, kClientsTimedOut, kMalformedMessages;
+extern const MetricInfo kLinkPushedBytes, kLinkPulledBytes, kQuarantinedHolds;
+// Reactors.
+extern const MetricInfo kReactors, kReactorTurns, kReactorSleeps, kReactorPosts;
+extern const MetricInfo kReactorStalls, kReactorStallMax;
+// Process and log.
+extern const MetricInfo kBuildInfo, kUptime, kResidentMemory, kCpuSeconds, kOpenFiles;
+extern const MetricInfo kLogLines, kLogLinesSuppressed, kLogLinesDropped;
+
+/// All of the above, in this order.
+std::span<const MetricInfo* const> AllMetrics();
+
+}  // namespace terrace

@@ -1,0 +1,197 @@
+#include "tools/terraced/metrics.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "base/tier_kind.h"
+#include "tools/terraced/logging.h"
+
+namespace terrace {
+
+namespace {
+
+using Counter = std::atomic<std::uint64_t>;
+
+// Appends samples that share their first labels.
+class Appender {
+ public:
+  Appender(const MetricLabels& labels, std::vector<MetricSample>& samples)
+      : labels_(labels), samples_(samples) {}
+
+  void Add(const MetricInfo& info, double value) { samples_.push_back({&info, labels_, value}); }
+  void Add(const MetricInfo& info, std::uint64_t value) { Add(info, static_cast<double>(value)); }
+  void Add(const MetricInfo& info, const Counter& counter) {
+    Add(info, counter.load(std::memory_order_relaxed));
+  }
+  [[nodiscard]] Appender With(const std::string& name, std::string_view value) const {
+    MetricLabels labels = labels_;
+    labels.emplace_back(name, std::string(value));
+    return {labels, samples_};
+  }
+
+ private:
+  const MetricLabels labels_;
+  std::vector<MetricSample>& samples_;
+};
+
+constexpr const char* kTierLabel = "tier";
+constexpr const char* kLinkLabel = "link";
+
+double ResidentBytes() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t total_pages = 0;
+  std::uint64_t resident_pages = 0;
+  file >> total_pages >> resident_pages;
+  return static_cast<double>(resident_pages) * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+double CpuSeconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+std::uint64_t OpenFiles() {
+  std::error_code error;
+  std::uint64_t count = 0;
+  auto entry = std::filesystem::directory_iterator("/proc/self/fd", error);
+  while (!error && entry != std::filesystem::directory_iterator()) {
+    ++count;
+    entry.increment(error);
+  }
+  return count > 0 ? count - 1 : 0;  // the folder itself was open
+}
+
+}  // namespace
+
+void MetricsRegistry::Add(const MetricSource& source) {
+  const std::lock_guard lock(mutex_);
+  sources_.push_back(&source);
+}
+
+void MetricsRegistry::Remove(const MetricSource& source) {
+  const std::lock_guard lock(mutex_);
+  std::erase(sources_, &source);
+}
+
+std::vector<MetricSample> MetricsRegistry::Collect() const {
+  std::vector<MetricSample> samples;
+  const std::lock_guard lock(mutex_);
+  for (const MetricSource* source : sources_) source->Collect(samples);
+  return samples;
+}
+
+void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& labels,
+                        std::vector<MetricSample>& samples) {
+  Appender all(labels, samples);
+  Appender dram = all.With(kTierLabel, TierName(TierKind::kDram));
+  all.Add(kMatchRequests, counters.match_requests);
+  all.Add(kMatchBlocks, counters.match_blocks);
+  all.Add(kMatchBlocksHit, counters.match_hits);
+  all.Add(kGetRequests, counters.get_requests);
+  all.Add(kGetBlocks, counters.get_blocks);
+  dram.Add(kGetBlocksHit, counters.get_hits_dram);
+  all.Add(kGetBlocksMissed, counters.get_misses);
+  all.Add(kGetBlocksFailed, counters.get_failures);
+  all.Add(kGetBytes, counters.bytes_got);
+  all.Add(kPutRequests, counters.put_requests);
+  all.Add(kPutBlocks, counters.put_blocks);
+  all.Add(kPutBlocksStored, counters.put_stored);
+  all.Add(kPutBlocksExisting, counters.put_exists);
+  all.Add(kPutBlocksPending, counters.put_pending);
+  all.Add(kPutBlocksNoSpace, counters.put_no_space);
+  all.Add(kPutBlocksFailed, counters.put_failures);
+  all.Add(kPutBytes, counters.bytes_put);
+  dram.Add(kEvictedBlocks, counters.evictions);
+  dram.Add(kEvictedBytes, counters.evicted_bytes);
+  all.Add(kRemovedBlocks, counters.removed);
+  all.Add(kClearedBlocks, counters.cleared);
+  all.Add(kKeyMismatches, counters.key_mismatches);
+  dram.Add(kTierBlocks, counters.blocks);
+}
+
+void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,
+                        std::vector<MetricSample>& samples) {
+  Appender dram = Appender(labels, samples).With(kTierLabel, TierName(TierKind::kDram));
+  dram.Add(kTierCapacity, stats.capacity_bytes);
+  dram.Add(kTierUsed, stats.used_bytes);
+  dram.Add(kTierPayload, stats.payload_bytes);
+  dram.Add(kTierHeaders, stats.header_bytes);
+  dram.Add(kTierHugePages, stats.huge_bytes);
+  dram.Add(kTierFrames, stats.frames);
+  dram.Add(kTierExtents, stats.extents);
+  dram.Add(kTierExtentsFree, stats.extents_free);
+}
+
+void AppendServerMetrics(const ServerCounters& counters, const MetricLabels& labels,
+                         std::vector<MetricSample>& samples) {
+  Appender all(labels, samples);
+  all.Add(kClients, counters.peers);
+  const auto by_link = [&all](LinkKind kind, const Counter& counter) {
+    all.With(kLinkLabel, LinkKindName(kind)).Add(kClientsByLink, counter);
+  };
+  by_link(LinkKind::kTcp, counters.peers_tcp);
+  by_link(LinkKind::kCopy, counters.peers_copy);
+  by_link(LinkKind::kRdma, counters.peers_rdma);
+  all.Add(kClientConnects, counters.connects);
+  all.Add(kClientDisconnects, counters.disconnects);
+  all.Add(kClientsRefused, counters.refused);
+  all.Add(kClientsTimedOut, counters.peers_timed_out);
+  all.Add(kMalformedMessages, counters.malformed);
+  all.Add(kLinkPushedBytes, counters.bytes_pushed);
+  all.Add(kLinkPulledBytes, counters.bytes_pulled);
+  all.Add(kQuarantinedHolds, counters.quarantined);
+}
+
+void AppendReactorMetrics(const ReactorCounters& counters, std::string_view sleeps_in,
+                          const MetricLabels& labels, std::vector<MetricSample>& samples) {
+  Appender all(labels, samples);
+  all.With("sleeps_in", sleeps_in).Add(kReactors, std::uint64_t{1});
+  all.Add(kReactorTurns, counters.turns);
+  all.Add(kReactorSleeps, counters.sleeps);
+  all.Add(kReactorPosts, counters.posts);
+  all.Add(kReactorStalls, counters.stalls);
+  all.Add(kReactorStallMax,
+          static_cast<double>(counters.stall_max_ns.load(std::memory_order_relaxed)) * 1e-9);
+}
+
+void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
+  const MetricLabels labels = {{kReactorLabel, std::to_string(parts_.reactor)}};
+  if (parts_.cache != nullptr) {
+    AppendCacheMetrics(*parts_.cache, labels, samples);
+    Appender all(labels, samples);
+    all.Add(kIndexBytes, parts_.index_bytes);
+    all.Add(kIndexCapacity, parts_.index_capacity);
+  }
+  if (parts_.arena_stats) AppendArenaMetrics(parts_.arena_stats(), labels, samples);
+  if (parts_.server != nullptr) AppendServerMetrics(*parts_.server, labels, samples);
+  if (parts_.reactor_counters != nullptr) {
+    AppendReactorMetrics(*parts_.reactor_counters, parts_.sleeps_in, labels, samples);
+  }
+}
+
+void ProcessMetricSource::Collect(std::vector<MetricSample>& samples) const {
+  Appender all({}, samples);
+  all.With("version", version_).Add(kBuildInfo, std::uint64_t{1});
+  all.Add(kUptime, static_cast<double>(clock_.Now() - started_) * 1e-9);
+  all.Add(kResidentMemory, ResidentBytes());
+  all.Add(kCpuSeconds, CpuSeconds());
+  all.Add(kOpenFiles, OpenFiles());
+  const LogCounters log = CountLogLines();
+  for (std::size_t index = 0; index < log.lines.size(); ++index) {
+    all.With("level", LogLevelName(static_cast<LogLevel>(index))).Add(kLogLines, log.lines[index]);
+  }
+  all.Add(kLogLinesSuppressed, log.suppressed);
+  all.Add(kLogLinesDropped, log.dropped);
+}
+
+}  // namespace terrace

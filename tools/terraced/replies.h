@@ -1,0 +1,30 @@
+// The daemon's replies as wire messages.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cache/cache.h"
+#include "cache/namespace_registry.h"
+#include "tools/terraced/request_service.h"
+
+namespace terrace {
+
+struct NamespaceUsage {
+  const Namespace* space = nullptr;
+  std::uint64_t blocks = 0;
+  std::uint64_t bytes = 0;
+};
+
+std::vector<std::byte> MakeErrorReply(std::uint64_t request_id, const Status& status);
+std::vector<std::byte> MakeOpenNamespaceReply(std::uint64_t request_id, const Namespace& space);
+std::vector<std::byte> MakeMatchReply(std::uint64_t request_id, const MatchAnswer& answer);
+std::vector<std::byte> MakeBlocksReply(std::uint64_t request_id, const BatchAnswer& answer);
+std::vector<std::byte> MakeStatReply(std::uint64_t request_id,
+                                     const std::vector<StatEntry>& entries);
+std::vector<std::byte> MakeListNamespacesReply(std::uint64_t request_id,
+                                               const std::vector<NamespaceUsage>& usages);
+std::vector<std::byte> MakeClearNamespaceReply(std::uint64_t request_id, std::uint64_t blocks);
+
+}  // namespace terrace

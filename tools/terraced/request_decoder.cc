@@ -1,0 +1,99 @@
+#include "tools/terraced/request_decoder.h"
+
+#include <string>
+#include <utility>
+
+#include "base/limits.h"
+#include "transport/codec.h"
+#include "transport/server.h"
+
+namespace terrace {
+
+namespace {
+
+std::string StringOf(const flatbuffers::String* text) { return std::string(TextOf(text)); }
+
+}  // namespace
+
+Result<ChainSlice> DecodeChain(std::uint32_t namespace_id, std::uint32_t group, std::uint32_t shard,
+                               const flatbuffers::Vector<flatbuffers::Offset<wire::Run>>* runs,
+                               ShardPlace place) {
+  Result<std::vector<KeyRun>> decoded = ReadRuns(runs, kChainBlocksMax);
+  if (!decoded.ok()) return decoded.status();
+  if (decoded->empty()) return Status::Invalid("runs is empty");
+  ChainSlice chain{.namespace_id = namespace_id, .group = group, .shard = shard, .runs = {}};
+  chain.runs.reserve(decoded->size());
+  for (KeyRun& run : *decoded) {
+    if (ShardOf(namespace_id, run.placement, place.count) != place.index) {
+      return Status::Invalid("runs[" + std::to_string(chain.runs.size()) +
+                             "] belongs to another shard of this daemon");
+    }
+    chain.runs.push_back({.placement = run.placement,
+                          .first_position = run.first_position,
+                          .parent = run.parent,
+                          .keys = std::move(run.keys)});
+  }
+  return chain;
+}
+
+Result<std::vector<BlockPlace>> DecodePlaces(
+    std::size_t blocks, const flatbuffers::Vector<const wire::Piece*>* pieces,
+    const flatbuffers::Vector<std::uint16_t>* piece_counts,
+    const flatbuffers::Vector<std::uint32_t>* valid_tokens) {
+  if (pieces == nullptr || piece_counts == nullptr || piece_counts->size() != blocks) {
+    return Status::Invalid("piece_counts does not have one entry per key");
+  }
+  if (valid_tokens != nullptr && valid_tokens->size() != blocks) {
+    return Status::Invalid("valid_tokens does not have one entry per key");
+  }
+  std::vector<BlockPlace> places(blocks);
+  std::uint32_t next = 0;
+  for (std::uint32_t block = 0; block < blocks; ++block) {
+    const std::uint32_t count = piece_counts->Get(block);
+    if (count == 0 || count > pieces->size() - next) {
+      return Status::Invalid("piece_counts[" + std::to_string(block) + "] is " +
+                             std::to_string(count) + ", " + std::to_string(pieces->size() - next) +
+                             " pieces are left");
+    }
+    places[block].pieces.reserve(count);
+    for (std::uint32_t end = next + count; next < end; ++next) {
+      const wire::Piece& piece = *pieces->Get(next);
+      places[block].pieces.push_back(
+          {.region = piece.region(), .offset = piece.offset(), .length = piece.length()});
+    }
+    if (valid_tokens != nullptr) places[block].valid_tokens = valid_tokens->Get(block);
+  }
+  if (next != pieces->size()) return Status::Invalid("pieces has entries that belong to no block");
+  return places;
+}
+
+NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string& tenant) {
+  NamespaceSpec spec;
+  spec.tenant = tenant;
+  spec.name = StringOf(open.name());
+  spec.model = StringOf(open.model());
+  spec.weights = StringOf(open.weights());
+  spec.kv_dtype = StringOf(open.kv_dtype());
+  spec.layout = StringOf(open.layout());
+  spec.hash_algorithm = StringOf(open.hash_algorithm());
+  spec.hash_seed = StringOf(open.hash_seed());
+  spec.block_tokens = open.block_tokens();
+  spec.shard_count = open.shard_count();
+  spec.run_blocks = open.run_blocks();
+  if (open.groups() != nullptr) {
+    for (const wire::Group* group : *open.groups()) {
+      spec.groups.push_back({.id = group->id(),
+                             .attention = StringOf(group->attention()),
+                             .block_bytes = group->block_bytes()});
+    }
+  }
+  return spec;
+}
+
+std::size_t BlockCount(const ChainSlice& chain) noexcept {
+  std::size_t blocks = 0;
+  for (const RunSlice& run : chain.runs) blocks += run.keys.size();
+  return blocks;
+}
+
+}  // namespace terrace

@@ -1,0 +1,43 @@
+// From verified wire messages to the cache's request structs.
+//
+// The flatbuffers verifier has made sure that every offset lies inside the message; what is checked
+// here is meaning: lengths that add up, limits, and that a run belongs to this reactor. An error
+// names the field; nothing of the request is then done.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/result.h"
+#include "cache/cache.h"
+#include "transport/protocol_generated.h"
+
+namespace terrace {
+
+/// Where this reactor stands among the reactors of its daemon.
+struct ShardPlace {
+  std::uint32_t index = 0;
+  std::uint32_t count = 1;
+};
+
+/// The views of the result point into `runs`.
+/// @return kInvalid for keys of 0 or over 64 bytes, lengths that do not add up, no keys, more than
+///         kChainBlocksMax keys, or a run of another shard.
+Result<ChainSlice> DecodeChain(std::uint32_t namespace_id, std::uint32_t group, std::uint32_t shard,
+                               const flatbuffers::Vector<flatbuffers::Offset<wire::Run>>* runs,
+                               ShardPlace place);
+
+/// Pieces per block. `valid_tokens` may be null (get) or has one entry per key (put).
+/// @return kInvalid when the counts do not fit `blocks`.
+Result<std::vector<BlockPlace>> DecodePlaces(
+    std::size_t blocks, const flatbuffers::Vector<const wire::Piece*>* pieces,
+    const flatbuffers::Vector<std::uint16_t>* piece_counts,
+    const flatbuffers::Vector<std::uint32_t>* valid_tokens);
+
+/// The tenant is the connection's, never the message's.
+NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string& tenant);
+
+/// Keys of all runs together.
+std::size_t BlockCount(const ChainSlice& chain) noexcept;
+
+}  // namespace terrace

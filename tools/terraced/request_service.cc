@@ -1,0 +1,184 @@
+#include "tools/terraced/request_service.h"
+
+#include <utility>
+
+#include "tools/terraced/replies.h"
+
+namespace terrace {
+
+RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardPlace place,
+                               std::function<std::vector<StatEntry>()> stat)
+    : cache_(cache), registry_(registry), place_(place), stat_(std::move(stat)) {}
+
+void RequestService::OnConnect(const PeerRef& peer) { peers_[peer->id()].peer = peer; }
+
+void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/) {
+  const auto found = peers_.find(peer->id());
+  if (found == peers_.end()) return;
+  for (const auto& [request_id, flow] : found->second.in_progress) flow->request.deadline = 0;
+  peers_.erase(found);
+}
+
+void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
+  const auto found = peers_.find(peer->id());
+  if (found == peers_.end()) return;
+  const auto flow = found->second.in_progress.find(request_id);
+  if (flow != found->second.in_progress.end()) flow->second->request.deadline = 0;
+}
+
+Task<void> RequestService::Drain() { co_await flows_.Join(); }
+
+void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes,
+                               const wire::Message& message, Nanos deadline) {
+  const auto found = peers_.find(peer->id());
+  if (found == peers_.end()) return;  // it has gone: nobody reads a reply
+  PeerState& state = found->second;
+  switch (message.body_type()) {
+    case wire::Body_Match: return Match(state, message);
+    case wire::Body_Get:
+    case wire::Body_Put: return StartTransfer(state, std::move(bytes), message, deadline);
+    case wire::Body_Remove: return Remove(state, message);
+    case wire::Body_OpenNamespace: return OpenNamespace(state, message);
+    case wire::Body_Stat: return Stat(state, message);
+    case wire::Body_ListNamespaces: return ListNamespaces(state, message);
+    case wire::Body_ClearNamespace: return ClearNamespace(state, message);
+    default:
+      // A body of a newer protocol version, or a reply sent by a client.
+      peer->link().Send(MakeErrorReply(
+          message.request_id(),
+          Status(StatusCode::kUnsupported,
+                 "body type " + std::to_string(static_cast<int>(message.body_type())) +
+                     " is not a request that this daemon knows")));
+  }
+}
+
+Status RequestService::CheckTenant(PeerState& state, std::uint32_t namespace_id) const {
+  if (state.own.contains(namespace_id)) return {};
+  // Not only what this connection opened: a client opens a namespace on one reactor and uses its
+  // id on all of them.
+  const Namespace* space = registry_.Find(namespace_id);
+  if (space == nullptr || space->spec.tenant != state.peer->tenant()) {
+    return Status::Invalid("namespace " + std::to_string(namespace_id) +
+                           " is none of this tenant: open it first");
+  }
+  state.own.insert(namespace_id);
+  return {};
+}
+
+void RequestService::OpenNamespace(PeerState& state, const wire::Message& message) {
+  Link& link = state.peer->link();
+  const Result<const Namespace*> opened =
+      registry_.Open(DecodeNamespace(*message.body_as_OpenNamespace(), state.peer->tenant()));
+  if (!opened.ok()) return link.Send(MakeErrorReply(message.request_id(), opened.status()));
+  link.Send(MakeOpenNamespaceReply(message.request_id(), **opened));
+}
+
+void RequestService::Match(PeerState& state, const wire::Message& message) {
+  Link& link = state.peer->link();
+  const wire::Match& match = *message.body_as_Match();
+  Status status = CheckTenant(state, match.namespace_id());
+  if (!status.ok()) return link.Send(MakeErrorReply(message.request_id(), status));
+  const Result<ChainSlice> chain =
+      DecodeChain(match.namespace_id(), match.group(), match.shard(), match.runs(), place_);
+  if (!chain.ok()) return link.Send(MakeErrorReply(message.request_id(), chain.status()));
+  const MatchAnswer answer = cache_.Match(*chain);
+  if (!answer.status.ok()) return link.Send(MakeErrorReply(message.request_id(), answer.status));
+  link.Send(MakeMatchReply(message.request_id(), answer));
+}
+
+void RequestService::Remove(PeerState& state, const wire::Message& message) {
+  Link& link = state.peer->link();
+  const wire::Remove& remove = *message.body_as_Remove();
+  Status status = CheckTenant(state, remove.namespace_id());
+  if (!status.ok()) return link.Send(MakeErrorReply(message.request_id(), status));
+  const Result<ChainSlice> chain =
+      DecodeChain(remove.namespace_id(), remove.group(), remove.shard(), remove.runs(), place_);
+  if (!chain.ok()) return link.Send(MakeErrorReply(message.request_id(), chain.status()));
+  link.Send(MakeBlocksReply(message.request_id(), cache_.Remove(*chain)));
+}
+
+void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> bytes,
+                                   const wire::Message& message, Nanos deadline) {
+  Link& link = state.peer->link();
+  const std::uint64_t request_id = message.request_id();
+  if (state.in_progress.size() >= kRequestsPerPeerMax) {
+    return link.Send(MakeErrorReply(
+        request_id, Status(StatusCode::kRetry, "4096 requests of this client are in progress")));
+  }
+  if (state.in_progress.contains(request_id)) {
+    return link.Send(
+        MakeErrorReply(request_id, Status::Invalid("a request of this id is in progress already")));
+  }
+  auto flow = std::make_unique<Flow>();
+  GetRequest& request = flow->request;
+  flow->is_put = message.body_type() == wire::Body_Put;
+  request.request_id = request_id;
+  request.deadline = deadline;
+  const auto decode = [&](const auto& body, const auto* valid_tokens) -> Status {
+    if (Status status = CheckTenant(state, body.namespace_id()); !status.ok()) return status;
+    Result<ChainSlice> chain =
+        DecodeChain(body.namespace_id(), body.group(), body.shard(), body.runs(), place_);
+    if (!chain.ok()) return chain.status();
+    request.chain = std::move(chain).value();
+    Result<std::vector<BlockPlace>> places =
+        DecodePlaces(BlockCount(request.chain), body.pieces(), body.piece_counts(), valid_tokens);
+    if (!places.ok()) return places.status();
+    request.places = std::move(places).value();
+    return {};
+  };
+  const Status status = flow->is_put
+                            ? decode(*message.body_as_Put(), message.body_as_Put()->valid_tokens())
+                            : decode(*message.body_as_Get(),
+                                     static_cast<flatbuffers::Vector<std::uint32_t>*>(nullptr));
+  if (!status.ok()) return link.Send(MakeErrorReply(request_id, status));
+  flow->bytes = std::move(bytes);
+  state.in_progress.emplace(request_id, flow.get());  // before it runs: a Cancel may come first
+  flows_.Spawn(Transfer(state.peer, std::move(flow)));
+}
+
+Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
+  const std::uint64_t request_id = flow->request.request_id;
+  BatchAnswer answer;
+  if (flow->is_put) {
+    answer = co_await cache_.Put(peer->link(), flow->request);
+  } else {
+    answer = co_await cache_.Get(peer->link(), flow->request);
+  }
+  if (const auto found = peers_.find(peer->id()); found != peers_.end()) {
+    found->second.in_progress.erase(request_id);
+  }
+  if (!answer.status.ok()) {
+    peer->link().Send(MakeErrorReply(request_id, answer.status));
+  } else {
+    peer->link().Send(MakeBlocksReply(request_id, answer));
+  }
+}
+
+void RequestService::Stat(PeerState& state, const wire::Message& message) {
+  state.peer->link().Send(MakeStatReply(message.request_id(), stat_()));
+}
+
+void RequestService::ListNamespaces(PeerState& state, const wire::Message& message) {
+  std::vector<NamespaceUsage> usages;
+  for (const Namespace* space : registry_.All()) {
+    if (space->spec.tenant != state.peer->tenant()) continue;
+    const Cache::Usage usage = cache_.UsageOf(space->id);
+    usages.push_back({.space = space, .blocks = usage.blocks, .bytes = usage.bytes});
+  }
+  state.peer->link().Send(MakeListNamespacesReply(message.request_id(), usages));
+}
+
+void RequestService::ClearNamespace(PeerState& state, const wire::Message& message) {
+  Link& link = state.peer->link();
+  const flatbuffers::String* name = message.body_as_ClearNamespace()->name();
+  const std::string text = name == nullptr ? std::string() : name->str();
+  const Namespace* space = registry_.FindByName(state.peer->tenant(), text);
+  if (space == nullptr) {
+    return link.Send(MakeErrorReply(
+        message.request_id(), Status(StatusCode::kMiss, "no namespace \"" + text + "\" of tenant " +
+                                                            state.peer->tenant())));
+  }
+  link.Send(MakeClearNamespaceReply(message.request_id(), cache_.Clear(space->id)));
+}
+
+}  // namespace terrace

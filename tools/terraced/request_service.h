@@ -1,0 +1,89 @@
+// RequestService: where transport and cache meet, one per reactor.
+//
+// Decodes a request, runs the cache's flow, sends the reply. A flow owns its request's bytes, so
+// the views of keys stay valid until the reply has left.
+//
+//   - A namespace id is honoured only for its own tenant: ids of other tenants are as unknown as
+//     ids that do not exist.
+//   - At most kRequestsPerPeerMax requests of one peer are in progress; more are told kRetry.
+//   - A cancelled request, or one whose peer went, is given the deadline "now": the flow ends at
+//     its next step, the transfers in progress follow Link's L2.
+//
+// Thread: the reactor's.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/task.h"
+#include "cache/cache.h"
+#include "cache/namespace_registry.h"
+#include "tools/terraced/request_decoder.h"
+#include "transport/server.h"
+
+namespace terrace {
+
+inline constexpr std::size_t kRequestsPerPeerMax = 4096;
+
+/// One number for `terracectl stat`; names as in docs/operations.md.
+struct StatEntry {
+  std::string name;
+  std::string labels;
+  double value = 0;
+};
+
+class RequestService final : public RequestHandler {
+ public:
+  /// `cache` and `registry` outlive the service. `stat` gives this reactor's numbers.
+  RequestService(Cache& cache, NamespaceRegistry& registry, ShardPlace place,
+                 std::function<std::vector<StatEntry>()> stat);
+
+  void OnConnect(const PeerRef& peer) override;
+  void OnRequest(const PeerRef& peer, std::vector<std::byte> bytes, const wire::Message& message,
+                 Nanos deadline) override;
+  void OnCancel(const PeerRef& peer, std::uint64_t request_id) override;
+  void OnDisconnect(const PeerRef& peer, const Status& reason) override;
+
+  /// Waits until no flow runs any more; to be awaited after the server has closed its links.
+  Task<void> Drain();
+
+ private:
+  /// A get or put in progress; owned by its coroutine.
+  struct Flow {
+    std::vector<std::byte> bytes;  // the message that the request's views point into
+    GetRequest request;
+    bool is_put = false;
+  };
+  struct PeerState {
+    PeerRef peer;
+    std::unordered_set<std::uint32_t> own;                 // namespace ids that were checked
+    std::unordered_map<std::uint64_t, Flow*> in_progress;  // by request id
+  };
+
+  void OpenNamespace(PeerState& state, const wire::Message& message);
+  void Match(PeerState& state, const wire::Message& message);
+  void Remove(PeerState& state, const wire::Message& message);
+  void StartTransfer(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
+                     Nanos deadline);
+  Task<void> Transfer(PeerRef peer, std::unique_ptr<Flow> flow);
+  void Stat(PeerState& state, const wire::Message& message);
+  void ListNamespaces(PeerState& state, const wire::Message& message);
+  void ClearNamespace(PeerState& state, const wire::Message& message);
+
+  /// kInvalid when the namespace is not one of the peer's tenant.
+  Status CheckTenant(PeerState& state, std::uint32_t namespace_id) const;
+
+  Cache& cache_;
+  NamespaceRegistry& registry_;
+  const ShardPlace place_;
+  const std::function<std::vector<StatEntry>()> stat_;
+  std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
+  TaskScope flows_;
+};
+
+}  // namespace terrace

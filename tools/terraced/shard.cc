@@ -1,0 +1,55 @@
+#include "tools/terraced/shard.h"
+
+#include <utility>
+
+#include "tools/terraced/daemon_options.h"
+
+namespace terrace {
+
+Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace place) {
+  std::unique_ptr<Shard> shard(new Shard(place));
+  Result<std::unique_ptr<Reactor>> reactor =
+      Reactor::Create(ReactorOptionsOf(shared.config, place.index), shared.clock);
+  if (!reactor.ok()) return reactor.status();
+  shard->reactor_ = std::move(reactor).value();
+  Result<std::unique_ptr<Cache>> cache =
+      Cache::Create(CacheOptionsOf(shared.config, place.index), shared.registry, shared.clock);
+  if (!cache.ok()) return cache.status();
+  shard->cache_ = std::move(cache).value();
+  Shard* const self = shard.get();
+  shard->service_ = std::make_unique<RequestService>(
+      *shard->cache_, shared.registry, place,
+      [self] { return self->stat_ ? self->stat_() : std::vector<StatEntry>(); });
+  ServerOptions server_options = ServerOptionsOf(shared.config, place.index);
+  server_options.server_text = "terraced " TERRACE_VERSION;
+  Result<std::unique_ptr<Server>> server =
+      Server::Create(*shard->reactor_, server_options, *shard->service_, shared.random);
+  if (!server.ok()) return server.status();
+  shard->server_ = std::move(server).value();
+  return shard;
+}
+
+Shard::~Shard() { Join(); }
+
+void Shard::SetShards(const std::vector<Server::Shard>& shards, std::uint64_t daemon_incarnation) {
+  server_->SetShards(shards, static_cast<std::uint16_t>(place_.index), daemon_incarnation);
+}
+
+void Shard::Start() { reactor_->Start(); }
+
+void Shard::BeginStop() {
+  reactor_->Post([this] { stopping_.Spawn(Stop()); });
+}
+
+Task<void> Shard::Stop() {
+  co_await server_->Shutdown();  // flows in progress then end with kPeerDead
+  co_await service_->Drain();
+  stopped_.store(true);
+  reactor_->Stop();
+}
+
+void Shard::Join() {
+  if (reactor_ != nullptr) reactor_->Join();
+}
+
+}  // namespace terrace

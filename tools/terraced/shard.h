@@ -1,0 +1,69 @@
+// Shard: one reactor of the daemon with everything it owns: its slice of the cache, its listener,
+// its clients.
+//
+// Made, started and stopped by the main thread; everything else runs on the reactor's thread.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "base/random.h"
+#include "base/reactor.h"
+#include "base/result.h"
+#include "cache/cache.h"
+#include "cache/namespace_registry.h"
+#include "tools/terraced/config.h"
+#include "tools/terraced/request_service.h"
+#include "transport/server.h"
+
+namespace terrace {
+
+class Shard {
+ public:
+  /// What the shards of a daemon share; all of it outlives them.
+  struct Shared {
+    const DaemonConfig& config;
+    NamespaceRegistry& registry;
+    Clock& clock;
+    Random& random;
+  };
+
+  /// Takes the memory and the port. The reactor does not run yet.
+  static Result<std::unique_ptr<Shard>> Create(const Shared& shared, ShardPlace place);
+  /// REQUIRES: never started, or stopped.
+  ~Shard();
+
+  /// Tells clients where all shards are. Before Start.
+  void SetShards(const std::vector<Server::Shard>& shards, std::uint64_t daemon_incarnation);
+  void Start();
+  /// Closes the listener and the clients, waits for the flows, ends the thread. `stopped` is set
+  /// when the thread is about to end; then Join returns at once.
+  void BeginStop();
+  [[nodiscard]] bool Stopped() const noexcept { return stopped_.load(); }
+  void Join();
+
+  /// For metrics; counters of these may be read from any thread.
+  [[nodiscard]] Cache& cache() noexcept { return *cache_; }
+  [[nodiscard]] Server& server() noexcept { return *server_; }
+  [[nodiscard]] Reactor& reactor() noexcept { return *reactor_; }
+  [[nodiscard]] ShardPlace place() const noexcept { return place_; }
+  /// How Stat requests of clients are answered; set before Start.
+  void OnStat(std::function<std::vector<StatEntry>()> stat) { stat_ = std::move(stat); }
+
+ private:
+  Shard(ShardPlace place) : place_(place) {}
+  Task<void> Stop();
+
+  const ShardPlace place_;
+  std::function<std::vector<StatEntry>()> stat_;
+  std::atomic<bool> stopped_{false};
+  // In this order: what is below uses what is above, and goes first.
+  std::unique_ptr<Reactor> reactor_;
+  std::unique_ptr<Cache> cache_;
+  std::unique_ptr<RequestService> service_;
+  std::unique_ptr<Server> server_;
+  TaskScope stopping_;
+};
+
+}  // namespace terrace
