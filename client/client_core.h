@@ -1,0 +1,150 @@
+// ClientCore: the library thread of a Client, and the door to it.
+//
+// Callers hand over requests through an inbox; the library thread keeps a session with the daemon,
+// forever: connect, serve, notice that it is lost, wait (50 ms doubling to 1 s, with jitter),
+// connect again. A request belongs to the session (epoch) that it was made for and is refused with
+// kPeerDead by every other.
+//
+//   C1. Region and request commands reach the session in the order in which they were submitted.
+//   C2. What was accepted before Stop is finished by Stop.
+//
+// Owned by shared_ptr: a caller inside a call, and a library thread that did not end in time, keep
+// it alive. Any thread, where nothing else is said.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/reactor.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "client/call_limit.h"
+#include "client/completion_queue.h"
+#include "client/namespace_table.h"
+#include "client/region_table.h"
+#include "client/request.h"
+#include "client/request_builder.h"
+#include "client/request_flow.h"
+#include "client/session.h"
+#include "client/signal.h"
+#include "client/terrace.hpp"
+
+namespace terrace {
+
+class ClientCore : public std::enable_shared_from_this<ClientCore> {
+ public:
+  /// Starts the library thread and waits until it has a session or connect_timeout passed.
+  /// `options` were validated. Status as Client::Connect says.
+  static Result<std::shared_ptr<ClientCore>> Start(const ClientOptions& options);
+  ~ClientCore();
+  ClientCore(const ClientCore&) = delete;
+  ClientCore& operator=(const ClientCore&) = delete;
+
+  /// Ends every call with kCancelled and waits at most 1 s for the library thread. Once.
+  void Stop();
+
+  /// The session that new requests are made for.
+  [[nodiscard]] SessionView View() const;
+  /// Takes a request to the library thread; it is finished by its deadline (and kQuietGrace).
+  /// kRetry when kCallsMax calls are in flight, kCancelled after Stop; the request is then void.
+  Status Submit(const RequestRef& request);
+  /// Tells the daemon of a region, before any request that is submitted later.
+  void AddRegion(const RegionTable::Region& region);
+  /// Returns when no transport knows the region any more; false when the library thread did not
+  /// answer within 1 s.
+  [[nodiscard]] bool RemoveRegion(std::uint32_t region);
+
+  [[nodiscard]] Clock& clock() noexcept { return clock_; }
+  [[nodiscard]] RegionTable& regions() noexcept { return regions_; }
+  [[nodiscard]] NamespaceTable& namespaces() noexcept { return namespaces_; }
+  [[nodiscard]] CompletionQueue& completions() noexcept { return *completions_; }
+  [[nodiscard]] std::atomic<std::uint64_t>& request_ids() noexcept { return request_ids_; }
+  [[nodiscard]] std::uint64_t incarnation() const noexcept { return channel_options_.incarnation; }
+  [[nodiscard]] Ticket NextTicket() noexcept { return next_ticket_.fetch_add(1); }
+  [[nodiscard]] std::uint64_t Reconnects() const noexcept { return reconnects_.load(); }
+  [[nodiscard]] LinkKind Link() const;
+
+ private:
+  /// What callers ask of the library thread.
+  struct Command {
+    enum class Kind : std::uint8_t { kStart, kAddRegion, kRemoveRegion };
+    Kind kind = Kind::kStart;
+    RequestRef request;                // kStart
+    RegionTable::Region region;        // the others
+    std::shared_ptr<Signal> finished;  // kRemoveRegion
+  };
+
+  ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions);
+
+  [[nodiscard]] bool Push(Command command);
+
+  // The library thread.
+  void ThreadMain();
+  /// Makes what the thread needs and runs the loop until Stop.
+  Status RunLoop();
+  /// Tells Start how the first attempt ended; later calls do nothing.
+  void ReportStart(const Status& status);
+  void DrainInbox();
+  void Execute(const Command& command);
+  void BeginStop();
+  Task<void> KeepSession();
+  Task<void> EndEverything();
+  void Publish();
+  void Unpublish();
+  /// Ends session_; connections with memory that is not quiet go to retired_.
+  void RetireSession(const Status& reason);
+  void SweepRetired();
+
+  SteadyClock clock_;
+  SystemRandom random_;
+  ChannelOptions channel_options_;
+  const Nanos connect_timeout_;
+  RegionTable regions_;
+  NamespaceTable namespaces_;
+  const std::unique_ptr<CompletionQueue> completions_;
+  CallLimit limit_;
+  std::atomic<std::uint64_t> request_ids_{1};
+  std::atomic<Ticket> next_ticket_{1};
+  std::atomic<std::uint64_t> reconnects_{0};
+
+  mutable std::mutex view_mutex_;
+  SessionView view_;                 // guarded by view_mutex_
+  LinkKind link_ = LinkKind::kNone;  // guarded by view_mutex_
+
+  std::mutex inbox_mutex_;
+  std::vector<Command> inbox_;  // guarded by inbox_mutex_
+  bool inbox_posted_ = false;   // guarded by inbox_mutex_
+  bool inbox_closed_ = true;    // guarded by inbox_mutex_
+  bool loop_runs_ = false;      // guarded by inbox_mutex_; reactor_ can be posted to
+  bool stop_asked_ = false;     // guarded by inbox_mutex_
+
+  Signal started_;       // the first attempt has ended; its status is:
+  Status first_status_;  // written before started_ is set
+  Signal thread_ended_;
+  std::thread thread_;
+
+  // The library thread's from here on. The reactor lives as long as the core, because a caller
+  // may still be posting to it while the thread ends.
+  std::unique_ptr<Reactor> reactor_;
+  std::unique_ptr<ChannelFactory> factory_;
+  std::unique_ptr<RequestFlow> flow_;
+  std::unique_ptr<TaskScope> scope_;
+  std::unique_ptr<Session> session_;                       // also while it is being opened
+  bool serving_ = false;                                   // session_ is open
+  std::vector<std::unique_ptr<ShardConnection>> retired_;  // oldest first
+  std::optional<Scheduler::TimerId> sweep_timer_;
+  bool start_reported_ = false;
+  std::uint64_t epoch_ = 0;
+  std::unique_ptr<Event> stop_event_;
+  bool stopping_ = false;
+};
+
+}  // namespace terrace

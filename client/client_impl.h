@@ -1,0 +1,73 @@
+// Client::Impl: checks the arguments of a call, and runs it through the core.
+//
+// Any thread. Every call holds the core by itself, so that one that is under way while the Client
+// is destroyed ends with kCancelled instead of touching what is gone.
+#pragma once
+
+#include <unistd.h>
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "client/client_core.h"
+#include "client/terrace.hpp"
+
+namespace terrace {
+
+class Client::Impl {
+ public:
+  Impl(std::shared_ptr<ClientCore> core, std::string address)
+      : core_(std::move(core)), address_(std::move(address)), process_(::getpid()) {}
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  /// False in a child that was forked: it has no library thread.
+  [[nodiscard]] bool SameProcess() const noexcept { return ::getpid() == process_; }
+  [[nodiscard]] Status CheckProcess() const;
+  [[nodiscard]] const std::shared_ptr<ClientCore>& core() const noexcept { return core_; }
+
+  // Arguments to request. kInvalid names the argument; kPeerDead when not connected.
+  Result<RequestRef> PrepareMatch(NamespaceId space, const Chain& chain, BlockKind kind,
+                                  Deadline deadline) const;
+  Result<RequestRef> PrepareTransfer(RequestKind get_or_put, NamespaceId space, const Chain& chain,
+                                     std::span<const BlockBuffer> blocks, BlockKind kind,
+                                     Deadline deadline) const;
+  Result<RequestRef> PrepareRemove(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                   std::uint32_t count, BlockKind kind, Deadline deadline) const;
+  /// A call that names no namespace id; `build` makes its request.
+  Result<RequestRef> PreparePlain(
+      Deadline deadline, const std::function<RequestRef(const RequestBuilder&)>& build) const;
+
+  /// Hands the request over and waits for its end. The answer is in the request when ok.
+  [[nodiscard]] Status Run(const Result<RequestRef>& request) const;
+  /// Hands the request over.
+  Result<Ticket> Submit(const Result<RequestRef>& request) const;
+
+ private:
+  /// What a call about blocks needs to know.
+  struct Target {
+    SessionView session;
+    NamespaceView space;
+    Nanos now = 0;
+    Nanos deadline = 0;
+  };
+  Result<Target> FindTarget(NamespaceId space, const Chain& chain, BlockKind kind,
+                            Deadline deadline) const;
+  /// The session is there, has the namespace, and the deadline lies ahead.
+  [[nodiscard]] Status CheckTarget(const Target& target) const;
+  [[nodiscard]] Status NotConnected() const;
+  [[nodiscard]] RequestBuilder BuilderFor(const Target& target) const;
+
+  std::shared_ptr<ClientCore> core_;
+  const std::string address_;
+  const pid_t process_;
+};
+
+/// A deadline of a caller on SteadyClock, at most an hour ahead.
+[[nodiscard]] Nanos ToNanos(Deadline deadline, Nanos now) noexcept;
+
+}  // namespace terrace

@@ -1,0 +1,53 @@
+// CompletionQueue: finished calls on their way from the library thread to the caller.
+//
+//   Q1. The descriptor is readable exactly while the queue holds something.
+//   Q2. Completions come out in the order in which they were pushed.
+//
+// Bounded by the limit on calls in flight (CallLimit): a completion keeps its slot until it was
+// taken.
+// Thread: any.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "client/call_limit.h"
+#include "client/terrace.hpp"
+
+namespace terrace {
+
+class CompletionQueue {
+ public:
+  /// kIo when no eventfd can be had.
+  static Result<std::unique_ptr<CompletionQueue>> Create();
+  ~CompletionQueue();
+  CompletionQueue(const CompletionQueue&) = delete;
+  CompletionQueue& operator=(const CompletionQueue&) = delete;
+
+  void Push(Completion completion, CallSlot slot);
+  /// At most `most`, oldest first; empty when there is none.
+  std::vector<Completion> Take(std::size_t most);
+  /// True when there is something to take, false when `deadline` came first.
+  bool WaitUntil(Nanos deadline);
+  [[nodiscard]] int Fd() const noexcept { return fd_; }
+
+ private:
+  explicit CompletionQueue(int fd) : fd_(fd) {}
+
+  const int fd_;
+  std::mutex mutex_;
+  std::condition_variable filled_;
+  struct Entry {
+    Completion completion;
+    CallSlot slot;
+  };
+  std::deque<Entry> queue_;  // guarded by mutex_
+};
+
+}  // namespace terrace

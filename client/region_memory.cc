@@ -1,0 +1,76 @@
+#include "client/region_memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace terrace {
+namespace {
+
+constexpr std::size_t kHugePageBytes = 2 << 20;
+constexpr std::uint64_t kRegionBytesMax = std::uint64_t{1} << 46;  // half of what x86-64 maps
+
+/// Touches every page, so that no get pays for the first fault. The kernel's way when it has one
+/// (MADV_POPULATE_WRITE, Linux 5.14), by hand otherwise.
+bool Populate(std::byte* begin, std::size_t length) {
+  if (::madvise(begin, length, MADV_POPULATE_WRITE) == 0) return true;
+  if (errno == ENOMEM || errno == EFAULT) return false;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  auto* touched = reinterpret_cast<volatile std::byte*>(begin);
+  for (std::size_t offset = 0; offset < length; offset += page) touched[offset] = std::byte{0};
+  return true;
+}
+
+Status NoMemory(std::uint64_t length) {
+  return {StatusCode::kRetry, "no memory for a region of " + std::to_string(length) +
+                                  " bytes: " + std::strerror(errno)};
+}
+
+}  // namespace
+
+RegionMemory::RegionMemory(RegionMemory&& other) noexcept
+    : begin_(std::exchange(other.begin_, nullptr)),
+      length_(std::exchange(other.length_, 0)),
+      mapped_(std::exchange(other.mapped_, 0)) {}
+
+RegionMemory& RegionMemory::operator=(RegionMemory&& other) noexcept {
+  std::swap(begin_, other.begin_);
+  std::swap(length_, other.length_);
+  std::swap(mapped_, other.mapped_);
+  return *this;
+}
+
+RegionMemory::~RegionMemory() {
+  if (begin_ != nullptr) ::munmap(begin_, mapped_);
+}
+
+Result<RegionMemory> RegionMemory::Allocate(std::uint64_t length) {
+  if (length == 0 || length > kRegionBytesMax) {
+    return Status::Invalid("length is " + std::to_string(length) + ", not 1 to " +
+                           std::to_string(kRegionBytesMax));
+  }
+  const std::size_t rounded = (length + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  // One huge page more than needed, so that an aligned piece of the right size lies in it.
+  const std::size_t reserved = rounded + kHugePageBytes;
+  void* mapping = ::mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED) return NoMemory(length);
+  auto* begin = static_cast<std::byte*>(mapping);
+  const std::size_t head =
+      (kHugePageBytes - reinterpret_cast<std::uintptr_t>(begin) % kHugePageBytes) % kHugePageBytes;
+  if (head > 0) ::munmap(begin, head);
+  ::munmap(begin + head + rounded, reserved - head - rounded);
+  RegionMemory memory;
+  memory.begin_ = begin + head;
+  memory.length_ = length;
+  memory.mapped_ = rounded;
+  ::madvise(memory.begin_, rounded, MADV_HUGEPAGE);  // a wish: refused, small pages do as well
+  if (!Populate(memory.begin_, rounded)) return NoMemory(length);
+  return memory;
+}
+
+}  // namespace terrace

@@ -1,0 +1,32 @@
+// RegionMemory: anonymous memory for blocks, on huge pages where the host gives them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/result.h"
+
+namespace terrace {
+
+/// Owns a mapping of its own; unmaps it. Move-only.
+class RegionMemory {
+ public:
+  RegionMemory() noexcept = default;
+  RegionMemory(RegionMemory&& other) noexcept;
+  RegionMemory& operator=(RegionMemory&& other) noexcept;
+  ~RegionMemory();
+
+  /// Maps and touches `length` bytes, aligned to 2 MiB. Pages are zero. kInvalid for a length of 0
+  /// or one that cannot be addressed; kRetry when the system has no memory.
+  static Result<RegionMemory> Allocate(std::uint64_t length);
+
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {begin_, length_}; }
+
+ private:
+  std::byte* begin_ = nullptr;
+  std::size_t length_ = 0;  ///< asked for
+  std::size_t mapped_ = 0;  ///< length_ rounded up
+};
+
+}  // namespace terrace

@@ -1,0 +1,216 @@
+#include "client/reply.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "base/checksum.h"
+
+namespace terrace {
+namespace {
+
+/// Keeps the first reason why the whole call has no answer.
+void FailCall(Request& request, const Status& status) {
+  if (request.status.ok()) request.status = status;
+}
+
+Tier TierOf(std::uint8_t value) noexcept {
+  return value <= static_cast<std::uint8_t>(Tier::kNvme) ? static_cast<Tier>(value) : Tier::kNone;
+}
+
+StatusCode CodeOf(std::uint8_t value) noexcept {
+  return value < kStatusCodeCount ? static_cast<StatusCode>(value) : StatusCode::kInternal;
+}
+
+Status Misfit(const wire::Message& message, const char* why) {
+  return Status::Internal("the daemon's " + std::string(BodyName(message.body_type())) + " " + why);
+}
+
+void ApplyMatch(Request& request, RequestPart& part, const wire::Message& message) {
+  const wire::MatchReply* reply = message.body_as_MatchReply();
+  if (reply == nullptr) return FailCall(request, Misfit(message, "answers a match"));
+  const std::span<const std::byte> tiers = BytesOf(reply->tiers());
+  if (tiers.size() > part.blocks.size()) {
+    return FailCall(request, Misfit(message, "has more tiers than keys were asked for"));
+  }
+  part.tiers.reserve(tiers.size());
+  for (const std::byte tier : tiers)
+    part.tiers.push_back(TierOf(std::to_integer<std::uint8_t>(tier)));
+}
+
+void ApplyBlocks(Request& request, RequestPart& part, const wire::Message& message,
+                 const ArrivalCheck& arrivals) {
+  const wire::BlocksReply* reply = message.body_as_BlocksReply();
+  if (reply == nullptr) {
+    return FailPart(request, part, Misfit(message, "answers a request for blocks"));
+  }
+  const std::span<const std::byte> statuses = BytesOf(reply->statuses());
+  const std::span<const std::byte> tiers = BytesOf(reply->tiers());
+  const auto* tokens = reply->valid_tokens();
+  if (statuses.size() != part.blocks.size()) {
+    return FailPart(request, part, Misfit(message, "has another number of blocks than asked for"));
+  }
+  const bool get = request.kind == RequestKind::kGet;
+  for (std::uint32_t i = 0; i < statuses.size(); ++i) {
+    BlockResult& block = request.blocks[part.blocks[i]];
+    block.status = CodeOf(std::to_integer<std::uint8_t>(statuses[i]));
+    // The daemon's word alone is not enough: these bytes have to be here, whole and verified.
+    if (get && block.status == StatusCode::kOk &&
+        arrivals.Arrived(part.request_id, i) != StatusCode::kOk) {
+      block.status = StatusCode::kCorrupt;
+    }
+    block.tier = i < tiers.size() ? TierOf(std::to_integer<std::uint8_t>(tiers[i])) : Tier::kNone;
+    block.valid_tokens = tokens != nullptr && i < tokens->size() ? tokens->Get(i) : 0;
+  }
+}
+
+void ApplyStat(Request& request, const wire::Message& message) {
+  const wire::StatReply* reply = message.body_as_StatReply();
+  if (reply == nullptr) return FailCall(request, Misfit(message, "answers a stat"));
+  if (reply->samples() == nullptr) return;
+  for (const wire::Sample* sample : *reply->samples()) {
+    request.samples.push_back({std::string(TextOf(sample->name())),
+                               std::string(TextOf(sample->labels())), sample->value()});
+  }
+}
+
+std::string FingerprintText(std::span<const std::byte> bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const std::byte byte : bytes) {
+    text += kDigits[std::to_integer<unsigned>(byte) >> 4];
+    text += kDigits[std::to_integer<unsigned>(byte) & 15];
+  }
+  return text;
+}
+
+void ApplyNamespaces(Request& request, const wire::Message& message) {
+  const wire::ListNamespacesReply* reply = message.body_as_ListNamespacesReply();
+  if (reply == nullptr) return FailCall(request, Misfit(message, "answers a list of namespaces"));
+  if (reply->namespaces() == nullptr) return;
+  for (const wire::NamespaceInfo* info : *reply->namespaces()) {
+    request.namespaces.push_back(
+        {std::string(TextOf(info->tenant())), std::string(TextOf(info->name())),
+         FingerprintText(BytesOf(info->fingerprint())), info->blocks(), info->bytes()});
+  }
+}
+
+void ApplyOpened(Request& request, const wire::Message& message) {
+  const wire::OpenNamespaceReply* reply = message.body_as_OpenNamespaceReply();
+  if (reply == nullptr || reply->namespace_id() == 0) {
+    return FailCall(request, Misfit(message, "answers the opening of a namespace"));
+  }
+  request.opened_id = reply->namespace_id();
+}
+
+void ApplyCleared(Request& request, const wire::Message& message) {
+  const wire::ClearNamespaceReply* reply = message.body_as_ClearNamespaceReply();
+  if (reply == nullptr) return FailCall(request, Misfit(message, "answers a clear"));
+  request.cleared += reply->blocks();
+}
+
+/// The daemon did nothing of this part.
+void ApplyRefusal(Request& request, RequestPart& part, const Status& status) {
+  if (request.kind == RequestKind::kClearNamespace && status.code() == StatusCode::kMiss) {
+    // Another reactor may know the name; CombineAnswer decides.
+    ++request.absent;
+    if (request.absent == request.parts.size()) FailCall(request, status);
+    return;
+  }
+  if (!AnswersPerBlock(request.kind)) return FailCall(request, status);
+  FailPart(request, part, status);
+  ++request.refused;
+  // The text is kept only when nothing at all was done; else the blocks tell what happened.
+  if (request.refused == request.parts.size()) FailCall(request, status);
+}
+
+void SumSamples(std::vector<Sample>& samples) {
+  std::map<std::pair<std::string, std::string>, std::size_t> places;
+  std::vector<Sample> sums;
+  for (Sample& sample : samples) {
+    const auto [place, added] = places.try_emplace({sample.name, sample.labels}, sums.size());
+    if (added) {
+      sums.push_back(std::move(sample));
+    } else {
+      sums[place->second].value += sample.value;
+    }
+  }
+  samples = std::move(sums);
+}
+
+void SumNamespaces(std::vector<NamespaceInfo>& namespaces) {
+  std::map<std::pair<std::string, std::string>, std::size_t> places;
+  std::vector<NamespaceInfo> sums;
+  for (NamespaceInfo& info : namespaces) {
+    const auto [place, added] = places.try_emplace({info.tenant, info.name}, sums.size());
+    if (added) {
+      sums.push_back(std::move(info));
+    } else {
+      sums[place->second].blocks += info.blocks;
+      sums[place->second].bytes += info.bytes;
+    }
+  }
+  namespaces = std::move(sums);
+}
+
+}  // namespace
+
+void ApplyReply(Request& request, RequestPart& part, const wire::Message& message,
+                const ArrivalCheck& arrivals) {
+  if (const wire::ErrorReply* error = message.body_as_ErrorReply(); error != nullptr) {
+    return ApplyRefusal(request, part, StatusOf(*error));
+  }
+  switch (request.kind) {
+    case RequestKind::kMatch: return ApplyMatch(request, part, message);
+    case RequestKind::kGet:
+    case RequestKind::kPut:
+    case RequestKind::kRemove: return ApplyBlocks(request, part, message, arrivals);
+    case RequestKind::kOpenNamespace: return ApplyOpened(request, message);
+    case RequestKind::kPing: return;  // whatever it says, it came back
+    case RequestKind::kStat: return ApplyStat(request, message);
+    case RequestKind::kListNamespaces: return ApplyNamespaces(request, message);
+    case RequestKind::kClearNamespace: return ApplyCleared(request, message);
+  }
+}
+
+void FailPart(Request& request, RequestPart& part, const Status& status) {
+  if (!AnswersPerBlock(request.kind)) return FailCall(request, status);
+  for (const std::uint32_t index : part.blocks) {
+    request.blocks[index] = {status.code(), Tier::kNone, 0};
+  }
+}
+
+void DoubtPart(Request& request, RequestPart& part) {
+  for (const std::uint32_t index : part.blocks) {
+    BlockResult& block = request.blocks[index];
+    if (part.replied && block.status == StatusCode::kOk) continue;
+    block = {StatusCode::kInDoubt, Tier::kNone, 0};
+  }
+  // Per block from here on, even when the daemon had refused the part as a whole.
+  request.status = {};
+}
+
+void CombineAnswer(Request& request) {
+  if (!request.status.ok()) {
+    request.blocks.clear();
+    request.samples.clear();
+    request.namespaces.clear();
+    return;
+  }
+  switch (request.kind) {
+    case RequestKind::kMatch: {
+      std::vector<std::span<const Tier>> tiers;
+      tiers.reserve(request.parts.size());
+      for (const RequestPart& part : request.parts) tiers.emplace_back(part.tiers);
+      request.match.tiers = CombineMatch(request.match_steps, tiers);
+      request.match.matched = static_cast<std::uint32_t>(request.match.tiers.size());
+      return;
+    }
+    case RequestKind::kStat: return SumSamples(request.samples);
+    case RequestKind::kListNamespaces: return SumNamespaces(request.namespaces);
+    default: return;
+  }
+}
+
+}  // namespace terrace

@@ -1,0 +1,101 @@
+// Request: one call of a caller, from its arguments to its answer.
+//
+// Made by the caller's thread (request_builder.h), handed to the library thread by ClientCore,
+// changed by that thread alone until `done` is set or its completion is pushed; after that the
+// caller's again. A request has one part for each reactor that it concerns.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/scheduler.h"
+#include "base/wait.h"
+#include "client/call_limit.h"
+#include "client/region_table.h"
+#include "client/shard_plan.h"
+#include "client/signal.h"
+#include "client/terrace.hpp"
+
+namespace terrace {
+
+class ShardConnection;
+
+enum class RequestKind : std::uint8_t {
+  kMatch,
+  kGet,
+  kPut,
+  kRemove,
+  kOpenNamespace,
+  kPing,
+  kStat,
+  kListNamespaces,
+  kClearNamespace,
+};
+
+/// True for the calls that answer per block.
+[[nodiscard]] constexpr bool AnswersPerBlock(RequestKind kind) noexcept {
+  return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kRemove;
+}
+
+enum class PartState : std::uint8_t {
+  kUnsent,
+  kWaiting,   ///< sent, no reply yet
+  kQuieting,  ///< outcome known, the daemon may still touch the memory
+  kDoubtful,  ///< as kQuieting, and the call has been answered
+  kDone,
+};
+
+struct RequestPart {
+  std::uint32_t shard = 0;
+  std::uint64_t request_id = 0;
+  std::vector<std::byte> message;
+  /// Per key, in the message's order: its entry in the answer.
+  std::vector<std::uint32_t> blocks;
+  /// Per key: get's destination or put's source. Empty for calls that move no bytes.
+  std::vector<std::span<std::byte>> memory;
+
+  PartState state = PartState::kUnsent;
+  bool replied = false;
+  ShardConnection* connection = nullptr;  ///< while not kUnsent and not kDone
+  std::vector<Tier> tiers;                ///< match: what this reactor found
+};
+
+struct Request {
+  RequestKind kind = RequestKind::kPing;
+  Nanos deadline = 0;       ///< on SteadyClock
+  std::uint64_t epoch = 0;  ///< the session it was made for
+  Ticket ticket = 0;        ///< 0: somebody waits for `done`
+  std::vector<RequestPart> parts;
+  std::vector<MatchStep> match_steps;
+  RegionUse regions;               ///< of get and put
+  CallSlot slot;                   ///< counts it among the calls in flight
+  NamespaceDescriptor descriptor;  ///< of kOpenNamespace
+
+  // The answer.
+  Status status;  ///< ok when what follows holds the answer
+  MatchResult match;
+  std::vector<BlockResult> blocks;
+  std::vector<Sample> samples;
+  std::vector<NamespaceInfo> namespaces;
+  std::uint64_t cleared = 0;
+  std::uint32_t opened_id = 0;  ///< the daemon's id, of kOpenNamespace
+  NamespaceId opened;           ///< the client's id
+  Signal done;
+
+  // The library thread's.
+  std::uint32_t refused = 0;  ///< parts that were refused as a whole
+  std::uint32_t absent = 0;   ///< parts that answered kMiss as a whole
+  std::uint32_t waiting = 0;  ///< parts in that state; likewise the next two
+  std::uint32_t quieting = 0;
+  std::uint32_t doubtful = 0;
+  bool in_grace = false;  ///< the timer is the one of the quiet grace
+  std::optional<Scheduler::TimerId> timer;
+  Event* finished_event = nullptr;  ///< of a coroutine of the library that waits for it
+};
+using RequestRef = std::shared_ptr<Request>;
+
+}  // namespace terrace

@@ -1,0 +1,135 @@
+#include "client/request_builder.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "client/encode.h"
+
+namespace terrace {
+
+RequestRef RequestBuilder::Start(RequestKind kind) const {
+  RequestRef request = std::make_shared<Request>();
+  request->kind = kind;
+  request->deadline = deadline_;
+  request->epoch = session_.epoch;
+  return request;
+}
+
+MessageHead RequestBuilder::NextHead() const {
+  return {.request_id = ids_.fetch_add(1, std::memory_order_relaxed),
+          .incarnation = incarnation_,
+          .budget_us = BudgetMicroseconds(now_, deadline_)};
+}
+
+Placement RequestBuilder::PlacementOf(const NamespaceView& space) const {
+  return {.daemon_namespace = space.daemon_id,
+          .run_blocks = space.descriptor->run_blocks,
+          .shards = session_.shards};
+}
+
+RequestRef RequestBuilder::Match(const NamespaceView& space, const Chain& chain,
+                                 BlockKind kind) const {
+  RequestRef request = Start(RequestKind::kMatch);
+  const Placement placement = PlacementOf(space);
+  std::vector<ShardPlan> plans =
+      PlanRange(chain, placement, 0, chain.size(), &request->match_steps);
+  for (ShardPlan& plan : plans) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = plan.shard;
+    part.request_id = head.request_id;
+    part.message = EncodeMatch(head, {chain, placement, kind, plan});
+    part.blocks = std::move(plan.blocks);
+  }
+  return request;
+}
+
+RequestRef RequestBuilder::Transfer(RequestKind get_or_put, const NamespaceView& space,
+                                    const Chain& chain, std::span<const BlockBuffer> blocks,
+                                    BlockKind kind, std::span<const std::span<std::byte>> memory,
+                                    RegionUse regions) const {
+  TERRACE_CHECK(get_or_put == RequestKind::kGet || get_or_put == RequestKind::kPut);
+  RequestRef request = Start(get_or_put);
+  request->regions = std::move(regions);
+  request->blocks.resize(blocks.size());
+  const Placement placement = PlacementOf(space);
+  const std::uint64_t block_bytes = space.BlockBytes(kind.group);
+  std::vector<ShardPlan> plans = PlanBlocks(chain, placement, blocks);
+  for (ShardPlan& plan : plans) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    const BlockQuestion question{chain, placement, kind, plan};
+    part.shard = plan.shard;
+    part.request_id = head.request_id;
+    part.message = get_or_put == RequestKind::kGet ? EncodeGet(head, question, blocks, block_bytes)
+                                                   : EncodePut(head, question, blocks, block_bytes);
+    part.memory.reserve(plan.blocks.size());
+    for (const std::uint32_t index : plan.blocks) part.memory.push_back(memory[index]);
+    part.blocks = std::move(plan.blocks);
+  }
+  return request;
+}
+
+RequestRef RequestBuilder::Remove(const NamespaceView& space, const Chain& chain,
+                                  std::uint32_t first, std::uint32_t count, BlockKind kind) const {
+  RequestRef request = Start(RequestKind::kRemove);
+  request->blocks.resize(count);
+  const Placement placement = PlacementOf(space);
+  std::vector<ShardPlan> plans = PlanRange(chain, placement, first, count, nullptr);
+  for (ShardPlan& plan : plans) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = plan.shard;
+    part.request_id = head.request_id;
+    part.message = EncodeRemove(head, {chain, placement, kind, plan});
+    part.blocks = std::move(plan.blocks);
+  }
+  return request;
+}
+
+RequestRef RequestBuilder::OpenNamespace(const NamespaceDescriptor& descriptor) const {
+  RequestRef request = Start(RequestKind::kOpenNamespace);
+  request->descriptor = descriptor;
+  // One reactor is enough: all of them share the registry.
+  RequestPart& part = request->parts.emplace_back();
+  const MessageHead head = NextHead();
+  part.request_id = head.request_id;
+  part.message = EncodeOpenNamespace(head, descriptor);
+  return request;
+}
+
+RequestRef RequestBuilder::ToEveryShard(RequestKind kind) const {
+  RequestRef request = Start(kind);
+  for (std::uint32_t shard = 0; shard < session_.shards; ++shard) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = shard;
+    part.request_id = head.request_id;
+    switch (kind) {
+      case RequestKind::kPing: part.message = BuildMessage<wire::Ping>(head); break;
+      case RequestKind::kStat: part.message = BuildMessage<wire::Stat>(head); break;
+      default:
+        TERRACE_CHECK(kind == RequestKind::kListNamespaces);
+        part.message = BuildMessage<wire::ListNamespaces>(head);
+    }
+  }
+  return request;
+}
+
+RequestRef RequestBuilder::ClearNamespace(std::string_view name) const {
+  RequestRef request = Start(RequestKind::kClearNamespace);
+  for (std::uint32_t shard = 0; shard < session_.shards; ++shard) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = shard;
+    part.request_id = head.request_id;
+    part.message =
+        BuildMessage<wire::ClearNamespace>(head, [name](flatbuffers::FlatBufferBuilder& builder) {
+          const auto text = builder.CreateString(name.data(), name.size());
+          return wire::CreateClearNamespace(builder, text);
+        });
+  }
+  return request;
+}
+
+}  // namespace terrace

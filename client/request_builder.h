@@ -1,0 +1,55 @@
+// RequestBuilder: turns a caller's arguments into a Request with its messages encoded. The caller's
+// thread; arguments were validated before (validation.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/clock.h"
+#include "client/namespace_table.h"
+#include "client/request.h"
+#include "client/terrace.hpp"
+#include "transport/codec.h"
+
+namespace terrace {
+
+/// The connection to a daemon as callers see it.
+struct SessionView {
+  std::uint64_t epoch = 0;   ///< 0: not connected; each connection has another
+  std::uint32_t shards = 0;  ///< reactors of the daemon
+};
+
+class RequestBuilder {
+ public:
+  /// `ids`: the client's request numbers; outlives the builder. `deadline` and `now`: SteadyClock.
+  RequestBuilder(std::atomic<std::uint64_t>& ids, std::uint64_t incarnation, SessionView session,
+                 Nanos now, Nanos deadline)
+      : ids_(ids), incarnation_(incarnation), session_(session), now_(now), deadline_(deadline) {}
+
+  RequestRef Match(const NamespaceView& space, const Chain& chain, BlockKind kind) const;
+  /// `memory` and `regions` are what RegionTable::Use said of `blocks`.
+  RequestRef Transfer(RequestKind get_or_put, const NamespaceView& space, const Chain& chain,
+                      std::span<const BlockBuffer> blocks, BlockKind kind,
+                      std::span<const std::span<std::byte>> memory, RegionUse regions) const;
+  RequestRef Remove(const NamespaceView& space, const Chain& chain, std::uint32_t first,
+                    std::uint32_t count, BlockKind kind) const;
+  RequestRef OpenNamespace(const NamespaceDescriptor& descriptor) const;
+  /// kPing, kStat or kListNamespaces, to every reactor.
+  RequestRef ToEveryShard(RequestKind kind) const;
+  RequestRef ClearNamespace(std::string_view name) const;
+
+ private:
+  RequestRef Start(RequestKind kind) const;
+  [[nodiscard]] MessageHead NextHead() const;
+  [[nodiscard]] Placement PlacementOf(const NamespaceView& space) const;
+
+  std::atomic<std::uint64_t>& ids_;
+  const std::uint64_t incarnation_;
+  const SessionView session_;
+  const Nanos now_;
+  const Nanos deadline_;
+};
+
+}  // namespace terrace

@@ -1,0 +1,81 @@
+// RequestFlow: carries requests from the session to their answer.
+//
+//   start -> send each part -> reply, deadline, lost connection or cancel -> withdraw the memory
+//         -> (quiet within the grace?) -> answer
+//
+//   F1. Every request that was started is finished exactly once: when all its parts are quiet, or
+//       when the grace after its deadline is over.
+//   F2. A request that ends while the daemon may still touch its memory leaves its regions in doubt
+//       until the last such part is quiet.
+//   F3. The grace begins at the latest at the deadline and lasts kQuietGrace.
+//
+// Thread: the library's.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/scheduler.h"
+#include "client/completion_queue.h"
+#include "client/namespace_table.h"
+#include "client/request.h"
+#include "client/shard_connection.h"
+
+namespace terrace {
+
+/// How long a call waits after its deadline for the daemon to let go of its memory.
+inline constexpr Nanos kQuietGrace = kSecond;
+
+class RequestFlow final : public ShardEvents {
+ public:
+  struct Shared {
+    Scheduler& scheduler;
+    CompletionQueue& completions;
+    NamespaceTable& namespaces;
+    std::atomic<std::uint64_t>& ids;  ///< request numbers
+    std::uint64_t incarnation;
+  };
+  /// Everything in `shared` outlives the flow.
+  explicit RequestFlow(const Shared& shared) : shared_(shared) {}
+  RequestFlow(const RequestFlow&) = delete;
+  RequestFlow& operator=(const RequestFlow&) = delete;
+
+  /// Sends the parts of a request to `connections`, indexed by shard.
+  void Start(const RequestRef& request,
+             const std::vector<std::unique_ptr<ShardConnection>>& connections);
+  /// Answers a request that was never sent.
+  void Refuse(const RequestRef& request, Status status);
+  /// Ends every part that waits on `connection` with `status`; parts whose memory is not quiet yet
+  /// stay there.
+  void Abandon(ShardConnection& connection, const Status& status);
+
+  /// Requests started and not finished.
+  [[nodiscard]] std::uint64_t active() const noexcept { return active_; }
+  [[nodiscard]] MessageHead NextHead();
+
+ private:
+  void OnReply(const RequestRef& request, std::uint32_t part, const wire::Message& message,
+               const ArrivalCheck& arrivals) override;
+  void OnPartQuiet(const RequestRef& request, std::uint32_t part) override;
+  void OnPartLost(const RequestRef& request, std::uint32_t part, const Status& reason) override;
+
+  void OnTimer(const RequestRef& request);
+  void OnGraceOver(const RequestRef& request);
+  /// A part has its outcome: takes its memory back, or begins to wait for that.
+  void EndPart(Request& request, RequestPart& part);
+  void StopPart(Request& request, RequestPart& part, const Status& status);
+  void Settle(RequestPart& part);
+  /// Finishes the request, or starts the grace, when it is time to.
+  void Advance(const RequestRef& request);
+  void SetTimer(const RequestRef& request, Nanos time);
+  void StopTimer(Request& request);
+  void Finish(const RequestRef& request);
+  void Deliver(const RequestRef& request);
+
+  const Shared shared_;
+  std::uint64_t active_ = 0;
+};
+
+}  // namespace terrace

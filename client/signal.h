@@ -1,0 +1,40 @@
+// Signal: one thread waits until another has finished something.
+//
+// Set once, never reset. Any thread may set or wait; the object outlives both (it is shared).
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+#include "base/clock.h"
+
+namespace terrace {
+
+/// A time of SteadyClock as a time of the standard library: both are CLOCK_MONOTONIC.
+[[nodiscard]] inline std::chrono::steady_clock::time_point TimePoint(Nanos time) noexcept {
+  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(time));
+}
+
+class Signal {
+ public:
+  void Set() {
+    const std::lock_guard lock(mutex_);
+    set_ = true;
+    // Under the lock: the waiter may drop the last reference as soon as it sees `set_`.
+    changed_.notify_all();
+  }
+
+  /// True when set, false when `deadline` (on SteadyClock) came first.
+  [[nodiscard]] bool WaitUntil(Nanos deadline) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_until(lock, TimePoint(deadline), [this] { return set_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool set_ = false;  // guarded by mutex_
+};
+
+}  // namespace terrace

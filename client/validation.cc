@@ -1,0 +1,164 @@
+#include "client/validation.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/limits.h"
+#include "client/address.h"
+
+namespace terrace {
+namespace {
+
+Status OutOfRange(const std::string& what, std::uint64_t value, std::uint64_t least,
+                  std::uint64_t most) {
+  return Status::Invalid(what + " is " + std::to_string(value) + ", not " + std::to_string(least) +
+                         " to " + std::to_string(most));
+}
+
+Status CheckRange(const char* what, std::uint64_t value, std::uint64_t least, std::uint64_t most) {
+  if (value < least || value > most) return OutOfRange(what, value, least, most);
+  return {};
+}
+
+/// `text` has `least` to `most` bytes.
+Status CheckText(const char* what, std::string_view text, std::size_t least, std::size_t most) {
+  if (text.size() < least || text.size() > most) {
+    return OutOfRange(std::string("the length of ") + what, text.size(), least, most);
+  }
+  return {};
+}
+
+Status ValidateGroups(const std::vector<GroupSpec>& groups) {
+  if (Status status = CheckRange("the number of groups", groups.size(), 1, kGroupsMax);
+      !status.ok()) {
+    return status;
+  }
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const GroupSpec& group = groups[i];
+    const std::string name = "groups[" + std::to_string(i) + "]";
+    if (group.block_bytes < kBlockBytesMin || group.block_bytes > kBlockBytesMax) {
+      return OutOfRange(name + ".block_bytes", group.block_bytes, kBlockBytesMin, kBlockBytesMax);
+    }
+    if (group.attention.empty() || group.attention.size() > kDescriptorTextBytesMax) {
+      return OutOfRange("the length of " + name + ".attention", group.attention.size(), 1,
+                        kDescriptorTextBytesMax);
+    }
+    for (std::size_t j = 0; j < i; ++j) {
+      if (groups[j].id == group.id) {
+        return Status::Invalid(name + ".id is " + std::to_string(group.id) + ", as is groups[" +
+                               std::to_string(j) + "].id");
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status ValidateOptions(const ClientOptions& options) {
+  if (Result<Address> address = ParseAddress(options.address); !address.ok()) {
+    return address.status();
+  }
+  if (Status status = CheckText("tenant", options.tenant, 1, kNameBytesMax); !status.ok()) {
+    return status;
+  }
+  if (Status status = CheckText("name", options.name, 0, kNameBytesMax); !status.ok()) {
+    return status;
+  }
+  if (options.link != LinkChoice::kAuto && options.link != LinkChoice::kTcp) {
+    return Status::Invalid("link is " + std::to_string(static_cast<int>(options.link)) +
+                           ", not a LinkChoice");
+  }
+  constexpr std::chrono::milliseconds kConnectMax = std::chrono::hours(1);
+  if (options.connect_timeout < std::chrono::milliseconds(1) ||
+      options.connect_timeout > kConnectMax) {
+    return Status::Invalid("connect_timeout is " + std::to_string(options.connect_timeout.count()) +
+                           " ms, not 1 ms to 1 h");
+  }
+  return {};
+}
+
+Status ValidateDescriptor(const NamespaceDescriptor& descriptor) {
+  if (Status status = CheckText("name", descriptor.name, 1, kNameBytesMax); !status.ok()) {
+    return status;
+  }
+  const struct {
+    const char* what;
+    const std::string& text;
+  } texts[] = {
+      {"model", descriptor.model},         {"weights", descriptor.weights},
+      {"kv_dtype", descriptor.kv_dtype},   {"layout", descriptor.layout},
+      {"hash_seed", descriptor.hash_seed}, {"hash_algorithm", descriptor.hash_algorithm},
+  };
+  for (const auto& [what, text] : texts) {
+    if (Status status = CheckText(what, text, 0, kDescriptorTextBytesMax); !status.ok()) {
+      return status;
+    }
+  }
+  const struct {
+    const char* what;
+    std::uint64_t value, least, most;
+  } numbers[] = {
+      {"block_tokens", descriptor.block_tokens, 1, 0xffffffff},
+      {"shard_count", descriptor.shard_count, 1, kShardsMax},
+      {"run_blocks", descriptor.run_blocks, 1, kRunBlocksMax},
+  };
+  for (const auto& [what, value, least, most] : numbers) {
+    if (Status status = CheckRange(what, value, least, most); !status.ok()) return status;
+  }
+  return ValidateGroups(descriptor.groups);
+}
+
+Status ValidateChain(const NamespaceDescriptor& descriptor, const Chain& chain, BlockKind kind) {
+  if (chain.size() == 0) return Status::Invalid("chain is empty");
+  if (kind.shard >= descriptor.shard_count) {
+    return Status::Invalid("kind.shard is " + std::to_string(kind.shard) + ", namespace \"" +
+                           descriptor.name + "\" has " + std::to_string(descriptor.shard_count));
+  }
+  for (const GroupSpec& group : descriptor.groups) {
+    if (group.id == kind.group) return {};
+  }
+  return Status::Invalid("kind.group is " + std::to_string(kind.group) +
+                         ", not a group of namespace \"" + descriptor.name + "\"");
+}
+
+Status ValidateBlocks(const NamespaceDescriptor& descriptor, const Chain& chain,
+                      std::span<const BlockBuffer> blocks) {
+  if (Status status = CheckRange("the number of blocks", blocks.size(), 1, kChainBlocksMax);
+      !status.ok()) {
+    return status;
+  }
+  std::vector<bool> named(blocks.size() > 1 ? chain.size() : 0);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const BlockBuffer& block = blocks[i];
+    if (block.position >= chain.size()) {
+      return Status::Invalid("blocks[" + std::to_string(i) + "].position is " +
+                             std::to_string(block.position) + ", the chain has " +
+                             std::to_string(chain.size()) + " keys");
+    }
+    if (!named.empty() && named[block.position]) {
+      return Status::Invalid("blocks[" + std::to_string(i) + "].position " +
+                             std::to_string(block.position) + " was named before");
+    }
+    if (!named.empty()) named[block.position] = true;
+    if (block.valid_tokens > descriptor.block_tokens) {
+      return Status::Invalid("blocks[" + std::to_string(i) + "].valid_tokens is " +
+                             std::to_string(block.valid_tokens) + ", a block holds " +
+                             std::to_string(descriptor.block_tokens));
+    }
+  }
+  return {};
+}
+
+Status ValidateRange(const Chain& chain, std::uint32_t first, std::uint32_t count) {
+  if (count == 0) return Status::Invalid("count is 0");
+  if (first >= chain.size() || count > chain.size() - first) {
+    return Status::Invalid("first " + std::to_string(first) + " and count " +
+                           std::to_string(count) + " reach past the chain of " +
+                           std::to_string(chain.size()) + " keys");
+  }
+  return {};
+}
+
+}  // namespace terrace

@@ -1,0 +1,26 @@
+// Validation: what is wrong with an argument, said before anything is sent.
+//
+// Every kInvalid names the argument as the caller wrote it, with its value and the limit. Pure
+// functions, any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/status.h"
+#include "client/terrace.hpp"
+
+namespace terrace {
+
+Status ValidateOptions(const ClientOptions& options);
+Status ValidateDescriptor(const NamespaceDescriptor& descriptor);
+/// Chain not empty, group known, shard below the namespace's shard_count.
+Status ValidateChain(const NamespaceDescriptor& descriptor, const Chain& chain, BlockKind kind);
+/// At least one and at most kChainBlocksMax blocks, each position in the chain and named once,
+/// valid_tokens at most block_tokens.
+Status ValidateBlocks(const NamespaceDescriptor& descriptor, const Chain& chain,
+                      std::span<const BlockBuffer> blocks);
+/// [first, first + count) not empty and within the chain.
+Status ValidateRange(const Chain& chain, std::uint32_t first, std::uint32_t count);
+
+}  // namespace terrace

@@ -1,0 +1,83 @@
+#!/bin/bash
+# An engine's developer installs Terrace and builds hello.cc against it, twice: with g++ by
+# pkg-config, and with clang++ by find_package. Both then talk to a daemon, when there is one.
+#   install_test.sh BUILD_DIRECTORY SOURCE_DIRECTORY
+set -euo pipefail
+
+build=$1
+source=$2
+work=$(mktemp -d)
+daemon=
+# Only the process that this script started.
+trap '[[ -n $daemon ]] && kill "$daemon" 2>/dev/null; rm -rf "$work"' EXIT
+prefix=$work/prefix
+
+cmake --install "$build" --prefix "$prefix" --component client >"$work/install.log" ||
+  { cat "$work/install.log"; exit 1; }
+for file in include/terrace/terrace.hpp include/terrace/base/{status,result,limits,tier_kind}.h \
+  lib/libterrace.so lib/libterrace.so.0 lib/libterrace.so.0.1.0 lib/pkgconfig/terrace.pc \
+  lib/cmake/Terrace/TerraceConfig.cmake lib/cmake/Terrace/TerraceConfigVersion.cmake; do
+  [[ -e $prefix/$file ]] || { echo "not installed: $file"; exit 1; }
+done
+# Not piped into grep -q, which would end objdump by SIGPIPE.
+headers=$(objdump -p "$prefix/lib/libterrace.so")
+grep -q 'SONAME  *libterrace.so.0$' <<<"$headers" ||
+  { echo "libterrace.so has the wrong SONAME"; exit 1; }
+
+# A sanitized library needs a sanitized program.
+sanitize=$(sed -n 's/^TERRACE_SANITIZE:[A-Z]*=//p' "$build/CMakeCache.txt")
+programs=()
+
+if [[ -z $sanitize ]] && command -v g++ >/dev/null; then
+  export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+  # The flags are words on purpose.
+  # shellcheck disable=SC2046
+  g++ -Wall -Wextra -Werror -DTERRACE_INSTALLED "$source/client/examples/hello.cc" \
+    -o "$work/hello-gcc" $(pkg-config --cflags --libs terrace) "-Wl,-rpath,$prefix/lib"
+  programs+=("$work/hello-gcc")
+fi
+
+mkdir "$work/project"
+cp "$source/client/examples/hello.cc" "$work/project"
+cat >"$work/project/CMakeLists.txt" <<'PROJECT'
+cmake_minimum_required(VERSION 3.25)
+project(hello LANGUAGES CXX)
+find_package(Terrace 0.1 REQUIRED)
+add_executable(hello hello.cc)
+target_compile_definitions(hello PRIVATE TERRACE_INSTALLED)
+target_link_libraries(hello PRIVATE Terrace::terrace)
+PROJECT
+cmake -S "$work/project" -B "$work/project/build" -DCMAKE_CXX_COMPILER=clang++-19 \
+  -DCMAKE_CXX_FLAGS="${sanitize:+-fsanitize=$sanitize}" -DCMAKE_PREFIX_PATH="$prefix" \
+  >"$work/configure.log" || { cat "$work/configure.log"; exit 1; }
+cmake --build "$work/project/build" >"$work/build.log" || { cat "$work/build.log"; exit 1; }
+programs+=("$work/project/build/hello")
+
+if [[ ! -x $build/bin/terraced ]]; then
+  echo "built ${#programs[@]} programs; there is no terraced to run them with"
+  exit 0
+fi
+cat >"$work/terraced.toml" <<CONFIG
+[server]
+listen = "127.0.0.1:0"
+port_file = "$work/ports"
+[dram]
+capacity = "64MiB"
+[metrics]
+enabled = false
+CONFIG
+"$build/bin/terraced" --config "$work/terraced.toml" 2>"$work/terraced.log" &
+daemon=$!
+for ((i = 0; i < 300; ++i)); do
+  [[ -s $work/ports ]] && break
+  kill -0 "$daemon" 2>/dev/null || break
+  sleep 0.1
+done
+port=$(head -n 1 "$work/ports" 2>/dev/null) || { cat "$work/terraced.log"; exit 1; }
+for program in "${programs[@]}"; do
+  timeout 60 "$program" "127.0.0.1:$port" || { cat "$work/terraced.log"; exit 1; }
+done
+kill -TERM "$daemon"
+wait "$daemon" || { echo "terraced did not stop cleanly"; cat "$work/terraced.log"; exit 1; }
+daemon=
+echo "built and ran ${#programs[@]} programs"
