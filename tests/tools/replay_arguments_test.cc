@@ -1,0 +1,90 @@
+// Every wrong option must end with status 2 and a message that names it; no daemon is needed.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <string>
+
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Outcome {
+  int status = -1;
+  std::string output;  // standard output and error together
+};
+
+Outcome Replay(const std::string& arguments) {
+  const std::string command = std::string(TERRACE_REPLAY) + " " + arguments + " 2>&1";
+  Outcome outcome;
+  std::FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return outcome;
+  std::array<char, 4096> buffer{};
+  while (const std::size_t got = fread(buffer.data(), 1, buffer.size(), pipe)) {
+    outcome.output.append(buffer.data(), got);
+  }
+  const int status = pclose(pipe);
+  outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return outcome;
+}
+
+struct Wrong {
+  const char* name;
+  const char* arguments;
+  const char* message;
+};
+
+class WrongArgumentTest : public ::testing::TestWithParam<Wrong> {};
+
+TEST_P(WrongArgumentTest, IsRefusedWithItsName) {
+  const Outcome outcome = Replay(GetParam().arguments);
+  EXPECT_EQ(outcome.status, 2) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Replay, WrongArgumentTest,
+    ::testing::Values(
+        Wrong{"NoCommand", "", "subcommand is required"},
+        Wrong{"UnknownCommand", "dance", "subcommand is required"},
+        Wrong{"UnknownOption", "generate --colour red", "--colour"},
+        Wrong{"NegativeRequests", "generate --requests -5", "--requests"},
+        Wrong{"NoRequests", "generate --requests 0", "requests is 0"},
+        Wrong{"TextForNumber", "generate --seed abc", "--seed"},
+        Wrong{"UnknownKind", "generate --kind chat", "unknown kind of workload 'chat'"},
+        Wrong{"UnwritableOutput", "generate --requests 1 --out /nonexistent/x",
+              "cannot write /nonexistent/x"},
+        Wrong{"NegativeDram", "plan --requests 10 --dram -5%", "--dram"},
+        Wrong{"UnitlessNonsense", "plan --requests 10 --dram 5apples", "--dram"},
+        Wrong{"TooManyBytesPerToken", "plan --requests 10 --bytes-per-token 200000",
+              "bytes per token is 200000, must be from 8 to 131072"},
+        Wrong{"TooFewBytesPerToken", "run --requests 10 --bytes-per-token 7",
+              "bytes per token is 7"},
+        Wrong{"MissingTrace", "run --trace /nonexistent/t", "/nonexistent/t: cannot open"},
+        Wrong{"TraceAndGenerator", "plan --trace /dev/null --requests 4", "--trace"},
+        Wrong{"UnknownModel", "run --requests 10 --model gpt-9", "no figures for model 'gpt-9'"},
+        Wrong{"UnknownGpu", "run --requests 10 --gpu abacus", "'abacus'"},
+        Wrong{"NoDaemon", "run --requests 10 --connect 127.0.0.1:1", "no daemon at 127.0.0.1:1"},
+        Wrong{"BadAddress", "run --requests 10 --connect nonsense", "nonsense"},
+        Wrong{"ZeroBatch", "run --requests 10 --batch 0", "--batch"},
+        Wrong{"NoWorkers", "run --requests 10 --prefill 0", "--prefill"},
+        Wrong{"TooManyWorkers", "run --requests 10 --decode 65", "--decode"},
+        Wrong{"UnwritableReport", "run --requests 10 --out /proc/nonexistent", "--out"}),
+    [](const auto& parameter) { return parameter.param.name; });
+
+TEST(ReplayProgramTest, HelpAndGenerateAndPlanWorkWithoutADaemon) {
+  EXPECT_EQ(Replay("--help").status, 0);
+  EXPECT_EQ(Replay("run --help").status, 0);
+  const Outcome generated = Replay("generate --requests 3 --seed 5");
+  EXPECT_EQ(generated.status, 0);
+  EXPECT_THAT(generated.output, HasSubstr("\"hash_ids\": ["));
+  EXPECT_THAT(generated.output, HasSubstr("requests              3"));
+  const Outcome plan = Replay("plan --requests 100 --dram 5% --nvme 1GiB");
+  EXPECT_EQ(plan.status, 0);
+  EXPECT_THAT(plan.output, HasSubstr("\"dram_bytes\": "));
+  EXPECT_THAT(plan.output, HasSubstr("\"nvme_bytes\": 1073741824"));
+}
+
+}  // namespace

@@ -1,0 +1,128 @@
+// terrace-replay with a library that misbehaves: every wrong byte must fail the run and be named,
+// and everything short of that must be survived and counted. Needs no daemon.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace {
+
+using ::testing::HasSubstr;
+
+class FaultsTest : public ::testing::Test {
+ protected:
+  FaultsTest()
+      : folder_(std::filesystem::temp_directory_path() /
+                ("replay_faults_test." + std::to_string(getpid()))) {
+    std::filesystem::create_directories(folder_ / "store");
+  }
+  ~FaultsTest() override { std::filesystem::remove_all(folder_); }
+
+  /// Runs 40 small requests. @return the exit status.
+  int Replay(const std::string& fault, const std::string& more = "") {
+    const std::string command =
+        "TERRACE_FAKE_FAULT=" + fault + " TERRACE_FAKE_STORE=" + (folder_ / "store").string() +
+        " " + TERRACE_REPLAY_FAKE + " run --requests 40 --context 16384 --bytes-per-token 16" +
+        " --quiet --batch 8 --out " + folder_.string() + " " + more + " 2>&1";
+    std::FILE* pipe = popen(command.c_str(), "r");
+    if (pipe == nullptr) return -1;
+    std::array<char, 4096> buffer{};
+    while (const std::size_t got = fread(buffer.data(), 1, buffer.size(), pipe)) {
+      output_.append(buffer.data(), got);
+    }
+    const int status = pclose(pipe);
+    std::ifstream file(folder_ / "report.json");
+    report_ = nlohmann::json::parse(file, nullptr, false);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  std::filesystem::path folder_;
+  std::string output_;
+  nlohmann::json report_;
+};
+
+TEST_F(FaultsTest, WithoutAFaultEverythingIsFoundAndRight) {
+  ASSERT_EQ(Replay("none"), 0) << output_;
+  EXPECT_EQ(report_["requests"], 40);
+  EXPECT_EQ(report_["wrong_bytes"], 0);
+  EXPECT_EQ(report_["decode_blocks_missing"], 0);
+  EXPECT_GT(report_["blocks_hit"], 0);
+  // A store that never evicts: what the trace allows, and what is simulated.
+  EXPECT_EQ(report_["block_hit_ratio"], report_["trace_infinite_block_hit_ratio"]);
+  EXPECT_EQ(report_["block_hit_ratio"], report_["simulated_block_hit_ratio"]);
+  EXPECT_EQ(report_["token_hit_ratio"], report_["trace_infinite_token_hit_ratio"]);
+  EXPECT_THAT(output_, HasSubstr("wrong bytes              0"));
+}
+
+TEST_F(FaultsTest, LockstepAndManyWorkersFindTheSame) {
+  ASSERT_EQ(Replay("none", "--lockstep"), 0) << output_;
+  EXPECT_EQ(report_["block_hit_ratio"], report_["trace_infinite_block_hit_ratio"]);
+  std::filesystem::remove_all(folder_ / "store");
+  std::filesystem::create_directories(folder_ / "store");
+  ASSERT_EQ(Replay("none", "--prefill 3 --decode 3"), 0) << output_;
+  EXPECT_EQ(report_["requests"], 40);
+  EXPECT_EQ(report_["decode_blocks_missing"], 0);
+}
+
+TEST_F(FaultsTest, OneWrongBitFailsTheRunWithKeyTierAndOffset) {
+  EXPECT_EQ(Replay("flip"), 1);
+  EXPECT_EQ(report_["wrong_bytes"], 1 * report_["wrong_blocks"].get<int>());
+  EXPECT_GT(report_["wrong_blocks"], 0);
+  EXPECT_THAT(output_, HasSubstr("wrong bytes: key "));
+  EXPECT_THAT(output_, HasSubstr("tier dram, offset 4097: byte is 0x"));
+  EXPECT_LT(report_["requests"], 40);
+}
+
+TEST_F(FaultsTest, ByteThatWasNotDeliveredFailsTheRun) {
+  EXPECT_EQ(Replay("short"), 1);
+  EXPECT_THAT(output_, HasSubstr("offset 8191: byte is 0x"));
+}
+
+TEST_F(FaultsTest, AnotherBlocksBytesFailTheRun) {
+  EXPECT_EQ(Replay("other"), 1);
+  EXPECT_GT(report_["wrong_bytes"], 4096);
+}
+
+TEST_F(FaultsTest, WrongNumberOfTokensFailsTheRun) {
+  EXPECT_EQ(Replay("tokens"), 1);
+  EXPECT_EQ(report_["wrong_bytes"], 0);
+  EXPECT_GT(report_["wrong_blocks"], 0);
+  EXPECT_THAT(output_, HasSubstr("valid_tokens is 511, must be 512"));
+}
+
+TEST_F(FaultsTest, DeadDaemonIsAMissAndTheRunFinishes) {
+  EXPECT_EQ(Replay("dead"), 0) << output_;
+  EXPECT_EQ(report_["requests"], 40);
+  EXPECT_GT(report_["peer_dead"], 0);
+  EXPECT_EQ(report_["reconnects"], 2);
+  EXPECT_EQ(report_["wrong_bytes"], 0);
+  EXPECT_GT(report_["decode_blocks_missing"], 0);
+}
+
+TEST_F(FaultsTest, MemoryInDoubtIsLeftAloneAndBounded) {
+  EXPECT_EQ(Replay("doubt"), 1);
+  EXPECT_THAT(output_, HasSubstr("never ended; giving up"));
+  EXPECT_GT(report_["regions_replaced"], 8);
+  EXPECT_EQ(report_["wrong_bytes"], 0);
+}
+
+TEST_F(FaultsTest, OutcomeThatMustNotBeFailsTheRunInsteadOfLookingLikeAMiss) {
+  EXPECT_EQ(Replay("invalid"), 1);
+  EXPECT_THAT(output_, HasSubstr("-0: invalid: fake"));
+  EXPECT_LT(report_["requests"], 40);
+}
+
+TEST_F(FaultsTest, WorkerThatDiesFailsTheRunAtOnce) {
+  EXPECT_EQ(Replay("abort"), 1);
+  EXPECT_THAT(output_, HasSubstr("died at request"));
+  EXPECT_EQ(report_["worker_errors"], 1);
+}
+
+}  // namespace

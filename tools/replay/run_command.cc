@@ -1,0 +1,218 @@
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <optional>
+
+#include "base/limits.h"
+#include "client/terrace.hpp"
+#include "tools/replay/block_exchange.h"
+#include "tools/replay/commands.h"
+#include "tools/replay/daemon_view.h"
+#include "tools/replay/interrupt.h"
+#include "tools/replay/report.h"
+#include "tools/replay/saved_compute.h"
+#include "tools/replay/simulate_run.h"
+#include "tools/replay/trace_statistics.h"
+
+namespace terrace::replay {
+namespace {
+
+using std::chrono::seconds;
+
+/// For the coordinator's own calls.
+constexpr seconds kCallTimeout{10};
+/// How long a daemon that was killed during the run may stay away before its numbers are given up.
+constexpr seconds kReconnectTimeout{5};
+/// What a worker pauses per request while the daemon is gone, ms: about one prefill.
+constexpr std::uint32_t kOutagePauseMs = 20;
+/// Blocks placed together on one reactor.
+constexpr std::uint32_t kRunBlocks = 64;
+constexpr std::uint32_t kBatchBlocksMax = 4096;
+
+Status CopyText(const std::string& text, char* out, std::size_t capacity, const char* name) {
+  if (text.empty() || text.size() >= capacity) {
+    return Status::Invalid(std::string(name) + " must have 1 to " + std::to_string(capacity - 1) +
+                           " bytes");
+  }
+  std::memcpy(out, text.c_str(), text.size() + 1);
+  return Status::Ok();
+}
+
+Result<RunParameters> MakeParameters(const RunOptions& options) {
+  const Result<std::uint64_t> block_bytes = BlockBytes(options.bytes_per_token);
+  if (!block_bytes.ok()) return block_bytes.status();
+  if (options.batch_blocks == 0 || options.batch_blocks > kBatchBlocksMax) {
+    return Status::Invalid("--batch must be from 1 to " + std::to_string(kBatchBlocksMax));
+  }
+  const auto workers = {options.workers.prefill_workers, options.workers.decode_workers};
+  if (std::ranges::any_of(workers, [](auto count) { return count == 0 || count > kWorkersMax; })) {
+    return Status::Invalid("--prefill and --decode must be from 1 to " +
+                           std::to_string(kWorkersMax));
+  }
+  if (options.deadline_ms == 0) return Status::Invalid("--deadline-ms must be at least 1");
+  RunParameters parameters;
+  parameters.key_seed = options.key_seed;
+  parameters.block_bytes = *block_bytes;
+  parameters.bytes_per_token = static_cast<std::uint32_t>(options.bytes_per_token);
+  parameters.batch_blocks = options.batch_blocks;
+  parameters.run_blocks = kRunBlocks;
+  parameters.deadline_ms = options.deadline_ms;
+  parameters.tcp_only = options.tcp_only ? 1 : 0;
+  parameters.outage_pause_ms = kOutagePauseMs;
+  const std::string name =
+      !options.namespace_name.empty()
+          ? options.namespace_name
+          : "replay-" + options.model + "-" + std::to_string(options.bytes_per_token);
+  Status status =
+      CopyText(options.address, parameters.address, sizeof parameters.address, "--connect");
+  if (status.ok()) {
+    status =
+        CopyText(name, parameters.namespace_name, sizeof parameters.namespace_name, "--namespace");
+  }
+  if (status.ok()) {
+    status = CopyText(options.model, parameters.model, sizeof parameters.model, "--model");
+  }
+  if (!status.ok()) return status;
+  return parameters;
+}
+
+/// The report's directory is made, and tried, before the run: not to lose an hour's result.
+Status PrepareOutput(const std::string& directory) {
+  if (directory.empty()) return Status::Ok();
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) {
+    return Status(StatusCode::kIo, "--out: cannot make " + directory + ": " + error.message());
+  }
+  errno = 0;
+  const std::ofstream file(directory + "/report.json", std::ios::app);
+  if (!file) {
+    return Status(StatusCode::kIo,
+                  "--out: cannot write " + directory + "/report.json: " + std::strerror(errno));
+  }
+  return Status::Ok();
+}
+
+DaemonView Look(Client& client) {
+  // After an outage the library may be about to reconnect.
+  const Deadline deadline = In(kReconnectTimeout);
+  while (true) {
+    const Result<std::vector<Sample>> samples = client.Stat(In(kCallTimeout));
+    if (samples.ok()) return ViewOf(*samples);
+    if (std::chrono::steady_clock::now() >= deadline) return {};
+    (void)client.WaitForCompletion(In(std::chrono::milliseconds(100)));  // only to wait
+  }
+}
+
+/// Blocks of an earlier run would be hits that this one did not earn.
+Status ClearLeftovers(Client& client, const RunParameters& parameters) {
+  const Result<std::uint64_t> cleared =
+      client.ClearNamespace(parameters.namespace_name, In(kCallTimeout));
+  if (cleared.ok() || cleared.code() == StatusCode::kMiss) return Status::Ok();
+  return cleared.status();
+}
+
+int Finish(const RunOptions& options, const ReportInput& input) {
+  std::cout << ReportTable(input);
+  if (!options.out.empty()) {
+    const std::string path = options.out + "/report.json";
+    std::ofstream file(path, std::ios::trunc);
+    file << ReportJson(input);
+    file.close();
+    if (!file) {
+      std::fprintf(stderr, "terrace-replay: cannot write %s\n", path.c_str());
+      return kExitFailed;
+    }
+    std::cout << "report                   " << path << "\n";
+  }
+  std::cout.flush();
+  if (!input.outcome.failure.empty()) {
+    std::fprintf(stderr, "terrace-replay: %s\n", input.outcome.failure.c_str());
+    return kExitFailed;
+  }
+  return input.outcome.interrupted ? kExitInterrupted : kExitOk;
+}
+
+SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunOutcome& outcome,
+                      const RunParameters& parameters, const DaemonView& view) {
+  return SimulateRun(trace, blocks, outcome.totals.order, parameters.batch_blocks,
+                     {.dram_blocks = view.dram_bytes / parameters.block_bytes,
+                      .distinct_blocks = blocks.distinct,
+                      .slices = static_cast<std::uint32_t>(view.reactors),
+                      .run_blocks = parameters.run_blocks});
+}
+
+double MeanSeconds(const LatencyHistogram& histogram) {
+  if (histogram.count() == 0) return 0;
+  return static_cast<double>(histogram.total_ns()) / static_cast<double>(histogram.count()) / 1e9;
+}
+
+int RunLoaded(const RunOptions& options, const RunParameters& parameters,
+              const Economics& economics, const TraceReadResult& loaded, Client& client) {
+  const Trace& trace = loaded.trace;
+  const BlockNumbers blocks = NumberBlocks(trace);
+  const TraceStatistics statistics = CollectStatistics(trace, blocks);
+  const DaemonView before = Look(client);
+  Result<SharedWorkload> workload = SharedWorkload::Create(parameters, trace);
+  if (!workload.ok()) return UsageError(workload.status().message());
+  const SteadyClock clock;
+  if (InterruptNote::Asked()) return kExitInterrupted;
+  const Result<RunOutcome> outcome = RunWorkload(*workload, options.workers, clock);
+  if (outcome.code() == StatusCode::kCancelled) return kExitInterrupted;
+  if (!outcome.ok()) return UsageError(outcome.status().ToString());
+  const DaemonView after = Look(client);
+  const RunTotals& totals = outcome->totals;
+  const double load_bytes_per_s = totals.get_ns == 0 ? 0
+                                                     : static_cast<double>(totals.bytes_got) /
+                                                           static_cast<double>(totals.get_ns) * 1e9;
+  const SavedCompute savings = ComputeSavings(economics, trace, totals.hit_tokens, load_bytes_per_s,
+                                              MeanSeconds(totals.match));
+  const SimulatedRun simulated = Simulate(trace, blocks, *outcome, parameters, before);
+  return Finish(options, {.outcome = *outcome,
+                          .parameters = parameters,
+                          .workers = options.workers,
+                          .statistics = statistics,
+                          .economics = economics,
+                          .savings = savings,
+                          .simulated = simulated,
+                          .before = before,
+                          .after = after,
+                          .trace = trace.source,
+                          .skipped_lines = loaded.skipped_lines});
+}
+
+}  // namespace
+
+int Run(const RunOptions& options) {
+  const InterruptNote interrupt;
+  const Result<RunParameters> parameters = MakeParameters(options);
+  if (!parameters.ok()) return UsageError(parameters.status().message());
+  const Result<Economics> economics = Economics::Find(options.model, options.gpu);
+  if (!economics.ok()) return UsageError(economics.status().message());
+  Status status = PrepareOutput(options.out);
+  if (!status.ok()) return UsageError(status.message());
+  const Result<TraceReadResult> loaded = LoadWorkload(options.source);
+  if (!loaded.ok()) return UsageError(loaded.status().message());
+  if (loaded->skipped_lines > 0) {
+    std::fprintf(stderr, "terrace-replay: skipped %llu lines; first: %s\n",
+                 static_cast<unsigned long long>(loaded->skipped_lines),
+                 loaded->first_skipped.c_str());
+  }
+  const Result<std::unique_ptr<Client>> client =
+      Client::Connect(BlockExchange::Options(*parameters, "replay"));
+  if (!client.ok()) {
+    return UsageError("no daemon at " + options.address + ": " + client.status().ToString());
+  }
+  if (!options.keep_blocks) {
+    status = ClearLeftovers(**client, *parameters);
+    if (!status.ok()) return UsageError("clearing the namespace: " + status.ToString());
+  }
+  return RunLoaded(options, *parameters, *economics, *loaded, **client);
+}
+
+}  // namespace terrace::replay

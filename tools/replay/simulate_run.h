@@ -1,0 +1,34 @@
+// Replays the order of operations of a run through SimulatedTiers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "tools/replay/block_keys.h"
+#include "tools/replay/run_totals.h"
+#include "tools/replay/simulated_tiers.h"
+#include "tools/replay/trace.h"
+
+namespace terrace::replay {
+
+struct SimulatedRun {
+  std::uint64_t blocks_looked_up = 0;
+  std::uint64_t blocks_hit = 0;  ///< contiguous prefix, of prefills
+  std::uint64_t decode_blocks_missing = 0;
+  std::uint64_t evictions = 0;
+
+  [[nodiscard]] double BlockHitRatio() const noexcept {
+    if (blocks_looked_up == 0) return 0;
+    return static_cast<double>(blocks_hit) / static_cast<double>(blocks_looked_up);
+  }
+};
+
+/// batch_blocks: most blocks of one get or put, as in the run; at least 1.
+SimulatedRun SimulateRun(const Trace& trace, const BlockNumbers& blocks,
+                         std::span<const Operation> order, std::uint32_t batch_blocks,
+                         const SimulatedTiersOptions& tiers);
+
+/// The order of operations of a run in lockstep: prefill and decode of each request in turn.
+std::vector<Operation> LockstepOrder(std::uint64_t requests);
+
+}  // namespace terrace::replay
