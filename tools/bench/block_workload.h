@@ -1,0 +1,50 @@
+// BlockWorkload: one chain of blocks as large as the cold walk needs, put and got through the
+// client library.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "client/terrace.hpp"
+
+namespace terrace::bench {
+
+/// Exits with "terrace-bench: what: status" when not ok.
+void Require(const Status& status, const std::string& what);
+
+/// A namespace with one group of `block_bytes` and one shard, named after the size.
+NamespaceDescriptor BenchNamespace(std::uint64_t block_bytes);
+/// `count` keys of 32 bytes.
+Chain BenchChain(std::uint32_t count);
+
+class BlockWorkload {
+ public:
+  /// Walks `cold_bytes` (a multiple of block_bytes) of blocks. Stores all of them.
+  BlockWorkload(Client& client, std::uint64_t block_bytes, std::uint64_t cold_bytes);
+  /// Forgets the blocks and the memory.
+  ~BlockWorkload();
+  BlockWorkload(const BlockWorkload&) = delete;
+  BlockWorkload& operator=(const BlockWorkload&) = delete;
+
+  /// Gets the next `burst_bytes` of the walk, `call_bytes` in a call; GB/s (1e9).
+  double Get(std::uint64_t burst_bytes, std::uint64_t call_bytes);
+  /// Forgets, untimed, and puts the next `burst_bytes` of the walk; GB/s (1e9).
+  double Put(std::uint64_t burst_bytes, std::uint64_t call_bytes);
+
+ private:
+  /// Moves positions [first, first + count) in calls of at most `per_call`; seconds.
+  double Move(std::uint32_t first, std::uint32_t count, std::uint32_t per_call, bool put);
+  std::uint32_t NextBurst(std::uint64_t burst_bytes);
+
+  Client& client_;
+  const std::uint64_t block_bytes_;
+  const std::uint32_t blocks_;
+  const NamespaceDescriptor descriptor_;
+  const Chain chain_;
+  NamespaceId space_;
+  RegionId region_;
+  std::uint32_t cursor_ = 0;
+};
+
+}  // namespace terrace::bench
