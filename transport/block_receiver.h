@@ -1,0 +1,36 @@
+// BlockReceiver: copies the data messages of one block to where the block belongs.
+//
+// Each 256 KiB piece is copied out of the hot receive segment and hashed at its destination while
+// both are in the cache, then compared with the checksum that came along.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "transport/data_message.h"
+
+namespace terrace {
+
+class BlockReceiver {
+ public:
+  enum class State : std::uint8_t { kWaiting, kWhole, kCorrupt };
+
+  /// `checksums`: where to keep them, one per piece of the block, or empty.
+  explicit BlockReceiver(std::span<std::byte> destination,
+                         std::span<std::uint64_t> checksums = {}) noexcept
+      : destination_(destination), checksums_(checksums) {}
+
+  [[nodiscard]] State state() const noexcept { return state_; }
+  /// Takes one message that ReadDataHeader accepted. A gap, a repeated part, another block length
+  /// than the destination's, or a wrong checksum make the block kCorrupt for good.
+  State Take(const DataHeader& header, std::span<const std::byte> payload) noexcept;
+
+ private:
+  std::span<std::byte> destination_;
+  std::span<std::uint64_t> checksums_;
+  std::size_t received_ = 0;  // bytes, from the block's start
+  State state_ = State::kWaiting;
+};
+
+}  // namespace terrace

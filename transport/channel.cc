@@ -1,0 +1,396 @@
+#include "transport/channel.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "base/checksum.h"
+#include "transport/channel_factory.h"
+#include "transport/protocol_version.h"
+
+namespace terrace {
+namespace {
+
+// How long Close waits for a daemon that may be in the middle of a copy; a slice takes 0.1 ms.
+constexpr int kLetGoMilliseconds = 200;
+
+}  // namespace
+
+ChannelImpl::ChannelImpl(ChannelFactoryImpl& factory, ChannelOptions options,
+                         ChannelHandler& handler)
+    : factory_(factory),
+      options_(std::move(options)),
+      handler_(handler),
+      probe_(std::make_unique<Probe>()) {}
+
+ChannelImpl::~ChannelImpl() { Close(); }
+
+Task<Status> ChannelImpl::Greet(UniqueFd fd, LinkKind kind, UcxWorker* worker, Nanos deadline) {
+  worker_ = worker;
+  stream_ =
+      std::make_unique<ControlStream>(factory_.poll(), std::move(fd), kControlBytesMax, *this);
+  if (Status status = stream_->Start(); !status.ok()) co_return status;
+  SendHello(kind);
+  if (!co_await decided_.WaitUntil(deadline)) {
+    co_return Status(StatusCode::kPeerDead, "the daemon did not answer Hello before the deadline");
+  }
+  if (!decision_.ok()) co_return decision_;
+  if (hello_.link != kind) {
+    co_return Status::Internal("the daemon chose a link that was not offered");
+  }
+  if (kind == LinkKind::kTcp) {
+    if (Status status = OpenDataPlane(); !status.ok()) co_return status;
+    if (!co_await decided_.WaitUntil(deadline)) {
+      co_return Status(StatusCode::kPeerDead,
+                       "the daemon's data plane did not open before the deadline");
+    }
+    if (!decision_.ok()) co_return decision_;
+  }
+  state_ = State::kOpen;
+  co_return Status();
+}
+
+void ChannelImpl::SendHello(LinkKind kind) {
+  probe_->value = factory_.random().Next();
+  stream_->Send(BuildMessage<wire::Hello>(
+      {0, options_.incarnation, 0}, [&](flatbuffers::FlatBufferBuilder& builder) {
+        const auto tenant = builder.CreateString(options_.tenant);
+        const auto name = builder.CreateString(options_.name);
+        const auto link = static_cast<std::uint8_t>(kind);
+        const auto links = builder.CreateVector(&link, 1);
+        const auto address = BuildBytes(
+            builder, kind == LinkKind::kRdma ? worker_->address() : std::span<const std::byte>());
+        wire::HelloBuilder hello(builder);
+        hello.add_rdma_address(address);
+        hello.add_version_min(kProtocolVersionMin);
+        hello.add_version_max(kProtocolVersionMax);
+        hello.add_incarnation(options_.incarnation);
+        hello.add_tenant(tenant);
+        hello.add_name(name);
+        hello.add_links(links);
+        hello.add_probe_address(reinterpret_cast<std::uintptr_t>(probe_.get()));
+        hello.add_probe_value(probe_->value);
+        hello.add_verify_same_host(options_.verify_same_host);
+        return hello.Finish();
+      }));
+}
+
+void ChannelImpl::OnHelloAnswer(const wire::Message& message) {
+  if (const wire::ErrorReply* error = message.body_as_ErrorReply()) {
+    decision_ = StatusOf(*error);
+    decided_.Set();
+    return;
+  }
+  const wire::HelloReply* reply = message.body_as_HelloReply();
+  if (reply == nullptr || reply->version() < kProtocolVersionMin ||
+      reply->version() > kProtocolVersionMax) {
+    decision_ = Status(StatusCode::kIncompatible, "the daemon's answer to Hello is not understood");
+    decided_.Set();
+    return;
+  }
+  hello_.version = reply->version();
+  hello_.daemon_incarnation = reply->daemon_incarnation();
+  hello_.link = static_cast<LinkKind>(reply->link());
+  hello_.shard_index = reply->shard_index();
+  hello_.heartbeat = reply->heartbeat_ms() * kMillisecond;
+  hello_.heartbeat_idle = reply->heartbeat_idle_ms() * kMillisecond;
+  hello_.server = std::string(TextOf(reply->server()));
+  if (reply->shards() != nullptr) {
+    for (const wire::ShardAddress* shard : *reply->shards()) {
+      hello_.shards.push_back({std::string(TextOf(shard->host())), shard->port()});
+    }
+  }
+  data_port_ = reply->data_port();
+  token_ = reply->data_token();
+  // Volatile: it was the daemon who wrote it, behind the compiler's back.
+  if (hello_.link == LinkKind::kCopy &&
+      static_cast<volatile std::uint64_t&>(probe_->written) != reply->probe_written()) {
+    decision_ = Status(StatusCode::kUnsupported, "the daemon writes to another process");
+  }
+  state_ = State::kOpening;
+  decided_.Set();
+}
+
+Status ChannelImpl::OpenDataPlane() {
+  if (!factory_.AddChannel(token_, *this)) {
+    token_ = 0;
+    return Status::Internal("the daemon's data token is in use already");
+  }
+  SocketAddress daemon = RemoteAddress(stream_->fd());
+  daemon.SetPort(data_port_);
+  auto endpoint = worker_->ConnectTo(daemon, *this);
+  if (!endpoint.ok()) return endpoint.status();
+  endpoint_ = std::move(endpoint.value());
+  sender_ = DataSender::Create(token_, options_.incarnation, this);
+  sender_->SetEndpoint(endpoint_.get());
+  decided_.Reset();
+  DataHeader open;
+  open.kind = DataKind::kOpen;
+  sender_->SendHeader(open);
+  return {};
+}
+
+void ChannelImpl::OnFrame(std::vector<std::byte> bytes) { OnControl(std::move(bytes)); }
+
+void ChannelImpl::OnControl(std::vector<std::byte> bytes) {
+  if (state_ == State::kEnded) return;
+  const auto verified = VerifyMessage(bytes);
+  if (!verified.ok()) {
+    if (verified.code() == StatusCode::kUnsupported) return;  // of a newer daemon
+    End(Status(StatusCode::kPeerDead, "the daemon sent: " + verified.status().message()));
+    return;
+  }
+  const wire::Message& message = **verified;
+  if (state_ == State::kGreeting) {
+    OnHelloAnswer(message);
+  } else {
+    OnSessionMessage(message);
+  }
+}
+
+void ChannelImpl::OnSessionMessage(const wire::Message& message) {
+  switch (message.body_type()) {
+    case wire::Body_BlockChecksums: OnBlockChecksums(message); return;
+    case wire::Body_BlocksReply: Answered(message.request_id(), message); return;
+    case wire::Body_CancelReply:
+      Answered(message.body_as_CancelReply()->request_id(), message);
+      return;
+    case wire::Body_ErrorReply:
+      if (message.request_id() == 0) {
+        session_error_ = StatusOf(*message.body_as_ErrorReply());
+        return;  // the daemon closes the stream next
+      }
+      Answered(message.request_id(), message);
+      return;
+    default:
+      if (state_ == State::kOpen) handler_.OnMessage(message);
+  }
+}
+
+void ChannelImpl::Answered(std::uint64_t request_id, const wire::Message& message) {
+  const auto found = requests_.find(request_id);
+  if (found != requests_.end()) found->second.answered = true;
+  if (state_ == State::kOpen) handler_.OnMessage(message);
+  FinishWithdrawn(request_id);
+}
+
+void ChannelImpl::FinishWithdrawn(std::uint64_t request_id) {
+  const auto found = requests_.find(request_id);
+  if (found == requests_.end() || !found->second.withdrawn) return;
+  const ChannelRequest& request = found->second;
+  const bool sending = std::any_of(request.sending.begin(), request.sending.end(),
+                                   [](const auto& out) { return out->in_flight > 0; });
+  if (sending || (DaemonTouchesMemory() && !request.answered)) return;
+  requests_.erase(found);
+  if (state_ == State::kOpen) handler_.OnQuiet(request_id);
+}
+
+void ChannelImpl::OnBlockChecksums(const wire::Message& message) {
+  const wire::BlockChecksums& body = *message.body_as_BlockChecksums();
+  const auto found = requests_.find(message.request_id());
+  if (found == requests_.end() || found->second.withdrawn || body.checksums() == nullptr) return;
+  ChannelRequest& request = found->second;
+  if (body.block() >= request.destinations.size()) return;
+  request.verified.resize(request.destinations.size(), StatusCode::kMiss);
+  std::vector<std::uint64_t> sums(body.checksums()->begin(), body.checksums()->end());
+  request.verified[body.block()] = VerifyBlock(request.destinations[body.block()], sums)
+                                       ? StatusCode::kOk
+                                       : StatusCode::kCorrupt;
+}
+
+bool ChannelImpl::OnData(const DataHeader& header, std::span<const std::byte> payload) {
+  if (state_ == State::kEnded) return false;
+  if (header.kind != DataKind::kBlock) return true;
+  const auto found = requests_.find(header.request_id);
+  if (found == requests_.end() || header.block >= found->second.receivers.size()) return false;
+  found->second.receivers[header.block].Take(header, payload);
+  return false;
+}
+
+void ChannelImpl::OnDataLater(const DataHeader& header) {
+  if (header.kind == DataKind::kOpened && state_ == State::kOpening) decided_.Set();
+  if (header.kind == DataKind::kPull && state_ == State::kOpen) StartSending(header);
+}
+
+void ChannelImpl::StartSending(const DataHeader& header) {
+  const auto found = requests_.find(header.request_id);
+  if (found == requests_.end() || found->second.withdrawn ||
+      header.block >= found->second.sources.size() ||
+      header.block_bytes != found->second.sources[header.block].size() || header.block_bytes == 0) {
+    DataHeader refuse;
+    refuse.kind = DataKind::kRefuse;
+    refuse.request_id = header.request_id;
+    refuse.block = header.block;
+    sender_->SendHeader(refuse);
+    return;
+  }
+  const auto outgoing = std::make_shared<Outgoing>();
+  outgoing->request_id = header.request_id;
+  outgoing->block = header.block;
+  outgoing->bytes = found->second.sources[header.block];
+  found->second.sending.push_back(outgoing);
+  sender_->Send(outgoing);
+}
+
+void ChannelImpl::OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) {
+  const auto found = requests_.find(outgoing->request_id);
+  if (found == requests_.end()) return;
+  std::erase(found->second.sending, outgoing);
+  FinishWithdrawn(outgoing->request_id);
+}
+
+void ChannelImpl::Send(std::vector<std::byte> message) {
+  if (state_ == State::kOpen) stream_->Send(std::move(message));
+}
+
+void ChannelImpl::AddRegion(std::uint32_t region, std::span<std::byte> memory) {
+  if (state_ != State::kOpen) return;
+  std::vector<std::byte> key;
+  if (hello_.link == LinkKind::kRdma) {
+    auto registration = worker_->Register(memory);
+    // Without a key the daemon answers kInvalid, naming the region.
+    if (registration.ok()) {
+      RemoveRegistration(region);
+      registered_[region] = registration->memory;
+      key = std::move(registration->packed_key);
+    }
+  }
+  Send(BuildMessage<wire::RegisterRegion>(
+      {0, options_.incarnation, 0}, [&](flatbuffers::FlatBufferBuilder& builder) {
+        return wire::CreateRegisterRegion(builder, region,
+                                          reinterpret_cast<std::uintptr_t>(memory.data()),
+                                          memory.size(), BuildBytes(builder, key));
+      }));
+}
+
+void ChannelImpl::RemoveRegion(std::uint32_t region) {
+  RemoveRegistration(region);
+  Send(BuildMessage<wire::ForgetRegion>({0, options_.incarnation, 0},
+                                        [&](flatbuffers::FlatBufferBuilder& builder) {
+                                          return wire::CreateForgetRegion(builder, region);
+                                        }));
+}
+
+void ChannelImpl::RemoveRegistration(std::uint32_t region) {
+  const auto found = registered_.find(region);
+  if (found == registered_.end()) return;
+  worker_->Unregister(found->second);
+  registered_.erase(found);
+}
+
+void ChannelImpl::Expect(std::uint64_t request_id, std::vector<std::span<std::byte>> destinations) {
+  if (state_ != State::kOpen) return;
+  ChannelRequest& request = requests_[request_id];
+  if (hello_.link == LinkKind::kTcp) {
+    request.receivers.reserve(destinations.size());
+    for (const auto& destination : destinations) request.receivers.emplace_back(destination);
+  }
+  request.destinations = std::move(destinations);
+}
+
+void ChannelImpl::Offer(std::uint64_t request_id, std::vector<std::span<const std::byte>> sources) {
+  if (state_ != State::kOpen) return;
+  requests_[request_id].sources = std::move(sources);
+}
+
+StatusCode ChannelImpl::Arrived(std::uint64_t request_id, std::uint32_t index) const {
+  const auto found = requests_.find(request_id);
+  if (found == requests_.end()) return StatusCode::kMiss;
+  const ChannelRequest& request = found->second;
+  if (index >= request.destinations.size()) return StatusCode::kMiss;
+  if (hello_.link == LinkKind::kTcp) {
+    switch (request.receivers[index].state()) {
+      case BlockReceiver::State::kWhole: return StatusCode::kOk;
+      case BlockReceiver::State::kCorrupt: return StatusCode::kCorrupt;
+      default: return StatusCode::kMiss;
+    }
+  }
+  if (!ChecksArrivals()) return StatusCode::kOk;
+  return index < request.verified.size() ? request.verified[index] : StatusCode::kMiss;
+}
+
+StatusCode ChannelImpl::Withdraw(std::uint64_t request_id) {
+  const auto found = requests_.find(request_id);
+  if (found == requests_.end()) return StatusCode::kOk;
+  ChannelRequest& request = found->second;
+  if (state_ == State::kOpen) {
+    bool in_use = DaemonTouchesMemory() && !request.answered;
+    for (const auto& outgoing : request.sending) {
+      sender_->Abandon(outgoing);
+      in_use = in_use || outgoing->in_flight > 0;
+    }
+    if (in_use) {
+      request.withdrawn = true;
+      return StatusCode::kPending;
+    }
+  }
+  requests_.erase(found);
+  return StatusCode::kOk;
+}
+
+void ChannelImpl::OnStreamEnd(const Status& reason) {
+  End(session_error_.ok() ? Status(StatusCode::kPeerDead, reason.message()) : session_error_);
+}
+
+void ChannelImpl::OnEndpointFailed(const Status& reason) {
+  End(Status(StatusCode::kPeerDead, reason.message()));
+}
+
+void ChannelImpl::End(const Status& reason) {
+  if (state_ == State::kEnded) return;
+  const bool was_open = state_ == State::kOpen;
+  TearDown(reason);
+  if (was_open) {
+    handler_.OnClosed(reason);
+  } else {
+    decision_ = reason;
+    decided_.Set();
+  }
+}
+
+void ChannelImpl::Close() {
+  if (state_ == State::kEnded) return;
+  if (state_ == State::kOpen) WaitForDaemonToLetGo();
+  TearDown(Status(StatusCode::kPeerDead, "closed by the client"));
+}
+
+void ChannelImpl::TearDown(const Status& reason) {
+  state_ = State::kEnded;
+  if (sender_ != nullptr) sender_->Close(reason);
+  endpoint_.reset();
+  if (token_ != 0) factory_.RemoveChannel(std::exchange(token_, 0));
+  if (stream_ != nullptr) stream_->Close();
+  for (const auto& [region, memory] : registered_) worker_->Unregister(memory);
+  registered_.clear();
+  requests_.clear();
+}
+
+void ChannelImpl::WaitForDaemonToLetGo() {
+  if (!DaemonTouchesMemory()) return;
+  const bool open = std::any_of(requests_.begin(), requests_.end(),
+                                [](const auto& entry) { return !entry.second.answered; });
+  if (!open || !stream_->open()) return;
+  // The daemon ends its link before it closes the stream, so an end of the stream means that no
+  // slice is under way any more.
+  ::shutdown(stream_->fd(), SHUT_WR);
+  const SteadyClock clock;
+  const Nanos end = clock.Now() + kLetGoMilliseconds * kMillisecond;
+  std::array<std::byte, 4096> waste;
+  for (;;) {
+    const Nanos left = end - clock.Now();
+    if (left <= 0) return;
+    pollfd fd{stream_->fd(), POLLIN, 0};
+    const int ready = ::poll(&fd, 1, static_cast<int>(left / kMillisecond) + 1);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) return;
+    const ssize_t got = ::recv(stream_->fd(), waste.data(), waste.size(), MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return;
+  }
+}
+
+}  // namespace terrace

@@ -1,0 +1,117 @@
+// ChannelImpl: see channel.h.
+//
+//   connecting: Greet opens the control stream, says Hello, waits for the answer and, over TCP,
+//               for the data plane (kOpen, kOpened); then it is a Channel.
+//
+// Thread: the reactor's. Callbacks to the handler come from the control stream's socket and from
+// the UCX worker's poll only, never inside a call of the owner.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/random.h"
+#include "base/wait.h"
+#include "transport/channel.h"
+#include "transport/channel_request.h"
+#include "transport/codec.h"
+#include "transport/control_stream.h"
+#include "transport/data_sender.h"
+#include "transport/ucx_worker.h"
+
+namespace terrace {
+
+class ChannelFactoryImpl;
+
+class ChannelImpl final : public Channel,
+                          public ControlStreamOwner,
+                          public UcxEndpointOwner,
+                          public DataSender::Owner {
+ public:
+  /// `factory` and `handler` outlive the channel.
+  ChannelImpl(ChannelFactoryImpl& factory, ChannelOptions options, ChannelHandler& handler);
+  ~ChannelImpl() override;
+
+  /// Over a connected socket, with the one link `kind`. `worker`: for kTcp and kRdma. Once.
+  Task<Status> Greet(UniqueFd fd, LinkKind kind, UcxWorker* worker, Nanos deadline);
+
+  [[nodiscard]] const ChannelHello& hello() const noexcept override { return hello_; }
+  [[nodiscard]] bool Alive() const noexcept override { return state_ == State::kOpen; }
+  void Send(std::vector<std::byte> message) override;
+  void AddRegion(std::uint32_t region, std::span<std::byte> memory) override;
+  void RemoveRegion(std::uint32_t region) override;
+  void Expect(std::uint64_t request_id, std::vector<std::span<std::byte>> destinations) override;
+  void Offer(std::uint64_t request_id, std::vector<std::span<const std::byte>> sources) override;
+  [[nodiscard]] StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const override;
+  StatusCode Withdraw(std::uint64_t request_id) override;
+  void Close() override;
+
+  // From the factory, which hears UCX's messages.
+  /// A data message with this channel's token, inside UCX's progress. True: it must be told again
+  /// by OnDataLater, outside.
+  bool OnData(const DataHeader& header, std::span<const std::byte> payload);
+  void OnDataLater(const DataHeader& header);
+  /// A control message; outside UCX's progress.
+  void OnControl(std::vector<std::byte> message);
+  [[nodiscard]] std::uint64_t incarnation() const noexcept { return options_.incarnation; }
+
+ private:
+  enum class State : std::uint8_t { kGreeting, kOpening, kOpen, kEnded };
+
+  void OnFrame(std::vector<std::byte> message) override;
+  void OnStreamEnd(const Status& reason) override;
+  void OnEndpointFailed(const Status& reason) override;
+  void OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) override;
+
+  void SendHello(LinkKind kind);
+  void OnHelloAnswer(const wire::Message& message);
+  Status OpenDataPlane();
+  void OnSessionMessage(const wire::Message& message);
+  void OnBlockChecksums(const wire::Message& message);
+  [[nodiscard]] bool ChecksArrivals() const noexcept {
+    return hello_.link == LinkKind::kRdma || options_.verify_same_host;
+  }
+  /// The daemon touches nothing of this request any more.
+  void Answered(std::uint64_t request_id, const wire::Message& message);
+  void StartSending(const DataHeader& header);
+  void RemoveRegistration(std::uint32_t region);
+  void FinishWithdrawn(std::uint64_t request_id);
+  void End(const Status& reason);
+  void TearDown(const Status& reason);
+  /// Waits until the daemon let go of this process's memory.
+  void WaitForDaemonToLetGo();
+  [[nodiscard]] bool DaemonTouchesMemory() const noexcept {
+    return hello_.link == LinkKind::kCopy || hello_.link == LinkKind::kRdma;
+  }
+
+  ChannelFactoryImpl& factory_;
+  const ChannelOptions options_;
+  ChannelHandler& handler_;
+  State state_ = State::kGreeting;
+  ChannelHello hello_;
+  std::unique_ptr<ControlStream> stream_;
+  Status session_error_;  // what an ErrorReply without a request said
+
+  // Only while connecting.
+  Event decided_;  // HelloReply, ErrorReply or the end came; later: the data plane is open
+  Status decision_;
+  std::uint16_t data_port_ = 0;
+  UcxWorker* worker_ = nullptr;
+  // Read and written by the daemon at Hello: the first word proves whose memory it reads.
+  struct alignas(16) Probe {
+    std::uint64_t value = 0;
+    std::uint64_t written = 0;
+  };
+  std::unique_ptr<Probe> probe_;
+
+  std::uint64_t token_ = 0;
+  std::unique_ptr<UcxEndpoint> endpoint_;
+  std::shared_ptr<DataSender> sender_;
+  std::unordered_map<std::uint64_t, ChannelRequest> requests_;
+  std::unordered_map<std::uint32_t, ucp_mem_h> registered_;  // by region; only over RDMA
+};
+
+}  // namespace terrace

@@ -1,0 +1,29 @@
+// ChannelRequest: one Expect or Offer of a Channel, and what has become of its blocks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "transport/block_receiver.h"
+#include "transport/data_sender.h"
+
+namespace terrace {
+
+struct ChannelRequest {
+  bool answered = false;   ///< the daemon replied: it touches nothing of this any more
+  bool withdrawn = false;  ///< the owner waits for OnQuiet
+
+  // Expect.
+  std::vector<std::span<std::byte>> destinations;
+  std::vector<BlockReceiver> receivers;  ///< over tcp: one per destination
+  std::vector<StatusCode> verified;      ///< same host, when verification was asked for
+
+  // Offer.
+  std::vector<std::span<const std::byte>> sources;
+  std::vector<std::shared_ptr<Outgoing>> sending;
+};
+
+}  // namespace terrace

@@ -1,0 +1,156 @@
+#include "transport/copy_link.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "base/check.h"
+#include "base/checksum.h"
+#include "base/wait.h"
+
+namespace terrace {
+namespace {
+
+constexpr std::size_t kVectorsMax = 256;  // of one call; the kernel's limit is 1,024
+
+void* RemotePointer(std::uint64_t address) {
+  return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+}
+
+}  // namespace
+
+Status ProbeProcessMemory(pid_t pid, std::uint64_t address, std::uint64_t expected,
+                          std::uint64_t challenge) {
+  const auto failed = [](const std::string& what) {
+    return Status(StatusCode::kUnsupported, "same-host copies do not work: " + what);
+  };
+  std::uint64_t found = 0;
+  iovec local{&found, sizeof(found)};
+  iovec remote{RemotePointer(address), sizeof(found)};
+  if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != sizeof(found)) {
+    return failed(std::string("process_vm_readv: ") + std::strerror(errno));
+  }
+  if (found != expected) return failed("the probe word is not the client's");
+  local.iov_base = &challenge;
+  remote.iov_base = RemotePointer(address + sizeof(found));
+  if (process_vm_writev(pid, &local, 1, &remote, 1, 0) != sizeof(challenge)) {
+    return failed(std::string("process_vm_writev: ") + std::strerror(errno));
+  }
+  return {};
+}
+
+Status CopyLink::CheckSlice(const BlockTransfer& transfer) {
+  if (!Alive()) return end();
+  if (context_.requests.Cancelled(transfer.request_id)) {
+    return Status(StatusCode::kCancelled, "the client cancelled the request");
+  }
+  if (context_.scheduler.Now() >= transfer.deadline) {
+    return Status(StatusCode::kTimeout, "the deadline passed in mid copy");
+  }
+  pollfd life{life_.get(), POLLIN, 0};
+  // Above 0 only: an interrupted poll (io_uring's task work does that) says nothing.
+  if (::poll(&life, 1, 0) > 0) return Status(StatusCode::kPeerDead, "the client has exited");
+  return {};
+}
+
+Status CopyLink::CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor) {
+  std::size_t done = 0;
+  while (done < local.size()) {
+    std::array<iovec, kVectorsMax> remote;
+    std::size_t vectors = 0;
+    std::size_t wanted = 0;
+    std::uint64_t in_place = cursor.in_place;
+    for (std::size_t i = cursor.place;
+         i < cursor.places.size() && vectors < kVectorsMax && done + wanted < local.size(); ++i) {
+      const auto& place = cursor.places[i];
+      const auto length = static_cast<std::size_t>(
+          std::min<std::uint64_t>(place.length - in_place, local.size() - done - wanted));
+      remote[vectors++] = {RemotePointer(place.address + in_place), length};
+      wanted += length;
+      in_place = 0;
+    }
+    iovec own{local.data() + done, wanted};
+    const ssize_t copied = direction == Direction::kWrite
+                               ? process_vm_writev(pid_, &own, 1, remote.data(), vectors, 0)
+                               : process_vm_readv(pid_, &own, 1, remote.data(), vectors, 0);
+    if (copied <= 0) {
+      if (copied < 0 && errno == ESRCH) {
+        return Status(StatusCode::kPeerDead, "the client has exited");
+      }
+      const auto& place = cursor.places[cursor.place];
+      return Status(copied < 0 && errno != EFAULT ? StatusCode::kUnsupported : StatusCode::kInvalid,
+                    std::string(direction == Direction::kWrite ? "write to" : "read from") +
+                        " region " + std::to_string(place.region) + ", piece of " +
+                        std::to_string(place.length) + " bytes at byte " +
+                        std::to_string(cursor.in_place) + ": " +
+                        std::strerror(copied < 0 ? errno : EFAULT));
+    }
+    // Less than wanted: a later piece is at fault, and the next call will say so.
+    done += static_cast<std::size_t>(copied);
+    cursor.in_place += static_cast<std::uint64_t>(copied);
+    while (cursor.place < cursor.places.size() &&
+           cursor.in_place >= cursor.places[cursor.place].length) {
+      cursor.in_place -= cursor.places[cursor.place].length;
+      ++cursor.place;
+    }
+  }
+  return {};
+}
+
+Task<Status> CopyLink::Push(Hold source, BlockTransfer transfer,
+                            std::span<const std::uint64_t> checksums) {
+  const std::span<std::byte> bytes = source.bytes();
+  if (!Alive()) co_return end();
+  auto places = context_.regions.Resolve(transfer.pieces, bytes.size());
+  if (!places.ok()) co_return places.status();
+  if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
+  Cursor cursor{std::move(places.value())};
+  Status status;
+  for (std::size_t done = 0; done < bytes.size() && status.ok(); done += kSliceBytes) {
+    if (done > 0) co_await Yield{};
+    status = CheckSlice(transfer);
+    if (!status.ok()) break;
+    status = CopySlice(Direction::kWrite,
+                       bytes.subspan(done, std::min(kSliceBytes, bytes.size() - done)), cursor);
+  }
+  if (status.ok()) {
+    context_.counters.bytes_pushed.fetch_add(bytes.size(), std::memory_order_relaxed);
+    if (verify_ && Alive()) SendChecksums(transfer, checksums);
+  }
+  context_.requests.End(transfer.request_id);
+  co_return status;
+}
+
+Task<Status> CopyLink::Pull(Hold destination, BlockTransfer transfer,
+                            std::span<std::uint64_t> checksums) {
+  const std::span<std::byte> bytes = destination.bytes();
+  TERRACE_CHECK(checksums.size() == ChecksumPieceCount(bytes.size()));
+  if (!Alive()) co_return end();
+  auto places = context_.regions.Resolve(transfer.pieces, bytes.size());
+  if (!places.ok()) co_return places.status();
+  if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
+  Cursor cursor{std::move(places.value())};
+  Status status;
+  // In checksum pieces, so that each is hashed while it is in the cache; four make a slice.
+  for (std::size_t done = 0; done < bytes.size() && status.ok(); done += kChecksumPieceBytes) {
+    if (done % kSliceBytes == 0) {
+      if (done > 0) co_await Yield{};
+      status = CheckSlice(transfer);
+      if (!status.ok()) break;
+    }
+    const auto piece = bytes.subspan(done, std::min(kChecksumPieceBytes, bytes.size() - done));
+    status = CopySlice(Direction::kRead, piece, cursor);
+    if (status.ok()) checksums[done / kChecksumPieceBytes] = Checksum64(piece);
+  }
+  if (status.ok()) {
+    context_.counters.bytes_pulled.fetch_add(bytes.size(), std::memory_order_relaxed);
+  }
+  context_.requests.End(transfer.request_id);
+  co_return status;
+}
+
+}  // namespace terrace

@@ -1,0 +1,66 @@
+// RdmaLink: blocks written to, and read from, a client's registered memory by the NIC.
+//
+// The daemon makes the endpoint and starts every operation; the client only registers memory and
+// keeps its worker progressing. Push puts the pieces one by one, flushes the endpoint, and sends
+// the block's checksums over the control stream (BlockChecksums); Pull gets the pieces and hashes
+// what came. A transfer that ends early stays in quarantine, Hold and keys included, until the NIC
+// has completed what was posted.
+//
+// Not measured on a NIC yet; its logic is tested over UCX's emulated RMA (rdma_transports.h).
+// Thread: the reactor's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <unordered_map>
+
+#include "transport/control_stream.h"
+#include "transport/peer_link.h"
+#include "transport/ucx_worker.h"
+
+namespace terrace {
+
+class RdmaLink final : public PeerLink {
+ public:
+  /// `stream` outlives the link; `endpoint` is of a worker made with rma.
+  RdmaLink(LinkContext& context, ControlStream& stream, std::unique_ptr<UcxEndpoint> endpoint);
+  ~RdmaLink() override;
+
+  [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kRdma; }
+  Task<Status> Push(Hold source, BlockTransfer transfer,
+                    std::span<const std::uint64_t> checksums) override;
+  Task<Status> Pull(Hold destination, BlockTransfer transfer,
+                    std::span<std::uint64_t> checksums) override;
+  void WakeTransfers(std::uint64_t request_id) override;
+
+  static constexpr std::size_t kWindow = 16;          ///< operations of one transfer at a time
+  static constexpr std::size_t kPartBytes = 1 << 20;  ///< most bytes of one operation
+
+ private:
+  struct Key;
+  struct Transfer;
+  struct Operation;
+  enum class Direction : std::uint8_t { kPut, kGet };
+
+  void SendMessage(std::vector<std::byte> message) override { stream_.Send(std::move(message)); }
+  void OnEnd() override;
+
+  /// `back` gets the Hold when the call ends with nothing in flight.
+  Task<Status> Move(Direction direction, Hold hold, BlockTransfer transfer, Hold* back);
+  Status FindKeys(Transfer& transfer);
+  /// Posts what the window allows; after the last part of a put, the flush.
+  void Pump(const std::shared_ptr<Transfer>& transfer);
+  Status Finish(const std::shared_ptr<Transfer>& transfer) const;
+  void EndQuarantine(const std::shared_ptr<Transfer>& transfer);
+
+  ControlStream& stream_;
+  std::unique_ptr<UcxEndpoint> endpoint_;
+  std::set<std::shared_ptr<Transfer>> transfers_;
+  std::set<std::shared_ptr<Transfer>> quarantine_;                // their calls have ended
+  std::unordered_map<std::uint32_t, std::shared_ptr<Key>> keys_;  // by region
+  // Completions outlive the link; they reach it through this, which it empties at its end.
+  std::shared_ptr<RdmaLink*> self_ = std::make_shared<RdmaLink*>(this);
+};
+
+}  // namespace terrace

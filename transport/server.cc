@@ -1,0 +1,204 @@
+#include <sys/socket.h>
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "base/checksum.h"
+#include "base/wait.h"
+#include "transport/server_impl.h"
+
+namespace terrace {
+namespace {
+
+// Connections that have not said Hello yet; beyond it newcomers are closed without a word.
+constexpr std::size_t kGreetingsMax = 256;
+constexpr int kAcceptsPerTurn = 16;
+
+}  // namespace
+
+std::uint32_t ShardOf(std::uint32_t namespace_id, std::span<const std::byte> placement,
+                      std::uint32_t shards) noexcept {
+  const std::uint64_t hash = SeededHash64(placement, namespace_id);
+  return static_cast<std::uint32_t>((static_cast<unsigned __int128>(hash) * shards) >> 64);
+}
+
+class ServerImpl::Listener final : public SocketEvents {
+ public:
+  Listener(ServerImpl& server, UniqueFd fd, bool local)
+      : server_(server), fd_(std::move(fd)), local_(local) {}
+  ~Listener() {
+    if (fd_) server_.poll_->Remove(fd_.get());
+  }
+  Status Start() {
+    Status status = server_.poll_->Add(fd_.get(), false, *this);
+    if (!status.ok()) fd_.Reset();
+    return status;
+  }
+  void OnSocket(bool /*readable*/, bool /*writable*/) override {
+    server_.Accept(fd_.get(), local_);
+  }
+
+ private:
+  ServerImpl& server_;
+  UniqueFd fd_;
+  const bool local_;
+};
+
+Result<std::unique_ptr<Server>> Server::Create(Reactor& reactor, const ServerOptions& options,
+                                               RequestHandler& handler, Random& random) {
+  auto server = std::make_unique<ServerImpl>(reactor, options, handler, random);
+  if (Status status = server->Listen(); !status.ok()) return status;
+  return std::unique_ptr<Server>(std::move(server));
+}
+
+ServerImpl::ServerImpl(Reactor& reactor, ServerOptions options, RequestHandler& handler,
+                       Random& random)
+    : reactor_(reactor), options_(std::move(options)), handler_(handler), random_(random) {}
+
+ServerImpl::~ServerImpl() {
+  CloseAll(Status(StatusCode::kPeerDead, "the daemon stops"));
+  // Flows that are still inside a transfer would meet a dead server: Shutdown comes first.
+  for (const auto& peer : leaving_) {
+    if (const auto alive = peer.lock()) TERRACE_CHECK(alive->transfers() == 0);
+  }
+}
+
+Status ServerImpl::Listen() {
+  const auto address = NumericAddress(options_.host, options_.port);
+  if (!address.ok()) return address.status();
+  auto poll = SocketPoll::Create(reactor_);
+  if (!poll.ok()) return poll.status();
+  poll_ = std::move(poll.value());
+  workers_ = std::make_unique<UcxWorkers>(reactor_, *this);
+  auto tcp = ListenTcp(*address);
+  if (!tcp.ok()) return tcp.status();
+  port_ = LocalAddress(tcp->get()).port();
+  listeners_.push_back(std::make_unique<Listener>(*this, std::move(tcp.value()), false));
+  if (Status status = listeners_.back()->Start(); !status.ok()) return status;
+  // Without it (another daemon has the port on another address) clients of this host use TCP.
+  if (auto local = ListenLocal(port_); local.ok()) {
+    listeners_.push_back(std::make_unique<Listener>(*this, std::move(local.value()), true));
+    if (Status status = listeners_.back()->Start(); !status.ok()) return status;
+  }
+  if (address->IsLoopback()) {
+    // Now, so that a host without UCX's TCP is told at the start and the first client need not
+    // wait.
+    if (auto worker = workers_->For("lo"); !worker.ok()) return worker.status();
+  }
+  sweep_timer_ = scheduler().AddTimer(scheduler().Now() + kSecond / 2, [this] { Sweep(); });
+  return {};
+}
+
+void ServerImpl::SetShards(std::vector<Shard> shards, std::uint16_t own_index,
+                           std::uint64_t daemon_incarnation) {
+  shards_ = std::move(shards);
+  own_index_ = own_index;
+  daemon_incarnation_ = daemon_incarnation;
+}
+
+void ServerImpl::Accept(int fd, bool local) {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    UniqueFd client(::accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!client) return;  // EAGAIN, or the client has gone; others are tried next turn
+    if (peers_.size() - connected_ >= kGreetingsMax) {
+      counters_.refused.fetch_add(1, std::memory_order_relaxed);
+      continue;
+    }
+    const std::uint64_t id = next_id_++;
+    auto peer = std::make_shared<ServerPeer>(*this, id, std::move(client), local);
+    if (peer->Start().ok()) peers_[id] = std::move(peer);
+  }
+}
+
+std::uint64_t ServerImpl::MakeToken(ServerPeer& peer) {
+  std::uint64_t token = 0;
+  while (token == 0 || by_token_.contains(token)) token = random_.Next();
+  by_token_[token] = &peer;
+  return token;
+}
+
+void ServerImpl::Forget(ServerPeer& peer, bool was_connected) {
+  by_token_.erase(peer.token());
+  if (was_connected) --connected_;
+  const auto found = peers_.find(peer.id());
+  if (found == peers_.end()) return;
+  if (found->second->transfers() > 0) leaving_.push_back(found->second);
+  peers_.erase(found);
+}
+
+void ServerImpl::OnActiveMessage(unsigned id, std::span<const std::byte> header_bytes,
+                                 std::span<const std::byte> data, ucp_ep_h from) {
+  DataHeader header;
+  if (id != kDataAmId || !ReadDataHeader(header_bytes, data.size(), header)) {
+    counters_.malformed.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  const auto found = by_token_.find(header.token);
+  // Late data of a connection that has gone, or nobody's.
+  if (found == by_token_.end() || found->second->incarnation() != header.incarnation) return;
+  if (header.kind == DataKind::kOpen) {
+    // Not here: nothing is sent inside UCX's progress.
+    opening_.emplace_back(header.token, from);
+    if (!opening_timer_) {
+      opening_timer_ = scheduler().AddTimer(scheduler().Now(), [this] { OpenDataPlanes(); });
+    }
+    return;
+  }
+  found->second->OnData(header, data);
+}
+
+void ServerImpl::OpenDataPlanes() {
+  opening_timer_.reset();
+  for (const auto& [token, endpoint] : std::exchange(opening_, {})) {
+    const auto peer = by_token_.find(token);
+    if (peer != by_token_.end()) peer->second->OpenDataPlane(endpoint);
+  }
+}
+
+void ServerImpl::Sweep() {
+  const Nanos now = scheduler().Now();
+  workers_->CloseIdleListeners();
+  std::vector<std::shared_ptr<ServerPeer>> silent;
+  for (const auto& [id, peer] : peers_) {
+    if (now - peer->last_heard() > options_.peer_timeout) silent.push_back(peer);
+  }
+  for (const auto& peer : silent) {
+    counters_.peers_timed_out.fetch_add(1, std::memory_order_relaxed);
+    peer->Drop(Status(StatusCode::kTimeout,
+                      "nothing was heard of the client for " +
+                          std::to_string(options_.peer_timeout / kMillisecond) + " ms"),
+               true);
+  }
+  std::erase_if(leaving_, [](const auto& peer) {
+    const auto alive = peer.lock();
+    return alive == nullptr || alive->transfers() == 0;
+  });
+  const Nanos period = std::clamp(options_.peer_timeout / 8, 10 * kMillisecond, kSecond);
+  sweep_timer_ = scheduler().AddTimer(now + period, [this] { Sweep(); });
+}
+
+void ServerImpl::CloseAll(const Status& reason) {
+  if (opening_timer_) scheduler().CancelTimer(*std::exchange(opening_timer_, std::nullopt));
+  if (sweep_timer_) scheduler().CancelTimer(*std::exchange(sweep_timer_, std::nullopt));
+  listeners_.clear();
+  while (!peers_.empty()) {
+    const std::shared_ptr<ServerPeer> peer = peers_.begin()->second;
+    peer->Drop(reason, false);
+  }
+}
+
+Task<void> ServerImpl::Shutdown() {
+  CloseAll(Status(StatusCode::kPeerDead, "the daemon stops"));
+  // Endpoints were closed by force, so UCX ends what is in flight within a few turns.
+  for (;;) {
+    std::erase_if(leaving_, [](const auto& peer) {
+      const auto alive = peer.lock();
+      return alive == nullptr || alive->transfers() == 0;
+    });
+    if (leaving_.empty() && workers_->in_flight() == 0) co_return;
+    co_await SleepUntil{scheduler().Now() + kMillisecond};
+  }
+}
+
+}  // namespace terrace

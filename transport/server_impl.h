@@ -1,0 +1,81 @@
+// ServerImpl: listeners, the set of peers, and what they share. See server.h.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "transport/server.h"
+#include "transport/server_peer.h"
+#include "transport/socket.h"
+#include "transport/ucx_workers.h"
+
+namespace terrace {
+
+class ServerImpl final : public Server, public AmReceiver {
+ public:
+  ServerImpl(Reactor& reactor, ServerOptions options, RequestHandler& handler, Random& random);
+  ~ServerImpl() override;
+  Status Listen();
+
+  [[nodiscard]] std::uint16_t port() const noexcept override { return port_; }
+  void SetShards(std::vector<Shard> shards, std::uint16_t own_index,
+                 std::uint64_t daemon_incarnation) override;
+  Task<void> Shutdown() override;
+  [[nodiscard]] const ServerCounters& Counters() const noexcept override { return counters_; }
+
+  // For ServerPeer.
+  [[nodiscard]] const ServerOptions& options() const noexcept { return options_; }
+  [[nodiscard]] ServerCounters& counters() noexcept { return counters_; }
+  [[nodiscard]] Scheduler& scheduler() noexcept { return reactor_.scheduler(); }
+  [[nodiscard]] SocketPoll& poll() noexcept { return *poll_; }
+  [[nodiscard]] RequestHandler& handler() noexcept { return handler_; }
+  [[nodiscard]] Random& random() noexcept { return random_; }
+  [[nodiscard]] UcxWorkers& workers() noexcept { return *workers_; }
+  [[nodiscard]] const std::vector<Shard>& shards() const noexcept { return shards_; }
+  [[nodiscard]] std::uint16_t own_index() const noexcept { return own_index_; }
+  [[nodiscard]] std::uint64_t daemon_incarnation() const noexcept { return daemon_incarnation_; }
+  [[nodiscard]] std::size_t connected() const noexcept { return connected_; }
+  void NoteConnected() { ++connected_; }
+  /// A token that names `peer` in data messages.
+  std::uint64_t MakeToken(ServerPeer& peer);
+  void Forget(ServerPeer& peer, bool was_connected);
+
+ private:
+  class Listener;
+  void Accept(int fd, bool local);
+  void OnActiveMessage(unsigned id, std::span<const std::byte> header,
+                       std::span<const std::byte> data, ucp_ep_h from) override;
+  void OpenDataPlanes();
+  void Sweep();
+  void CloseAll(const Status& reason);
+
+  Reactor& reactor_;
+  const ServerOptions options_;
+  RequestHandler& handler_;
+  Random& random_;
+  ServerCounters counters_;
+  std::uint16_t port_ = 0;
+  std::vector<Shard> shards_;
+  std::uint16_t own_index_ = 0;
+  std::uint64_t daemon_incarnation_ = 0;
+
+  // In this order: what is below uses what is above, and goes first.
+  std::unique_ptr<SocketPoll> poll_;
+  std::unique_ptr<UcxWorkers> workers_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::uint64_t next_id_ = 1;
+  std::size_t connected_ = 0;
+  std::map<std::uint64_t, std::shared_ptr<ServerPeer>> peers_;  // not kGone
+  std::vector<std::weak_ptr<ServerPeer>> leaving_;              // kGone, transfers running
+  std::unordered_map<std::uint64_t, ServerPeer*> by_token_;
+  // Tokens whose kOpen came during this turn, with the endpoint by which it came.
+  std::vector<std::pair<std::uint64_t, ucp_ep_h>> opening_;
+  std::optional<Scheduler::TimerId> opening_timer_;
+  std::optional<Scheduler::TimerId> sweep_timer_;
+};
+
+}  // namespace terrace

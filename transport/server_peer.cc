@@ -1,0 +1,429 @@
+#include "transport/server_peer.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "transport/codec.h"
+#include "transport/copy_link.h"
+#include "transport/protocol_version.h"
+#include "transport/rdma_link.h"
+#include "transport/rdma_transports.h"
+#include "transport/server_impl.h"
+
+namespace terrace {
+namespace {
+
+// A budget of 0 means that the client named none.
+constexpr Nanos kBudgetDefault = 30 * kSecond;
+
+struct Credentials {
+  pid_t pid = 0;
+  UniqueFd life;
+};
+
+/// Process at the other end of a unix socket, with a descriptor that tells when it exits.
+Result<Credentials> PeerProcess(int fd) {
+  ucred credentials{};
+  socklen_t length = sizeof(credentials);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0 || credentials.pid <= 0) {
+    return Status(StatusCode::kUnsupported,
+                  "same-host copies do not work: the client's process is not visible");
+  }
+  Credentials result;
+  result.pid = credentials.pid;
+  result.life = UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, credentials.pid, 0)));
+  if (!result.life) {
+    return Status(StatusCode::kUnsupported, "same-host copies do not work: pidfd_open failed");
+  }
+  return result;
+}
+
+}  // namespace
+
+ServerPeer::ServerPeer(ServerImpl& server, std::uint64_t id, UniqueFd fd, bool local)
+    : server_(server),
+      id_(id),
+      local_(local),
+      last_heard_(server.scheduler().Now()),
+      context_(server.scheduler(), server.counters(), server.options().regions_per_peer_max,
+               [this](std::uint64_t request_id) { OnQuiet(request_id); }),
+      stream_(server.poll(), std::move(fd), kGreetingBytesMax, *this) {
+  context_.abort = [this](const Status& reason) { Abort(reason); };
+  address_ = local ? "local" : RemoteAddress(stream_.fd()).ToString();
+}
+
+ServerPeer::~ServerPeer() = default;
+
+Status ServerPeer::Start() { return stream_.Start(); }
+
+void ServerPeer::OnFrame(std::vector<std::byte> bytes) {
+  const std::shared_ptr<ServerPeer> self = shared_from_this();
+  last_heard_ = server_.scheduler().Now();
+  const auto verified = VerifyMessage(bytes);
+  if (!verified.ok()) {
+    if (verified.code() == StatusCode::kUnsupported && state_ == State::kConnected) {
+      Refuse(*wire::GetMessage(bytes.data()), verified.status());
+      return;
+    }
+    server_.counters().malformed.fetch_add(1, std::memory_order_relaxed);
+    Drop(Status::Invalid(verified.status().message()), true);
+    return;
+  }
+  const wire::Message& message = **verified;
+  if (state_ == State::kGreeting) {
+    OnHello(message);
+    return;
+  }
+  if (message.body_type() == wire::Body_Hello) {
+    server_.counters().malformed.fetch_add(1, std::memory_order_relaxed);
+    Drop(Status::Invalid("a second Hello on one connection"), true);
+    return;
+  }
+  if (message.incarnation() != context_.incarnation) {
+    server_.counters().refused.fetch_add(1, std::memory_order_relaxed);
+    Refuse(message, Status(StatusCode::kExpired, "the message is of another incarnation"));
+    return;
+  }
+  if (state_ == State::kConnected) {
+    OnSession(std::move(bytes), message);
+  } else {
+    Drop(Status::Invalid(std::string(BodyName(message.body_type())) +
+                         " before the data plane was open"),
+         true);
+  }
+}
+
+void ServerPeer::OnStreamEnd(const Status& reason) {
+  const std::shared_ptr<ServerPeer> self = shared_from_this();
+  if (reason.code() == StatusCode::kInvalid) {
+    server_.counters().malformed.fetch_add(1, std::memory_order_relaxed);
+  }
+  Drop(abort_reason_.ok() ? reason : abort_reason_, false);
+}
+
+void ServerPeer::OnSocket(bool /*readable*/, bool /*writable*/) {
+  const std::shared_ptr<ServerPeer> self = shared_from_this();
+  Drop(Status(StatusCode::kPeerDead, "the client's process has exited"), false);
+}
+
+void ServerPeer::OnEndpointFailed(const Status& reason) {
+  const std::shared_ptr<ServerPeer> self = shared_from_this();
+  Drop(Status(StatusCode::kPeerDead, reason.message()), true);
+}
+
+void ServerPeer::Abort(const Status& reason) {
+  // Later, from the socket's event: whoever aborts is in the middle of something.
+  if (state_ == State::kGone || !abort_reason_.ok()) return;
+  abort_reason_ = reason;
+  ::shutdown(stream_.fd(), SHUT_RDWR);
+}
+
+void ServerPeer::Drop(const Status& reason, bool tell_client) {
+  if (state_ == State::kGone) return;
+  const bool was_connected = state_ == State::kConnected;
+  state_ = State::kGone;
+  StopListening();
+  if (life_) {
+    server_.poll().Remove(life_.get());
+    life_.Reset();
+  }
+  // The link first: when the client sees its stream closed, nothing touches its memory any more.
+  if (link_ != nullptr) {
+    link_->End(Status(StatusCode::kPeerDead, "the client is gone: " + reason.message()));
+  }
+  if (tell_client) {
+    stream_.Send(BuildError({0, context_.incarnation, 0}, reason));
+    stream_.CloseAfterSending();
+  } else {
+    stream_.Close();
+  }
+  const std::shared_ptr<ServerPeer> self = shared_from_this();
+  server_.Forget(*this, was_connected);
+  if (!was_connected) {
+    server_.counters().refused.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  ServerCounters& counters = server_.counters();
+  counters.disconnects.fetch_add(1, std::memory_order_relaxed);
+  counters.peers.fetch_sub(1, std::memory_order_relaxed);
+  switch (link_->kind()) {
+    case LinkKind::kTcp: counters.peers_tcp.fetch_sub(1, std::memory_order_relaxed); break;
+    case LinkKind::kCopy: counters.peers_copy.fetch_sub(1, std::memory_order_relaxed); break;
+    case LinkKind::kRdma: counters.peers_rdma.fetch_sub(1, std::memory_order_relaxed); break;
+    default: break;
+  }
+  server_.handler().OnDisconnect(self, reason);
+}
+
+Status ServerPeer::CheckHello(const wire::Hello& hello) const {
+  if (hello.version_min() > kProtocolVersionMax || hello.version_max() < kProtocolVersionMin) {
+    return {StatusCode::kIncompatible, "protocol versions do not meet: the client speaks " +
+                                           std::to_string(hello.version_min()) + " to " +
+                                           std::to_string(hello.version_max()) + ", the daemon " +
+                                           std::to_string(kProtocolVersionMin) + " to " +
+                                           std::to_string(kProtocolVersionMax)};
+  }
+  if (hello.incarnation() == 0) return Status::Invalid("Hello.incarnation is 0");
+  const std::size_t tenant = TextOf(hello.tenant()).size();
+  if (tenant == 0 || tenant > kNameBytesMax) {
+    return Status::Invalid("Hello.tenant has " + std::to_string(tenant) + " bytes, not 1 to " +
+                           std::to_string(kNameBytesMax));
+  }
+  if (TextOf(hello.name()).size() > kNameBytesMax) {
+    return Status::Invalid("Hello.name has more than " + std::to_string(kNameBytesMax) + " bytes");
+  }
+  if (server_.connected() >= server_.options().peers_max) {
+    return {StatusCode::kRetry,
+            "the daemon has its most clients, " + std::to_string(server_.options().peers_max)};
+  }
+  return {};
+}
+
+void ServerPeer::OnHello(const wire::Message& message) {
+  const wire::Hello* hello = message.body_as_Hello();
+  if (hello == nullptr) {
+    server_.counters().malformed.fetch_add(1, std::memory_order_relaxed);
+    Drop(Status::Invalid(std::string(BodyName(message.body_type())) + " before Hello"), true);
+    return;
+  }
+  Status status = CheckHello(*hello);
+  if (status.ok()) {
+    context_.incarnation = hello->incarnation();
+    tenant_ = std::string(TextOf(hello->tenant()));
+    name_ = std::string(TextOf(hello->name()));
+    version_ = std::min(kProtocolVersionMax, hello->version_max());
+    status = ChooseLink(*hello);
+  }
+  if (!status.ok()) {
+    stream_.Send(BuildError({message.request_id(), hello->incarnation(), 0}, status));
+    stream_.CloseAfterSending();
+    Drop(status, false);
+    return;
+  }
+  stream_.SetFrameLimit(kControlBytesMax);
+  SendHelloReply({message.request_id(), context_.incarnation, 0});
+  if (tcp_ != nullptr) {
+    state_ = State::kOpening;
+  } else {
+    Connected();
+  }
+}
+
+Status ServerPeer::ChooseLink(const wire::Hello& hello) {
+  Status why(StatusCode::kUnsupported, "the client can use no link");
+  for (const std::byte wanted : BytesOf(hello.links())) {
+    switch (static_cast<LinkKind>(wanted)) {
+      case LinkKind::kCopy: why = TryCopy(hello); break;
+      case LinkKind::kTcp: why = TryTcp(); break;
+      case LinkKind::kRdma: why = TryRdma(hello); break;
+      default: continue;
+    }
+    if (why.ok()) return why;
+  }
+  return why;
+}
+
+Status ServerPeer::TryCopy(const wire::Hello& hello) {
+  if (!local_ || !server_.options().same_host_copies) {
+    return {StatusCode::kUnsupported, "same-host copies are not offered"};
+  }
+  auto process = PeerProcess(stream_.fd());
+  if (!process.ok()) return process.status();
+  const std::uint64_t challenge = server_.random().Next();
+  if (Status status =
+          ProbeProcessMemory(process->pid, hello.probe_address(), hello.probe_value(), challenge);
+      !status.ok()) {
+    return status;
+  }
+  UniqueFd watched(::dup(process->life.get()));
+  if (!watched) return {StatusCode::kRetry, "no descriptor is left"};
+  if (Status status = server_.poll().Add(watched.get(), false, *this); !status.ok()) return status;
+  life_ = std::move(watched);
+  probe_written_ = challenge;
+  link_ = std::make_unique<CopyLink>(context_, stream_, process->pid, std::move(process->life),
+                                     hello.verify_same_host());
+  return {};
+}
+
+Status ServerPeer::TryTcp() {
+  if (local_) return {StatusCode::kUnsupported, "TCP begins with a TCP connection"};
+  const SocketAddress own = LocalAddress(stream_.fd());
+  auto worker = server_.workers().For(InterfaceOf(own));
+  if (!worker.ok()) return worker.status();
+  const auto port = (*worker)->Listen(own);
+  if (!port.ok()) return port.status();
+  worker_ = *worker;
+  data_port_ = *port;
+  token_ = server_.MakeToken(*this);
+  auto link = std::make_unique<TcpLink>(context_, token_);
+  tcp_ = link.get();
+  link_ = std::move(link);
+  return {};
+}
+
+Status ServerPeer::TryRdma(const wire::Hello& hello) {
+  const auto address = BytesOf(hello.rdma_address());
+  if (!server_.options().rdma || (local_ && !CurrentRdmaTransports().same_host) ||
+      address.empty()) {
+    return {StatusCode::kUnsupported, "RDMA is not offered"};
+  }
+  auto worker = server_.workers().Rdma();
+  if (!worker.ok()) return worker.status();
+  auto endpoint = (*worker)->Connect(address, *this);
+  if (!endpoint.ok()) return {StatusCode::kUnsupported, endpoint.status().message()};
+  link_ = std::make_unique<RdmaLink>(context_, stream_, std::move(endpoint.value()));
+  return {};
+}
+
+void ServerPeer::SendHelloReply(const MessageHead& head) {
+  const ServerOptions& options = server_.options();
+  stream_.Send(BuildMessage<wire::HelloReply>(head, [&](flatbuffers::FlatBufferBuilder& builder) {
+    std::vector<flatbuffers::Offset<wire::ShardAddress>> shards;
+    for (const Server::Shard& shard : server_.shards()) {
+      const auto host = builder.CreateString(shard.host);
+      shards.push_back(wire::CreateShardAddress(builder, host, shard.port));
+    }
+    const auto shard_list = builder.CreateVector(shards);
+    const auto text = builder.CreateString(options.server_text);
+    wire::HelloReplyBuilder reply(builder);
+    reply.add_version(version_);
+    reply.add_daemon_incarnation(server_.daemon_incarnation());
+    reply.add_link(static_cast<std::uint8_t>(link_->kind()));
+    reply.add_shard_index(server_.own_index());
+    reply.add_shards(shard_list);
+    reply.add_heartbeat_ms(static_cast<std::uint32_t>(options.heartbeat / kMillisecond));
+    reply.add_heartbeat_idle_ms(static_cast<std::uint32_t>(options.heartbeat_idle / kMillisecond));
+    reply.add_segment_bytes(static_cast<std::uint32_t>(kDataPayloadMax));
+    reply.add_server(text);
+    reply.add_data_port(data_port_);
+    reply.add_data_token(token_);
+    reply.add_probe_written(probe_written_);
+    return reply.Finish();
+  }));
+}
+
+void ServerPeer::StopListening() {
+  if (data_port_ != 0) worker_->StopListening(std::exchange(data_port_, 0));
+}
+
+void ServerPeer::OpenDataPlane(ucp_ep_h accepted) {
+  if (state_ != State::kOpening || tcp_ == nullptr || tcp_->open()) return;
+  std::unique_ptr<UcxEndpoint> endpoint = worker_->Claim(accepted, *this);
+  if (endpoint == nullptr) return;  // it has failed already; the client gives up at its deadline
+  StopListening();
+  tcp_->SetEndpoint(std::move(endpoint));
+  Connected();
+}
+
+void ServerPeer::Connected() {
+  state_ = State::kConnected;
+  server_.NoteConnected();
+  ServerCounters& counters = server_.counters();
+  counters.connects.fetch_add(1, std::memory_order_relaxed);
+  counters.peers.fetch_add(1, std::memory_order_relaxed);
+  switch (link_->kind()) {
+    case LinkKind::kTcp: counters.peers_tcp.fetch_add(1, std::memory_order_relaxed); break;
+    case LinkKind::kCopy: counters.peers_copy.fetch_add(1, std::memory_order_relaxed); break;
+    case LinkKind::kRdma: counters.peers_rdma.fetch_add(1, std::memory_order_relaxed); break;
+    default: break;
+  }
+  server_.handler().OnConnect(shared_from_this());
+}
+
+void ServerPeer::OnData(const DataHeader& header, std::span<const std::byte> payload) {
+  last_heard_ = server_.scheduler().Now();
+  if (state_ == State::kConnected && tcp_ != nullptr) tcp_->OnData(header, payload);
+}
+
+void ServerPeer::Reply(std::vector<std::byte> message) {
+  if (state_ == State::kConnected) {
+    link_->Send(std::move(message));
+  } else {
+    stream_.Send(std::move(message));
+  }
+}
+
+void ServerPeer::Refuse(const wire::Message& message, const Status& status) {
+  Reply(BuildError({message.request_id(), context_.incarnation, 0}, status));
+}
+
+void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& message) {
+  switch (message.body_type()) {
+    case wire::Body_Ping:
+      Reply(BuildMessage<wire::Empty>({message.request_id(), context_.incarnation, 0}));
+      return;
+    case wire::Body_RegisterRegion: OnRegister(message); return;
+    case wire::Body_ForgetRegion:
+      context_.regions.Remove(message.body_as_ForgetRegion()->region());
+      return;
+    case wire::Body_Cancel: OnCancel(message); return;
+    case wire::Body_OpenNamespace:
+    case wire::Body_Match:
+    case wire::Body_Get:
+    case wire::Body_Put:
+    case wire::Body_Remove:
+    case wire::Body_Stat:
+    case wire::Body_ListNamespaces:
+    case wire::Body_ClearNamespace: OnRequest(std::move(bytes), message); return;
+    default:
+      server_.counters().malformed.fetch_add(1, std::memory_order_relaxed);
+      Drop(Status::Invalid(std::string(BodyName(message.body_type())) +
+                           " is not for a client to send"),
+           true);
+  }
+}
+
+void ServerPeer::OnRegister(const wire::Message& message) {
+  const wire::RegisterRegion& body = *message.body_as_RegisterRegion();
+  RemoteRegions::Region region;
+  region.base = body.base();
+  region.length = body.length();
+  const auto key = BytesOf(body.rkey());
+  region.packed_key.assign(key.begin(), key.end());
+  if (Status status = context_.regions.Add(body.region(), std::move(region)); !status.ok()) {
+    Refuse(message, status);
+  }
+}
+
+void ServerPeer::OnCancel(const wire::Message& message) {
+  const std::uint64_t request_id = message.body_as_Cancel()->request_id();
+  const std::shared_ptr<ServerPeer> self = shared_from_this();
+  server_.handler().OnCancel(self, request_id);
+  if (state_ != State::kConnected) return;
+  link_->WakeTransfers(request_id);
+  context_.requests.Cancel(request_id);
+}
+
+void ServerPeer::OnQuiet(std::uint64_t request_id) {
+  if (state_ != State::kConnected) return;
+  // Past Link::Send: the reply of the request itself is still to come.
+  Reply(BuildMessage<wire::CancelReply>({0, context_.incarnation, 0},
+                                        [request_id](flatbuffers::FlatBufferBuilder& builder) {
+                                          return wire::CreateCancelReply(builder, request_id);
+                                        }));
+}
+
+void ServerPeer::OnRequest(std::vector<std::byte> bytes, const wire::Message& message) {
+  switch (context_.requests.Open(message.request_id())) {
+    case RequestTracker::Opened::kYes: break;
+    case RequestTracker::Opened::kTwice:
+      Drop(Status::Invalid("request id " + std::to_string(message.request_id()) +
+                           " is in use already"),
+           true);
+      return;
+    case RequestTracker::Opened::kTooMany:
+      Refuse(message, Status(StatusCode::kRetry, "too many requests are unanswered"));
+      return;
+  }
+  const Nanos budget = message.budget_us() == 0
+                           ? kBudgetDefault
+                           : static_cast<Nanos>(message.budget_us()) * kMicrosecond;
+  const Nanos deadline = server_.scheduler().Now() + budget;
+  server_.handler().OnRequest(shared_from_this(), std::move(bytes), message, deadline);
+}
+
+}  // namespace terrace

@@ -1,0 +1,107 @@
+// ServerPeer: one client's connection as the daemon sees it, from accept to the handler's last
+// reference.
+//
+//   greeting -> (Hello) -> opening (tcp: until the data plane works) -> connected -> gone
+//
+// Thread: the reactor's.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "transport/control_stream.h"
+#include "transport/peer_link.h"
+#include "transport/server.h"
+#include "transport/tcp_link.h"
+#include "transport/ucx_worker.h"
+
+namespace terrace {
+
+class ServerImpl;
+
+class ServerPeer final : public Peer,
+                         public std::enable_shared_from_this<ServerPeer>,
+                         private ControlStreamOwner,
+                         private SocketEvents,
+                         private UcxEndpointOwner {
+ public:
+  enum class State : std::uint8_t { kGreeting, kOpening, kConnected, kGone };
+
+  /// `server` outlives the peer's state kGone.
+  ServerPeer(ServerImpl& server, std::uint64_t id, UniqueFd fd, bool local);
+  ~ServerPeer() override;
+
+  [[nodiscard]] Link& link() noexcept override { return *link_; }
+  [[nodiscard]] std::uint64_t id() const noexcept override { return id_; }
+  [[nodiscard]] const std::string& tenant() const noexcept override { return tenant_; }
+  [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+  [[nodiscard]] const std::string& address() const noexcept override { return address_; }
+
+  Status Start();
+  [[nodiscard]] State state() const noexcept { return state_; }
+  [[nodiscard]] Nanos last_heard() const noexcept { return last_heard_; }
+  [[nodiscard]] std::uint64_t token() const noexcept { return token_; }
+  [[nodiscard]] std::uint64_t incarnation() const noexcept { return context_.incarnation; }
+  [[nodiscard]] std::size_t transfers() const noexcept { return context_.requests.transfers(); }
+  /// Says why on the control stream (when not ok), ends link and stream, tells the handler.
+  void Drop(const Status& reason, bool tell_client);
+
+  /// A data message with this peer's token. Called inside UCX's progress.
+  void OnData(const DataHeader& header, std::span<const std::byte> payload);
+  /// The client's data plane reached us by `accepted`.
+  void OpenDataPlane(ucp_ep_h accepted);
+
+ private:
+  void OnFrame(std::vector<std::byte> message) override;
+  void OnStreamEnd(const Status& reason) override;
+  void OnSocket(bool readable, bool writable) override;  // the client's process has exited
+  void OnEndpointFailed(const Status& reason) override;
+
+  void OnHello(const wire::Message& message);
+  Status CheckHello(const wire::Hello& hello) const;
+  /// Picks and makes the link; null with a status when none of the client's works.
+  Status ChooseLink(const wire::Hello& hello);
+  Status TryCopy(const wire::Hello& hello);
+  Status TryTcp();
+  Status TryRdma(const wire::Hello& hello);
+  void SendHelloReply(const MessageHead& head);
+  void Connected();
+  void StopListening();
+
+  void OnSession(std::vector<std::byte> bytes, const wire::Message& message);
+  void OnRegister(const wire::Message& message);
+  void OnCancel(const wire::Message& message);
+  void OnRequest(std::vector<std::byte> bytes, const wire::Message& message);
+  void OnQuiet(std::uint64_t request_id);
+  /// An ErrorReply on whichever way replies go now.
+  void Refuse(const wire::Message& message, const Status& status);
+  void Reply(std::vector<std::byte> message);
+  void Abort(const Status& reason);
+
+  ServerImpl& server_;
+  const std::uint64_t id_;
+  const bool local_;
+  std::string address_;
+  State state_ = State::kGreeting;
+  Nanos last_heard_;
+  LinkContext context_;
+  ControlStream stream_;
+
+  std::string tenant_;
+  std::string name_;
+  std::uint16_t version_ = 0;  // spoken with this client
+  std::uint64_t token_ = 0;
+  std::uint64_t probe_written_ = 0;
+  UniqueFd life_;                // pidfd of a copying client, polled
+  std::uint16_t data_port_ = 0;  // listened on for this peer; 0 when not, or not any more
+  UcxWorker* worker_ = nullptr;
+  std::unique_ptr<PeerLink> link_;
+  TcpLink* tcp_ = nullptr;  // link_, when it is one
+  Status abort_reason_;
+};
+
+}  // namespace terrace

@@ -1,0 +1,167 @@
+#include "transport/tcp_link.h"
+
+#include <string>
+
+#include "base/check.h"
+#include "base/wait.h"
+#include "transport/block_receiver.h"
+
+namespace terrace {
+
+struct TcpLink::PushState final : Outgoing {
+  explicit PushState(ServerCounters& the_counters) : counters(the_counters) {}
+  // The last message of an abandoned block ends the quarantine.
+  ~PushState() {
+    if (quarantined) counters.quarantined.fetch_sub(1, std::memory_order_relaxed);
+  }
+  PushState(const PushState&) = delete;
+  PushState& operator=(const PushState&) = delete;
+
+  ServerCounters& counters;
+  Event wake;
+  bool quarantined = false;
+};
+
+struct TcpLink::PullState {
+  BlockReceiver receiver;
+  Event wake;
+  bool refused = false;
+};
+
+TcpLink::TcpLink(LinkContext& context, std::uint64_t token)
+    : PeerLink(context), sender_(DataSender::Create(token, context.incarnation, this)) {}
+
+TcpLink::~TcpLink() { End(Status(StatusCode::kPeerDead, "the connection is gone")); }
+
+void TcpLink::SetEndpoint(std::unique_ptr<UcxEndpoint> endpoint) {
+  TERRACE_CHECK(Alive() && endpoint_ == nullptr);
+  endpoint_ = std::move(endpoint);
+  DataHeader opened;
+  opened.kind = DataKind::kOpened;
+  sender_->SetEndpoint(endpoint_.get());
+  sender_->SendHeader(opened);
+}
+
+Task<Status> TcpLink::Push(Hold source, BlockTransfer transfer,
+                           std::span<const std::uint64_t> checksums) {
+  if (!Alive()) co_return end();
+  const auto places = context_.regions.Resolve(transfer.pieces, source.bytes().size());
+  if (!places.ok()) co_return places.status();
+  if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
+
+  const auto state = std::make_shared<PushState>(context_.counters);
+  state->request_id = transfer.request_id;
+  state->block = transfer.block;
+  state->bytes = source.bytes();
+  state->hold = std::move(source);
+  state->checksums.assign(checksums.begin(), checksums.end());
+  pushes_.insert(state);
+  sender_->Send(state);
+  if (!(state->ended && state->in_flight == 0)) {
+    (void)co_await state->wake.WaitUntil(transfer.deadline);  // FinishPush sees how it ended
+  }
+  pushes_.erase(state);
+  Status status = FinishPush(state, transfer.deadline);
+  context_.requests.End(transfer.request_id);
+  co_return status;
+}
+
+Status TcpLink::FinishPush(const std::shared_ptr<PushState>& state, Nanos deadline) {
+  if (state->ended && state->in_flight == 0) {
+    if (!state->status.ok()) return state->status;
+    context_.counters.bytes_pushed.fetch_add(state->bytes.size(), std::memory_order_relaxed);
+    return {};
+  }
+  if (Alive()) sender_->Abandon(state);
+  if (state->in_flight > 0) {
+    state->quarantined = true;
+    context_.counters.quarantined.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (!Alive()) return end();
+  if (context_.requests.Cancelled(state->request_id)) {
+    return Status(StatusCode::kCancelled, "the client cancelled the request");
+  }
+  return {StatusCode::kTimeout, "the client took " + std::to_string(state->posted) + " of " +
+                                    std::to_string(state->bytes.size()) +
+                                    " bytes before the deadline (" + std::to_string(deadline) +
+                                    ")"};
+}
+
+Task<Status> TcpLink::Pull(Hold destination, BlockTransfer transfer,
+                           std::span<std::uint64_t> checksums) {
+  const std::size_t bytes = destination.bytes().size();
+  TERRACE_CHECK(checksums.size() == ChecksumPieceCount(bytes));
+  if (!Alive()) co_return end();
+  const auto places = context_.regions.Resolve(transfer.pieces, bytes);
+  if (!places.ok()) co_return places.status();
+  const BlockKey key{transfer.request_id, transfer.block};
+  if (pulls_.contains(key)) co_return Status::Invalid("the block is being pulled already");
+  if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
+
+  PullState state{BlockReceiver(destination.bytes(), checksums), {}, false};
+  pulls_[key] = &state;
+  DataHeader ask;
+  ask.kind = DataKind::kPull;
+  ask.request_id = transfer.request_id;
+  ask.block = transfer.block;
+  ask.block_bytes = bytes;
+  sender_->SendHeader(ask);
+  (void)co_await state.wake.WaitUntil(transfer.deadline);
+  pulls_.erase(key);
+
+  Status status;
+  if (state.receiver.state() == BlockReceiver::State::kWhole) {
+    context_.counters.bytes_pulled.fetch_add(bytes, std::memory_order_relaxed);
+  } else if (state.receiver.state() == BlockReceiver::State::kCorrupt) {
+    status = Status(StatusCode::kCorrupt, "what the client sent does not match its checksums");
+  } else if (!Alive()) {
+    status = end();
+  } else if (context_.requests.Cancelled(transfer.request_id) || state.refused) {
+    status = Status(StatusCode::kCancelled, "the client does not offer the block any more");
+  } else {
+    status = Status(StatusCode::kTimeout, "the client did not send the block before the deadline");
+  }
+  context_.requests.End(transfer.request_id);
+  co_return status;
+}
+
+void TcpLink::OnData(const DataHeader& header, std::span<const std::byte> payload) {
+  if (header.kind != DataKind::kBlock && header.kind != DataKind::kRefuse) return;
+  const auto found = pulls_.find({header.request_id, header.block});
+  if (found == pulls_.end()) return;  // ended meanwhile
+  PullState& state = *found->second;
+  if (header.kind == DataKind::kRefuse) {
+    state.refused = true;
+    state.wake.Set();
+  } else if (state.receiver.Take(header, payload) != BlockReceiver::State::kWaiting) {
+    state.wake.Set();
+  }
+}
+
+void TcpLink::WakeTransfers(std::uint64_t request_id) {
+  for (const auto& state : pushes_) {
+    if (state->request_id == request_id) state->wake.Set();
+  }
+  for (const auto& [key, state] : pulls_) {
+    if (key.first == request_id) state->wake.Set();
+  }
+}
+
+void TcpLink::SendMessage(std::vector<std::byte> message) {
+  if (sender_->SendControl(std::move(message))) return;
+  context_.abort(Status(StatusCode::kPeerDead, "the client does not take its messages"));
+}
+
+void TcpLink::OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) {
+  // Only this link's pushes go through its sender.
+  static_cast<PushState*>(outgoing.get())->wake.Set();
+}
+
+void TcpLink::OnEnd() {
+  sender_->Close(end());
+  endpoint_.reset();
+  for (const auto& state : pushes_) state->wake.Set();
+  for (const auto& [key, state] : pulls_) state->wake.Set();
+}
+
+}  // namespace terrace
