@@ -104,10 +104,14 @@ TEST_F(ClientAsyncTest, ClientIsDestroyedWithinASecondWithCallsInFlight) {
   for (int i = 0; i < 10; ++i) {
     ASSERT_TRUE(client_->SubmitGet(space_, chain, memory.All(), {}, In(60s)).ok());
   }
-  // A caller that waits in another thread is let go with kCancelled.
+  // A caller that waits in another thread is let go with kCancelled. It must be inside its call
+  // by then: the daemon has seen it, and the call after it went through the same door.
   Status waited;
-  std::thread waiter([&] { waited = client_->Match(space_, chain, {}, In(60s)).status(); });
-  while (client_->SubmitMatch(space_, chain, {}, In(60s)).ok() && !Readable(100)) break;
+  std::thread waiter([client = client_.get(), &chain, &waited, space = space_] {
+    waited = client->Match(space, chain, {}, In(60s)).status();
+  });
+  while (daemon_.behaviour().matches_dropped == 0) Readable(5);  // a pause
+  EXPECT_TRUE(client_->SubmitMatch(space_, chain, {}, In(60s)).ok());
   const auto begin = std::chrono::steady_clock::now();
   client_.reset();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);

@@ -101,8 +101,11 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
       case wire::Body_ClearNamespace: self->Clear(*peer, *message); co_return;
       default: break;
     }
-    const FakeBehaviour& behaviour = self->daemon_.behaviour_;
-    if (behaviour.drop) co_return;
+    FakeBehaviour& behaviour = self->daemon_.behaviour_;
+    if (behaviour.drop) {
+      if (message->body_type() == wire::Body_Match) ++behaviour.matches_dropped;
+      co_return;
+    }
     const Nanos begin = self->daemon_.clock_.Now() + behaviour.delay;
     while (self->daemon_.clock_.Now() < begin && !self->stopping_) {
       co_await SleepUntil{self->daemon_.clock_.Now() + kDelayStep};

@@ -40,6 +40,7 @@ struct FakeBehaviour {
   std::atomic<Nanos> delay{0};            ///< before a request about blocks is begun
   std::atomic<int> refuse{0};             ///< a StatusCode for requests about blocks; 0: none
   std::atomic<bool> refuse_names{false};  ///< OpenNamespace answers kIncompatible
+  std::atomic<std::uint64_t> matches_dropped{0};  ///< left without an answer by `drop`
   std::atomic<std::uint64_t> gets{0}, puts{0}, matches{0}, cancels{0}, connects{0};
 };
 

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""The checkers are checked: a rule that finds nothing, or a count that lies, would not be seen."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+import import_direction_test
+import repository
+import tidy_test
+from repository import ROOT
+
+sys.path.insert(0, str(ROOT / "tools/checks"))
+import count_tests  # noqa: E402 (found through the line above)
+
+
+def tidy(name, content):
+    problems = []
+    path = pathlib.PurePosixPath(name)
+    tidy_test.check_text(path, content, problems)
+    bare = repository.without_comments_and_strings(content)
+    tidy_test.check_bans(path, bare, problems)
+    tidy_test.check_function_lengths(path, bare, problems)
+    tidy_test.check_coroutine_parameters(path, content, bare, problems)
+    if path.suffix == ".h":
+        tidy_test.check_header(path, content, problems)
+    return problems
+
+
+class TidyFinds(unittest.TestCase):
+    def finds(self, name, content, word):
+        problems = tidy(name, content)
+        self.assertTrue(any(word in problem for problem in problems), problems)
+
+    def test_a_long_line(self):
+        self.finds("base/a.cc", "// " + "x" * 98 + "\n", "101 columns")
+
+    def test_white_space_at_the_end(self):
+        self.finds("base/a.cc", "int a; \n", "base/a.cc:1: white space")
+
+    def test_a_leftover(self):
+        self.finds("base/a.cc", "// TO" "DO: later\n", "leftover")
+
+    def test_a_path_outside(self):
+        self.finds("tools/a.cc", 'Open("../sha' 'red/traces");\n', "outside the repository")
+
+    def test_a_header_without_guard(self):
+        self.finds("base/a.h", "// A.\nint a;\n", "pragma once")
+
+    def test_a_long_file(self):
+        self.finds("base/a.cc", "int a;\n" * 501, "501 lines")
+
+    def test_a_long_function(self):
+        self.finds("base/a.cc", "void A::B(int x) {\n" + "  x = 1;\n" * 69 + "}\n", "A::B has 71")
+
+    def test_a_long_member_in_a_class_in_a_namespace(self):
+        body = "  void M() const {\n" + "  x();\n" * 70 + "  }\n"
+        self.finds("base/a.h", "// A.\n#pragma once\nnamespace n {\nclass C {\n" + body + "};\n}\n",
+                   "M has 72")
+
+    def test_a_long_test(self):
+        self.finds("tests/base/a.cc", "TEST(Arena, Leaks) {\n" + "  x();\n" * 70 + "}\n",
+                   "Arena.Leaks has 72")
+
+    def test_a_coroutine_that_may_keep_a_temporary(self):
+        self.finds("base/a.h", "// A.\n#pragma once\n/// Stores it.\n"
+                   "Task<void> Store(const Key& key,\n                 int x);\n",
+                   "a.h:4: coroutine")
+
+    def test_banned_calls(self):
+        for room, call in (("cache", "auto t = std::chrono::steady_clock::now();"),
+                           ("cache", "int f = ::open(path, 0);"),
+                           ("tiers", "usleep(10);"),
+                           ("transport", "std::this_thread::sleep_for(x);"),
+                           ("base", "printf(text);"),
+                           ("client", "std::cerr << 1;"),
+                           ("tests", "int x = rand();"),
+                           ("tools", "std::cout << std::endl;")):
+            self.finds(f"{room}/a.cc", f"void F() {{\n  {call}\n}}\n", "a.cc:2: banned")
+
+
+class TidyAllows(unittest.TestCase):
+    def allows(self, name, content):
+        self.assertEqual(tidy(name, content), [])
+
+    def test_words_in_comments_and_strings(self):
+        self.allows("base/a.cc", '// time(0) and rand() are banned\nauto s = "printf(";\n')
+
+    def test_digit_separators(self):
+        self.allows("base/a.cc", "int a = 1'000;\nint b = 'x';\n")
+
+    def test_own_methods_with_such_names(self):
+        self.allows("cache/a.cc", "void F() {\n  arena.open(1);\n  ring->time(2);\n}\n")
+
+    def test_a_function_of_70_lines(self):
+        self.allows("base/a.cc", "void F() {\n" + "  x();\n" * 68 + "}\n")
+
+    def test_references_whose_lifetime_is_told(self):
+        self.allows("base/a.h", "// A.\n#pragma once\n/// `key` outlives the task.\n"
+                    "Task<void> Store(const Key& key);\nTask<int> Load(Link& link);\n")
+
+    def test_many_short_functions(self):
+        body = "void F() {\n  if (a) {\n  }\n}\n"
+        self.allows("base/a.cc", "namespace n {\n" + body * 60 + "}\n")
+
+
+class ImportDirectionFinds(unittest.TestCase):
+    def finds(self, name, line, word):
+        problems = []
+        import_direction_test.check_source(pathlib.PurePosixPath(name), f"// A.\n{line}\n",
+                                           problems)
+        self.assertEqual(len(problems), 1, problems)
+        self.assertIn(word, problems[0])
+        self.assertIn(f"{name}:2", problems[0])
+
+    def test_each_wrong_way(self):
+        for room, target in (("base", "transport/channel.h"), ("transport", "client/terrace.hpp"),
+                             ("tiers", "cache/cache.h"), ("cache", "transport/channel.h"),
+                             ("client", "cache/cache.h")):
+            self.finds(f"{room}/a.cc", f'#include "{target}"', f"{room} may not import")
+
+    def test_a_library_of_the_wrong_room(self):
+        problems = []
+        import_direction_test.check_links(pathlib.PurePosixPath("cache/CMakeLists.txt"),
+                                          "terrace_library(c\n  LINK terrace_transport)\n",
+                                          {"terrace_transport": "transport"}, problems)
+        self.assertEqual(len(problems), 1)
+        self.assertIn("cache/CMakeLists.txt:2", problems[0])
+
+    def test_a_library_that_a_room_hides(self):
+        self.finds("cache/a.cc", "#include <ucp/api/ucp.h>", "nothing above Link")
+
+    def test_a_file_that_is_not_there(self):
+        self.finds("base/a.cc", '#include "base/no_such_header.h"', "no such file")
+
+
+class CountTests(unittest.TestCase):
+    PASSES = ("[ RUN      ] A.One\n[       OK ] A.One (0 ms)\n[ RUN      ] A.Two\n"
+              "a.cc:5: Skipped\nno io_uring here\n[  SKIPPED ] A.Two (0 ms)\n"
+              "[==========] 2 tests from 1 test suite ran. (0 ms total)\n"
+              "[  PASSED  ] 1 test.\n[  SKIPPED ] 1 test, listed below:\n[  SKIPPED ] A.Two\n")
+
+    def test_cases_of_a_program_count(self):
+        self.assertEqual(count_tests.count_program("p", False, self.PASSES),
+                         (1, [], ["p: A.Two"]))
+
+    def test_the_reason_of_a_skip_is_told(self):
+        self.assertEqual(count_tests.skip_reason(self.PASSES, "A.Two"), " (no io_uring here)")
+
+    def test_a_crash_is_a_failure_and_names_the_case(self):
+        output = "[ RUN      ] A.One\n[       OK ] A.One (0 ms)\n[ RUN      ] A.Two\nSegfault\n"
+        passed, failed, _ = count_tests.count_program("p", True, output)
+        self.assertEqual(passed, 1)
+        self.assertEqual(failed, ["p: A.Two (the program ended in it)"])
+
+    def test_a_leak_after_all_cases_passed_is_a_failure(self):
+        _, failed, _ = count_tests.count_program("p", True, self.PASSES)
+        self.assertEqual(len(failed), 1)
+
+    def test_a_script_counts_once(self):
+        self.assertEqual(count_tests.count_program("s", False, "fine\n"), (1, [], []))
+        self.assertEqual(count_tests.count_program("s", True, "bad\n"), (0, ["s"], []))
+
+    def test_a_program_that_was_not_built_is_a_failure_and_no_skip(self):
+        def count(reason):
+            return count_tests.count_entry(xml.etree.ElementTree.fromstring(
+                f'<testcase name="p" status="notrun"><skipped message="{reason}"/></testcase>'))
+        self.assertEqual(count("Unable to find executable"),
+                         (0, ["p (not run: Unable to find executable)"], []))
+        self.assertEqual(count("SKIP_RETURN_CODE=77"), (0, [], ["p (SKIP_RETURN_CODE=77)"]))
+
+    def test_a_missing_result_file_is_an_error(self):
+        run = subprocess.run([sys.executable, ROOT / "tools/checks/count_tests.py", "/nonexistent"],
+                             stdout=subprocess.PIPE, check=False)
+        self.assertEqual(run.returncode, 1)
+
+
+class Setup(unittest.TestCase):
+    def run_setup(self, *arguments, **environment):
+        return subprocess.run([ROOT / "tools/setup", *arguments], text=True, cwd="/",
+                              env=dict(os.environ, **environment), stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
+
+    def test_the_list_has_every_package_once(self):
+        packages = self.run_setup("--list").stdout.split()
+        self.assertGreater(len(packages), 10)
+        self.assertEqual(len(packages), len(set(packages)))
+
+    def test_a_second_run_changes_nothing(self):
+        # A file of our own in place of the kernel's, so that the test changes no machine.
+        with tempfile.NamedTemporaryFile("w+") as setting:
+            setting.write("always within_size advise [never] deny force\n")
+            setting.flush()
+            first = self.run_setup(TERRACE_SHMEM_ENABLED_FILE=setting.name)
+            second = self.run_setup(TERRACE_SHMEM_ENABLED_FILE=setting.name)
+        for run in (first, second):
+            self.assertEqual(run.returncode, 0, run.stdout)
+            self.assertIn("packages are installed", run.stdout)
+            self.assertNotIn("installing", run.stdout)
+
+    def test_an_unwritable_setting_is_no_failure(self):
+        run = self.run_setup(TERRACE_SHMEM_ENABLED_FILE="/nonexistent/shmem_enabled")
+        self.assertEqual(run.returncode, 0, run.stdout)
+
+    def test_an_unknown_argument_is_refused(self):
+        run = self.run_setup("--force")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("--force", run.stdout)
+
+
+class SetupOfABareMachine(unittest.TestCase):
+    """tools/setup among stand-ins for dpkg-query and apt-get, on a PATH that has nothing else."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.bin = pathlib.Path(folder.name)
+        for name in ("bash", "cat", "dirname", "echo", "env", "grep", "sed", "wc", "xargs"):
+            (self.bin / name).symlink_to(shutil.which(name))
+        self.calls = self.bin / "calls"
+        self.stand_in("id", "echo 0")
+        # A package is installed once apt-get was told to install it.
+        self.stand_in("dpkg-query", "for package in \"${@:3}\"; do\n"
+                      f"  grep -qF \" $package \" {self.calls} 2>/dev/null &&\n"
+                      "    echo \"$package installed\"\ndone\nexit 1")
+        self.stand_in("apt-get", f"echo \"apt-get $* \" >>{self.calls}")
+
+    def stand_in(self, name, body):
+        path = self.bin / name
+        path.write_text(f"#!{shutil.which('bash')}\n{body}\n")
+        path.chmod(0o755)
+
+    def run_setup(self, *arguments):
+        run = subprocess.run(
+            [ROOT / "tools/setup", *arguments], text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, check=False,
+            env={"PATH": str(self.bin), "TERRACE_SHMEM_ENABLED_FILE": "/nonexistent/file"})
+        calls = self.calls.read_text().splitlines() if self.calls.exists() else []
+        return run, [call for call in calls if " install " in call]
+
+    def test_all_packages_come_in_one_call(self):
+        run, installs = self.run_setup()
+        self.assertEqual(run.returncode, 0, run.stdout)
+        self.assertEqual(len(installs), 1)
+        self.assertIn(" clang-19 ", installs[0])
+        run, installs = self.run_setup()
+        self.assertEqual(run.returncode, 0, run.stdout)
+        self.assertEqual(len(installs), 1, "the second run installed again")
+
+    def test_asking_only_names_what_is_missing(self):
+        run, installs = self.run_setup("--check")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("missing: clang-19 ", run.stdout)
+        self.assertEqual(installs, [])
+
+    def test_a_failing_apt_get_is_told(self):
+        self.stand_in("apt-get", "echo no route to the mirror; exit 100")
+        run, _ = self.run_setup()
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("no route to the mirror", run.stdout)
+        self.assertIn("could not install", run.stdout)
+
+    def test_without_rights_the_command_to_run_is_told(self):
+        self.stand_in("id", "echo 1000")
+        run, installs = self.run_setup()
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("as root, run: apt-get install", run.stdout)
+        self.assertEqual(installs, [])
+
+
+class Scripts(unittest.TestCase):
+    def test_every_script_is_executable_and_parses(self):
+        found = 0
+        for path in repository.files():
+            content = repository.text(path) or ""
+            if not content.startswith("#!"):
+                continue
+            found += 1
+            self.assertTrue(os.access(ROOT / path, os.X_OK), f"{path} is not executable")
+            if "bash" in content.splitlines()[0]:
+                run = subprocess.run(["bash", "-n", path], cwd=ROOT, check=False)
+                self.assertEqual(run.returncode, 0, f"{path} does not parse")
+        self.assertGreater(found, 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
