@@ -220,6 +220,7 @@ TEST_P(LinkTest, TheClientLeavingInMidTransferEndsItAndReleasesTheHold) {
   EXPECT_TRUE(status.ok() || status.code() == StatusCode::kPeerDead) << status.ToString();
   EXPECT_TRUE(pair.holds.released.WaitFor([](const auto& tokens) { return tokens.size() == 1; }));
   EXPECT_TRUE(pair.handler.log.WaitFor([](const auto& log) { return !log.disconnected.empty(); }));
+  pair.client_runner.Call([&] { EXPECT_FALSE(pair.channel->Alive()); });  // `memory` may go
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LinkTest,
