@@ -151,10 +151,10 @@ void Reactor::Run() {
       idle_since = 0;
       continue;
     }
-    if (options_.spin > 0) {
+    if (const Nanos spin = SpinTime(); spin > 0) {
       const Nanos now = scheduler_.Now();
       if (idle_since == 0) idle_since = now;
-      if (now - idle_since < options_.spin) continue;
+      if (now - idle_since < spin) continue;
     }
     Sleep();
     idle_since = 0;
@@ -196,6 +196,12 @@ bool Reactor::PollPollers() {
   // By index: a poller may add or remove one while it is polled.
   for (std::size_t index = 0; index < pollers_.size(); ++index) events += pollers_[index]->Poll();
   return events > 0;
+}
+
+Nanos Reactor::SpinTime() const {
+  const bool expecting = std::any_of(pollers_.begin(), pollers_.end(),
+                                     [](const Poller* poller) { return poller->Expecting(); });
+  return expecting ? std::max(options_.spin, options_.spin_expecting) : options_.spin;
 }
 
 bool Reactor::ArmWatches(bool sleeping) {

@@ -287,6 +287,7 @@ void ChannelImpl::Expect(std::uint64_t request_id, std::vector<std::span<std::by
   if (state_ != State::kOpen) return;
   ChannelRequest& request = requests_[request_id];
   if (hello_.link == LinkKind::kTcp) {
+    request.awaited = UcxWorker::Awaited(worker_);
     request.receivers.reserve(destinations.size());
     for (const auto& destination : destinations) request.receivers.emplace_back(destination);
   }
@@ -295,7 +296,9 @@ void ChannelImpl::Expect(std::uint64_t request_id, std::vector<std::span<std::by
 
 void ChannelImpl::Offer(std::uint64_t request_id, std::vector<std::span<const std::byte>> sources) {
   if (state_ != State::kOpen) return;
-  requests_[request_id].sources = std::move(sources);
+  ChannelRequest& request = requests_[request_id];
+  if (hello_.link == LinkKind::kTcp) request.awaited = UcxWorker::Awaited(worker_);
+  request.sources = std::move(sources);
 }
 
 StatusCode ChannelImpl::Arrived(std::uint64_t request_id, std::uint32_t index) const {

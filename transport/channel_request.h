@@ -9,12 +9,15 @@
 #include "base/status.h"
 #include "transport/block_receiver.h"
 #include "transport/data_sender.h"
+#include "transport/ucx_worker.h"
 
 namespace terrace {
 
 struct ChannelRequest {
   bool answered = false;   ///< the daemon replied: it touches nothing of this any more
   bool withdrawn = false;  ///< the owner waits for OnQuiet
+  /// tcp: the worker expects data of this request, or the daemon's asking for it.
+  UcxWorker::Awaited awaited;
 
   // Expect.
   std::vector<std::span<std::byte>> destinations;

@@ -105,6 +105,7 @@ Task<Status> TcpLink::Pull(Hold destination, BlockTransfer transfer,
   ask.request_id = transfer.request_id;
   ask.block = transfer.block;
   ask.block_bytes = bytes;
+  const UcxWorker::Awaited awaited(endpoint_ == nullptr ? nullptr : &endpoint_->worker());
   sender_->SendHeader(ask);
   (void)co_await state.wake.WaitUntil(transfer.deadline);
   pulls_.erase(key);

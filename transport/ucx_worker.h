@@ -92,6 +92,7 @@ class UcxEndpoint {
   /// The caller destroys the key with ucp_rkey_destroy. kInvalid when it does not fit this
   /// endpoint.
   Result<ucp_rkey_h> UnpackKey(std::span<const std::byte> packed);
+  [[nodiscard]] UcxWorker& worker() noexcept { return worker_; }
 
  private:
   friend class UcxWorker;
@@ -159,6 +160,29 @@ class UcxWorker final : public Poller {
   unsigned Poll() override;
   [[nodiscard]] int Fd() const noexcept override { return fd_; }
   bool Arm() override;
+  [[nodiscard]] bool Expecting() const noexcept override { return in_flight_ + awaited_ > 0; }
+
+  /// Counts a request whose bytes are to come over this worker, until it is dropped.
+  class Awaited {
+   public:
+    Awaited() noexcept = default;
+    explicit Awaited(UcxWorker* worker) noexcept : worker_(worker) {
+      if (worker_ != nullptr) ++worker_->awaited_;
+    }
+    Awaited(Awaited&& other) noexcept : worker_(std::exchange(other.worker_, nullptr)) {}
+    Awaited& operator=(Awaited&& other) noexcept {
+      std::swap(worker_, other.worker_);
+      return *this;
+    }
+    Awaited(const Awaited&) = delete;
+    Awaited& operator=(const Awaited&) = delete;
+    ~Awaited() {
+      if (worker_ != nullptr) --worker_->awaited_;
+    }
+
+   private:
+    UcxWorker* worker_ = nullptr;
+  };
 
  private:
   friend class UcxEndpoint;
@@ -218,6 +242,7 @@ class UcxWorker final : public Poller {
   std::vector<UcxOperation*> done_;                             // waiting for Deliver
   std::vector<std::pair<std::uint64_t, ucs_status_t>> failed_;  // endpoint ids
   std::size_t in_flight_ = 0;                                   // operations inside UCX
+  std::size_t awaited_ = 0;                                     // Awaited that live
   std::size_t closing_ = 0;                                     // endpoint closes inside UCX
 };
 

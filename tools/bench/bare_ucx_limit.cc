@@ -149,8 +149,21 @@ class BareUcxLimit final : public StreamLimit {
     return ucp_worker_set_am_recv_handler(side_.worker, &handler) == UCS_OK;
   }
 
-  double Run(std::uint64_t block_bytes, std::uint64_t blocks) override {
-    return std::max(RunOnce(block_bytes, blocks, false), RunOnce(block_bytes, blocks, true));
+  double Run(std::uint64_t block_bytes, std::uint64_t blocks, bool rendezvous) override {
+    const Command command{
+        .block_bytes = block_bytes, .blocks = blocks, .rendezvous = rendezvous ? 1U : 0U};
+    block_bytes_ = block_bytes;
+    received_ = 0;
+    const auto started = std::chrono::steady_clock::now();
+    if (::send(socket_, &command, sizeof command, MSG_NOSIGNAL) <= 0) return -1;
+    while (received_ < block_bytes * blocks) {
+      if (ucp_worker_progress(side_.worker) == 0 &&
+          std::chrono::steady_clock::now() - started > kRunMax) {
+        return -1;
+      }
+    }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+    return static_cast<double>(block_bytes * blocks) / took.count() / 1e9;
   }
 
  private:
@@ -177,23 +190,6 @@ class BareUcxLimit final : public StreamLimit {
     receive.user_data = self;
     ucp_am_recv_data_nbx(limit.side_.worker, data, destination, length, &receive);
     return UCS_INPROGRESS;
-  }
-
-  double RunOnce(std::uint64_t block_bytes, std::uint64_t blocks, bool rendezvous) {
-    const Command command{
-        .block_bytes = block_bytes, .blocks = blocks, .rendezvous = rendezvous ? 1U : 0U};
-    block_bytes_ = block_bytes;
-    received_ = 0;
-    const auto started = std::chrono::steady_clock::now();
-    if (::send(socket_, &command, sizeof command, MSG_NOSIGNAL) <= 0) return -1;
-    while (received_ < block_bytes * blocks) {
-      if (ucp_worker_progress(side_.worker) == 0 &&
-          std::chrono::steady_clock::now() - started > kRunMax) {
-        return -1;
-      }
-    }
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
-    return static_cast<double>(block_bytes * blocks) / took.count() / 1e9;
   }
 
   int socket_;

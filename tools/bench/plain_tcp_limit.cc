@@ -67,12 +67,7 @@ class PlainTcpLimit final : public StreamLimit {
     ::waitpid(child_, nullptr, 0);
   }
 
-  double Run(std::uint64_t block_bytes, std::uint64_t blocks) override {
-    return std::max(RunOnce(block_bytes, blocks, false), RunOnce(block_bytes, blocks, true));
-  }
-
- private:
-  double RunOnce(std::uint64_t block_bytes, std::uint64_t blocks, bool through_hot) {
+  double Run(std::uint64_t block_bytes, std::uint64_t blocks, bool through_hot) override {
     const Command command{.block_bytes = block_bytes, .blocks = blocks};
     const auto started = std::chrono::steady_clock::now();
     if (!SendAll(socket_, &command, sizeof command)) return -1;
@@ -89,6 +84,7 @@ class PlainTcpLimit final : public StreamLimit {
     return static_cast<double>(block_bytes * blocks) / took.count() / 1e9;
   }
 
+ private:
   int socket_;
   pid_t child_;
   ColdMemory memory_;

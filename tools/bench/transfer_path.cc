@@ -1,8 +1,11 @@
 // The paths `dram` and `tcp`: what a hit and a put cost in bytes a second.
 #include <chrono>
 #include <cstring>
+#include <initializer_list>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tools/bench/block_workload.h"
 #include "tools/bench/cold_memory.h"
@@ -30,6 +33,30 @@ std::unique_ptr<Client> Connect(const DaemonProcess& daemon, LinkChoice link,
     Require(Status(StatusCode::kUnsupported, "the link is " + name), "wanted link " + expected);
   }
   return std::move(client).value();
+}
+
+/// The bare loop, and the way of it, that was fastest for a size in a few bursts of each. Chosen
+/// once: the best of several in every round would be a limit made of lucky moments.
+struct FastestLoop {
+  StreamLimit* loop = nullptr;
+  bool second_way = false;
+  double rate = 0;
+};
+
+FastestLoop FindFastest(std::initializer_list<StreamLimit*> loops, std::uint64_t size) {
+  constexpr int kBursts = 5;
+  FastestLoop fastest;
+  for (StreamLimit* loop : loops) {
+    for (const bool second_way : {false, true}) {
+      std::vector<double> rates;
+      for (int burst = 0; burst < kBursts; ++burst) {
+        rates.push_back(loop->Run(size, kBurstBytes / size, second_way));
+      }
+      const double rate = Median(rates);
+      if (rate > fastest.rate) fastest = {loop, second_way, rate};
+    }
+  }
+  return fastest;
 }
 
 /// get_SIZE against `limit`, put_SIZE against the gets of the same rounds.
@@ -86,11 +113,16 @@ std::vector<Figure> BenchTcp(const BenchOptions& options) {
   }
   const DaemonProcess daemon({.dram_bytes = cold + cold / 8});
   const auto client = Connect(daemon, LinkChoice::kTcp, "tcp");
+  std::map<std::uint64_t, FastestLoop> fastest;
+  for (const std::uint64_t size : kSizes) {
+    fastest[size] = FindFastest({plain.get(), ucx.get()}, size);
+    if (fastest[size].loop == nullptr) Require(Status(StatusCode::kIo, "no bare loop ran"), "tcp");
+  }
   std::vector<Figure> figures;
   MeasureSizes(
       *client, cold, "better of bare UCX AM and plain TCP, " + CongestionControl(),
       [&](std::uint64_t size) {
-        return std::max(plain->Run(size, kBurstBytes / size), ucx->Run(size, kBurstBytes / size));
+        return fastest[size].loop->Run(size, kBurstBytes / size, fastest[size].second_way);
       },
       {.rounds = options.rounds}, figures);
   return figures;

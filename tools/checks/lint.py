@@ -27,7 +27,8 @@ def hash_of_headers():
         for header in sorted((ROOT / room).rglob("*.h*")):
             digest.update(str(header).encode())
             digest.update(header.read_bytes())
-    digest.update((ROOT / ".clang-tidy").read_bytes())
+    for settings in (ROOT / ".clang-tidy", ROOT / "tests" / ".clang-tidy"):
+        digest.update(settings.read_bytes())
     return digest.digest()
 
 
