@@ -17,7 +17,9 @@ namespace {
 
 constexpr std::size_t kVectorsMax = 256;  // of one call; the kernel's limit is 1,024
 
+/// An address of another process; never followed here.
 void* RemotePointer(std::uint64_t address) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the system calls want a number as a pointer
   return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
 }
 
