@@ -1,5 +1,7 @@
 #include "base/checksum.h"
 
+// For the size of XXH3_state_t, which then can stand on the stack.
+#define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 #if defined(__x86_64__)
 #include <xxh_x86dispatch.h>
@@ -7,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 namespace terrace {
 
@@ -17,6 +20,23 @@ std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept {
 #else
   return XXH3_64bits(bytes.data(), bytes.size());
 #endif
+}
+
+std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
+                                std::span<const std::byte> source) noexcept {
+  constexpr std::size_t kStepBytes = 16 << 10;  // source and destination fit a 48 KiB cache
+  XXH3_state_t state;
+  XXH3_64bits_reset(&state);
+  for (std::size_t done = 0; done < source.size(); done += kStepBytes) {
+    const std::size_t length = std::min(kStepBytes, source.size() - done);
+    std::memcpy(destination.data() + done, source.data() + done, length);
+#if defined(__x86_64__)
+    XXH3_64bits_update_dispatch(&state, destination.data() + done, length);
+#else
+    XXH3_64bits_update(&state, destination.data() + done, length);
+#endif
+  }
+  return XXH3_64bits_digest(&state);
 }
 
 void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept {

@@ -1,7 +1,6 @@
 #include "transport/block_receiver.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace terrace {
 
@@ -16,8 +15,7 @@ BlockReceiver::State BlockReceiver::Take(const DataHeader& header,
     const std::size_t length = std::min(kChecksumPieceBytes, payload.size() - done);
     const std::size_t piece = done / kChecksumPieceBytes;
     const std::span<std::byte> target = destination_.subspan(received_ + done, length);
-    std::memcpy(target.data(), payload.data() + done, length);
-    const std::uint64_t checksum = Checksum64(target);
+    const std::uint64_t checksum = CopyAndChecksum64(target, payload.subspan(done, length));
     if (checksum != header.checksums[piece]) return state_ = State::kCorrupt;
     if (!checksums_.empty()) checksums_[first_piece + piece] = checksum;
   }

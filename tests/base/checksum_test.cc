@@ -61,5 +61,15 @@ TEST(ChecksumTest, BlockIsCheckedInPieces) {
   EXPECT_TRUE(VerifyBlock({}, {}));
 }
 
+TEST(ChecksumTest, CopyingInStepsGivesTheChecksumOfTheWhole) {
+  for (const std::size_t size : {0UL, 1UL, 255UL, 16384UL, 16385UL, 262144UL, 300001UL}) {
+    std::vector<std::byte> source(size);
+    for (std::size_t i = 0; i < size; ++i) source[i] = static_cast<std::byte>(i * 131 >> 3);
+    std::vector<std::byte> destination(size, std::byte{0xee});
+    EXPECT_EQ(CopyAndChecksum64(destination, source), Checksum64(source)) << size;
+    EXPECT_EQ(destination, source) << size;
+  }
+}
+
 }  // namespace
 }  // namespace terrace
