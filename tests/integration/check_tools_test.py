@@ -158,6 +158,14 @@ class CountTests(unittest.TestCase):
         self.assertEqual(passed, 1)
         self.assertEqual(failed, ["p: A.Two (the program ended in it)"])
 
+    def test_why_a_test_failed_is_shown(self):
+        output = ("[ RUN      ] A.One\nfine\n[       OK ] A.One (0 ms)\n"
+                  "[ RUN      ] A.Two\nExpected: 1\n[  FAILED  ] A.Two (0 ms)\nlast\n")
+        self.assertEqual(count_tests.end_of_output(output, "A.Two"),
+                         ["[ RUN      ] A.Two", "Expected: 1"])
+        crash = "[ RUN      ] A.Two\nSegfault\n"
+        self.assertEqual(count_tests.end_of_output(crash, "A.Two")[-1], "Segfault")
+
     def test_a_leak_after_all_cases_passed_is_a_failure(self):
         _, failed, _ = count_tests.count_program("p", True, self.PASSES)
         self.assertEqual(len(failed), 1)

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -14,20 +16,33 @@
 namespace terrace::test {
 namespace {
 
-/// TCP ports on which this process listens on the loopback interface.
+/// Inodes of this process's sockets, as "socket:[N]".
+std::set<std::string> OwnSockets() {
+  std::set<std::string> sockets;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code closed_meanwhile;
+    sockets.insert(std::filesystem::read_symlink(entry, closed_meanwhile).string());
+  }
+  return sockets;
+}
+
+/// TCP ports on which this process listens on the loopback interface. The table shows those of the
+/// whole host: noise to the port of a test that runs beside this one would abort it.
 std::set<std::uint16_t> ListeningPorts() {
+  const std::set<std::string> own = OwnSockets();
   std::set<std::uint16_t> ports;
   std::ifstream table("/proc/self/net/tcp");
   std::string line;
   std::getline(table, line);
   while (std::getline(table, line)) {
-    std::istringstream fields(line);
-    std::string index, local, remote, state;
-    fields >> index >> local >> remote >> state;
-    const auto colon = local.find(':');
-    if (state == "0A" && colon != std::string::npos) {
-      ports.insert(static_cast<std::uint16_t>(std::stoul(local.substr(colon + 1), nullptr, 16)));
+    std::istringstream stream(line);
+    const std::vector<std::string> fields(std::istream_iterator<std::string>(stream), {});
+    if (fields.size() < 10 || fields[3] != "0A" || !own.contains("socket:[" + fields[9] + "]")) {
+      continue;
     }
+    const auto colon = fields[1].find(':');
+    if (colon == std::string::npos) continue;
+    ports.insert(static_cast<std::uint16_t>(std::stoul(fields[1].substr(colon + 1), nullptr, 16)));
   }
   return ports;
 }

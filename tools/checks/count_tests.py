@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Counts what ctest ran, from the JUnit file it wrote.
+"""Counts what ctest ran, from the JUnit file it wrote, and shows why what failed did.
 
 Usage: count_tests.py JUNIT_FILE
 
 A GoogleTest program is one entry for ctest; here its cases count, because a skipped case inside a
-passing program must not be silent. Prints one line for each failed and each skipped test, then
-"PASSED FAILED SKIPPED" as the last line. Exit status 1 when the file is missing or unreadable.
+passing program must not be silent. Prints one line for each failed and each skipped test, behind
+the failed ones the end of what their program printed, then "PASSED FAILED SKIPPED" as the last
+line. Exit status 1 when the file is missing or unreadable.
 """
 
 import re
 import sys
 import xml.etree.ElementTree
+
+LINES_MAX = 60  # shown of each failed program
+LINE_CHARACTERS_MAX = 240
 
 PASSED_LINE = re.compile(r"^\[  PASSED  \] (\d+) tests?\.", re.MULTILINE)
 SUMMARY_LINE = re.compile(r"^\[==========\] \d+ tests? from .* ran\.", re.MULTILINE)
@@ -55,6 +59,14 @@ def skip_reason(output, case):
     return f" ({' '.join(lines)[:160]})" if lines else ""
 
 
+def end_of_output(output, case):
+    """The last lines that a failed case printed, or else its whole program did."""
+    start = output.find(f"[ RUN      ] {case}\n")
+    end = output.find(f"[  FAILED  ] {case}", start)
+    part = output[start:end] if 0 <= start < end else output
+    return [line[:LINE_CHARACTERS_MAX] for line in part.rstrip().splitlines()[-LINES_MAX:]]
+
+
 def count_entry(entry):
     """(passed, failed names, skipped names) of a <testcase> of ctest's file."""
     name = entry.get("name", "?")
@@ -91,6 +103,9 @@ def main():
         skipped += len(now_skipped)
         for case in now_failed:
             print(f"    FAILED: {case}")
+            name = case.split(": ", 1)[-1].split(" (")[0]
+            for line in end_of_output(entry.findtext("system-out") or "", name):
+                print(f"      | {line}")
         for case in now_skipped:
             print(f"    skipped: {case}")
     print(passed, failed, skipped)
