@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "transport/accepted_sockets.h"
 
 namespace terrace {
 namespace {
@@ -137,8 +138,7 @@ Status UcxWorker::InitWorker() {
 }
 
 UcxWorker::~UcxWorker() {
-  for (const auto& listener : listeners_) Close(*listener);
-  listeners_.clear();
+  CloseAllListeners();
   unclaimed_.clear();
   TERRACE_CHECK(endpoints_.empty());
   if (worker_ != nullptr) {
@@ -207,6 +207,7 @@ Result<std::uint16_t> UcxWorker::Listen(const SocketAddress& address) {
   for (const auto& listener : listeners_) {
     if (listener->address.ToString() != any_port.ToString()) continue;
     ++listener->users;
+    listener->quiet = false;
     return listener->port;
   }
   auto listener = std::make_unique<Listener>();
@@ -247,9 +248,25 @@ void UcxWorker::StopListening(std::uint16_t port) {
 void UcxWorker::CloseIdleListeners() {
   std::erase_if(listeners_, [this](const auto& listener) {
     if (listener->users > 0) return false;
+    // Nobody of ours is still to come, so what is half accepted was left behind or is a stranger's.
+    // Twice, so that a connection that the kernel had ready has been accepted in between.
+    const bool quiet = HangUpOnTheUnheard(listener->port, listener->heard) == 0;
+    if (!std::exchange(listener->quiet, quiet) || !quiet) return false;
     Close(*listener);
     return true;
   });
+}
+
+void UcxWorker::CloseAllListeners() {
+  for (const auto& listener : listeners_) listener->users = 0;
+  const Nanos end = clock_.Now() + kFlushAtEnd;
+  for (;;) {
+    CloseIdleListeners();
+    if (listeners_.empty() || clock_.Now() > end) break;
+    Poll();
+  }
+  for (const auto& listener : listeners_) Close(*listener);
+  listeners_.clear();
 }
 
 void UcxWorker::Close(Listener& listener) {
@@ -264,6 +281,13 @@ void UcxWorker::Close(Listener& listener) {
 
 void UcxWorker::OnConnectionRequest(ucp_conn_request_h request, void* listener) {
   auto* from = static_cast<Listener*>(listener);
+  ucp_conn_request_attr_t attributes{};
+  attributes.field_mask = UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ADDR;
+  if (ucp_conn_request_query(request, &attributes) == UCS_OK) {
+    SocketAddress peer;
+    peer.storage = attributes.client_address;
+    from->heard.insert(peer.ToString());
+  }
   from->worker->requests_.push_back({from, request});
 }
 
@@ -384,7 +408,8 @@ unsigned UcxWorker::Deliver() {
     if (found == endpoints_.end()) continue;
     ++events;
     if (found->second.second == nullptr) {
-      unclaimed_.erase(found->first);
+      const ucp_ep_h unclaimed = found->first;  // erasing it erases *found
+      unclaimed_.erase(unclaimed);
     } else {
       found->second.second->OnEndpointFailed(StatusOfUcx(status, "UCX connection"));
     }
@@ -432,46 +457,5 @@ Result<UcxWorker::Registration> UcxWorker::Register(std::span<std::byte> memory)
 }
 
 void UcxWorker::Unregister(ucp_mem_h memory) { ucp_mem_unmap(context_, memory); }
-
-UcxEndpoint::~UcxEndpoint() { worker_.CloseEndpoint(endpoint_, id_); }
-
-void UcxEndpoint::SendAm(unsigned id, std::span<const std::byte> header,
-                         std::span<const std::byte> data, UcxOperation& operation,
-                         bool name_sender) {
-  ucp_request_param_t param = worker_.RequestParam(operation);
-  param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
-  param.flags = UCP_AM_SEND_FLAG_EAGER;
-  if (name_sender) param.flags |= UCP_AM_SEND_FLAG_REPLY;
-  worker_.Track(ucp_am_send_nbx(endpoint_, id, header.data(), header.size(), data.data(),
-                                data.size(), &param),
-                operation);
-}
-
-void UcxEndpoint::Put(std::span<const std::byte> source, std::uint64_t remote, ucp_rkey_h key,
-                      UcxOperation& operation) {
-  const ucp_request_param_t param = worker_.RequestParam(operation);
-  worker_.Track(ucp_put_nbx(endpoint_, source.data(), source.size(), remote, key, &param),
-                operation);
-}
-
-void UcxEndpoint::Get(std::span<std::byte> destination, std::uint64_t remote, ucp_rkey_h key,
-                      UcxOperation& operation) {
-  const ucp_request_param_t param = worker_.RequestParam(operation);
-  worker_.Track(ucp_get_nbx(endpoint_, destination.data(), destination.size(), remote, key, &param),
-                operation);
-}
-
-void UcxEndpoint::Flush(UcxOperation& operation) {
-  const ucp_request_param_t param = worker_.RequestParam(operation);
-  worker_.Track(ucp_ep_flush_nbx(endpoint_, &param), operation);
-}
-
-Result<ucp_rkey_h> UcxEndpoint::UnpackKey(std::span<const std::byte> packed) {
-  if (packed.empty()) return Status::Invalid("rkey is empty");
-  ucp_rkey_h key = nullptr;
-  const ucs_status_t status = ucp_ep_rkey_unpack(endpoint_, packed.data(), &key);
-  if (status != UCS_OK) return StatusOfUcx(status, "rkey");
-  return key;
-}
 
 }  // namespace terrace

@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -126,7 +127,8 @@ class UcxWorker final : public Poller {
   /// What another worker connects to.
   [[nodiscard]] std::span<const std::byte> address() const noexcept { return address_; }
   /// Accepts endpoints on a port of `address` that the system picks; returns the port. Callers of
-  /// one address share it until each has called StopListening; CloseIdleListeners then closes it.
+  /// one address share it until each has called StopListening; CloseIdleListeners then closes it,
+  /// at the second of two calls that find nothing half accepted (transport/accepted_sockets.h).
   /// Kept open for as short as that because UCX 1.13.1 aborts the process when a stranger sends a
   /// listener more bytes than the length in front of them says.
   Result<std::uint16_t> Listen(const SocketAddress& address);
@@ -200,6 +202,7 @@ class UcxWorker final : public Poller {
                                                     UcxEndpointOwner* owner);
   void AcceptRequests();
   void Close(Listener& listener);
+  void CloseAllListeners();
   void Track(ucs_status_ptr_t request, UcxOperation& operation);
   ucp_request_param_t RequestParam(UcxOperation& operation);
   void CloseEndpoint(ucp_ep_h endpoint, std::uint64_t id);
@@ -226,6 +229,8 @@ class UcxWorker final : public Poller {
     ucp_listener_h listener = nullptr;
     std::uint16_t port = 0;
     std::size_t users = 0;
+    std::set<std::string> heard;  // addresses whose connection requests have come
+    bool quiet = false;           // no user, and nothing half accepted when last looked
   };
   struct Request {
     Listener* listener = nullptr;
