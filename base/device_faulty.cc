@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -53,10 +52,12 @@ std::size_t FaultyDevice::Part(std::size_t length) {
   return random_.Below(length / alignment() + 1) * alignment();
 }
 
-void FaultyDevice::FlipBit(std::span<std::byte> bytes) {
-  if (bytes.empty()) return;
-  const std::uint64_t bit = random_.Below(bytes.size() * 8);
-  bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+void FaultyDevice::FlipBit(std::span<std::byte> first, std::span<std::byte> second) {
+  if (first.empty() && second.empty()) return;
+  const std::uint64_t bit = random_.Below((first.size() + second.size()) * 8);
+  const std::uint64_t at = bit / 8;
+  std::byte& hit = at < first.size() ? first[at] : second[at - first.size()];
+  hit ^= static_cast<std::byte>(1U << (bit % 8));
 }
 
 Status FaultyDevice::Failed(DeviceFault fault, std::uint64_t offset) const {
@@ -65,57 +66,73 @@ Status FaultyDevice::Failed(DeviceFault fault, std::uint64_t offset) const {
                                std::to_string(offset)};
 }
 
-Task<Status> FaultyDevice::Read(std::uint64_t offset, std::span<std::byte> destination) {
-  if (Draw(DeviceFault::kDelay, offset, destination.size())) {
+Task<Status> FaultyDevice::Read(std::uint64_t offset, std::span<std::byte> first,
+                                std::span<std::byte> second) {
+  const std::size_t length = first.size() + second.size();
+  if (Draw(DeviceFault::kDelay, offset, length)) {
     co_await SleepUntil{Scheduler::Current().Now() + options_.delay};
   }
-  if (Draw(DeviceFault::kReadError, offset, destination.size())) {
-    std::ranges::fill(destination, std::byte{0xee});
+  if (Draw(DeviceFault::kReadError, offset, length)) {
+    std::ranges::fill(first, std::byte{0xee});
+    std::ranges::fill(second, std::byte{0xee});
     co_return Failed(DeviceFault::kReadError, offset);
   }
-  if (Draw(DeviceFault::kShortRead, offset, destination.size())) {
-    const Status read = co_await device_.Read(offset, destination.first(Part(destination.size())));
+  if (Draw(DeviceFault::kShortRead, offset, length)) {
+    const std::size_t part = Part(length);
+    const std::size_t part_of_first = std::min(part, first.size());
+    const Status read = co_await device_.Read(offset, first.first(part_of_first),
+                                              second.first(part - part_of_first));
     co_return read.ok() ? Failed(DeviceFault::kShortRead, offset) : read;
   }
-  if (Draw(DeviceFault::kMisdirectedRead, offset, destination.size())) {
-    co_return co_await device_.Read(OtherOffset(destination.size()), destination);
+  if (Draw(DeviceFault::kMisdirectedRead, offset, length)) {
+    co_return co_await device_.Read(OtherOffset(length), first, second);
   }
-  const bool flip = Draw(DeviceFault::kFlippedRead, offset, destination.size());
-  Status read = co_await device_.Read(offset, destination);
-  if (flip && read.ok()) FlipBit(destination);
+  const bool flip = Draw(DeviceFault::kFlippedRead, offset, length);
+  Status read = co_await device_.Read(offset, first, second);
+  if (flip && read.ok()) FlipBit(first, second);
   co_return read;
 }
 
-Task<Status> FaultyDevice::WriteFlipped(std::uint64_t offset, std::span<const std::byte> source) {
+Task<Status> FaultyDevice::WriteFlipped(std::uint64_t offset, std::span<const std::byte> first,
+                                        std::span<const std::byte> second) {
+  const std::size_t length = first.size() + second.size();
   const std::unique_ptr<std::byte, FreeBytes> copy(
-      static_cast<std::byte*>(std::aligned_alloc(alignment(), source.size())));
+      static_cast<std::byte*>(std::aligned_alloc(alignment(), length)));
   if (copy == nullptr) {
     co_return Status(StatusCode::kIo, "device " + name() + ": no memory to make a fault");
   }
-  std::memcpy(copy.get(), source.data(), source.size());
-  FlipBit({copy.get(), source.size()});
-  co_return co_await device_.Write(offset, {copy.get(), source.size()});
+  const std::span<std::byte> flipped(copy.get(), length);
+  std::ranges::copy(first, flipped.begin());
+  std::ranges::copy(second, flipped.subspan(first.size()).begin());
+  FlipBit(flipped, {});
+  co_return co_await device_.Write(offset, flipped.first(first.size()),
+                                   flipped.subspan(first.size()));
 }
 
-Task<Status> FaultyDevice::Write(std::uint64_t offset, std::span<const std::byte> source) {
-  if (Draw(DeviceFault::kDelay, offset, source.size())) {
+Task<Status> FaultyDevice::Write(std::uint64_t offset, std::span<const std::byte> first,
+                                 std::span<const std::byte> second) {
+  const std::size_t length = first.size() + second.size();
+  if (Draw(DeviceFault::kDelay, offset, length)) {
     co_await SleepUntil{Scheduler::Current().Now() + options_.delay};
   }
-  if (Draw(DeviceFault::kWriteError, offset, source.size())) {
+  if (Draw(DeviceFault::kWriteError, offset, length)) {
     co_return Failed(DeviceFault::kWriteError, offset);
   }
-  if (Draw(DeviceFault::kShortWrite, offset, source.size())) {
-    const Status written = co_await device_.Write(offset, source.first(Part(source.size())));
+  if (Draw(DeviceFault::kShortWrite, offset, length)) {
+    const std::size_t part = Part(length);
+    const std::size_t part_of_first = std::min(part, first.size());
+    const Status written = co_await device_.Write(offset, first.first(part_of_first),
+                                                  second.first(part - part_of_first));
     co_return written.ok() ? Failed(DeviceFault::kShortWrite, offset) : written;
   }
-  if (Draw(DeviceFault::kLostWrite, offset, source.size())) co_return Status::Ok();
-  if (Draw(DeviceFault::kMisdirectedWrite, offset, source.size())) {
-    co_return co_await device_.Write(OtherOffset(source.size()), source);
+  if (Draw(DeviceFault::kLostWrite, offset, length)) co_return Status::Ok();
+  if (Draw(DeviceFault::kMisdirectedWrite, offset, length)) {
+    co_return co_await device_.Write(OtherOffset(length), first, second);
   }
-  if (Draw(DeviceFault::kFlippedWrite, offset, source.size())) {
-    co_return co_await WriteFlipped(offset, source);
+  if (Draw(DeviceFault::kFlippedWrite, offset, length)) {
+    co_return co_await WriteFlipped(offset, first, second);
   }
-  co_return co_await device_.Write(offset, source);
+  co_return co_await device_.Write(offset, first, second);
 }
 
 Task<Status> FaultyDevice::Sync() {

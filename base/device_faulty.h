@@ -1,8 +1,9 @@
 // FaultyDevice: a Device that wraps another and makes faults, so many and no more.
 //
-// Each kind of fault has a probability per call and a greatest number of times; every fault made
-// is counted and noted with its place, so that the judge of a test can tell a fault that we made
-// from a bug that we have. All of it follows from the Random's seed.
+// Each kind of fault has a probability per call (not per buffer: a fault hits either or both) and a
+// greatest number of times; every fault made is counted and noted with its place, so that the judge
+// of a test can tell a fault that we made from a bug that we have. All of it follows from the
+// Random's seed.
 //
 // Thread: the wrapped device's.
 #pragma once
@@ -54,8 +55,8 @@ class FaultyDevice final : public Device {
  public:
   struct Note {
     DeviceFault fault;
-    std::uint64_t offset = 0;  ///< of the call
-    std::uint64_t length = 0;
+    std::uint64_t offset = 0;        ///< of the call
+    std::uint64_t length = 0;        ///< of both buffers
     std::uint64_t other_offset = 0;  ///< misdirected: where it went
   };
 
@@ -67,8 +68,12 @@ class FaultyDevice final : public Device {
   [[nodiscard]] std::uint64_t size() const noexcept override { return device_.size(); }
   [[nodiscard]] std::uint32_t alignment() const noexcept override { return device_.alignment(); }
 
-  Task<Status> Read(std::uint64_t offset, std::span<std::byte> destination) override;
-  Task<Status> Write(std::uint64_t offset, std::span<const std::byte> source) override;
+  using Device::Read;
+  using Device::Write;
+  Task<Status> Read(std::uint64_t offset, std::span<std::byte> first,
+                    std::span<std::byte> second) override;
+  Task<Status> Write(std::uint64_t offset, std::span<const std::byte> first,
+                     std::span<const std::byte> second) override;
   Task<Status> Sync() override;
 
   /// Faults are made only while enabled (the default).
@@ -84,9 +89,10 @@ class FaultyDevice final : public Device {
   bool Draw(DeviceFault fault, std::uint64_t offset, std::uint64_t length);
   [[nodiscard]] std::uint64_t OtherOffset(std::uint64_t length);
   [[nodiscard]] std::size_t Part(std::size_t length);
-  void FlipBit(std::span<std::byte> bytes);
+  void FlipBit(std::span<std::byte> first, std::span<std::byte> second);
   [[nodiscard]] Status Failed(DeviceFault fault, std::uint64_t offset) const;
-  Task<Status> WriteFlipped(std::uint64_t offset, std::span<const std::byte> source);
+  Task<Status> WriteFlipped(std::uint64_t offset, std::span<const std::byte> first,
+                            std::span<const std::byte> second);
 
   Device& device_;
   Random& random_;

@@ -49,12 +49,15 @@ void SimulatedDevice::Peek(std::uint64_t offset, std::span<std::byte> destinatio
   }
 }
 
-Task<Status> SimulatedDevice::Read(std::uint64_t offset, std::span<std::byte> destination) {
-  CheckRange(offset, destination.size());
+Task<Status> SimulatedDevice::Read(std::uint64_t offset, std::span<std::byte> first,
+                                   std::span<std::byte> second) {
+  CheckRange(offset, first.size());
+  CheckRange(offset + first.size(), second.size());
   const std::uint64_t epoch = crashes_;
-  co_await SleepUntil{Scheduler::Current().Now() + Latency(destination.size())};
+  co_await SleepUntil{Scheduler::Current().Now() + Latency(first.size() + second.size())};
   if (crashes_ != epoch) co_return Lost("read");
-  Peek(offset, destination);
+  Peek(offset, first);
+  Peek(offset + first.size(), second);
   co_return Status::Ok();
 }
 
@@ -64,17 +67,26 @@ void SimulatedDevice::Apply(std::uint64_t sector, const std::byte* bytes) {
   unsynced_[sector].push_back({writes_done_, std::move(copy)});
 }
 
-Task<Status> SimulatedDevice::Write(std::uint64_t offset, std::span<const std::byte> source) {
-  CheckRange(offset, source.size());
-  const std::uint64_t epoch = crashes_;
-  const auto entry = writes_.insert(writes_.end(), {offset, source});
-  co_await SleepUntil{Scheduler::Current().Now() + Latency(source.size())};
-  if (crashes_ != epoch) co_return Lost("write");  // Crash() took the entry away
-  writes_.erase(entry);
-  ++writes_done_;
-  for (std::size_t at = 0; at < source.size(); at += kSectorBytes) {
-    Apply((offset + at) / kSectorBytes, source.data() + at);
+template <typename Visit>
+void SimulatedDevice::ForEachSector(const InFlight& write, const Visit& visit) {
+  std::uint64_t sector = write.offset / kSectorBytes;
+  for (const std::span<const std::byte> part : write.parts) {
+    for (std::size_t at = 0; at < part.size(); at += kSectorBytes) visit(sector++, &part[at]);
   }
+}
+
+Task<Status> SimulatedDevice::Write(std::uint64_t offset, std::span<const std::byte> first,
+                                    std::span<const std::byte> second) {
+  CheckRange(offset, first.size());
+  CheckRange(offset + first.size(), second.size());
+  const std::uint64_t epoch = crashes_;
+  const auto entry = writes_.insert(writes_.end(), {.offset = offset, .parts = {first, second}});
+  co_await SleepUntil{Scheduler::Current().Now() + Latency(first.size() + second.size())};
+  if (crashes_ != epoch) co_return Lost("write");  // Crash() took the entry away
+  ++writes_done_;
+  ForEachSector(*entry,
+                [this](std::uint64_t sector, const std::byte* bytes) { Apply(sector, bytes); });
+  writes_.erase(entry);
   co_return Status::Ok();
 }
 
@@ -103,11 +115,9 @@ void SimulatedDevice::Crash() {
   ++crashes_;
   ++writes_done_;
   for (const InFlight& write : writes_) {
-    for (std::size_t at = 0; at < write.source.size(); at += kSectorBytes) {
-      if (random_.Chance(0.5)) {
-        Apply((write.offset + at) / kSectorBytes, write.source.data() + at);
-      }
-    }
+    ForEachSector(write, [this](std::uint64_t sector, const std::byte* bytes) {
+      if (random_.Chance(0.5)) Apply(sector, bytes);
+    });
   }
   writes_.clear();
   // In order of sectors: the order of a hash map must not decide what a seed does.

@@ -45,8 +45,12 @@ class SimulatedDevice final : public Device {
   [[nodiscard]] std::uint64_t size() const noexcept override { return options_.size_bytes; }
   [[nodiscard]] std::uint32_t alignment() const noexcept override { return kSectorBytes; }
 
-  Task<Status> Read(std::uint64_t offset, std::span<std::byte> destination) override;
-  Task<Status> Write(std::uint64_t offset, std::span<const std::byte> source) override;
+  using Device::Read;
+  using Device::Write;
+  Task<Status> Read(std::uint64_t offset, std::span<std::byte> first,
+                    std::span<std::byte> second) override;
+  Task<Status> Write(std::uint64_t offset, std::span<const std::byte> first,
+                     std::span<const std::byte> second) override;
   Task<Status> Sync() override;
 
   /// Power loss, and power again: calls in flight end with kIo at their time and touch no buffer
@@ -67,11 +71,14 @@ class SimulatedDevice final : public Device {
   };
   struct InFlight {
     std::uint64_t offset;
-    std::span<const std::byte> source;
+    std::array<std::span<const std::byte>, 2> parts;  ///< one behind the other
   };
 
   [[nodiscard]] Nanos Latency(std::size_t bytes);
   void Apply(std::uint64_t sector, const std::byte* bytes);
+  /// Calls visit(sector, its bytes) in the order of the sectors.
+  template <typename Visit>
+  static void ForEachSector(const InFlight& write, const Visit& visit);
   void MakeDurable(std::uint64_t through_write);
   void CheckRange(std::uint64_t offset, std::size_t length) const;
   [[nodiscard]] Status Lost(const char* what) const;

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -13,16 +13,14 @@
 namespace terrace {
 
 namespace {
-constexpr std::size_t kChunkBytesMax = 1 << 20;
 constexpr std::uint32_t kRetriesMax = 8;  // of one call, as Device says
 }  // namespace
 
 /// One call; it lives in the caller's coroutine.
 struct ThreadDevice::Job {
   Kind kind;
-  std::uint64_t offset;
-  std::byte* bytes;
-  std::size_t length;
+  std::uint64_t offset;  ///< on the descriptor, not in a slice
+  DeviceBuffers buffers;
   Event done;
   // Written by the thread, read after `done`.
   int error = 0;
@@ -32,10 +30,15 @@ struct ThreadDevice::Job {
 Result<std::unique_ptr<ThreadDevice>> ThreadDevice::Open(Reactor& reactor,
                                                          const DeviceOptions& options,
                                                          unsigned threads) {
-  TERRACE_CHECK(threads >= 1 && threads <= 64);
   Result<DeviceFile> file = DeviceFile::Open(options);
   if (!file.ok()) return file.status();
-  std::unique_ptr<ThreadDevice> device(new ThreadDevice(reactor, std::move(file).value()));
+  return Open(reactor, std::move(file).value(), threads);
+}
+
+Result<std::unique_ptr<ThreadDevice>> ThreadDevice::Open(Reactor& reactor, DeviceFile file,
+                                                         unsigned threads) {
+  TERRACE_CHECK(threads >= 1 && threads <= 64);
+  std::unique_ptr<ThreadDevice> device(new ThreadDevice(reactor, std::move(file)));
   for (unsigned i = 0; i < threads; ++i) {
     device->threads_.emplace_back([raw = device.get()] { raw->Work(); });
   }
@@ -74,11 +77,15 @@ void ThreadDevice::Perform(Job& job) const {
     return;
   }
   std::uint32_t retries = 0;
-  while (job.length > 0) {
-    const std::size_t chunk = std::min(job.length, kChunkBytesMax);
+  while (job.buffers.size() > 0) {
+    const std::size_t chunk = DeviceOperationBytes(job.buffers.size());
+    std::array<iovec, 2> vectors{};
+    DeviceBuffers rest = job.buffers;
+    const auto count = static_cast<int>(rest.Take(chunk).ToVectors(vectors));
     const auto offset = static_cast<off_t>(job.offset);
-    const ssize_t moved = job.kind == Kind::kRead ? ::pread(descriptor, job.bytes, chunk, offset)
-                                                  : ::pwrite(descriptor, job.bytes, chunk, offset);
+    const ssize_t moved = job.kind == Kind::kRead
+                              ? ::preadv(descriptor, vectors.data(), count, offset)
+                              : ::pwritev(descriptor, vectors.data(), count, offset);
     const int error = moved < 0 ? errno : 0;
     if (moved == 0 || (moved < 0 && error != EINTR && error != EAGAIN)) {
       job.error = error;
@@ -87,8 +94,7 @@ void ThreadDevice::Perform(Job& job) const {
     }
     if (moved > 0) {
       job.offset += static_cast<std::uint64_t>(moved);
-      job.bytes += moved;
-      job.length -= static_cast<std::size_t>(moved);
+      (void)job.buffers.Take(static_cast<std::size_t>(moved));
       if (static_cast<std::size_t>(moved) == chunk) continue;
     }
     if (retries++ == kRetriesMax) {
@@ -99,24 +105,22 @@ void ThreadDevice::Perform(Job& job) const {
   }
 }
 
-Task<Status> ThreadDevice::Read(std::uint64_t offset, std::span<std::byte> destination) {
-  return Do(Kind::kRead, offset, destination.data(), destination.size());
+Task<Status> ThreadDevice::Read(std::uint64_t offset, std::span<std::byte> first,
+                                std::span<std::byte> second) {
+  return Do(Kind::kRead, offset, {.first = first, .second = second});
 }
 
-Task<Status> ThreadDevice::Write(std::uint64_t offset, std::span<const std::byte> source) {
-  // A write only reads its buffer; Job holds one kind of pointer.
-  return Do(Kind::kWrite, offset, const_cast<std::byte*>(source.data()), source.size());
+Task<Status> ThreadDevice::Write(std::uint64_t offset, std::span<const std::byte> first,
+                                 std::span<const std::byte> second) {
+  return Do(Kind::kWrite, offset, DeviceBuffers::OfWrite(first, second));
 }
 
-Task<Status> ThreadDevice::Sync() { return Do(Kind::kSync, 0, nullptr, 0); }
+Task<Status> ThreadDevice::Sync() { return Do(Kind::kSync, 0, {}); }
 
-Task<Status> ThreadDevice::Do(Kind kind, std::uint64_t offset, std::byte* bytes,
-                              std::size_t length) {
-  TERRACE_CHECK(offset % alignment() == 0 && length % alignment() == 0);
-  TERRACE_CHECK(reinterpret_cast<std::uintptr_t>(bytes) % alignment() == 0);
-  TERRACE_CHECK(length <= size() && offset <= size() - length);
+Task<Status> ThreadDevice::Do(Kind kind, std::uint64_t offset, DeviceBuffers buffers) {
+  TERRACE_CHECK(buffers.Fit(offset, size(), alignment()));
   co_await queue_slots_.Acquire();
-  Job job{.kind = kind, .offset = offset, .bytes = bytes, .length = length, .done = {}};
+  Job job{.kind = kind, .offset = file_.start() + offset, .buffers = buffers, .done = {}};
   {
     const std::lock_guard lock(mutex_);
     jobs_.push_back(&job);

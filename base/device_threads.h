@@ -1,4 +1,4 @@
-// ThreadDevice: a Device on threads that block in pread and pwrite, where io_uring is refused
+// ThreadDevice: a Device on threads that block in preadv and pwritev, where io_uring is refused
 // (containers, gVisor, epoll reactors).
 //
 // Thread: calls on the reactor's thread; the I/O on `threads` threads of the device's own, which
@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/device.h"
+#include "base/device_buffers.h"
 #include "base/device_file.h"
 #include "base/reactor.h"
 #include "base/result.h"
@@ -30,6 +31,9 @@ class ThreadDevice final : public Device {
   /// See DeviceFile::Open. REQUIRES: 1 <= threads <= 64.
   static Result<std::unique_ptr<ThreadDevice>> Open(Reactor& reactor, const DeviceOptions& options,
                                                     unsigned threads = 4);
+  /// On what is open already, a slice for example. Never fails; a Result as the others.
+  static Result<std::unique_ptr<ThreadDevice>> Open(Reactor& reactor, DeviceFile file,
+                                                    unsigned threads = 4);
   ~ThreadDevice() override;
   ThreadDevice(const ThreadDevice&) = delete;
   ThreadDevice& operator=(const ThreadDevice&) = delete;
@@ -38,8 +42,12 @@ class ThreadDevice final : public Device {
   [[nodiscard]] std::uint64_t size() const noexcept override { return file_.size(); }
   [[nodiscard]] std::uint32_t alignment() const noexcept override { return file_.alignment(); }
 
-  Task<Status> Read(std::uint64_t offset, std::span<std::byte> destination) override;
-  Task<Status> Write(std::uint64_t offset, std::span<const std::byte> source) override;
+  using Device::Read;
+  using Device::Write;
+  Task<Status> Read(std::uint64_t offset, std::span<std::byte> first,
+                    std::span<std::byte> second) override;
+  Task<Status> Write(std::uint64_t offset, std::span<const std::byte> first,
+                     std::span<const std::byte> second) override;
   Task<Status> Sync() override;
 
  private:
@@ -47,7 +55,7 @@ class ThreadDevice final : public Device {
   struct Job;
 
   ThreadDevice(Reactor& reactor, DeviceFile file) : reactor_(reactor), file_(std::move(file)) {}
-  Task<Status> Do(Kind kind, std::uint64_t offset, std::byte* bytes, std::size_t length);
+  Task<Status> Do(Kind kind, std::uint64_t offset, DeviceBuffers buffers);
   void Work();
   void Perform(Job& job) const;
 

@@ -15,8 +15,10 @@ namespace terrace {
 
 namespace {
 
-constexpr std::size_t kChunkBytesMax = 1 << 20;
 constexpr std::size_t kChunksInFlightMax = 4;
+/// Nobody waits for the end of a write as a get waits for a read, and a write that sits in the
+/// drive's queue delays the reads behind it; two keep the drive busy between two completions.
+constexpr std::size_t kWriteChunksInFlightMax = 2;
 constexpr std::uint32_t kRetriesMax = 8;            // of one call, as Device says
 constexpr std::uint32_t kFullQueueWaitsMax = 1000;  // of kFullQueueWait: 1 s
 constexpr Nanos kFullQueueWait = kMillisecond;
@@ -29,9 +31,9 @@ enum class ChunkState : std::uint8_t { kIdle, kToSubmit, kToRetryLater, kInFligh
 /// A part of a call: it is the completion of its own operation.
 struct UringDevice::Chunk final : RingCompletion {
   Event* completed = nullptr;
-  std::uint64_t offset = 0;
-  std::byte* bytes = nullptr;
-  std::size_t length = 0;  ///< still to move
+  std::uint64_t offset = 0;  ///< on the descriptor, not in a slice
+  DeviceBuffers buffers;     ///< still to move
+  std::array<iovec, 2> vectors{};
   std::int32_t result = 0;
   ChunkState state = ChunkState::kIdle;
 
@@ -44,20 +46,16 @@ struct UringDevice::Chunk final : RingCompletion {
 
 /// What is left of one call.
 struct UringDevice::Transfer {
-  std::uint64_t offset = 0;
-  std::byte* bytes = nullptr;
-  std::size_t length = 0;
+  std::uint64_t offset = 0;  ///< on the descriptor, not in a slice
+  DeviceBuffers buffers;
   std::uint32_t retries = 0;
 
   /// Gives the next part of the call, if any is left, to an idle chunk.
   void Next(Chunk& chunk) {
-    if (length == 0) return;
+    if (buffers.size() == 0) return;
     chunk.offset = offset;
-    chunk.bytes = bytes;
-    chunk.length = std::min(length, kChunkBytesMax);
-    offset += chunk.length;
-    bytes += chunk.length;
-    length -= chunk.length;
+    chunk.buffers = buffers.Take(DeviceOperationBytes(buffers.size()));
+    offset += chunk.buffers.size();
     chunk.state = ChunkState::kToSubmit;
   }
 };
@@ -70,7 +68,15 @@ Result<std::unique_ptr<UringDevice>> UringDevice::Open(Reactor& reactor,
   }
   Result<DeviceFile> file = DeviceFile::Open(options);
   if (!file.ok()) return file.status();
-  return std::unique_ptr<UringDevice>(new UringDevice(reactor, std::move(file).value()));
+  return Open(reactor, std::move(file).value());
+}
+
+Result<std::unique_ptr<UringDevice>> UringDevice::Open(Reactor& reactor, DeviceFile file) {
+  if (reactor.ring() == nullptr) {
+    return Status(StatusCode::kUnsupported,
+                  "device " + file.name() + ": the reactor has no io_uring");
+  }
+  return std::unique_ptr<UringDevice>(new UringDevice(reactor, std::move(file)));
 }
 
 Status UringDevice::Failed(Kind kind, std::uint64_t offset, const std::string& why) const {
@@ -79,27 +85,39 @@ Status UringDevice::Failed(Kind kind, std::uint64_t offset, const std::string& w
           "device " + name() + ": " + what + " at " + std::to_string(offset) + ": " + why};
 }
 
-Task<Status> UringDevice::Read(std::uint64_t offset, std::span<std::byte> destination) {
-  return Move(Kind::kRead, offset, destination.data(), destination.size());
+Task<Status> UringDevice::Read(std::uint64_t offset, std::span<std::byte> first,
+                               std::span<std::byte> second) {
+  return Move(Kind::kRead, offset, {.first = first, .second = second});
 }
 
-Task<Status> UringDevice::Write(std::uint64_t offset, std::span<const std::byte> source) {
-  // A write operation only reads its buffer; Chunk holds one kind of pointer.
-  return Move(Kind::kWrite, offset, const_cast<std::byte*>(source.data()), source.size());
+Task<Status> UringDevice::Write(std::uint64_t offset, std::span<const std::byte> first,
+                                std::span<const std::byte> second) {
+  return Move(Kind::kWrite, offset, DeviceBuffers::OfWrite(first, second));
 }
 
 bool UringDevice::TrySubmit(Kind kind, Chunk& chunk) {
   io_uring_sqe* const sqe = io_uring_get_sqe(reactor_.ring());
   if (sqe == nullptr) return false;
-  const auto length = static_cast<unsigned>(chunk.length);
+  const int descriptor = file_.descriptor();
+  const unsigned count = chunk.buffers.ToVectors(chunk.vectors);
+  const iovec* const vectors = chunk.vectors.data();
+  const auto length = static_cast<unsigned>(vectors[0].iov_len);
   switch (kind) {
     case Kind::kRead:
-      io_uring_prep_read(sqe, file_.descriptor(), chunk.bytes, length, chunk.offset);
+      if (count == 1) {
+        io_uring_prep_read(sqe, descriptor, vectors[0].iov_base, length, chunk.offset);
+      } else {
+        io_uring_prep_readv(sqe, descriptor, vectors, count, chunk.offset);
+      }
       break;
     case Kind::kWrite:
-      io_uring_prep_write(sqe, file_.descriptor(), chunk.bytes, length, chunk.offset);
+      if (count == 1) {
+        io_uring_prep_write(sqe, descriptor, vectors[0].iov_base, length, chunk.offset);
+      } else {
+        io_uring_prep_writev(sqe, descriptor, vectors, count, chunk.offset);
+      }
       break;
-    case Kind::kSync: io_uring_prep_fsync(sqe, file_.descriptor(), IORING_FSYNC_DATASYNC); break;
+    case Kind::kSync: io_uring_prep_fsync(sqe, descriptor, IORING_FSYNC_DATASYNC); break;
   }
   io_uring_sqe_set_data(sqe, static_cast<RingCompletion*>(&chunk));
   chunk.state = ChunkState::kInFlight;
@@ -129,11 +147,10 @@ Status UringDevice::Settle(Kind kind, Chunk& chunk, Transfer& left) const {
   if (result == 0) return Failed(kind, chunk.offset, "no bytes moved: has the file been cut?");
   if (result < 0 && !again) return Failed(kind, chunk.offset, std::strerror(-result));
   if (result > 0) {
-    const auto moved = std::min(static_cast<std::size_t>(result), chunk.length);
+    const auto moved = std::min(static_cast<std::size_t>(result), chunk.buffers.size());
     chunk.offset += moved;
-    chunk.bytes += moved;
-    chunk.length -= moved;
-    if (chunk.length == 0) return Status::Ok();
+    (void)chunk.buffers.Take(moved);
+    if (chunk.buffers.size() == 0) return Status::Ok();
   }
   if (left.retries++ == kRetriesMax) {
     return Failed(kind, chunk.offset,
@@ -144,14 +161,13 @@ Status UringDevice::Settle(Kind kind, Chunk& chunk, Transfer& left) const {
   return Status::Ok();
 }
 
-Task<Status> UringDevice::Move(Kind kind, std::uint64_t offset, std::byte* bytes,
-                               std::size_t length) {
-  TERRACE_CHECK(offset % alignment() == 0 && length % alignment() == 0);
-  TERRACE_CHECK(reinterpret_cast<std::uintptr_t>(bytes) % alignment() == 0);
-  TERRACE_CHECK(length <= size() && offset <= size() - length);
+Task<Status> UringDevice::Move(Kind kind, std::uint64_t offset, DeviceBuffers buffers) {
+  TERRACE_CHECK(buffers.Fit(offset, size(), alignment()));
   Event completed;
-  std::array<Chunk, kChunksInFlightMax> chunks;
-  Transfer left{.offset = offset, .bytes = bytes, .length = length};
+  std::array<Chunk, kChunksInFlightMax> places;
+  const auto chunks =
+      std::span(places).first(kind == Kind::kRead ? kChunksInFlightMax : kWriteChunksInFlightMax);
+  Transfer left{.offset = file_.start() + offset, .buffers = buffers};
   Status status;
   for (;;) {
     bool any_in_flight = false;

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "base/device_faulty.h"
@@ -23,6 +24,15 @@ constexpr std::size_t kSector = SimulatedDevice::kSectorBytes;
 
 std::vector<std::byte> Filled(std::size_t bytes, int value) {
   return std::vector<std::byte>(bytes, static_cast<std::byte>(value));
+}
+
+/// How many bits differ.
+int WrongBits(std::span<const std::byte> left, std::span<const std::byte> right) {
+  int bits = 0;
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    bits += std::popcount(static_cast<unsigned>(left[i] ^ right[i]));
+  }
+  return bits;
 }
 
 class SimulatedDeviceTest : public testing::Test {
@@ -150,6 +160,33 @@ TEST_F(SimulatedDeviceTest, SameSeedGivesTheSameCrash) {
   EXPECT_EQ(outcomes[0], outcomes[1]);
 }
 
+TEST_F(SimulatedDeviceTest, CrashTearsAWriteOfTwoBuffersAtAnySectorOfBoth) {
+  int torn_first = 0;
+  int torn_second = 0;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    MakeDevice(seed);
+    const auto header = Filled(4 * kSector, 1);
+    const auto payload = Filled(4 * kSector, 2);
+    scope_.Spawn(Note(device_->Write(kSector, header, payload), 1, &ended_));
+    loop_.RunReady();
+    device_->Crash();
+    int arrived[2] = {0, 0};
+    for (std::uint64_t sector = 0; sector < 10; ++sector) {
+      const bool in_first = sector >= 1 && sector < 5;
+      const bool in_second = sector >= 5 && sector < 9;
+      const int byte = ByteAt(sector * kSector);
+      ASSERT_TRUE(byte == 0 || (in_first && byte == 1) || (in_second && byte == 2)) << byte;
+      if (byte != 0) ++arrived[in_first ? 0 : 1];
+    }
+    torn_first += arrived[0] > 0 && arrived[0] < 4 ? 1 : 0;
+    torn_second += arrived[1] > 0 && arrived[1] < 4 ? 1 : 0;
+    loop_.RunAll();
+    EXPECT_EQ(ended_[1], StatusCode::kIo);
+  }
+  EXPECT_GT(torn_first, 5);
+  EXPECT_GT(torn_second, 5);
+}
+
 class FaultyDeviceTest : public SimulatedDeviceTest {
  protected:
   void Make(DeviceFault fault, std::uint64_t times_max) {
@@ -212,11 +249,7 @@ TEST_F(FaultyDeviceTest, FlippedWriteChangesTheMediumNotTheSource) {
   EXPECT_EQ(buffer, Filled(4 * kSector, 1));
   auto read = Filled(4 * kSector, 0);
   EXPECT_TRUE(Do(faulty_->Read(0, read)).ok());
-  int bits = 0;
-  for (std::size_t i = 0; i < read.size(); ++i) {
-    bits += std::popcount(static_cast<unsigned>(read[i] ^ buffer[i]));
-  }
-  EXPECT_EQ(bits, 1);
+  EXPECT_EQ(WrongBits(read, buffer), 1);
 }
 
 TEST_F(FaultyDeviceTest, FlippedReadLeavesTheMediumRight) {
@@ -248,6 +281,65 @@ TEST_F(FaultyDeviceTest, ShortWriteIsATornWriteWithAnError) {
     EXPECT_FALSE(now && torn) << "the part that was written is the beginning";
     torn |= !now;
   }
+}
+
+TEST_F(FaultyDeviceTest, FlippedBitsHitEitherOfTwoBuffers) {
+  for (const DeviceFault fault : {DeviceFault::kFlippedWrite, DeviceFault::kFlippedRead}) {
+    SCOPED_TRACE(DeviceFaultName(fault));
+    Make(fault, 40);
+    const auto header = Filled(kSector, 1);
+    const auto payload = Filled(2 * kSector, 2);
+    int hits[2] = {0, 0};
+    for (int i = 0; i < 40; ++i) {
+      EXPECT_TRUE(Do(faulty_->Write(0, header, payload)).ok());
+      auto first = Filled(kSector, 0);
+      auto second = Filled(2 * kSector, 0);
+      EXPECT_TRUE(Do(faulty_->Read(0, first, second)).ok());
+      EXPECT_EQ(WrongBits(first, header) + WrongBits(second, payload), 1);
+      ++hits[first == header ? 1 : 0];
+    }
+    EXPECT_GT(hits[0], 5);
+    EXPECT_GT(hits[1], 5);
+  }
+}
+
+TEST_F(FaultyDeviceTest, ShortCallsEndInEitherOfTwoBuffers) {
+  const auto header = Filled(2 * kSector, 1);
+  const auto payload = Filled(2 * kSector, 2);
+  std::set<std::size_t> written;
+  std::set<int> read;
+  for (int i = 0; i < 40; ++i) {
+    Make(DeviceFault::kShortWrite, 1);
+    for (int skip = 0; skip < i; ++skip) random_->Next();
+    EXPECT_EQ(Do(faulty_->Write(0, header, payload)).code(), StatusCode::kIo);
+    std::size_t sectors = 0;
+    while (sectors < 4 && ByteAt(sectors * kSector) == (sectors < 2 ? 1 : 2)) ++sectors;
+    written.insert(sectors);
+    for (std::size_t behind = sectors; behind < 4; ++behind) EXPECT_EQ(ByteAt(behind * kSector), 0);
+  }
+  Make(DeviceFault::kShortRead, 40);
+  EXPECT_TRUE(Do(faulty_->Write(0, header, payload)).ok());
+  for (int i = 0; i < 40; ++i) {
+    auto first = Filled(2 * kSector, 0);
+    auto second = Filled(2 * kSector, 0);
+    EXPECT_EQ(Do(faulty_->Read(0, first, second)).code(), StatusCode::kIo);
+    const auto got =
+        std::ranges::count(first, std::byte{1}) + std::ranges::count(second, std::byte{2});
+    read.insert(static_cast<int>(got / static_cast<std::ptrdiff_t>(kSector)));
+  }
+  EXPECT_EQ(written, (std::set<std::size_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(read, (std::set<int>{0, 1, 2, 3, 4}));
+}
+
+TEST_F(FaultyDeviceTest, MisdirectedWriteMovesBothBuffers) {
+  Make(DeviceFault::kMisdirectedWrite, 1);
+  const auto header = Filled(kSector, 4);
+  const auto payload = Filled(kSector, 5);
+  EXPECT_TRUE(Do(faulty_->Write(0, header, payload)).ok());
+  ASSERT_EQ(faulty_->notes().size(), 1U);
+  EXPECT_EQ(faulty_->notes()[0].length, 2 * kSector);
+  EXPECT_EQ(ByteAt(faulty_->notes()[0].other_offset), 4);
+  EXPECT_EQ(ByteAt(faulty_->notes()[0].other_offset + kSector), 5);
 }
 
 TEST_F(FaultyDeviceTest, DelayTakesItsTime) {

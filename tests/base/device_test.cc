@@ -1,16 +1,17 @@
-// What every Device promises, run over all of them; then what the real ones refuse to open.
+// What every Device promises, run over all of them.
 #include "base/device.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <cstring>
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "base/device_buffers.h"
 #include "base/device_faulty.h"
 #include "base/device_file.h"
 #include "base/device_sim.h"
@@ -19,61 +20,12 @@
 #include "base/random.h"
 #include "base/reactor.h"
 #include "base/wait.h"
+#include "tests/base/device_files.h"
 
 namespace terrace {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kDeviceBytes = 32 * kMiB;
-
-struct FreeBytes {
-  void operator()(std::byte* bytes) const noexcept { std::free(bytes); }
-};
-
-/// Memory fit for O_DIRECT.
-class Buffer {
- public:
-  explicit Buffer(std::size_t size)
-      : bytes_(static_cast<std::byte*>(std::aligned_alloc(4096, size))), size_(size) {
-    std::memset(bytes_.get(), 0xa5, size);
-  }
-  [[nodiscard]] std::span<std::byte> span() const { return {bytes_.get(), size_}; }
-  void Fill(std::uint64_t seed) const {
-    SeededRandom random(seed);
-    for (std::size_t at = 0; at < size_; at += 8) {
-      const std::uint64_t word = random.Next();
-      std::memcpy(bytes_.get() + at, &word, 8);
-    }
-  }
-  friend bool operator==(const Buffer& left, const Buffer& right) {
-    return left.size_ == right.size_ &&
-           std::memcmp(left.bytes_.get(), right.bytes_.get(), left.size_) == 0;
-  }
-
- private:
-  std::unique_ptr<std::byte, FreeBytes> bytes_;
-  std::size_t size_;
-};
-
-/// A path in the build folder (TMPDIR may be a tmpfs without O_DIRECT), removed at the end.
-class TemporaryPath {
- public:
-  TemporaryPath() {
-    const auto* const info = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = "device_test." + std::to_string(getpid()) + "." + info->name();
-    for (char& letter : path_) {
-      if (letter == '/') letter = '_';
-    }
-    unlink(path_.c_str());
-  }
-  ~TemporaryPath() { unlink(path_.c_str()); }
-  TemporaryPath(const TemporaryPath&) = delete;
-  TemporaryPath& operator=(const TemporaryPath&) = delete;
-  [[nodiscard]] const std::string& str() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 enum class Way { kUring, kThreads, kThreadsOnEpoll, kSimulated, kFaultyWithoutFaults };
 
@@ -86,11 +38,10 @@ class DeviceTest : public testing::TestWithParam<Way> {
     if (GetParam() == Way::kUring && reactor_->ring() == nullptr) {
       GTEST_SKIP() << "the kernel refuses io_uring";
     }
-    const DeviceOptions options{.path = path_.str(), .size_bytes = kDeviceBytes};
     switch (GetParam()) {
-      case Way::kUring: Keep(UringDevice::Open(*reactor_, options)); break;
+      case Way::kUring: Keep(UringDevice::Open(*reactor_, options_)); break;
       case Way::kThreads:
-      case Way::kThreadsOnEpoll: Keep(ThreadDevice::Open(*reactor_, options)); break;
+      case Way::kThreadsOnEpoll: Keep(ThreadDevice::Open(*reactor_, options_)); break;
       case Way::kSimulated: device_ = MakeSimulated(); break;
       case Way::kFaultyWithoutFaults:
         wrapped_ = MakeSimulated();
@@ -125,9 +76,14 @@ class DeviceTest : public testing::TestWithParam<Way> {
     reactor_->Run();
   }
 
+  [[nodiscard]] static bool HasFile() {
+    return GetParam() != Way::kSimulated && GetParam() != Way::kFaultyWithoutFaults;
+  }
+
   SteadyClock clock_;
   SeededRandom random_{1};
   TemporaryPath path_;
+  DeviceOptions options_{.path = path_.str(), .size_bytes = kDeviceBytes};
   std::unique_ptr<Reactor> reactor_;
   std::unique_ptr<Device> wrapped_;
   std::unique_ptr<Device> device_;
@@ -217,64 +173,168 @@ Task<void> ReadPastCut(Device* device, const char* path) {
 }
 
 TEST_P(DeviceTest, FileCutBehindItsBackIsAnErrorNotAHang) {
-  if (GetParam() == Way::kSimulated || GetParam() == Way::kFaultyWithoutFaults) {
-    GTEST_SKIP() << "no file";
-  }
+  if (!HasFile()) GTEST_SKIP() << "no file";
   Run(ReadPastCut(device_.get(), path_.str().c_str()));
 }
 
-TEST(DeviceFileTest, SaysWhyItCannotOpen) {
-  const TemporaryPath path;
-  const auto refusal = [](const DeviceOptions& options) {
-    const Result<DeviceFile> opened = DeviceFile::Open(options);
-    EXPECT_FALSE(opened.ok());
-    return opened.status().ToString();
+/// Two buffers in different places, and what they hold as one.
+struct Split {
+  Split(std::size_t first_bytes, std::size_t second_bytes, std::uint64_t seed)
+      : first(first_bytes), second(second_bytes), whole(first_bytes + second_bytes) {
+    whole.Fill(seed);
+    std::ranges::copy(whole.span().first(first_bytes), first.span().begin());
+    std::ranges::copy(whole.span().subspan(first_bytes), second.span().begin());
+  }
+  /// Whether the first `bytes` of both buffers are those of `expected`.
+  [[nodiscard]] bool BeginsAs(const Buffer& expected, std::size_t bytes) const {
+    const std::size_t of_first = std::min(bytes, first.size());
+    return std::ranges::equal(first.span().first(of_first), expected.span().first(of_first)) &&
+           std::ranges::equal(second.span().first(bytes - of_first),
+                              expected.span().subspan(of_first, bytes - of_first));
+  }
+  Buffer first;
+  Buffer second;
+  Buffer whole;
+};
+
+Task<void> WriteAndReadTwo(Device* device, std::size_t first, std::size_t second) {
+  const std::string what = std::to_string(first) + " + " + std::to_string(second) + " bytes";
+  const std::size_t length = first + second;
+  // A sector before and one behind, which nobody may touch.
+  const Buffer around(length + 8192);
+  around.Fill(first + 1);
+  Status status = co_await device->Write(65536, around.span());
+  EXPECT_TRUE(status.ok()) << what << ": " << status.ToString();
+  const Split written(first, second, second + 2);
+  status = co_await device->Write(65536 + 4096, written.first.span(), written.second.span());
+  EXPECT_TRUE(status.ok()) << what << ": " << status.ToString();
+  std::ranges::copy(written.whole.span(), around.span().subspan(4096).begin());
+  const Buffer found(length + 8192);
+  status = co_await device->Read(65536, found.span());
+  EXPECT_TRUE(status.ok()) << what << ": " << status.ToString();
+  EXPECT_TRUE(found == around) << what;
+  const Split read(first, second, 3);
+  status = co_await device->Read(65536 + 4096, read.first.span(), read.second.span());
+  EXPECT_TRUE(status.ok()) << what << ": " << status.ToString();
+  EXPECT_TRUE(read.BeginsAs(written.whole, length)) << what;
+}
+
+Task<void> WriteAndReadTwoOfAllLengths(Device* device) {
+  // A header before a block of 64 KiB, and of 1 and 4 MiB: one operation at its greatest, one byte
+  // range more than that, many. Then boundaries in the middle, at the end and at both ends of a
+  // chunk, and parts that are not there.
+  constexpr std::pair<std::size_t, std::size_t> kSplits[] = {
+      {4096, 65536},       {4096, kMiB},
+      {4096, kMiB + 4096}, {4096, 4 * kMiB},
+      {4096, 16 * kMiB},   {kMiB - 4096, 8192},
+      {kMiB, 4096},        {3 * kMiB + 4096, 2 * kMiB + 8192},
+      {0, 65536},          {0, 3 * kMiB},
+      {65536, 0},          {0, 0},
   };
-  using testing::HasSubstr;
-  EXPECT_THAT(refusal({.path = path.str()}), HasSubstr("No such file"));
-  EXPECT_THAT(refusal({.path = "/"}), HasSubstr("neither a regular file nor a block device"));
-  EXPECT_THAT(refusal({.path = "/dev/null"}), HasSubstr("neither"));
-  EXPECT_THAT(refusal({.path = path.str() + "/x/y", .size_bytes = kMiB}),
-              HasSubstr("No such file"));
-  EXPECT_THAT(refusal({.path = path.str(), .size_bytes = 4096}), HasSubstr("too small"));
-  EXPECT_THAT(refusal({.path = path.str(), .size_bytes = 2 * kMiB + 1}),
-              HasSubstr("not a multiple of 4096"));
-  EXPECT_THAT(refusal({.path = path.str(), .size_bytes = 1ULL << 43}), HasSubstr("bytes"));
+  for (const auto& [first, second] : kSplits) co_await WriteAndReadTwo(device, first, second);
 }
 
-TEST(DeviceFileTest, SecondDaemonOnTheSameFileIsRefused) {
-  const TemporaryPath path;
-  const DeviceOptions options{.path = path.str(), .size_bytes = kMiB};
-  {
-    const Result<DeviceFile> first = DeviceFile::Open(options);
-    if (first.code() == StatusCode::kUnsupported) GTEST_SKIP() << first.status().ToString();
-    ASSERT_TRUE(first.ok()) << first.status().ToString();
-    const Result<DeviceFile> second = DeviceFile::Open(options);
-    EXPECT_EQ(second.code(), StatusCode::kInvalid);
-    EXPECT_THAT(second.status().message(), testing::HasSubstr("in use"));
-  }
-  EXPECT_TRUE(DeviceFile::Open(options).ok()) << "the lock ends with its holder";
+TEST_P(DeviceTest, HeaderAndPayloadLieOneBehindTheOtherAtAnyLength) {
+  Run(WriteAndReadTwoOfAllLengths(device_.get()));
 }
 
-TEST(DeviceFileTest, FileIsPreallocatedAndKeepsItsBytes) {
-  const TemporaryPath path;
-  {
-    const Result<DeviceFile> made = DeviceFile::Open({.path = path.str(), .size_bytes = 2 * kMiB});
-    if (made.code() == StatusCode::kUnsupported) GTEST_SKIP() << made.status().ToString();
-    ASSERT_TRUE(made.ok()) << made.status().ToString();
-    struct stat found{};
-    ASSERT_EQ(stat(path.str().c_str(), &found), 0);
-    EXPECT_GE(static_cast<std::uint64_t>(found.st_blocks) * 512, 2 * kMiB);
-    const Buffer bytes(4096);
-    ASSERT_EQ(pwrite(made->descriptor(), bytes.span().data(), 4096, 0), 4096);
+constexpr std::uint64_t kPlace = 16 * kMiB;
+constexpr std::size_t kPlaceFirst = 8192;
+constexpr std::size_t kPlaceSecond = 65536;
+// Ends in the first buffer, between the two, and in the second.
+constexpr std::size_t kShortLengths[] = {4096, kPlaceFirst, kPlaceFirst + 12288};
+
+Task<void> ReadTwoPastCuts(Device* device, const char* path) {
+  for (const std::size_t cut : kShortLengths) {
+    const Split written(kPlaceFirst, kPlaceSecond, cut);
+    EXPECT_TRUE((co_await device->Write(kPlace, written.whole.span())).ok());
+    EXPECT_EQ(truncate(path, static_cast<off_t>(kPlace + cut)), 0);
+    const Split read(kPlaceFirst, kPlaceSecond, 1);
+    const Status status = co_await device->Read(kPlace, read.first.span(), read.second.span());
+    EXPECT_EQ(status.code(), StatusCode::kIo);
+    EXPECT_THAT(status.message(), testing::HasSubstr("read at " + std::to_string(kPlace + cut)));
+    EXPECT_TRUE(read.BeginsAs(written.whole, cut));
   }
-  const Result<DeviceFile> grown = DeviceFile::Open({.path = path.str(), .size_bytes = 4 * kMiB});
-  ASSERT_TRUE(grown.ok()) << grown.status().ToString();
-  EXPECT_EQ(grown->size(), 4 * kMiB);
-  const Buffer bytes(4096);
-  std::memset(bytes.span().data(), 0, 4096);
-  ASSERT_EQ(pread(grown->descriptor(), bytes.span().data(), 4096, 0), 4096);
-  EXPECT_EQ(bytes.span()[17], std::byte{0xa5});
+}
+
+TEST_P(DeviceTest, ShortReadGoesOnWhereItStoppedAcrossBothBuffers) {
+  if (!HasFile()) GTEST_SKIP() << "no file";
+  Run(ReadTwoPastCuts(device_.get(), path_.str().c_str()));
+}
+
+Task<void> WriteTwoPastLimits(Device* device) {
+  for (const std::size_t fits : kShortLengths) {
+    const Split written(kPlaceFirst, kPlaceSecond, fits);
+    {
+      // The kernel cuts a write at the limit, and refuses one that begins there.
+      const FileSizeLimit limit(kPlace + fits);
+      const Status status =
+          co_await device->Write(kPlace, written.first.span(), written.second.span());
+      EXPECT_EQ(status.code(), StatusCode::kIo);
+      EXPECT_THAT(status.message(),
+                  testing::HasSubstr("write at " + std::to_string(kPlace + fits)));
+    }
+    const Split read(kPlaceFirst, kPlaceSecond, 1);
+    EXPECT_TRUE((co_await device->Read(kPlace, read.first.span(), read.second.span())).ok());
+    EXPECT_TRUE(read.BeginsAs(written.whole, fits));
+    EXPECT_FALSE(read.BeginsAs(written.whole, fits + 4096));
+  }
+}
+
+TEST_P(DeviceTest, ShortWriteGoesOnWhereItStoppedAcrossBothBuffers) {
+  if (!HasFile()) GTEST_SKIP() << "no file";
+  Run(WriteTwoPastLimits(device_.get()));
+}
+
+TEST_P(DeviceTest, DeviceOnASliceStaysInItsBounds) {
+  if (!HasFile()) GTEST_SKIP() << "no file";
+  device_.reset();
+  Result<DeviceFile> file = DeviceFile::Open(options_);
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  const Result<DeviceFile> outer = file->Slice(4 * kMiB, 8 * kMiB);
+  ASSERT_TRUE(outer.ok()) << outer.status().ToString();
+  Result<DeviceFile> inner = outer->Slice(kMiB, 3 * kMiB);
+  ASSERT_TRUE(inner.ok()) << inner.status().ToString();
+  if (GetParam() == Way::kUring) {
+    Keep(UringDevice::Open(*reactor_, std::move(inner).value()));
+  } else {
+    Keep(ThreadDevice::Open(*reactor_, std::move(inner).value()));
+  }
+  EXPECT_EQ(device_->size(), 3 * kMiB);
+  Run(WriteAndRead(device_.get(), 0, 3 * kMiB, 5));
+  const Buffer expected(3 * kMiB);
+  expected.Fill(5);
+  const Buffer found(3 * kMiB);
+  ASSERT_TRUE(file->ReadNow(5 * kMiB, found.span()).ok());
+  EXPECT_TRUE(found == expected);
+  for (const std::uint64_t outside : {5 * kMiB - 4096, 8 * kMiB}) {
+    ASSERT_TRUE(file->ReadNow(outside, found.span().first(4096)).ok());
+    EXPECT_EQ(std::ranges::count(found.span().first(4096), std::byte{0}), 4096);
+  }
+}
+
+TEST(DeviceBuffersTest, BlockOf1MiBAndItsHeaderAreOneOperation) {
+  EXPECT_EQ(DeviceOperationBytes(kMiB + 4096), kMiB + 4096);
+  EXPECT_EQ(DeviceOperationBytes(kMiB + 8192), kMiB);
+  EXPECT_EQ(DeviceOperationBytes(4 * kMiB), kMiB);
+}
+
+TEST(DeviceBuffersTest, WhatIsLeftAfterAShortResultBeginsInTheRightBuffer) {
+  std::byte header[4];
+  std::byte payload[8];
+  std::array<iovec, 2> vectors{};
+  DeviceBuffers left{.first = header, .second = payload};
+  EXPECT_EQ(left.ToVectors(vectors), 2U);
+  (void)left.Take(3);
+  ASSERT_EQ(left.ToVectors(vectors), 2U);
+  EXPECT_EQ(vectors[0].iov_base, header + 3);
+  EXPECT_EQ(vectors[1].iov_len, 8U);
+  (void)left.Take(3);
+  ASSERT_EQ(left.ToVectors(vectors), 1U);
+  EXPECT_EQ(vectors[0].iov_base, payload + 2);
+  EXPECT_EQ(vectors[0].iov_len, 6U);
+  (void)left.Take(6);
+  EXPECT_EQ(left.ToVectors(vectors), 0U);
 }
 
 TEST(UringDeviceTest, ReactorWithoutRingIsUnsupported) {
