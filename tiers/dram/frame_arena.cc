@@ -182,6 +182,13 @@ std::vector<FrameId> FrameArena::FramesInTheWay(FrameId victim, TenantId tenant,
       victim, tenant, static_cast<std::uint32_t>((block_bytes + kPageBytes - 1) / kPageBytes));
 }
 
+std::span<std::byte> FrameArena::PayloadPages(FrameId frame) noexcept {
+  const std::uint64_t pages = (Header(frame).block_bytes + kPageBytes - 1) / kPageBytes;
+  const std::span<std::byte> bytes(impl_->FrameAddress(frame), pages * kPageBytes);
+  ASAN_UNPOISON_MEMORY_REGION(bytes.data(), bytes.size());
+  return bytes;
+}
+
 std::span<std::byte> FrameArena::Payload(FrameId frame) noexcept {
   return {impl_->FrameAddress(frame), Header(frame).block_bytes};
 }
@@ -207,6 +214,11 @@ Hold FrameArena::Pin(FrameId frame) {
   ++Header(frame).pins;
   ++impl_->pins;
   return {Payload(frame), this, frame};
+}
+
+FrameId FrameArena::FrameOf(const Hold& pin) const noexcept {
+  const std::byte* base = impl_->payload->base();
+  return static_cast<FrameId>(static_cast<std::uint64_t>(pin.bytes().data() - base) / kPageBytes);
 }
 
 void FrameArena::Release(std::uint64_t token) noexcept {

@@ -96,6 +96,8 @@ class FrameArena final : public Hold::Owner {
   std::vector<FrameId> FramesInTheWay(FrameId victim, TenantId tenant, std::uint64_t block_bytes);
 
   [[nodiscard]] std::span<std::byte> Payload(FrameId frame) noexcept;  ///< block_bytes long
+  /// The same, with the rest of its last page, for devices; what is there is undefined.
+  [[nodiscard]] std::span<std::byte> PayloadPages(FrameId frame) noexcept;
   [[nodiscard]] FrameHeader& Header(FrameId frame) noexcept;
   [[nodiscard]] std::span<std::uint64_t> Checksums(FrameId frame) noexcept;
   /// Asks the CPU to load the header's first lines, for batched lookups.
@@ -103,6 +105,8 @@ class FrameArena final : public Hold::Owner {
 
   /// Pins the frame until the Hold goes.
   [[nodiscard]] Hold Pin(FrameId frame);
+  /// The frame that a Hold of Pin is of. REQUIRES: such a Hold, not moved from.
+  [[nodiscard]] FrameId FrameOf(const Hold& pin) const noexcept;
   /// Called, if set, when a frame's last pin goes: the owner may free what it doomed meanwhile.
   void OnUnpinned(std::function<void(FrameId)> unpinned) { unpinned_ = std::move(unpinned); }
 

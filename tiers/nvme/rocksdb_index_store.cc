@@ -1,6 +1,7 @@
 #include "tiers/nvme/rocksdb_index_store.h"
 
 #include <rocksdb/cache.h>
+#include <rocksdb/compaction_filter.h>
 #include <rocksdb/db.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/options.h>
@@ -70,6 +71,21 @@ class BackgroundListener final : public rocksdb::EventListener {
   RocksDbIndexStore::Background state_;  // guarded by mutex_
 };
 
+/// Drops entries that nobody needs any more when they would be copied.
+class DeadEntryFilter final : public rocksdb::CompactionFilter {
+ public:
+  explicit DeadEntryFilter(std::function<bool(std::string_view, std::string_view)> dead)
+      : dead_(std::move(dead)) {}
+  bool Filter(int /*level*/, const rocksdb::Slice& key, const rocksdb::Slice& value,
+              std::string* /*new_value*/, bool* /*value_changed*/) const override {
+    return dead_(key.ToStringView(), value.ToStringView());
+  }
+  [[nodiscard]] const char* Name() const override { return "terrace-dead-entries"; }
+
+ private:
+  const std::function<bool(std::string_view, std::string_view)> dead_;
+};
+
 rocksdb::Options MakeOptions(const RocksDbIndexStoreOptions& wanted) {
   rocksdb::Options options;
   options.create_if_missing = true;
@@ -105,7 +121,8 @@ rocksdb::Options MakeOptions(const RocksDbIndexStoreOptions& wanted) {
 struct RocksDbIndexStore::Impl {
   RocksDbIndexStoreOptions options;
   std::shared_ptr<BackgroundListener> listener = std::make_shared<BackgroundListener>();
-  std::unique_ptr<rocksdb::DB> database;  ///< null after Resume failed
+  std::unique_ptr<DeadEntryFilter> filter;  ///< null when nothing is asked
+  std::unique_ptr<rocksdb::DB> database;    ///< null after Resume failed
 
   /// Calls `function` with the database.
   template <typename Function>
@@ -123,8 +140,12 @@ Status RocksDbIndexStore::OpenDatabase(Impl& impl) {
   return Guarded(impl.options.path, "open", [&impl] {
     rocksdb::Options settings = MakeOptions(impl.options);
     settings.listeners.push_back(impl.listener);
+    settings.compaction_filter = impl.filter.get();
     rocksdb::DB* database = nullptr;
-    const rocksdb::Status status = rocksdb::DB::Open(settings, impl.options.path, &database);
+    const rocksdb::Status status =
+        impl.options.read_only
+            ? rocksdb::DB::OpenForReadOnly(settings, impl.options.path, &database)
+            : rocksdb::DB::Open(settings, impl.options.path, &database);
     impl.database.reset(database);
     return status;
   });
@@ -134,6 +155,7 @@ Result<std::unique_ptr<RocksDbIndexStore>> RocksDbIndexStore::Open(
     const RocksDbIndexStoreOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->options = options;
+  if (options.dead) impl->filter = std::make_unique<DeadEntryFilter>(options.dead);
   Status opened = OpenDatabase(*impl);
   if (!opened.ok()) return opened;
   return std::unique_ptr<RocksDbIndexStore>(new RocksDbIndexStore(std::move(impl)));
@@ -141,7 +163,7 @@ Result<std::unique_ptr<RocksDbIndexStore>> RocksDbIndexStore::Open(
 
 RocksDbIndexStore::~RocksDbIndexStore() {
   // What fails here is lost as by power loss, which the tier expects at every start.
-  (void)Sync();
+  if (!impl_->options.read_only) (void)Sync();
   (void)impl_->Call("close", [](rocksdb::DB& database) { return database.Close(); });
 }
 

@@ -27,6 +27,12 @@ struct RocksDbIndexStoreOptions {
   /// Unflushed log, bytes: bounds what a start replays (64,000 keys: 0.24 s).
   std::uint64_t wal_bytes_max = 64 << 20;
   int open_files_max = 64;
+  /// For tools that look: the folder must exist and is not changed, and every Write fails. Nothing
+  /// keeps a daemon from opening it meanwhile: hold the lock of the store's devices.
+  bool read_only = false;
+  /// Asked, by RocksDB's own threads, of entries that it is about to copy: true drops the entry.
+  /// May be empty.
+  std::function<bool(std::string_view key, std::string_view value)> dead = {};
 };
 
 class RocksDbIndexStore final : public IndexStore {
