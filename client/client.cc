@@ -96,15 +96,15 @@ Result<std::vector<BlockResult>> Client::Get(NamespaceId space, const Chain& cha
                                              std::span<const BlockBuffer> blocks, BlockKind kind,
                                              Deadline deadline) {
   const auto request =
-      impl_->PrepareTransfer(RequestKind::kGet, space, chain, blocks, kind, deadline);
+      impl_->PrepareTransfer({.kind = RequestKind::kGet}, space, chain, blocks, kind, deadline);
   return BlocksOf(impl_->Run(request), request);
 }
 
 Result<std::vector<BlockResult>> Client::Put(NamespaceId space, const Chain& chain,
                                              std::span<const BlockBuffer> blocks, BlockKind kind,
-                                             Deadline deadline) {
-  const auto request =
-      impl_->PrepareTransfer(RequestKind::kPut, space, chain, blocks, kind, deadline);
+                                             Deadline deadline, Ack ack) {
+  const auto request = impl_->PrepareTransfer({.kind = RequestKind::kPut, .ack = ack}, space, chain,
+                                              blocks, kind, deadline);
   return BlocksOf(impl_->Run(request), request);
 }
 
@@ -124,14 +124,14 @@ Result<Ticket> Client::SubmitGet(NamespaceId space, const Chain& chain,
                                  std::span<const BlockBuffer> blocks, BlockKind kind,
                                  Deadline deadline) {
   return impl_->Submit(
-      impl_->PrepareTransfer(RequestKind::kGet, space, chain, blocks, kind, deadline));
+      impl_->PrepareTransfer({.kind = RequestKind::kGet}, space, chain, blocks, kind, deadline));
 }
 
 Result<Ticket> Client::SubmitPut(NamespaceId space, const Chain& chain,
                                  std::span<const BlockBuffer> blocks, BlockKind kind,
-                                 Deadline deadline) {
-  return impl_->Submit(
-      impl_->PrepareTransfer(RequestKind::kPut, space, chain, blocks, kind, deadline));
+                                 Deadline deadline, Ack ack) {
+  return impl_->Submit(impl_->PrepareTransfer({.kind = RequestKind::kPut, .ack = ack}, space, chain,
+                                              blocks, kind, deadline));
 }
 
 Result<Ticket> Client::SubmitRemove(NamespaceId space, const Chain& chain, std::uint32_t first,

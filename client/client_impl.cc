@@ -79,7 +79,7 @@ Result<RequestRef> Client::Impl::PrepareMatch(NamespaceId space, const Chain& ch
   return BuilderFor(*target).Match(target->space, chain, kind);
 }
 
-Result<RequestRef> Client::Impl::PrepareTransfer(RequestKind get_or_put, NamespaceId space,
+Result<RequestRef> Client::Impl::PrepareTransfer(TransferKind transfer, NamespaceId space,
                                                  const Chain& chain,
                                                  std::span<const BlockBuffer> blocks,
                                                  BlockKind kind, Deadline deadline) const {
@@ -87,11 +87,12 @@ Result<RequestRef> Client::Impl::PrepareTransfer(RequestKind get_or_put, Namespa
   if (!target.ok()) return target.status();
   const NamespaceView& view = target->space;
   if (Status status = ValidateBlocks(*view.descriptor, chain, blocks); !status.ok()) return status;
+  if (Status status = ValidateAck(transfer.ack); !status.ok()) return status;
   std::vector<std::span<std::byte>> memory;
   Result<RegionUse> regions = core_->regions().Use(blocks, view.BlockBytes(kind.group), memory);
   if (!regions.ok()) return regions.status();
   if (Status status = CheckTarget(*target); !status.ok()) return status;
-  return BuilderFor(*target).Transfer(get_or_put, view, chain, blocks, kind, memory,
+  return BuilderFor(*target).Transfer(transfer, view, chain, blocks, kind, memory,
                                       std::move(regions.value()));
 }
 

@@ -33,7 +33,7 @@ class Client::Impl {
   // Arguments to request. kInvalid names the argument; kPeerDead when not connected.
   Result<RequestRef> PrepareMatch(NamespaceId space, const Chain& chain, BlockKind kind,
                                   Deadline deadline) const;
-  Result<RequestRef> PrepareTransfer(RequestKind get_or_put, NamespaceId space, const Chain& chain,
+  Result<RequestRef> PrepareTransfer(TransferKind transfer, NamespaceId space, const Chain& chain,
                                      std::span<const BlockBuffer> blocks, BlockKind kind,
                                      Deadline deadline) const;
   Result<RequestRef> PrepareRemove(NamespaceId space, const Chain& chain, std::uint32_t first,

@@ -90,7 +90,8 @@ std::vector<std::byte> EncodeGet(const MessageHead& head, const BlockQuestion& q
 }
 
 std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& question,
-                                 std::span<const BlockBuffer> blocks, std::uint64_t block_bytes) {
+                                 std::span<const BlockBuffer> blocks, std::uint64_t block_bytes,
+                                 Ack ack) {
   return BuildMessage<wire::Put>(head, [&](FlatBufferBuilder& builder) {
     const Runs runs = EncodeRuns(builder, question);
     const Pieces pieces = EncodePieces(builder, question.plan, blocks, block_bytes);
@@ -102,7 +103,8 @@ std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& q
       *tokens++ = flatbuffers::EndianScalar(blocks[index].valid_tokens);
     }
     return wire::CreatePut(builder, question.placement.daemon_namespace, question.kind.group,
-                           question.kind.shard, runs, pieces, counts, valid_tokens);
+                           question.kind.shard, runs, pieces, counts, valid_tokens,
+                           static_cast<std::uint8_t>(ack));
   });
 }
 

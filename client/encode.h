@@ -28,7 +28,8 @@ std::vector<std::byte> EncodeRemove(const MessageHead& head, const BlockQuestion
 std::vector<std::byte> EncodeGet(const MessageHead& head, const BlockQuestion& question,
                                  std::span<const BlockBuffer> blocks, std::uint64_t block_bytes);
 std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& question,
-                                 std::span<const BlockBuffer> blocks, std::uint64_t block_bytes);
+                                 std::span<const BlockBuffer> blocks, std::uint64_t block_bytes,
+                                 Ack ack);
 std::vector<std::byte> EncodeOpenNamespace(const MessageHead& head,
                                            const NamespaceDescriptor& descriptor);
 

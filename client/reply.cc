@@ -23,6 +23,39 @@ StatusCode CodeOf(std::uint8_t value) noexcept {
   return value < kStatusCodeCount ? static_cast<StatusCode>(value) : StatusCode::kInternal;
 }
 
+/// What a put that asked for durable has come to, from the numbers of the reply. A level that
+/// comes with a reason, or one that nobody knows, claims nothing.
+void SetAck(BlockResult& block, std::uint8_t ack, std::uint8_t reason) noexcept {
+  block.not_durable =
+      reason < kNotDurableCount ? static_cast<NotDurable>(reason) : NotDurable::kNone;
+  block.ack = reason == 0 && ack == static_cast<std::uint8_t>(Ack::kDurable) ? Ack::kDurable
+                                                                             : Ack::kCommitted;
+}
+
+/// False when the reply's numbers do not fit the blocks. Nothing but a put that asked for durable
+/// has them.
+bool ApplyAcks(Request& request, const RequestPart& part, const wire::BlocksReply& reply) {
+  if (request.kind != RequestKind::kPut || request.ack == Ack::kCommitted) return true;
+  const std::span<const std::byte> acks = BytesOf(reply.acks());
+  const std::span<const std::byte> reasons = BytesOf(reply.not_durable());
+  // A daemon that is older than these fields: it has nothing that could be durable.
+  const bool absent = reply.acks() == nullptr && reply.not_durable() == nullptr;
+  if (!absent && (acks.size() != part.blocks.size() || reasons.size() != part.blocks.size())) {
+    return false;
+  }
+  for (std::uint32_t i = 0; i < part.blocks.size(); ++i) {
+    BlockResult& block = request.blocks[part.blocks[i]];
+    if (block.status != StatusCode::kOk && block.status != StatusCode::kExists) continue;
+    if (absent) {
+      block.not_durable = NotDurable::kNoTier;
+    } else {
+      SetAck(block, std::to_integer<std::uint8_t>(acks[i]),
+             std::to_integer<std::uint8_t>(reasons[i]));
+    }
+  }
+  return true;
+}
+
 Status Misfit(const wire::Message& message, const char* why) {
   return Status::Internal("the daemon's " + std::string(BodyName(message.body_type())) + " " + why);
 }
@@ -62,6 +95,9 @@ void ApplyBlocks(Request& request, RequestPart& part, const wire::Message& messa
     }
     block.tier = i < tiers.size() ? TierOf(std::to_integer<std::uint8_t>(tiers[i])) : Tier::kNone;
     block.valid_tokens = tokens != nullptr && i < tokens->size() ? tokens->Get(i) : 0;
+  }
+  if (!ApplyAcks(request, part, *reply)) {
+    FailPart(request, part, Misfit(message, "has another number of acks than of blocks"));
   }
 }
 

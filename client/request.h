@@ -41,6 +41,12 @@ enum class RequestKind : std::uint8_t {
   return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kRemove;
 }
 
+/// A get, or a put and what it waits for.
+struct TransferKind {
+  RequestKind kind = RequestKind::kGet;  ///< kGet or kPut
+  Ack ack = Ack::kCommitted;             ///< kPut only
+};
+
 enum class PartState : std::uint8_t {
   kUnsent,
   kWaiting,   ///< sent, no reply yet
@@ -66,9 +72,10 @@ struct RequestPart {
 
 struct Request {
   RequestKind kind = RequestKind::kPing;
-  Nanos deadline = 0;       ///< on SteadyClock
-  std::uint64_t epoch = 0;  ///< the session it was made for
-  Ticket ticket = 0;        ///< 0: somebody waits for `done`
+  Ack ack = Ack::kCommitted;  ///< of a put: what it asked for
+  Nanos deadline = 0;         ///< on SteadyClock
+  std::uint64_t epoch = 0;    ///< the session it was made for
+  Ticket ticket = 0;          ///< 0: somebody waits for `done`
   std::vector<RequestPart> parts;
   std::vector<MatchStep> match_steps;
   RegionUse regions;               ///< of get and put

@@ -44,12 +44,13 @@ RequestRef RequestBuilder::Match(const NamespaceView& space, const Chain& chain,
   return request;
 }
 
-RequestRef RequestBuilder::Transfer(RequestKind get_or_put, const NamespaceView& space,
+RequestRef RequestBuilder::Transfer(TransferKind transfer, const NamespaceView& space,
                                     const Chain& chain, std::span<const BlockBuffer> blocks,
                                     BlockKind kind, std::span<const std::span<std::byte>> memory,
                                     RegionUse regions) const {
-  TERRACE_CHECK(get_or_put == RequestKind::kGet || get_or_put == RequestKind::kPut);
-  RequestRef request = Start(get_or_put);
+  TERRACE_CHECK(transfer.kind == RequestKind::kGet || transfer.kind == RequestKind::kPut);
+  RequestRef request = Start(transfer.kind);
+  request->ack = transfer.ack;
   request->regions = std::move(regions);
   request->blocks.resize(blocks.size());
   const Placement placement = PlacementOf(space);
@@ -61,8 +62,9 @@ RequestRef RequestBuilder::Transfer(RequestKind get_or_put, const NamespaceView&
     const BlockQuestion question{chain, placement, kind, plan};
     part.shard = plan.shard;
     part.request_id = head.request_id;
-    part.message = get_or_put == RequestKind::kGet ? EncodeGet(head, question, blocks, block_bytes)
-                                                   : EncodePut(head, question, blocks, block_bytes);
+    part.message = transfer.kind == RequestKind::kGet
+                       ? EncodeGet(head, question, blocks, block_bytes)
+                       : EncodePut(head, question, blocks, block_bytes, transfer.ack);
     part.memory.reserve(plan.blocks.size());
     for (const std::uint32_t index : plan.blocks) part.memory.push_back(memory[index]);
     part.blocks = std::move(plan.blocks);

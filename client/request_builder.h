@@ -30,7 +30,7 @@ class RequestBuilder {
 
   RequestRef Match(const NamespaceView& space, const Chain& chain, BlockKind kind) const;
   /// `memory` and `regions` are what RegionTable::Use said of `blocks`.
-  RequestRef Transfer(RequestKind get_or_put, const NamespaceView& space, const Chain& chain,
+  RequestRef Transfer(TransferKind transfer, const NamespaceView& space, const Chain& chain,
                       std::span<const BlockBuffer> blocks, BlockKind kind,
                       std::span<const std::span<std::byte>> memory, RegionUse regions) const;
   RequestRef Remove(const NamespaceView& space, const Chain& chain, std::uint32_t first,

@@ -37,6 +37,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/ack.h"
 #include "base/limits.h"
 #include "base/result.h"
 #include "base/status.h"
@@ -56,6 +57,8 @@ inline Deadline In(std::chrono::steady_clock::duration duration) {
 
 /// The terrace of memory that a block was found on; TierName(tier) gives "dram", "nvme", ...
 using Tier = TierKind;
+// What a put waits for is Ack (kCommitted, kDurable), and why a block is no safer NotDurable, whose
+// name NotDurableName(reason) gives: base/ack.h.
 
 /// One attention kind of a model; its blocks all have the same size.
 struct GroupSpec {
@@ -135,6 +138,10 @@ struct BlockResult {
   StatusCode status = StatusCode::kInternal;
   Tier tier = Tier::kNone;         ///< Where it was found (get) or stored (put).
   std::uint32_t valid_tokens = 0;  ///< Get: tokens the block holds.
+  /// Put that asked for Ack::kDurable, and kOk or kExists: the level that the block has reached,
+  /// and why no more. kCommitted with kNone: for a reason that this library has no name for.
+  Ack ack = Ack::kCommitted;
+  NotDurable not_durable = NotDurable::kNone;
 };
 
 struct MatchResult {
@@ -221,10 +228,13 @@ class TERRACE_API Client {
                                        std::span<const BlockBuffer> blocks, BlockKind kind,
                                        Deadline deadline);
   /// Stores blocks from registered memory. Returns when the memory may be reused; kOk means
-  /// COMMITTED: visible to every client of the namespace.
+  /// COMMITTED: visible to every client of the namespace. With Ack::kDurable it waits until the
+  /// blocks survive kill -9 of the daemon and power loss, too. Where they cannot (no NVMe tier,
+  /// today's writes are spent, the deadline came first, ...) a block is kOk all the same, with
+  /// BlockResult::ack kCommitted and the reason.
   Result<std::vector<BlockResult>> Put(NamespaceId space, const Chain& chain,
                                        std::span<const BlockBuffer> blocks, BlockKind kind,
-                                       Deadline deadline);
+                                       Deadline deadline, Ack ack = Ack::kCommitted);
   /// Forgets blocks [first, first + count) of the chain: kOk, or kMiss where none was stored.
   Result<std::vector<BlockResult>> Remove(NamespaceId space, const Chain& chain,
                                           std::uint32_t first, std::uint32_t count, BlockKind kind,
@@ -238,7 +248,8 @@ class TERRACE_API Client {
   Result<Ticket> SubmitGet(NamespaceId space, const Chain& chain,
                            std::span<const BlockBuffer> blocks, BlockKind kind, Deadline deadline);
   Result<Ticket> SubmitPut(NamespaceId space, const Chain& chain,
-                           std::span<const BlockBuffer> blocks, BlockKind kind, Deadline deadline);
+                           std::span<const BlockBuffer> blocks, BlockKind kind, Deadline deadline,
+                           Ack ack = Ack::kCommitted);
   Result<Ticket> SubmitRemove(NamespaceId space, const Chain& chain, std::uint32_t first,
                               std::uint32_t count, BlockKind kind, Deadline deadline);
   /// Takes at most `most` finished calls, oldest first; never blocks.

@@ -151,6 +151,12 @@ Status ValidateBlocks(const NamespaceDescriptor& descriptor, const Chain& chain,
   return {};
 }
 
+Status ValidateAck(Ack ack) {
+  if (ack <= Ack::kDurable) return {};
+  return Status::Invalid("ack is " + std::to_string(static_cast<unsigned>(ack)) +
+                         ", not kCommitted or kDurable");
+}
+
 Status ValidateRange(const Chain& chain, std::uint32_t first, std::uint32_t count) {
   if (count == 0) return Status::Invalid("count is 0");
   if (first >= chain.size() || count > chain.size() - first) {

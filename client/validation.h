@@ -20,6 +20,8 @@ Status ValidateChain(const NamespaceDescriptor& descriptor, const Chain& chain, 
 /// valid_tokens at most block_tokens.
 Status ValidateBlocks(const NamespaceDescriptor& descriptor, const Chain& chain,
                       std::span<const BlockBuffer> blocks);
+/// One of the levels.
+Status ValidateAck(Ack ack);
 /// [first, first + count) not empty and within the chain.
 Status ValidateRange(const Chain& chain, std::uint32_t first, std::uint32_t count);
 

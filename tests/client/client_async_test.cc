@@ -37,7 +37,7 @@ TEST_F(ClientAsyncTest, EveryTicketComesBackOnceWithItsOwnAnswer) {
   memory.Fill(4);
   const Chain chain = ChainNamed("async", 8);
   std::map<Ticket, int> kinds;
-  const auto put = client_->SubmitPut(space_, chain, memory.All(), {}, Soon());
+  const auto put = client_->SubmitPut(space_, chain, memory.All(), {}, Soon(), Ack::kDurable);
   ASSERT_TRUE(put.ok());
   EXPECT_TRUE(client_->WaitForCompletion(Soon()).ok());
   ASSERT_TRUE(Readable(20'000));
@@ -45,6 +45,7 @@ TEST_F(ClientAsyncTest, EveryTicketComesBackOnceWithItsOwnAnswer) {
   ASSERT_EQ(first.size(), 1U);
   EXPECT_EQ(first[0].ticket, *put);
   ExpectCodes(first[0].blocks, StatusCode::kOk);
+  for (const BlockResult& block : first[0].blocks) EXPECT_EQ(block.ack, Ack::kDurable);
   EXPECT_FALSE(Readable(0));
 
   memory.Poison();

@@ -64,6 +64,27 @@ TEST_F(ClientCallsTest, StatusIsPerBlockWhenSomeAreMissing) {
   EXPECT_EQ(client_->Match(space_, chain, {}, Soon())->matched, 1U);
 }
 
+TEST_F(ClientCallsTest, PutSaysOfEachBlockWhetherItIsDurable) {
+  const Chain chain = ChainNamed("durable", 12);
+  BlockMemory memory(*client_, 12);
+  const auto put = [&](Ack ack) {
+    return client_->Put(space_, chain, memory.All(), {}, Soon(), ack);
+  };
+  const auto expect = [](const Result<std::vector<BlockResult>>& result, StatusCode code, Ack ack,
+                         NotDurable reason) {
+    ExpectCodes(result, code);
+    for (const BlockResult& block : result.value()) {
+      EXPECT_EQ(block.ack, ack);
+      EXPECT_EQ(block.not_durable, reason) << NotDurableName(block.not_durable);
+    }
+  };
+  daemon_.behaviour().not_durable = static_cast<int>(NotDurable::kWriteBudget);
+  expect(put(Ack::kDurable), StatusCode::kOk, Ack::kCommitted, NotDurable::kWriteBudget);
+  expect(put(Ack::kCommitted), StatusCode::kExists, Ack::kCommitted, NotDurable::kNone);
+  daemon_.behaviour().not_durable = 0;
+  expect(put(Ack::kDurable), StatusCode::kExists, Ack::kDurable, NotDurable::kNone);
+}
+
 TEST_F(ClientCallsTest, RemovedBlocksAreMissedAndCountedOnce) {
   const Chain chain = ChainNamed("remove", 10);
   BlockMemory memory(*client_, 10);
@@ -117,6 +138,8 @@ TEST_F(ClientCallsTest, BadArgumentsAreNamedAndReachNobody) {
   BlockBuffer tokens = memory.At(0);
   tokens.valid_tokens = 17;
   expect(client_->Put(space_, chain, std::vector{tokens}, {}, Soon()).status(), "valid_tokens");
+  expect(client_->Put(space_, chain, memory.All(), {}, Soon(), static_cast<Ack>(9)).status(),
+         "ack is 9");
   expect(client_->Remove(space_, chain, 4, 1, {}, Soon()).status(), "first 4");
   expect(client_->Remove(space_, chain, 0, 0, {}, Soon()).status(), "count");
   expect(client_->OpenNamespace({}, Soon()).status(), "name");

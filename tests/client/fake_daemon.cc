@@ -10,10 +10,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
+#include "base/ack.h"
 #include "base/check.h"
 #include "base/checksum.h"
-#include "base/tier_kind.h"
 #include "base/wait.h"
 
 extern char** environ;
@@ -25,22 +26,32 @@ constexpr Nanos kDelayStep = 5 * kMillisecond;  // so that a shut down need not 
 
 using Bytes = std::shared_ptr<std::vector<std::byte>>;
 
-std::vector<std::byte> BuildBlocks(std::uint64_t request_id, const std::vector<StatusCode>& codes) {
+/// `tier`: of the blocks that are kOk. `not_durable`: of a put that asked for durable.
+std::vector<std::byte> BuildBlocks(std::uint64_t request_id, const std::vector<StatusCode>& codes,
+                                   TierKind tier, std::optional<int> not_durable = {}) {
   return BuildMessage<wire::BlocksReply>(
-      {.request_id = request_id}, [&codes](flatbuffers::FlatBufferBuilder& builder) {
+      {.request_id = request_id}, [&](flatbuffers::FlatBufferBuilder& builder) {
         std::vector<std::uint8_t> statuses;
         std::vector<std::uint8_t> tiers;
         std::vector<std::uint32_t> tokens;
         for (const StatusCode code : codes) {
           statuses.push_back(static_cast<std::uint8_t>(code));
           const bool here = code == StatusCode::kOk;
-          tiers.push_back(static_cast<std::uint8_t>(here ? TierKind::kDram : TierKind::kNone));
+          tiers.push_back(static_cast<std::uint8_t>(here ? tier : TierKind::kNone));
           tokens.push_back(here ? 16 : 0);
         }
         const auto status_list = builder.CreateVector(statuses);
         const auto tier_list = builder.CreateVector(tiers);
-        return wire::CreateBlocksReply(builder, status_list, tier_list,
-                                       builder.CreateVector(tokens));
+        const auto token_list = builder.CreateVector(tokens);
+        if (!not_durable) {
+          return wire::CreateBlocksReply(builder, status_list, tier_list, token_list);
+        }
+        const Ack reached = *not_durable == 0 ? Ack::kDurable : Ack::kCommitted;
+        const auto acks = builder.CreateVector(
+            std::vector<std::uint8_t>(codes.size(), static_cast<std::uint8_t>(reached)));
+        const auto reasons = builder.CreateVector(
+            std::vector<std::uint8_t>(codes.size(), static_cast<std::uint8_t>(*not_durable)));
+        return wire::CreateBlocksReply(builder, status_list, tier_list, token_list, acks, reasons);
       });
 }
 
@@ -160,7 +171,7 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
     std::vector<std::uint8_t> tiers;
     for (const std::string& name : Names(*message.body_as_Match())) {
       if (!blocks_.contains(name)) break;
-      tiers.push_back(static_cast<std::uint8_t>(TierKind::kDram));
+      tiers.push_back(static_cast<std::uint8_t>(daemon_.behaviour_.tier.load()));
     }
     peer.link().Send(BuildMessage<wire::MatchReply>(
         {.request_id = message.request_id()}, [&tiers](flatbuffers::FlatBufferBuilder& builder) {
@@ -174,7 +185,7 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
       codes.push_back(blocks_.erase(name) > 0 ? StatusCode::kOk : StatusCode::kMiss);
     }
     blocks_count_ = blocks_.size();
-    peer.link().Send(BuildBlocks(message.request_id(), codes));
+    peer.link().Send(BuildBlocks(message.request_id(), codes, daemon_.behaviour_.tier));
   }
 
   void Stat(Peer& peer, const wire::Message& message) {
@@ -265,7 +276,7 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
           checksums);
       codes[i] = status.code();
     }
-    peer->link().Send(BuildBlocks(message->request_id(), codes));
+    peer->link().Send(BuildBlocks(message->request_id(), codes, self->daemon_.behaviour_.tier));
   }
 
   static Task<void> Put(FakeReactor* self, PeerRef peer, const wire::Message* message,
@@ -286,7 +297,12 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
       if (status.ok()) self->blocks_[names[i]] = bytes;
       self->blocks_count_ = self->blocks_.size();
     }
-    peer->link().Send(BuildBlocks(message->request_id(), codes));
+    std::optional<int> not_durable;
+    if (message->body_as_Put()->ack() == static_cast<std::uint8_t>(Ack::kDurable)) {
+      not_durable = self->daemon_.behaviour_.not_durable;
+    }
+    peer->link().Send(
+        BuildBlocks(message->request_id(), codes, self->daemon_.behaviour_.tier, not_durable));
   }
 
   FakeDaemon& daemon_;

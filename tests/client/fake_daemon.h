@@ -19,6 +19,7 @@
 #include "base/random.h"
 #include "base/reactor.h"
 #include "base/task.h"
+#include "base/tier_kind.h"
 #include "transport/codec.h"
 #include "transport/server.h"
 
@@ -36,10 +37,12 @@ struct FakeDaemonOptions {
 
 /// What a daemon does with requests; any thread.
 struct FakeBehaviour {
-  std::atomic<bool> drop{false};          ///< requests about blocks get no answer
-  std::atomic<Nanos> delay{0};            ///< before a request about blocks is begun
-  std::atomic<int> refuse{0};             ///< a StatusCode for requests about blocks; 0: none
-  std::atomic<bool> refuse_names{false};  ///< OpenNamespace answers kIncompatible
+  std::atomic<bool> drop{false};                ///< requests about blocks get no answer
+  std::atomic<Nanos> delay{0};                  ///< before a request about blocks is begun
+  std::atomic<int> refuse{0};                   ///< a StatusCode for requests about blocks; 0: none
+  std::atomic<bool> refuse_names{false};        ///< OpenNamespace answers kIncompatible
+  std::atomic<int> not_durable{0};              ///< the NotDurable of puts that ask for durable
+  std::atomic<TierKind> tier{TierKind::kDram};  ///< where blocks are said to lie
   std::atomic<std::uint64_t> matches_dropped{0};  ///< left without an answer by `drop`
   std::atomic<std::uint64_t> gets{0}, puts{0}, matches{0}, cancels{0}, connects{0};
 };

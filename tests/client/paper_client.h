@@ -106,8 +106,8 @@ class PaperClient {
     std::vector<std::span<std::byte>> memory;
     auto use = regions_.Use(blocks, kBlockBytes, memory);
     EXPECT_TRUE(use.ok()) << use.status().ToString();
-    return Builder(budget).Transfer(RequestKind::kGet, *namespaces_.Find(space_), chain_, blocks,
-                                    {}, memory, std::move(use.value()));
+    return Builder(budget).Transfer({.kind = RequestKind::kGet}, *namespaces_.Find(space_), chain_,
+                                    blocks, {}, memory, std::move(use.value()));
   }
   RequestRef MakeMatch(Nanos budget) {
     return Builder(budget).Match(*namespaces_.Find(space_), chain_, {});

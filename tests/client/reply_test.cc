@@ -15,15 +15,24 @@ class Arrivals final : public ArrivalCheck {
   std::uint32_t bad = 0xffffffff;
 };
 
-std::vector<std::byte> BlocksReply(std::vector<StatusCode> codes) {
-  return BuildMessage<wire::BlocksReply>({}, [&codes](flatbuffers::FlatBufferBuilder& builder) {
+/// Numbers as on the wire; none: the reply has no such vector.
+struct AckNumbers {
+  std::vector<std::uint8_t> acks;
+  std::vector<std::uint8_t> not_durable;
+};
+
+std::vector<std::byte> BlocksReply(std::vector<StatusCode> codes, const AckNumbers& numbers = {}) {
+  return BuildMessage<wire::BlocksReply>({}, [&](flatbuffers::FlatBufferBuilder& builder) {
     std::vector<std::uint8_t> statuses;
     for (const StatusCode code : codes) statuses.push_back(static_cast<std::uint8_t>(code));
     const auto offset = builder.CreateVector(statuses);
     const auto tiers = builder.CreateVector(
         std::vector<std::uint8_t>(codes.size(), static_cast<std::uint8_t>(TierKind::kDram)));
     const auto tokens = builder.CreateVector(std::vector<std::uint32_t>(codes.size(), 16));
-    return wire::CreateBlocksReply(builder, offset, tiers, tokens);
+    const auto acks = numbers.acks.empty() ? 0 : builder.CreateVector(numbers.acks);
+    const auto reasons =
+        numbers.not_durable.empty() ? 0 : builder.CreateVector(numbers.not_durable);
+    return wire::CreateBlocksReply(builder, offset, tiers, tokens, acks, reasons);
   });
 }
 
@@ -43,6 +52,14 @@ class ReplyTest : public ::testing::Test {
     ApplyReply(request_, request_.parts[part], **verified, arrivals_);
   }
   StatusCode StatusOfBlock(std::size_t block) const { return request_.blocks[block].status; }
+  void AskForDurable() {
+    request_.kind = RequestKind::kPut;
+    request_.ack = Ack::kDurable;
+  }
+  void ExpectAck(std::size_t block, Ack ack, NotDurable reason) const {
+    EXPECT_EQ(request_.blocks[block].ack, ack) << block;
+    EXPECT_EQ(request_.blocks[block].not_durable, reason) << block;
+  }
 
   Request request_;
   Arrivals arrivals_;
@@ -78,6 +95,54 @@ TEST_F(ReplyTest, AnswerOfAnotherLengthIsNoAnswer) {
 TEST_F(ReplyTest, StatusNobodyKnowsIsInternal) {
   Apply(1, BlocksReply({static_cast<StatusCode>(200)}));
   EXPECT_EQ(StatusOfBlock(1), StatusCode::kInternal);
+}
+
+TEST_F(ReplyTest, DurableOrWhyNotComesInTheCallersOrder) {
+  AskForDurable();
+  Apply(0, BlocksReply({StatusCode::kOk, StatusCode::kOk}, {{1, 0}, {0, 3}}));
+  Apply(1, BlocksReply({StatusCode::kExists}, {{1}, {0}}));
+  ExpectAck(2, Ack::kDurable, NotDurable::kNone);
+  ExpectAck(0, Ack::kCommitted, NotDurable::kWriteBudget);
+  ExpectAck(1, Ack::kDurable, NotDurable::kNone);
+}
+
+TEST_F(ReplyTest, BlockThatWasNotStoredIsNeverCalledDurable) {
+  AskForDurable();
+  Apply(0, BlocksReply({StatusCode::kRetry, StatusCode::kPending}, {{1, 1}, {0, 8}}));
+  ExpectAck(2, Ack::kCommitted, NotDurable::kNone);
+  ExpectAck(0, Ack::kCommitted, NotDurable::kNone);
+}
+
+TEST_F(ReplyTest, LevelsAndReasonsNobodyKnowsClaimNothing) {
+  AskForDurable();
+  Apply(0, BlocksReply({StatusCode::kOk, StatusCode::kOk}, {{2, 1}, {0, 200}}));
+  Apply(1, BlocksReply({StatusCode::kOk}, {{1}, {4}}));
+  ExpectAck(2, Ack::kCommitted, NotDurable::kNone);
+  ExpectAck(0, Ack::kCommitted, NotDurable::kNone);
+  ExpectAck(1, Ack::kCommitted, NotDurable::kQueueFull);
+}
+
+TEST_F(ReplyTest, AnotherNumberOfAcksThanOfBlocksIsNoAnswer) {
+  AskForDurable();
+  Apply(0, BlocksReply({StatusCode::kOk, StatusCode::kOk}, {{1, 1, 1}, {0, 0}}));
+  Apply(1, BlocksReply({StatusCode::kOk}, {{1}, {}}));
+  for (std::size_t block = 0; block < 3; ++block) {
+    EXPECT_EQ(StatusOfBlock(block), StatusCode::kInternal) << block;
+    ExpectAck(block, Ack::kCommitted, NotDurable::kNone);
+  }
+}
+
+TEST_F(ReplyTest, DaemonThatIsOlderThanAcksHasNoTierForThem) {
+  AskForDurable();
+  Apply(0, BlocksReply({StatusCode::kOk, StatusCode::kRetry}));
+  ExpectAck(2, Ack::kCommitted, NotDurable::kNoTier);
+  ExpectAck(0, Ack::kCommitted, NotDurable::kNone);
+}
+
+TEST_F(ReplyTest, AcksThatNobodyAskedForAreNotLookedAt) {
+  Apply(0, BlocksReply({StatusCode::kOk, StatusCode::kOk}, {{1}, {0}}));
+  EXPECT_EQ(StatusOfBlock(2), StatusCode::kOk);
+  ExpectAck(2, Ack::kCommitted, NotDurable::kNone);
 }
 
 TEST_F(ReplyTest, RefusalOfOnePartStaysWithItsBlocks) {

@@ -125,9 +125,9 @@ TEST(Encode, MessagesSayWhatTheCallerAskedFor) {
       {.position = 5, .region = {1}, .offset = 200, .valid_tokens = 0}};
   const auto plans = PlanBlocks(chain, placement, blocks);
   ASSERT_EQ(plans.size(), 1U);
-  const auto bytes =
-      EncodePut({.request_id = 5, .incarnation = 6, .budget_us = 7},
-                {chain, placement, {.group = 8, .shard = 9}, plans[0]}, blocks, 4096);
+  const auto bytes = EncodePut({.request_id = 5, .incarnation = 6, .budget_us = 7},
+                               {chain, placement, {.group = 8, .shard = 9}, plans[0]}, blocks, 4096,
+                               Ack::kDurable);
   const auto message = VerifyMessage(bytes);
   ASSERT_TRUE(message.ok()) << message.status().ToString();
   EXPECT_EQ((*message)->request_id(), 5U);
@@ -153,6 +153,7 @@ TEST(Encode, MessagesSayWhatTheCallerAskedFor) {
   EXPECT_EQ(put->pieces()->Get(1)->length(), 4096U);
   EXPECT_EQ(put->piece_counts()->Get(1), 1U);
   EXPECT_EQ(put->valid_tokens()->Get(1), 3U);
+  EXPECT_EQ(put->ack(), static_cast<std::uint8_t>(Ack::kDurable));
 }
 
 TEST(Encode, BudgetIsRoundedUpAndBounded) {

@@ -89,6 +89,12 @@ TEST(Validation, BlockErrorsNameTheBlock) {
   ExpectInvalid(ValidateBlocks(Good(), chain, blocks), "blocks[1].valid_tokens");
 }
 
+TEST(Validation, OnlyLevelsThatExistMayBeAskedFor) {
+  EXPECT_TRUE(ValidateAck(Ack::kCommitted).ok());
+  EXPECT_TRUE(ValidateAck(Ack::kDurable).ok());
+  ExpectInvalid(ValidateAck(static_cast<Ack>(2)), "ack is 2");
+}
+
 TEST(Validation, RangesStayInTheChain) {
   Chain chain;
   for (const char* key : {"a", "b", "c"}) ASSERT_TRUE(chain.Append(key).ok());
