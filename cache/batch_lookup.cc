@@ -14,7 +14,13 @@ constexpr std::size_t kBatch = 32;
 }  // namespace
 
 bool Cache::Impl::Holds(BlockId id, const ChainSlice& chain, KeyView key) const {
-  const FrameHeader& header = arena->Header((*index)[id].frame);
+  const BlockEntry& entry = (*index)[id];
+  // On NVMe only: the key stands in the record, and is compared when that is read (C6).
+  if (!entry.InDram()) return true;
+  return KeyIs(arena->Header(entry.frame), chain, key);
+}
+
+bool Cache::Impl::KeyIs(const FrameHeader& header, const ChainSlice& chain, KeyView key) {
   return header.namespace_id == chain.namespace_id && header.group == chain.group &&
          header.shard == chain.shard && header.key_bytes == key.size() &&
          std::memcmp(header.key, key.data(), key.size()) == 0;
@@ -33,7 +39,9 @@ void Cache::Impl::FindBatch(const ChainSlice& chain, std::span<const WantedBlock
     for (std::size_t i = 0; i < count; ++i) index->PrefetchEntry(locator(i));
     for (std::size_t i = 0; i < count; ++i) {
       found[i] = index->Find(locator(i));
-      if (found[i] != kNoBlock) arena->PrefetchHeader((*index)[found[i]].frame);
+      if (found[i] == kNoBlock) continue;
+      const BlockEntry& entry = (*index)[found[i]];
+      if (entry.InDram()) arena->PrefetchHeader(entry.frame);
     }
     for (std::size_t i = 0; i < count; ++i) {
       if (found[i] == kNoBlock || Holds(found[i], chain, wanted[i].key)) continue;

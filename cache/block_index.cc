@@ -142,14 +142,40 @@ BlockId BlockIndex::ParentOf(BlockId id) const noexcept {
              : kNoBlock;
 }
 
-void BlockIndex::Publish(BlockId id) {
+void BlockIndex::Publish(BlockId id, std::uint32_t valid_tokens) {
   BlockEntry& entry = entries_[id];
   TERRACE_CHECK(entry.state == BlockState::kReserved);
   entry.state = BlockState::kPublished;
+  entry.valid_tokens = valid_tokens;
+  if (entry.InDram()) ++in_dram_;
+  CountRecord(entry, true);
   Usage& usage = namespaces_[entry.namespace_id].usage;
   ++usage.blocks;
   usage.bytes += entry.block_bytes;
   ++published_;
+}
+
+void BlockIndex::SetFrame(BlockId id, FrameId frame) {
+  BlockEntry& entry = entries_[id];
+  TERRACE_CHECK(entry.state == BlockState::kPublished);
+  if (entry.InDram()) --in_dram_;
+  entry.frame = frame;
+  if (entry.InDram()) ++in_dram_;
+}
+
+void BlockIndex::CountRecord(const BlockEntry& entry, bool is_there) noexcept {
+  if (!entry.record.exists()) return;
+  on_nvme_ += is_there ? std::uint64_t{1} : 0 - std::uint64_t{1};
+  on_nvme_bytes_ += is_there ? entry.block_bytes : 0 - std::uint64_t{entry.block_bytes};
+}
+
+void BlockIndex::SetRecord(BlockId id, const nvme::RecordPlace& record) {
+  BlockEntry& entry = entries_[id];
+  TERRACE_CHECK(entry.state != BlockState::kAbsent && entry.state != BlockState::kDoomed);
+  const bool counted = entry.state == BlockState::kPublished;
+  if (counted) CountRecord(entry, false);
+  entry.record = record;
+  if (counted) CountRecord(entry, true);
 }
 
 void BlockIndex::Doom(BlockId id) {
@@ -162,7 +188,10 @@ void BlockIndex::Doom(BlockId id) {
     --usage.blocks;
     usage.bytes -= entry.block_bytes;
     --published_;
+    if (entry.InDram()) --in_dram_;
+    CountRecord(entry, false);
   }
+  entry.record = {};
   entry.state = BlockState::kDoomed;
 }
 
@@ -191,11 +220,20 @@ Status BlockIndex::Validate() const {
   std::uint64_t linked = 0;
   std::uint64_t used = 0;
   std::uint64_t published = 0;
+  std::uint64_t in_dram = 0;
+  std::uint64_t on_nvme = 0;
   for (BlockId id = 0; id < high_water_; ++id) {
     const BlockEntry& entry = entries_[id];
     if (entry.state == BlockState::kAbsent) continue;
     ++used;
-    if (entry.state == BlockState::kPublished) ++published;
+    if (entry.state == BlockState::kPublished) {
+      ++published;
+      if (entry.InDram()) ++in_dram;
+      if (entry.record.exists()) ++on_nvme;
+      if (!entry.InDram() && !entry.record.exists()) {
+        return Status::Internal("index: block " + std::to_string(id) + " lies nowhere");
+      }
+    }
     const bool found = Find(entry.locator()) == id;
     const bool findable = entry.state != BlockState::kDoomed;
     if (findable) ++linked;
@@ -204,6 +242,11 @@ Status BlockIndex::Validate() const {
                               std::to_string(static_cast<int>(entry.state)) +
                               (found ? " is found" : " is not found") + " by its locator");
     }
+  }
+  if (in_dram != in_dram_ || on_nvme != on_nvme_) {
+    return Status::Internal("index: counts " + std::to_string(in_dram_) + " in DRAM, " +
+                            std::to_string(on_nvme_) + " on NVMe; entries say " +
+                            std::to_string(in_dram) + " and " + std::to_string(on_nvme));
   }
   if (used != used_ || published != published_) {
     return Status::Internal("index: counts " + std::to_string(used_) + " used, " +

@@ -11,6 +11,7 @@
 //   B2. Reserved and published blocks are found by their locator and are on their namespace's
 //       list; doomed ones are on neither. At most one block is found per locator.
 //   B3. A BlockId is not given out again before Release.
+//   B4. A published block has a frame, a record on NVMe, or both.
 //
 // Bytes per block of capacity: entry 64, slots 12; with 8 for LRU that is 84 of the 96 allowed.
 // Thread: the owning reactor's.
@@ -25,33 +26,34 @@
 #include "cache/flat_array.h"
 #include "cache/locator.h"
 #include "tiers/dram/frame_arena.h"
+#include "tiers/nvme/index_entry.h"
 
 namespace terrace {
 
-enum class BlockState : std::uint8_t { kAbsent = 0, kReserved = 1, kPublished = 2, kDoomed = 3 };
+/// Gets that make a block worth being written again when its segment is reused: the first is
+/// usually the reader that it was put for, the second is somebody who saved computing it.
+inline constexpr std::uint8_t kReinsertGets = 2;
 
-/// Where a block's record is on NVMe; unused until that tier exists.
-struct RecordPlace {
-  std::uint32_t segment_plus_one;  ///< 0: no record
-  std::uint32_t offset_pages;      ///< from the segment's start, 4 KiB pages
-  std::uint32_t generation;        ///< of the segment when the record was written
-};
+enum class BlockState : std::uint8_t { kAbsent = 0, kReserved = 1, kPublished = 2, kDoomed = 3 };
 
 /// One block. All zero bytes are an absent block.
 struct BlockEntry {
   Hash128 hash;
   std::uint32_t namespace_id;
-  FrameId frame;              ///< valid unless absent
+  FrameId frame;              ///< kNoFrame when the block lies on NVMe only
   std::uint32_t position;     ///< in its chain
   std::uint32_t block_bytes;  ///< at most kBlockBytesMax
   BlockId next;               ///< on its namespace's list, or on the free list
   BlockId previous;           ///< on its namespace's list; kNoBlock at the head
-  RecordPlace record;
-  BlockId parent;  ///< block before it in its chain when it was reserved, or kNoBlock; a
-                   ///< hint: that number may name another block by now
+  nvme::RecordPlace record;   ///< of its copy on NVMe, if there is one
+  BlockId parent;             ///< block before it in its chain when it was reserved, or kNoBlock; a
+                              ///< hint: that number may name another block by now
   BlockState state;
-  std::uint8_t unused[7];
+  std::uint8_t gets;  ///< since it was put or written again to keep it, up to kReinsertGets
+  std::uint8_t unused[2];
+  std::uint32_t valid_tokens;  ///< of a published block
 
+  [[nodiscard]] bool InDram() const noexcept { return frame != kNoFrame; }
   [[nodiscard]] Locator locator() const noexcept { return {namespace_id, hash}; }
 };
 static_assert(sizeof(BlockEntry) == 64, "one cache line a block; see the 96 bytes above");
@@ -78,7 +80,6 @@ class BlockIndex {
 
   /// REQUIRES: id below capacity.
   [[nodiscard]] const BlockEntry& operator[](BlockId id) const noexcept { return entries_[id]; }
-  [[nodiscard]] RecordPlace& record(BlockId id) noexcept { return entries_[id].record; }
 
   [[nodiscard]] bool Full() const noexcept { return used_ == capacity_; }
   /// A new block in state reserved. REQUIRES: not Full(), Find(locator) == kNoBlock.
@@ -86,8 +87,18 @@ class BlockIndex {
                   std::uint32_t block_bytes, BlockId parent = kNoBlock);
   /// The block before `id` in its chain, while that is found; else kNoBlock.
   [[nodiscard]] BlockId ParentOf(BlockId id) const noexcept;
-  /// REQUIRES: reserved.
-  void Publish(BlockId id);
+  /// REQUIRES: reserved, and from now on as B4 says.
+  void Publish(BlockId id, std::uint32_t valid_tokens);
+  /// Where a published block lies from now on; kNoFrame, and a place that does not exist, take one
+  /// of the two away.
+  void SetFrame(BlockId id, FrameId frame);
+  void SetRecord(BlockId id, const nvme::RecordPlace& record);
+  void CountGet(BlockId id) noexcept {
+    if (entries_[id].gets < kReinsertGets) ++entries_[id].gets;
+  }
+  void ForgetGets(BlockId id) noexcept { entries_[id].gets = 0; }
+  /// For blocks found in any order, as a start finds them.
+  void SetParent(BlockId id, BlockId parent) noexcept { entries_[id].parent = parent; }
   /// No longer found; doomed until Release. REQUIRES: reserved or published.
   void Doom(BlockId id);
   /// REQUIRES: doomed.
@@ -102,6 +113,11 @@ class BlockIndex {
   [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::uint64_t used() const noexcept { return used_; }  ///< not absent
   [[nodiscard]] std::uint64_t published() const noexcept { return published_; }
+  /// Published blocks that have a frame, and that have a record.
+  [[nodiscard]] std::uint64_t in_dram() const noexcept { return in_dram_; }
+  [[nodiscard]] std::uint64_t on_nvme() const noexcept { return on_nvme_; }
+  /// Bytes of the latter.
+  [[nodiscard]] std::uint64_t on_nvme_bytes() const noexcept { return on_nvme_bytes_; }
   /// BlockIds from here on were never given out.
   [[nodiscard]] BlockId high_water() const noexcept { return high_water_; }
   /// Memory of entries, slots and namespace lists, bytes.
@@ -126,6 +142,7 @@ class BlockIndex {
   [[nodiscard]] std::size_t Next(std::size_t slot) const noexcept;
   void InsertSlot(BlockId id) noexcept;
   void EraseSlot(BlockId id) noexcept;
+  void CountRecord(const BlockEntry& entry, bool is_there) noexcept;
   void LinkToNamespace(BlockId id);
   void UnlinkFromNamespace(BlockId id) noexcept;
   [[nodiscard]] Status ValidateLists(std::uint64_t linked) const;
@@ -138,6 +155,9 @@ class BlockIndex {
   BlockId high_water_ = 0;
   std::uint64_t used_ = 0;
   std::uint64_t published_ = 0;
+  std::uint64_t in_dram_ = 0;
+  std::uint64_t on_nvme_ = 0;
+  std::uint64_t on_nvme_bytes_ = 0;
 };
 
 }  // namespace terrace

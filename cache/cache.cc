@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "cache/cache_impl.h"
+#include "cache/nvme_side.h"
 
 namespace terrace {
 
@@ -21,6 +22,8 @@ Cache::Impl::Impl(const CacheOptions& cache_options, NamespaceRegistry& cache_re
       slots(cache_options.transfers_max) {
   arena->OnUnpinned([this](FrameId frame) { OnUnpinned(frame); });
 }
+
+Cache::Impl::~Impl() = default;
 
 Result<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options,
                                              NamespaceRegistry& registry, Clock& clock) {
@@ -62,9 +65,28 @@ Task<BatchAnswer> Cache::Put(Link& link, const PutRequest& request) {
   return impl_->Put(link, request);
 }
 
-BatchAnswer Cache::Remove(const ChainSlice& chain) { return impl_->Remove(chain); }
+Task<BatchAnswer> Cache::Remove(const ChainSlice& chain) { return impl_->Remove(chain); }
 
-std::uint64_t Cache::Clear(std::uint32_t namespace_id) { return impl_->Clear(namespace_id); }
+Task<std::uint64_t> Cache::Clear(std::uint32_t namespace_id) { return impl_->Clear(namespace_id); }
+
+void Cache::AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::LaneStart> lanes,
+                       nvme::IndexJournal& journal, Scheduler& scheduler) {
+  impl_->nvme = std::make_unique<NvmeSide>(*impl_, options, std::move(lanes), journal, scheduler);
+}
+
+Status Cache::Recover(IndexStore& store) { return impl_->nvme->Recover(store); }
+
+Task<void> Cache::Close() {
+  if (impl_->nvme != nullptr) co_await impl_->nvme->Close();
+}
+
+nvme::NvmeTier* Cache::nvme() noexcept {
+  return impl_->nvme == nullptr ? nullptr : &impl_->nvme->tier;
+}
+
+void Cache::OnDevice(std::function<void(const std::string&, bool, const std::string&)> changed) {
+  impl_->nvme->on_device = std::move(changed);
+}
 
 Cache::Usage Cache::UsageOf(std::uint32_t namespace_id) const {
   const BlockIndex::Usage usage = impl_->index->UsageOf(namespace_id);

@@ -1,8 +1,10 @@
 // Cache: one reactor's slice of the store. Requests come in as plain structs, bytes move over a
 // Link; the cache knows neither the wire nor UCX.
 //
-//   get: find -> pin frame -> push to the client -> unpin -> answer
-//   put: admit -> allocate frame (evict) -> pull from the client -> checksum -> publish -> answer
+//   get: find -> pin frame | (allocate frame, read record, verify, promote) -> push -> unpin ->
+//   answer put: allocate frame (evict) -> pull from the client -> checksum -> publish -> answer
+//   COMMITTED
+//        -> (if admitted to NVMe) append -> index -> DURABLE
 //
 //   C1. A block is visible to Match and Get only after all its bytes are in its frame.
 //   C2. The full key, group, shard and namespace are compared on every hit: a collision of
@@ -13,17 +15,21 @@
 //       is no longer found ("doomed").
 //   C5. Every flow ends at its request's deadline; a frame under a transfer is freed only when the
 //       transport let go of it (Hold).
+//   C6. What NVMe holds is read into a frame of its own, checked, and compared with what was asked
+//       for before anybody else sees it; on doubt the answer is a miss, with a counter.
 //
 // Thread: the owning reactor's, except Counters().
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/ack.h"
 #include "base/clock.h"
 #include "base/link.h"
 #include "base/result.h"
@@ -32,6 +38,7 @@
 #include "cache/eviction_policy.h"
 #include "cache/namespace_registry.h"
 #include "tiers/dram/frame_arena.h"
+#include "tiers/nvme/nvme_tier.h"
 
 namespace terrace {
 
@@ -64,6 +71,7 @@ struct GetRequest {
   ChainSlice chain;
   std::vector<BlockPlace> places;  ///< one per key of the chain slice, in its order
   Nanos deadline = 0;
+  Ack ack = Ack::kCommitted;  ///< put only: what the answer waits for
 };
 using PutRequest = GetRequest;
 
@@ -71,6 +79,9 @@ struct BlockAnswer {
   StatusCode status = StatusCode::kInternal;
   TierKind tier = TierKind::kNone;
   std::uint32_t valid_tokens = 0;
+  /// Put with Ack::kDurable whose status is kOk or kExists: kDurable, or the reason why not.
+  Ack ack = Ack::kCommitted;
+  NotDurable not_durable = NotDurable::kNone;
 };
 
 struct MatchAnswer {
@@ -86,14 +97,25 @@ struct BatchAnswer {
 /// Counters; single writer (the reactor), readable from any thread.
 struct CacheCounters {
   std::atomic<std::uint64_t> match_requests{0}, match_blocks{0}, match_hits{0};
-  std::atomic<std::uint64_t> get_requests{0}, get_blocks{0}, get_hits_dram{0}, get_misses{0};
+  std::atomic<std::uint64_t> get_requests{0}, get_blocks{0}, get_misses{0};
+  std::atomic<std::uint64_t> get_hits_dram{0}, get_hits_nvme{0};
   std::atomic<std::uint64_t> get_failures{0};  ///< found, but the push failed
   std::atomic<std::uint64_t> put_requests{0}, put_blocks{0}, put_stored{0}, put_exists{0};
   std::atomic<std::uint64_t> put_pending{0}, put_no_space{0}, put_failures{0};
   std::atomic<std::uint64_t> bytes_got{0}, bytes_put{0};
   std::atomic<std::uint64_t> evictions{0}, evicted_bytes{0}, removed{0}, cleared{0};
   std::atomic<std::uint64_t> key_mismatches{0};
-  std::atomic<std::uint64_t> blocks{0};  ///< stored now
+  std::atomic<std::uint64_t> blocks{0};                       ///< stored now
+  std::atomic<std::uint64_t> blocks_dram{0}, blocks_nvme{0};  ///< of them; some on both
+  std::atomic<std::uint64_t> bytes_nvme{0};                   ///< of blocks_nvme
+  std::atomic<std::uint64_t> loads{0};                        ///< records read for gets
+  /// Loads that ended as misses, by cause: the segment was reused, a check failed, another block
+  /// stood there, the device failed, no frame could be had.
+  std::atomic<std::uint64_t> load_expired{0}, load_corrupt{0}, load_mismatched{0};
+  std::atomic<std::uint64_t> load_io_errors{0}, load_no_frame{0};
+  std::atomic<std::uint64_t> nvme_evictions{0};       ///< blocks that went with their segment
+  std::atomic<std::uint64_t> write_queue_bytes{0};    ///< waiting to be written to NVMe
+  std::atomic<std::uint64_t> removals_not_logged{0};  ///< may come back after a restart
 };
 
 struct CacheOptions {
@@ -111,7 +133,23 @@ class Cache {
   /// `registry` is shared by the reactors of a daemon and outlives them; so does `clock`.
   static Result<std::unique_ptr<Cache>> Create(const CacheOptions& options,
                                                NamespaceRegistry& registry, Clock& clock);
+  /// REQUIRES: FlowsInProgress() == 0, and Close has ended if there is an NVMe tier.
   ~Cache();
+
+  /// Puts an NVMe tier under the cache. Before the reactor runs and before any other call.
+  /// `journal` and `scheduler` outlive the cache, the devices of `lanes` too.
+  void AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::LaneStart> lanes,
+                  nvme::IndexJournal& journal, Scheduler& scheduler);
+  /// Finds what an earlier run left on NVMe; blocks of namespaces that the registry does not know
+  /// are dropped. After AttachNvme, before the reactor runs; blocks. Not ok: the store's words,
+  /// and what was found before stays.
+  Status Recover(IndexStore& store);
+  /// Writes what waits to be written (for at most 5 s), syncs, ends the background work.
+  Task<void> Close();
+  /// Null without one.
+  [[nodiscard]] nvme::NvmeTier* nvme() noexcept;
+  /// Called when a device goes offline or comes back: its name, whether it is online, and why.
+  void OnDevice(std::function<void(const std::string&, bool, const std::string&)> changed);
 
   /// Leading blocks that are stored; no effect on recency.
   MatchAnswer Match(const ChainSlice& chain);
@@ -119,10 +157,11 @@ class Cache {
   Task<BatchAnswer> Get(Link& link, const GetRequest& request);
   /// Stores every block that is not stored yet. The request and the link outlive the task.
   Task<BatchAnswer> Put(Link& link, const PutRequest& request);
-  /// Forgets blocks: kOk where one was stored, kMiss where none was.
-  BatchAnswer Remove(const ChainSlice& chain);
+  /// Forgets blocks: kOk where one was stored, kMiss where none was; kIo where it is forgotten and
+  /// NVMe could not be told, so that it may come back after a restart. The chain outlives the task.
+  Task<BatchAnswer> Remove(const ChainSlice& chain);
   /// Forgets every block of a namespace; returns how many. Blocks being put are doomed too.
-  std::uint64_t Clear(std::uint32_t namespace_id);
+  Task<std::uint64_t> Clear(std::uint32_t namespace_id);
   /// Blocks and bytes of a namespace that are stored now.
   struct Usage {
     std::uint64_t blocks = 0;
@@ -140,8 +179,9 @@ class Cache {
   /// Checks every invariant of index, policy and arena against each other; for tests and sim.
   [[nodiscard]] Status Validate() const;
 
+  struct Impl;  ///< for the files of cache/ only
+
  private:
-  struct Impl;
   explicit Cache(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -19,6 +19,8 @@
 
 namespace terrace {
 
+struct NvmeSide;
+
 /// What a lookup by full key found.
 struct Lookup {
   BlockId id = kNoBlock;
@@ -35,6 +37,9 @@ struct Cache::Impl {
   Impl(const CacheOptions& options, NamespaceRegistry& registry, Clock& clock,
        std::unique_ptr<FrameArena> arena, std::unique_ptr<BlockIndex> index,
        std::unique_ptr<EvictionPolicy> policy);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   // batch_lookup.cc
   /// found[i]: the block, reserved or published, that has wanted[i]'s key. Counts collisions.
@@ -42,9 +47,12 @@ struct Cache::Impl {
                  std::span<BlockId> found);
   [[nodiscard]] Lookup FindBlock(const ChainSlice& chain, const Hash128& hash, KeyView key);
   [[nodiscard]] bool Holds(BlockId id, const ChainSlice& chain, KeyView key) const;
+  [[nodiscard]] static bool KeyIs(const FrameHeader& header, const ChainSlice& chain, KeyView key);
 
   // match_flow.cc
   MatchAnswer Match(const ChainSlice& chain);
+  /// The highest tier that a block can be read from now; kNone unless it is published.
+  [[nodiscard]] TierKind TierOf(BlockId id) const;
 
   // get_flow.cc
   struct GetState;
@@ -53,7 +61,9 @@ struct Cache::Impl {
   Task<void> GetWorker(GetState& state);
   /// `wanted` is of the state, which outlives the task.
   Task<BlockAnswer> GetBlock(GetState& state, const WantedBlock& wanted);
-  StatusCode AfterPush(BlockId id, const Status& status);
+  /// `pin` holds the block's frame when it ends with kOk, `tier` says where it was found.
+  Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier);
+  StatusCode AfterPush(FrameId frame, TierKind tier, const Status& status);
 
   // put_flow.cc
   struct PutState;
@@ -61,13 +71,18 @@ struct Cache::Impl {
   Task<BatchAnswer> Put(Link& link, const PutRequest& request);
   Task<void> PutWorker(PutState& state);
   Task<BlockAnswer> PutBlock(PutState& state, std::size_t which);
+  /// Waits until what the put stored is durable, and says so in the answer.
+  Task<void> AwaitDurable(PutState& state);
+  Task<void> AwaitOneDurable(PutState& state, std::size_t which);
   /// True when there is nothing to pull: `answer` says why.
   bool AnswerIfStored(PutState& state, const WantedBlock& wanted, BlockAnswer& answer);
   Result<BlockId> ReserveBlock(PutState& state, std::size_t which);
   [[nodiscard]] BlockId ParentOf(const PutState& state, std::size_t which);
   /// Adds blocks above the request's own to those that eviction spares for it.
   void GuardAncestors(PutState& state);
-  StatusCode FinishPut(BlockId id, const Status& pulled);
+  /// First key of the run that a block of the request lies in.
+  static KeyView PlacementOf(const ChainSlice& chain, const WantedBlock& wanted);
+  StatusCode FinishPut(PutState& state, BlockId id, const Status& pulled, KeyView placement);
 
   // evict.cc
   /// A frame, made free by eviction if need be; kRetry when nothing may give way.
@@ -76,12 +91,22 @@ struct Cache::Impl {
   /// Room for one more block in the index. False when nothing may give way.
   bool MakeIndexRoom(const ChainGuard& guard);
   bool EvictFor(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard);
+  bool EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
+                  bool unwritten_too);
   [[nodiscard]] bool Evictable(BlockId id, const ChainGuard& guard);
+  /// Takes the block out of DRAM: out of the cache, unless it is on NVMe as well.
   void Evict(BlockId id);
+  /// REQUIRES: `parent` is kNoBlock or found; it counts when it is in DRAM.
+  void InsertIntoPolicy(BlockId id, BlockId parent);
+  /// Of blocks that were found, those that are in DRAM.
+  void TouchInDram(std::vector<BlockId> found);
 
   // forget.cc
-  BatchAnswer Remove(const ChainSlice& chain);
-  std::uint64_t Clear(std::uint32_t namespace_id);
+  /// The chain outlives the task.
+  Task<BatchAnswer> Remove(const ChainSlice& chain);
+  struct RemoveState;
+  Task<void> RemoveWorker(RemoveState& state);
+  Task<std::uint64_t> Clear(std::uint32_t namespace_id);
   /// Takes a reserved or published block out of index and policy; its frame goes now, or when its
   /// last pin goes (C4).
   void Forget(BlockId id);
@@ -99,6 +124,9 @@ struct Cache::Impl {
   }
   void CountBlocks() noexcept {
     counters.blocks.store(index->published(), std::memory_order_relaxed);
+    counters.blocks_dram.store(index->in_dram(), std::memory_order_relaxed);
+    counters.blocks_nvme.store(index->on_nvme(), std::memory_order_relaxed);
+    counters.bytes_nvme.store(index->on_nvme_bytes(), std::memory_order_relaxed);
   }
 
   /// Counts a flow in progress while it lives.
@@ -123,6 +151,7 @@ struct Cache::Impl {
   TransferSlots slots;
   CacheCounters counters;
   std::uint64_t flows = 0;
+  std::unique_ptr<NvmeSide> nvme;  ///< null without the tier; last: it uses all the others
 };
 
 }  // namespace terrace

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "cache/cache_impl.h"
+#include "cache/nvme_side.h"
 
 namespace terrace {
 
@@ -19,16 +20,34 @@ constexpr int kRoundsMax = 4;
 }  // namespace
 
 bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
+  if (id == kNoBlock) return false;  // a frame that is being loaded
   const BlockEntry& entry = (*index)[id];
   if (entry.state != BlockState::kPublished || arena->Header(entry.frame).pins != 0) return false;
-  // A block is useless without its ancestors: they stay, and the deeper block is refused.
-  return entry.position >= guard.position || !guard.blocks->Contains(id);
+  // A block is useless without its ancestors: they stay, and the deeper block is refused. What is
+  // on NVMe stays all the same.
+  return entry.record.exists() || entry.position >= guard.position || !guard.blocks->Contains(id);
 }
 
 void Cache::Impl::Evict(BlockId id) {
   Add(counters.evictions, 1);
   Add(counters.evicted_bytes, (*index)[id].block_bytes);
-  Forget(id);
+  if (!(*index)[id].record.exists()) return Forget(id);
+  const FrameId frame = (*index)[id].frame;
+  policy->Remove(id);
+  index->SetFrame(id, kNoFrame);
+  arena->Header(frame).namespace_id = 0;
+  arena->Free(frame);
+  CountBlocks();
+}
+
+void Cache::Impl::InsertIntoPolicy(BlockId id, BlockId parent) {
+  const bool in_dram = parent != kNoBlock && (*index)[parent].InDram();
+  policy->Insert(id, in_dram ? parent : kNoBlock);
+}
+
+void Cache::Impl::TouchInDram(std::vector<BlockId> found) {
+  std::erase_if(found, [this](BlockId id) { return !(*index)[id].InDram(); });
+  policy->Touch(found);
 }
 
 Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,
@@ -44,18 +63,28 @@ Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_
 }
 
 bool Cache::Impl::EvictFor(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard) {
+  // What waits to be written to NVMe would be lost: only when nothing else can go.
+  return EvictAmong(tenant, block_bytes, guard, false) ||
+         (nvme != nullptr && EvictAmong(tenant, block_bytes, guard, true));
+}
+
+bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
+                             bool unwritten_too) {
+  const auto may_go = [&](BlockId id) {
+    return Evictable(id, guard) && (unwritten_too || nvme == nullptr || !nvme->Waits(id));
+  };
   BlockId candidate = policy->First();
   std::size_t frames_looked_at = 0;
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     if (frames_looked_at > kFramesInTheWayMax) break;
-    if (Evictable(candidate, guard)) {
+    if (may_go(candidate)) {
       const std::vector<FrameId> in_the_way =
           arena->FramesInTheWay((*index)[candidate].frame, tenant, block_bytes);
       frames_looked_at += in_the_way.size();
       bool all_may_go = !in_the_way.empty();
       for (const FrameId frame : in_the_way) {
         if (!all_may_go) break;
-        all_may_go = Evictable(arena->Header(frame).block_id, guard);
+        all_may_go = may_go(arena->Header(frame).block_id);
       }
       if (all_may_go) {
         for (const FrameId frame : in_the_way) Evict(arena->Header(frame).block_id);
@@ -68,11 +97,19 @@ bool Cache::Impl::EvictFor(TenantId tenant, std::uint64_t block_bytes, const Cha
 }
 
 bool Cache::Impl::MakeIndexRoom(const ChainGuard& guard) {
+  if (index->Full() && nvme != nullptr && nvme->ForgetOldest()) return true;
   BlockId candidate = policy->First();
   for (int looked = 0; index->Full() && looked < kCandidatesMax; ++looked) {
     if (candidate == kNoBlock) break;
     const BlockId next = policy->After(candidate);
-    if (Evictable(candidate, guard)) Evict(candidate);
+    if (Evictable(candidate, guard)) {
+      // Its place in the index is wanted, so its record goes with it.
+      if (nvme != nullptr && (*index)[candidate].record.exists()) {
+        nvme->tier.DropEntry((*index)[candidate].namespace_id, (*index)[candidate].hash);
+        index->SetRecord(candidate, {});
+      }
+      Evict(candidate);
+    }
     candidate = next;
   }
   return !index->Full();

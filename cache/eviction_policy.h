@@ -31,6 +31,10 @@ class EvictionPolicy {
   /// REQUIRES: present.
   virtual void Remove(BlockId block) = 0;
 
+  /// True when a block that was read from a lower tier shall stay in this one (it is then
+  /// inserted).
+  [[nodiscard]] virtual bool Promotes(BlockId /*block*/) const noexcept { return true; }
+
   /// The block to evict first; kNoBlock when the policy holds none.
   [[nodiscard]] virtual BlockId First() const noexcept = 0;
   /// The block to evict if `block` cannot be (it is pinned); kNoBlock after the last.

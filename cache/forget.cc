@@ -1,18 +1,39 @@
 // Ways for a block to go that are not eviction: remove, clear, a put that failed. And the one place
 // where frames are freed.
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "cache/cache_impl.h"
+#include "cache/nvme_side.h"
 
 namespace terrace {
 
-BatchAnswer Cache::Impl::Remove(const ChainSlice& chain) {
+namespace {
+/// Removals told to NVMe at once.
+constexpr std::size_t kRemovalsAtOnce = 16;
+}  // namespace
+
+/// Lives in the frame of Remove.
+struct Cache::Impl::RemoveState {
+  struct Told {
+    nvme::NvmeTier::Removal removal;
+    std::uint32_t index = 0;  ///< in the answer
+  };
+  std::vector<Told> to_tell;
+  std::size_t next = 0;
   BatchAnswer answer;
+};
+
+Task<BatchAnswer> Cache::Impl::Remove(const ChainSlice& chain) {
+  const FlowCount counted(*this);
+  RemoveState state;
+  BatchAnswer& answer = state.answer;
   const Result<CheckedChain> checked = CheckChain(registry, chain, ChainOrder::kAny);
   if (!checked.ok()) {
     answer.status = checked.status();
-    return answer;
+    co_return std::move(answer);
   }
   answer.blocks.resize(checked->keys);
   std::uint64_t removed = 0;
@@ -24,15 +45,46 @@ BatchAnswer Cache::Impl::Remove(const ChainSlice& chain) {
       block.status = StatusCode::kMiss;
       continue;
     }
+    // Also one without a record: the index store may name one that was dropped from here, and whose
+    // segment has not been overwritten yet.
+    if (nvme != nullptr) {
+      state.to_tell.push_back({.removal = {.kind = nvme::RecordKind::kRemoval,
+                                           .namespace_id = chain.namespace_id,
+                                           .hash = wanted.hash,
+                                           .group = chain.group,
+                                           .shard = chain.shard,
+                                           .key = wanted.key,
+                                           .sequence = nvme->tier.log().TakeSequence()},
+                               .index = wanted.index});
+    }
     Forget(id);
     block.status = StatusCode::kOk;
     ++removed;
   }
   Add(counters.removed, removed);
-  return answer;
+  TaskScope workers;
+  const std::size_t window = std::min(kRemovalsAtOnce, state.to_tell.size());
+  for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(RemoveWorker(state));
+  co_await workers.Join();
+  co_return std::move(answer);
 }
 
-std::uint64_t Cache::Impl::Clear(std::uint32_t namespace_id) {
+Task<void> Cache::Impl::RemoveWorker(RemoveState& state) {
+  while (state.next < state.to_tell.size()) {
+    const RemoveState::Told& told = state.to_tell[state.next++];
+    const Status status = co_await nvme->tier.Remove(told.removal);
+    if (status.ok()) continue;
+    Add(counters.removals_not_logged, 1);
+    state.answer.blocks[told.index].status = StatusCode::kIo;
+  }
+}
+
+Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
+  const FlowCount counted(*this);
+  nvme::NvmeTier::Removal removal;
+  removal.kind = nvme::RecordKind::kClear;
+  removal.namespace_id = namespace_id;
+  if (nvme != nullptr) removal.sequence = nvme->tier.log().TakeSequence();
   const std::uint64_t published = index->UsageOf(namespace_id).blocks;
   while (true) {
     const BlockId id = index->FirstOf(namespace_id);
@@ -40,18 +92,33 @@ std::uint64_t Cache::Impl::Clear(std::uint32_t namespace_id) {
     Forget(id);
   }
   Add(counters.cleared, published);
-  return published;
+  if (nvme != nullptr && !(co_await nvme->tier.Remove(removal)).ok()) {
+    Add(counters.removals_not_logged, 1);
+  }
+  co_return published;
 }
 
 void Cache::Impl::Forget(BlockId id) {
-  policy->Remove(id);
+  const bool in_dram = (*index)[id].InDram();
+  if (in_dram) policy->Remove(id);
+  if (nvme != nullptr) nvme->OnForget(id);
   index->Doom(id);
   CountBlocks();
-  if (arena->Header((*index)[id].frame).pins == 0) FreeDoomed(id);
+  if (!in_dram) {
+    index->Release(id);
+  } else if (arena->Header((*index)[id].frame).pins == 0) {
+    FreeDoomed(id);
+  }
 }
 
 void Cache::Impl::OnUnpinned(FrameId frame) {
   const BlockId id = arena->Header(frame).block_id;
+  if (id == kNoBlock) {  // read from NVMe, and not kept
+    arena->Header(frame).namespace_id = 0;
+    arena->Free(frame);
+    --nvme->loose_frames;
+    return;
+  }
   TERRACE_CHECK((*index)[id].frame == frame);
   if ((*index)[id].state == BlockState::kDoomed) FreeDoomed(id);
 }

@@ -1,4 +1,5 @@
-// get: find -> pin frame -> push to the client -> unpin -> answer
+// get: find -> pin frame | (allocate frame, read record, verify, promote) -> push -> unpin ->
+// answer
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -6,31 +7,42 @@
 #include "base/checksum.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
+#include "cache/nvme_side.h"
 
 namespace terrace {
 
 namespace {
 /// Blocks a flow handles without a wait before it lets others run.
 constexpr std::size_t kYieldEvery = 1024;
+/// Looks at a block on NVMe whose record moves, or whose frame goes, while it is read.
+constexpr int kLooksMax = 4;
 }  // namespace
 
 /// Lives in the frame of Get, which joins every worker before it ends.
 struct Cache::Impl::GetState {
   Link& link;
   const GetRequest& request;
+  TenantId tenant = 0;
   std::vector<WantedBlock> wanted;
-  std::size_t next = 0;  ///< index into `wanted` of the block that is started next
+  BlockSet chain_blocks;  ///< of this request: not to be evicted for their own descendants
+  std::size_t next = 0;   ///< index into `wanted` of the block that is started next
   BatchAnswer answer;
 };
 
 Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   const FlowCount counted(*this);
   Add(counters.get_requests, 1);
-  GetState state{.link = link, .request = request, .wanted = {}, .next = 0, .answer = {}};
   const Result<CheckedChain> checked = CheckChain(registry, request.chain, ChainOrder::kAny);
+  GetState state{.link = link,
+                 .request = request,
+                 .wanted = {},
+                 .chain_blocks = BlockSet(checked.ok() ? checked->keys : 0),
+                 .next = 0,
+                 .answer = {}};
   state.answer.status = checked.ok() ? CheckPlaces(*checked, request.places) : checked.status();
   if (!state.answer.status.ok()) co_return std::move(state.answer);
   Add(counters.get_blocks, checked->keys);
+  state.tenant = checked->space->tenant_id;
   state.answer.blocks.resize(checked->keys);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
 
@@ -38,9 +50,10 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   {
     std::vector<BlockId> found(state.wanted.size());
     FindBatch(request.chain, state.wanted, found);
-    BlockSet seen(found.size());
-    std::erase_if(found, [&seen](BlockId id) { return id == kNoBlock || !seen.Insert(id); });
-    policy->Touch(found);
+    std::erase_if(
+        found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
+    for (const BlockId id : found) index->CountGet(id);
+    TouchInDram(std::move(found));
   }
 
   TaskScope workers;
@@ -63,17 +76,15 @@ Task<void> Cache::Impl::GetWorker(GetState& state) {
 Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& wanted) {
   const GetRequest& request = state.request;
   BlockAnswer answer;
-  // Looked up anew at its turn: it may have gone, or come, while its predecessors were pushed.
-  BlockId id = FindBlock(request.chain, wanted.hash, wanted.key).id;
-  if (id == kNoBlock || (*index)[id].state != BlockState::kPublished) {
-    answer.status = id == kNoBlock ? StatusCode::kMiss : StatusCode::kPending;
-    Add(counters.get_misses, 1);
-    co_return answer;
-  }
-  const FrameId frame = (*index)[id].frame;
   // Two pins: the link may let go of its own before the call ends, and the checksums stand beside
   // the frame until then.
-  const Hold pin = arena->Pin(frame);
+  Hold pin;
+  answer.status = co_await PinBlock(state, wanted, &pin, &answer.tier);
+  if (answer.status != StatusCode::kOk) {
+    Add(counters.get_misses, 1);
+    co_return BlockAnswer{.status = answer.status};
+  }
+  const FrameId frame = arena->FrameOf(pin);
   Status status = clock.Now() < request.deadline
                       ? co_await slots.Acquire(&state.link, request.deadline)
                       : Status(StatusCode::kTimeout, "the deadline passed before the push");
@@ -87,26 +98,54 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
                                       arena->Checksums(frame));
     slots.Release(&state.link);
   }
-  answer.status = AfterPush(id, status);
-  if (status.ok()) {
-    answer.tier = TierKind::kDram;
-    answer.valid_tokens = arena->Header(frame).valid_tokens;
-  }
+  answer.status = AfterPush(frame, answer.tier, status);
+  if (!status.ok()) co_return BlockAnswer{.status = answer.status};
+  answer.valid_tokens = arena->Header(frame).valid_tokens;
   co_return answer;
 }
 
-StatusCode Cache::Impl::AfterPush(BlockId id, const Status& status) {
-  const BlockEntry& entry = (*index)[id];
+Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin,
+                                       TierKind* tier) {
+  const ChainSlice& chain = state.request.chain;
+  *tier = TierKind::kDram;
+  for (int look = 0; look < kLooksMax; ++look) {
+    // Looked up anew at its turn: it may have gone, or come, while its predecessors were pushed.
+    const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
+    if (id == kNoBlock) co_return StatusCode::kMiss;
+    if ((*index)[id].state != BlockState::kPublished) co_return StatusCode::kPending;
+    if ((*index)[id].InDram()) {
+      *pin = arena->Pin((*index)[id].frame);
+      co_return StatusCode::kOk;
+    }
+    *tier = TierKind::kNvme;
+    if (clock.Now() >= state.request.deadline) co_return StatusCode::kTimeout;
+    const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
+    const StatusCode read =
+        co_await nvme->ReadBlock(id, state.tenant, guard, state.request.deadline, pin);
+    if (read == StatusCode::kPending) continue;
+    if (read != StatusCode::kOk) co_return read;
+    const FrameHeader& header = arena->Header(arena->FrameOf(*pin));
+    if (KeyIs(header, chain, wanted.key)) co_return StatusCode::kOk;
+    Add(counters.key_mismatches, 1);
+    co_return StatusCode::kMiss;
+  }
+  co_return StatusCode::kRetry;
+}
+
+StatusCode Cache::Impl::AfterPush(FrameId frame, TierKind tier, const Status& status) {
+  const FrameHeader& header = arena->Header(frame);
   if (status.ok()) {
-    Add(counters.get_hits_dram, 1);
-    Add(counters.bytes_got, entry.block_bytes);
+    Add(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram, 1);
+    Add(counters.bytes_got, header.block_bytes);
     return StatusCode::kOk;
   }
   Add(counters.get_failures, 1);
   // The client found other bytes than were stored. If it is the memory here that has changed, the
   // block must not be offered again.
-  if (status.code() == StatusCode::kCorrupt && entry.state == BlockState::kPublished &&
-      !VerifyBlock(arena->Payload(entry.frame), arena->Checksums(entry.frame))) {
+  const BlockId id = header.block_id;
+  if (status.code() == StatusCode::kCorrupt && id != kNoBlock &&
+      (*index)[id].state == BlockState::kPublished && (*index)[id].frame == frame &&
+      !VerifyBlock(arena->Payload(frame), arena->Checksums(frame))) {
     Forget(id);
   }
   return status.code();

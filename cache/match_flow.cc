@@ -3,6 +3,7 @@
 #include <array>
 
 #include "cache/cache_impl.h"
+#include "cache/nvme_side.h"
 
 namespace terrace {
 
@@ -26,8 +27,9 @@ MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
   const auto look_up = [&] {
     FindBatch(chain, std::span(wanted).first(filled), std::span(found).first(filled));
     for (std::size_t i = 0; i < filled && !missing; ++i) {
-      missing = found[i] == kNoBlock || (*index)[found[i]].state != BlockState::kPublished;
-      if (!missing) answer.tiers.push_back(TierKind::kDram);
+      const TierKind tier = found[i] == kNoBlock ? TierKind::kNone : TierOf(found[i]);
+      missing = tier == TierKind::kNone;
+      if (!missing) answer.tiers.push_back(tier);
     }
     filled = 0;
   };
@@ -43,6 +45,13 @@ MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
   if (!missing && filled > 0) look_up();
   Add(counters.match_hits, answer.tiers.size());
   return answer;
+}
+
+TierKind Cache::Impl::TierOf(BlockId id) const {
+  const BlockEntry& entry = (*index)[id];
+  if (entry.state != BlockState::kPublished) return TierKind::kNone;
+  if (entry.InDram()) return TierKind::kDram;
+  return nvme->tier.log().Readable(entry.record) ? TierKind::kNvme : TierKind::kNone;
 }
 
 }  // namespace terrace

@@ -187,27 +187,64 @@ Result<const Namespace*> NamespaceRegistry::Open(const NamespaceSpec& spec) {
   const Hash128 fingerprint = NamespaceFingerprint(spec);
 
   const std::lock_guard lock(mutex_);
-  for (const std::unique_ptr<Namespace>& existing : namespaces_) {
-    if (existing->spec.tenant != spec.tenant || existing->spec.name != spec.name) continue;
-    if (existing->fingerprint == fingerprint) return existing.get();
-    return Status(StatusCode::kIncompatible,
-                  "namespace '" + spec.name + "' exists with fingerprint " +
-                      ToHex(existing->fingerprint) + ", opened with " + ToHex(fingerprint) +
-                      "; fields that differ: " + DifferingFields(existing->spec, spec));
+  for (std::unique_ptr<Namespace>& existing : namespaces_) {
+    if (existing == nullptr || existing->spec.tenant != spec.tenant ||
+        existing->spec.name != spec.name) {
+      continue;
+    }
+    if (existing->fingerprint != fingerprint) {
+      return Status(StatusCode::kIncompatible,
+                    "namespace '" + spec.name + "' exists with fingerprint " +
+                        ToHex(existing->fingerprint) + ", opened with " + ToHex(fingerprint) +
+                        (existing->dormant()
+                             ? "; it was made before the daemon's last start"
+                             : "; fields that differ: " + DifferingFields(existing->spec, spec)));
+    }
+    if (existing->dormant()) {
+      auto woken = std::make_unique<Namespace>(*existing);
+      woken->spec = spec;
+      dormant_.push_back(std::exchange(existing, std::move(woken)));
+    }
+    return existing.get();
   }
   if (namespaces_.size() >= kNamespacesMax) {
     return Status(StatusCode::kRetry,
                   "there are " + std::to_string(kNamespacesMax) + " namespaces, the most allowed");
   }
-  auto tenant = std::find(tenants_.begin(), tenants_.end(), spec.tenant);
-  if (tenant == tenants_.end()) tenant = tenants_.insert(tenants_.end(), spec.tenant);
-
   auto made = std::make_unique<Namespace>();
   made->id = static_cast<std::uint32_t>(namespaces_.size() + 1);
-  made->tenant_id = static_cast<std::uint32_t>(tenant - tenants_.begin() + 1);
+  made->tenant_id = TenantId(spec.tenant);
   made->spec = spec;
   made->fingerprint = fingerprint;
+  if (made_) made_(*made);
   return namespaces_.emplace_back(std::move(made)).get();
+}
+
+std::uint32_t NamespaceRegistry::TenantId(std::string_view tenant) {
+  auto found = std::find(tenants_.begin(), tenants_.end(), tenant);
+  if (found == tenants_.end()) found = tenants_.emplace(tenants_.end(), tenant);
+  return static_cast<std::uint32_t>(found - tenants_.begin() + 1);
+}
+
+Status NamespaceRegistry::Adopt(std::uint32_t id, std::string_view tenant, std::string_view name,
+                                const Hash128& fingerprint) {
+  if (id == 0 || id > kNamespacesMax) {
+    return Status::Invalid("namespace id " + std::to_string(id) + " is none");
+  }
+  if (FindByName(tenant, name) != nullptr || Find(id) != nullptr) {
+    return Status::Invalid("namespace " + std::to_string(id) + " '" + std::string(name) +
+                           "' is there twice");
+  }
+  const std::lock_guard lock(mutex_);
+  if (namespaces_.size() < id) namespaces_.resize(id);
+  auto adopted = std::make_unique<Namespace>();
+  adopted->id = id;
+  adopted->tenant_id = TenantId(tenant);
+  adopted->spec.tenant = tenant;
+  adopted->spec.name = name;
+  adopted->fingerprint = fingerprint;
+  namespaces_[id - 1] = std::move(adopted);
+  return {};
 }
 
 const Namespace* NamespaceRegistry::Find(std::uint32_t id) const {
@@ -219,6 +256,7 @@ const Namespace* NamespaceRegistry::FindByName(std::string_view tenant,
                                                std::string_view name) const {
   const std::lock_guard lock(mutex_);
   for (const std::unique_ptr<Namespace>& existing : namespaces_) {
+    if (existing == nullptr) continue;
     if (existing->spec.tenant == tenant && existing->spec.name == name) return existing.get();
   }
   return nullptr;
@@ -228,7 +266,9 @@ std::vector<const Namespace*> NamespaceRegistry::All() const {
   const std::lock_guard lock(mutex_);
   std::vector<const Namespace*> all;
   all.reserve(namespaces_.size());
-  for (const std::unique_ptr<Namespace>& existing : namespaces_) all.push_back(existing.get());
+  for (const std::unique_ptr<Namespace>& existing : namespaces_) {
+    if (existing != nullptr) all.push_back(existing.get());
+  }
   return all;
 }
 

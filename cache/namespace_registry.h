@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -40,7 +41,8 @@ struct NamespaceSpec {
 /// their ids. docs/protocol.md gives the exact bytes.
 Hash128 NamespaceFingerprint(const NamespaceSpec& spec);
 
-/// Immutable once made.
+/// Immutable once made. One that a start found is *dormant* until a client opens it: its tenant,
+/// name and fingerprint are known, the rest of its spec is not, so no request can use it.
 struct Namespace {
   std::uint32_t id = 0;         ///< from 1, never used twice
   std::uint32_t tenant_id = 0;  ///< from 1, one per tenant name
@@ -48,6 +50,7 @@ struct Namespace {
   Hash128 fingerprint;
   /// Block size of a group, bytes; 0 when there is no such group.
   [[nodiscard]] std::uint64_t BlockBytes(std::uint32_t group) const noexcept;
+  [[nodiscard]] bool dormant() const noexcept { return spec.groups.empty(); }
 };
 
 class NamespaceRegistry {
@@ -59,6 +62,13 @@ class NamespaceRegistry {
   /// fingerprints and the fields that differ) when the name exists with another one; kRetry when
   /// there are 65,536 namespaces. Thread-safe; the pointer stays valid for the registry's life.
   Result<const Namespace*> Open(const NamespaceSpec& spec);
+  /// A namespace of an earlier run, dormant. kInvalid when the id or the name is taken, or the id
+  /// is 0 or above 65,536. Before Open is first called.
+  Status Adopt(std::uint32_t id, std::string_view tenant, std::string_view name,
+               const Hash128& fingerprint);
+  /// Called, under the registry's lock, with each namespace that Open makes. Before Open is first
+  /// called.
+  void OnMade(std::function<void(const Namespace&)> made) { made_ = std::move(made); }
   /// Null when unknown. Thread-safe.
   [[nodiscard]] const Namespace* Find(std::uint32_t id) const;
   [[nodiscard]] const Namespace* FindByName(std::string_view tenant, std::string_view name) const;
@@ -67,8 +77,12 @@ class NamespaceRegistry {
  private:
   const std::uint64_t block_bytes_max_;
   mutable std::mutex mutex_;
-  std::vector<std::unique_ptr<Namespace>> namespaces_;  // [id - 1], guarded by mutex_
+  std::vector<std::unique_ptr<Namespace>> namespaces_;  // [id - 1], some null; guarded by mutex_
+  std::vector<std::unique_ptr<Namespace>> dormant_;     // woken ones, for who holds a pointer still
   std::vector<std::string> tenants_;                    // [tenant_id - 1], guarded by mutex_
+  std::function<void(const Namespace&)> made_;
+
+  std::uint32_t TenantId(std::string_view tenant);
 };
 
 }  // namespace terrace

@@ -1,4 +1,5 @@
-// put: admit -> allocate frame (evict) -> pull from the client -> checksum -> publish -> answer
+// put: allocate frame (evict) -> pull from the client -> checksum -> publish -> answer COMMITTED
+//      -> (if admitted to NVMe) append -> index -> DURABLE
 //
 // Blocks are started in prefix order and reserved, in index and policy, before their bytes come:
 // so a second put of a block is told kPending at once (C3), and the policy knows a block's parent
@@ -11,6 +12,7 @@
 #include "base/check.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
+#include "cache/nvme_side.h"
 
 namespace terrace {
 
@@ -20,6 +22,8 @@ constexpr std::size_t kYieldEvery = 1024;
 /// Ancestors above a request's own blocks that are kept from eviction for its sake. As many as
 /// eviction looks at candidates (evict.cc): the policy offers the deepest of a chain first.
 constexpr std::size_t kAncestorsMax = 64;
+/// Kept of a put's deadline for its reply when it waits for durability.
+constexpr Nanos kReplyTime = 20 * kMillisecond;
 }  // namespace
 
 /// Lives in the frame of Put, which joins every worker before it ends.
@@ -65,7 +69,7 @@ Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
     FindBatch(request.chain, state.wanted, found);
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
-    policy->Touch(found);
+    TouchInDram(std::move(found));
   }
   GuardAncestors(state);
 
@@ -73,6 +77,7 @@ Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
   const std::size_t window = std::min<std::size_t>(options.window_per_request, state.wanted.size());
   for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(PutWorker(state));
   co_await workers.Join();
+  if (request.ack == Ack::kDurable) co_await AwaitDurable(state);
 
   // A key that repeats within the request is stored once; its later places share that outcome.
   for (std::size_t i = 0; i < state.wanted.size(); ++i) {
@@ -83,6 +88,31 @@ Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
     if (answer.status == StatusCode::kOk) answer.status = StatusCode::kExists;
   }
   co_return std::move(state.answer);
+}
+
+Task<void> Cache::Impl::AwaitDurable(PutState& state) {
+  // One after the other: they were all queued already, so the waits overlap.
+  for (std::size_t which = 0; which < state.wanted.size(); ++which) {
+    co_await AwaitOneDurable(state, which);
+  }
+}
+
+Task<void> Cache::Impl::AwaitOneDurable(PutState& state, std::size_t which) {
+  const WantedBlock& wanted = state.wanted[which];
+  BlockAnswer& answer = state.answer.blocks[wanted.index];
+  if (answer.status != StatusCode::kOk && answer.status != StatusCode::kExists) co_return;
+  answer.not_durable = NotDurable::kNoTier;
+  if (nvme == nullptr) co_return;
+  const ChainSlice& chain = state.request.chain;
+  const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
+  if (id == kNoBlock || (*index)[id].state != BlockState::kPublished) {
+    answer.not_durable = NotDurable::kGone;
+    co_return;
+  }
+  // The client waits no longer than the deadline either: the reply must be there by then.
+  const Nanos patience = state.request.deadline - kReplyTime;
+  answer.not_durable = co_await nvme->MakeDurable(id, PlacementOf(chain, wanted), patience);
+  if (answer.not_durable == NotDurable::kNone) answer.ack = Ack::kDurable;
 }
 
 void Cache::Impl::GuardAncestors(PutState& state) {
@@ -115,16 +145,20 @@ Task<void> Cache::Impl::PutWorker(PutState& state) {
 bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, BlockAnswer& answer) {
   const Lookup lookup = FindBlock(state.request.chain, wanted.hash, wanted.key);
   if (lookup.id != kNoBlock) {
-    if ((*index)[lookup.id].state != BlockState::kPublished) {
+    const BlockEntry& entry = (*index)[lookup.id];
+    if (entry.state != BlockState::kPublished) {
       answer.status = StatusCode::kPending;
       Add(counters.put_pending, 1);
       return true;
     }
-    answer = {.status = StatusCode::kExists,
-              .tier = TierKind::kDram,
-              .valid_tokens = arena->Header((*index)[lookup.id].frame).valid_tokens};
-    Add(counters.put_exists, 1);
-    return true;
+    answer.tier = TierOf(lookup.id);
+    if (answer.tier != TierKind::kNone) {
+      answer.status = StatusCode::kExists;
+      answer.valid_tokens = entry.valid_tokens;
+      Add(counters.put_exists, 1);
+      return true;
+    }
+    Forget(lookup.id);  // on a device that is offline: better to have it again
   }
   // The locator is another key's while that block lives: there is no place for this one.
   if (lookup.collided || state.full) {
@@ -175,7 +209,7 @@ Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
                                                     .deadline = request.deadline},
                                                    arena->Checksums(frame));
     slots.Release(&state.link);
-    answer.status = FinishPut(id, pulled);
+    answer.status = FinishPut(state, id, pulled, PlacementOf(request.chain, wanted));
     if (answer.status == StatusCode::kOk) {
       answer.tier = TierKind::kDram;
       answer.valid_tokens = arena->Header(frame).valid_tokens;
@@ -223,16 +257,32 @@ Result<BlockId> Cache::Impl::ReserveBlock(PutState& state, std::size_t which) {
   header.block_id = id;
   header.key_bytes = static_cast<std::uint8_t>(wanted.key.size());
   std::memcpy(header.key, wanted.key.data(), wanted.key.size());
-  policy->Insert(id, parent);
+  InsertIntoPolicy(id, parent);
   state.chain_blocks.Insert(id);
   return id;
 }
 
-StatusCode Cache::Impl::FinishPut(BlockId id, const Status& pulled) {
+KeyView Cache::Impl::PlacementOf(const ChainSlice& chain, const WantedBlock& wanted) {
+  for (const RunSlice& run : chain.runs) {
+    if (wanted.position >= run.first_position &&
+        wanted.position - run.first_position < run.keys.size()) {
+      return run.placement;
+    }
+  }
+  return {};
+}
+
+StatusCode Cache::Impl::FinishPut(PutState& state, BlockId id, const Status& pulled,
+                                  KeyView placement) {
   const BlockEntry& entry = (*index)[id];
   if (pulled.ok() && entry.state == BlockState::kReserved) {
-    index->Publish(id);
+    index->Publish(id, arena->Header(entry.frame).valid_tokens);
     CountBlocks();
+    // A put that asked for DURABLE hears of a refusal when it waits for it, and asks again then.
+    NotDurable declined = NotDurable::kNone;
+    if (nvme != nullptr) {
+      (void)nvme->Queue(id, placement, state.request.ack == Ack::kDurable, &declined);
+    }
     Add(counters.put_stored, 1);
     Add(counters.bytes_put, entry.block_bytes);
     return StatusCode::kOk;

@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "cache/cache_impl.h"
+#include "cache/nvme_side.h"
 
 namespace terrace {
 
@@ -18,9 +19,11 @@ Status Broken(BlockId id, const std::string& what) {
 Status Cache::Impl::Validate() const {
   Status status = index->Validate();
   std::vector<BlockId> owner_of_page(arena->Stats().capacity_bytes / kBlockBytesMin, kNoBlock);
+  std::uint64_t framed = nvme == nullptr ? 0 : nvme->loose_frames;
   for (BlockId id = 0; id < index->high_water() && status.ok(); ++id) {
     const BlockEntry& entry = (*index)[id];
-    if (entry.state == BlockState::kAbsent) continue;
+    if (entry.state == BlockState::kAbsent || !entry.InDram()) continue;
+    ++framed;
     if (entry.frame >= owner_of_page.size()) return Broken(id, "frame is outside the arena");
     // Two blocks in one frame, or in frames that overlap, are found by their pages.
     const std::uint64_t pages = (entry.block_bytes + kBlockBytesMin - 1) / kBlockBytesMin;
@@ -34,9 +37,9 @@ Status Cache::Impl::Validate() const {
     }
     status = ValidateBlock(id);
   }
-  if (status.ok() && arena->Stats().frames != index->used()) {
+  if (status.ok() && arena->Stats().frames != framed) {
     status = Status::Internal(std::to_string(arena->Stats().frames) + " frames for " +
-                              std::to_string(index->used()) + " blocks");
+                              std::to_string(framed) + " blocks and loads");
   }
   if (status.ok() && counters.blocks.load() != index->published()) {
     status = Status::Internal("counter blocks is " + std::to_string(counters.blocks.load()) +
@@ -83,11 +86,13 @@ Status Cache::Impl::ValidatePolicy() const {
     if (state != BlockState::kReserved && state != BlockState::kPublished) {
       return Broken(id, "in the policy, but absent or doomed");
     }
+    if (!(*index)[id].InDram()) return Broken(id, "in the policy, but not in DRAM");
     ++count;
   }
   std::uint64_t expected = 0;
   for (BlockId id = 0; id < index->high_water(); ++id) {
     const BlockState state = (*index)[id].state;
+    if (!(*index)[id].InDram()) continue;
     if (state == BlockState::kReserved || state == BlockState::kPublished) ++expected;
   }
   if (count == expected) return {};

@@ -39,7 +39,7 @@ TEST(BlockIndexTest, StatesDecideWhatIsFoundAndCounted) {
   const BlockId id = index->Reserve(locator, 9, 2, 5000);
   EXPECT_EQ(index->Find(locator), id);
   EXPECT_EQ(index->UsageOf(3).blocks, 0u) << "a block that is being put is not stored";
-  index->Publish(id);
+  index->Publish(id, 16);
   EXPECT_EQ(index->UsageOf(3).blocks, 1u);
   EXPECT_EQ(index->UsageOf(3).bytes, 5000u);
   EXPECT_EQ(index->FirstOf(3), id);
@@ -90,7 +90,7 @@ TEST(BlockIndexTest, ErasingInsideCrowdedProbeSequencesLosesNobody) {
       const BlockId found = index->Find(locator);
       ASSERT_EQ(found, known == model.end() ? kNoBlock : known->second);
       if (found != kNoBlock) {
-        if (random.Chance(0.5)) index->Publish(found);
+        if (random.Chance(0.5)) index->Publish(found, 16);
         index->Doom(found);
         index->Release(found);
         model.erase(known);

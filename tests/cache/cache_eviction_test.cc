@@ -33,7 +33,7 @@ class CacheEvictionTest : public CacheTest {
     capacity_ = stored;
     ASSERT_GE(capacity_, 24u);
     ASSERT_LE(capacity_, 32u);
-    EXPECT_EQ(cache_->Clear(space->id), stored);
+    EXPECT_EQ(time_.Run(cache_->Clear(space->id)), stored);
   }
   std::size_t capacity_ = 0;
 };
@@ -90,7 +90,7 @@ TEST_F(CacheEvictionTest, ATailPutAloneDoesNotPushOutItsAncestors) {
   // The request names its parent only; the ancestors above it are of as much use to it.
   EXPECT_EQ(StatusText(Put(space, chain, capacity_, 1)), "retry");
   EXPECT_EQ(Matched(space, chain), capacity_);
-  cache_->Remove(SliceOf(*space, chain, 4, capacity_ - 4));
+  time_.Run(cache_->Remove(SliceOf(*space, chain, 4, capacity_ - 4)));
   const ChainKeys other = MakeChain("other", capacity_ - 4);
   Put(space, other, 0, capacity_ - 4);
   EXPECT_EQ(StatusText(Put(space, chain, 4, 1)), "ok") << "others' blocks give way";

@@ -159,7 +159,7 @@ TEST_F(CacheFailuresTest, ABlockRemovedWhileItIsReadStaysUntilTheReadEnds) {
   std::optional<BatchAnswer> answer;
   scope_.Spawn(SimulatedTime::Store(cache_->Get(link_, call.request), &answer));
   time_.RunReady();
-  EXPECT_EQ(StatusText(cache_->Remove(SliceOf(*space_, chain_, 0, 2))), "ok ok");
+  EXPECT_EQ(StatusText(time_.Run(cache_->Remove(SliceOf(*space_, chain_, 0, 2)))), "ok ok");
   EXPECT_EQ(Matched(space_, chain_), 0u);
   EXPECT_EQ(Frames(), 2u) << "C4: doomed, not freed";
   ExpectValid();
@@ -174,7 +174,7 @@ TEST_F(CacheFailuresTest, ANamespaceClearedWhileItIsPutStoresNothing) {
   const ClientCall call = Call(space_, chain_, 0, 2);
   FillSources(call, memory_);
   Start(cache_->Put(link_, call.request));
-  EXPECT_EQ(cache_->Clear(space_->id), 0u) << "nothing was stored yet";
+  EXPECT_EQ(time_.Run(cache_->Clear(space_->id)), 0u) << "nothing was stored yet";
   ExpectValid();
   EXPECT_EQ(Frames(), 2u);
   // The same keys may be put again at once, into other frames.
@@ -191,7 +191,7 @@ TEST_F(CacheFailuresTest, ARemoveDuringAPutComesBeforeIt) {
   const ClientCall call = Call(space_, chain_, 0, 1);
   FillSources(call, memory_);
   Start(cache_->Put(link_, call.request));
-  EXPECT_EQ(StatusText(cache_->Remove(call.request.chain)), "miss");
+  EXPECT_EQ(StatusText(time_.Run(cache_->Remove(call.request.chain))), "miss");
   EXPECT_EQ(Finish(), "ok");
   EXPECT_EQ(Matched(space_, chain_), 1u);
 }
@@ -209,10 +209,10 @@ TEST_F(CacheFailuresTest, KeysWithOneLocatorAreAMissNeverWrongBytes) {
   EXPECT_EQ(Matched(space_, chain_), 1u);
   EXPECT_EQ(Matched(space_, MakeChain("d", 1)), 0u);
   EXPECT_GE(cache_->Counters().key_mismatches, 4u);
-  EXPECT_EQ(StatusText(cache_->Remove(SliceOf(*space_, chain_, 1, 1))), "miss");
+  EXPECT_EQ(StatusText(time_.Run(cache_->Remove(SliceOf(*space_, chain_, 1, 1)))), "miss");
   EXPECT_EQ(StatusText(Get(Open("acme", "b"), chain_, 0, 1)), "miss")
       << "another namespace's id is exact";
-  EXPECT_EQ(StatusText(cache_->Remove(SliceOf(*space_, chain_, 0, 1))), "ok");
+  EXPECT_EQ(StatusText(time_.Run(cache_->Remove(SliceOf(*space_, chain_, 0, 1)))), "ok");
   EXPECT_EQ(StatusText(Put(space_, chain_, 1, 1)), "ok");
   EXPECT_EQ(StatusText(Get(space_, chain_, 1, 1)), "ok");
 }

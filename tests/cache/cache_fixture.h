@@ -20,7 +20,7 @@ class CacheTest : public ::testing::Test {
   void MakeCache(std::uint64_t arena_bytes, CacheOptions options = {}) {
     options.arena.capacity_bytes = arena_bytes;
     options.arena.huge_pages = false;
-    auto made = Cache::Create(options, registry_, time_.clock());
+    auto made = Cache::Create(options, *registry_, time_.clock());
     ASSERT_TRUE(made.ok()) << made.status().ToString();
     cache_ = std::move(made).value();
   }
@@ -35,7 +35,7 @@ class CacheTest : public ::testing::Test {
     spec.run_blocks = 8;
     spec.groups = {{.id = 0, .attention = "full", .block_bytes = block_bytes},
                    {.id = 1, .attention = "window", .block_bytes = 8192}};
-    const auto opened = registry_.Open(spec);
+    const auto opened = registry_->Open(spec);
     EXPECT_TRUE(opened.ok()) << opened.status().ToString();
     return *opened;
   }
@@ -79,7 +79,8 @@ class CacheTest : public ::testing::Test {
 
   SimulatedTime time_;
   SeededRandom random_{1};
-  NamespaceRegistry registry_{kBlockBytesMax};
+  std::unique_ptr<NamespaceRegistry> registry_ =
+      std::make_unique<NamespaceRegistry>(kBlockBytesMax);
   ClientMemory memory_{256, kBlockBytes};
   std::unique_ptr<Cache> cache_;
   SimLink link_{time_.scheduler(), random_, memory_.memory(), {}};

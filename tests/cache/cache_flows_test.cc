@@ -76,7 +76,7 @@ TEST_F(CacheFlowsTest, MatchStopsAtTheFirstBlockThatIsMissing) {
   EXPECT_EQ(Matched(space, chain), 100u);
   Put(space, chain, 100, 1);
   EXPECT_EQ(Matched(space, chain), 150u);
-  EXPECT_EQ(StatusText(cache_->Remove(SliceOf(*space, chain, 70, 2))), "ok ok");
+  EXPECT_EQ(StatusText(time_.Run(cache_->Remove(SliceOf(*space, chain, 70, 2)))), "ok ok");
   EXPECT_EQ(Matched(space, chain), 70u);
 }
 
@@ -134,7 +134,7 @@ TEST_F(CacheFlowsTest, AKeyTwiceInOneRequestIsStoredOnce) {
   EXPECT_EQ(StatusText(Put(space, chain, 0, 4)), "ok ok exists ok");
   EXPECT_EQ(cache_->Counters().put_stored, 3u);
   EXPECT_EQ(StatusText(Get(space, chain, 0, 4)), "ok ok ok ok");
-  EXPECT_EQ(StatusText(cache_->Remove(SliceOf(*space, chain, 0, 4))), "ok ok miss ok");
+  EXPECT_EQ(StatusText(time_.Run(cache_->Remove(SliceOf(*space, chain, 0, 4)))), "ok ok miss ok");
 }
 
 TEST_F(CacheFlowsTest, PositionsInAnyOrderAreAnsweredInTheOrderAsked) {
@@ -146,7 +146,7 @@ TEST_F(CacheFlowsTest, PositionsInAnyOrderAreAnsweredInTheOrderAsked) {
   FillSources(call, memory_);
   time_.Run(cache_->Put(link_, call.request));
   EXPECT_EQ(Matched(space, chain), 30u);
-  cache_->Remove(SliceOf(*space, chain, 29, 1));
+  time_.Run(cache_->Remove(SliceOf(*space, chain, 29, 1)));
   const BatchAnswer got = time_.Run(cache_->Get(link_, call.request));
   EXPECT_EQ(testing::WrongBlocks(call, memory_, got), 0u);
   EXPECT_EQ(got.blocks[5].status, StatusCode::kMiss) << "position 29 is asked for sixth";
@@ -203,9 +203,9 @@ TEST_F(CacheFlowsTest, ClearForgetsOneNamespaceOnly) {
   const ChainKeys chain = MakeChain("c", 10);
   Put(first, chain, 0, 10);
   Put(second, chain, 0, 10);
-  EXPECT_EQ(cache_->Clear(first->id), 10u);
-  EXPECT_EQ(cache_->Clear(first->id), 0u);
-  EXPECT_EQ(cache_->Clear(12345), 0u);
+  EXPECT_EQ(time_.Run(cache_->Clear(first->id)), 10u);
+  EXPECT_EQ(time_.Run(cache_->Clear(first->id)), 0u);
+  EXPECT_EQ(time_.Run(cache_->Clear(12345)), 0u);
   EXPECT_EQ(Matched(first, chain), 0u);
   EXPECT_EQ(Matched(second, chain), 10u);
   EXPECT_EQ(cache_->Counters().cleared, 10u);
@@ -273,7 +273,7 @@ TEST_F(CacheFlowsTest, BadRequestsAreRefusedAndNameTheArgument) {
     EXPECT_EQ(get.status.message(), put.status.message());
     if (bad.message.starts_with("places")) continue;
     EXPECT_EQ(cache_->Match(call.request.chain).status.message(), put.status.message());
-    EXPECT_EQ(cache_->Remove(call.request.chain).status.message(), put.status.message());
+    EXPECT_EQ(time_.Run(cache_->Remove(call.request.chain)).status.message(), put.status.message());
   }
   EXPECT_EQ(cache_->Counters().blocks, 0u);
   EXPECT_EQ(cache_->arena().Stats().frames, 0u);

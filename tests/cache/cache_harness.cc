@@ -8,23 +8,6 @@
 
 namespace terrace::testing {
 
-bool SimulatedTime::Step() {
-  if (scheduler_.HasReady()) {
-    RunReady();
-    return true;
-  }
-  const Nanos next = scheduler_.NextTimer();
-  if (next == kForever) return false;
-  clock_.AdvanceTo(next);
-  scheduler_.RunTimers(clock_.Now());
-  return true;
-}
-
-void SimulatedTime::RunUntil(Nanos time) {
-  while (scheduler_.HasReady() || scheduler_.NextTimer() <= time) Step();
-  clock_.AdvanceTo(time);
-}
-
 ChainKeys MakeChain(const std::string& name, std::size_t length) {
   ChainKeys keys;
   for (std::size_t i = 0; i < length; ++i) keys.push_back(name + "/" + std::to_string(i));

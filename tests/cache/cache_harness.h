@@ -1,6 +1,5 @@
-// What the tests of the cache and the simulation share: a scheduler on a ManualClock, chains of
-// keys, and clients whose blocks' bytes are a function of the key, so that each reader can verify
-// alone.
+// What the tests of the cache and the simulation share: chains of keys, and clients whose blocks'
+// bytes are a function of the key, so that each reader can verify alone.
 #pragma once
 
 #include <cstdint>
@@ -18,47 +17,9 @@
 #include "base/task.h"
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
+#include "tests/base/simulated_time.h"
 
 namespace terrace::testing {
-
-/// A thread's scheduler over simulated time. Time moves only when nothing is ready.
-class SimulatedTime {
- public:
-  SimulatedTime() : scheduler_(clock_), scope_(scheduler_) {}
-
-  [[nodiscard]] ManualClock& clock() noexcept { return clock_; }
-  [[nodiscard]] Scheduler& scheduler() noexcept { return scheduler_; }
-  [[nodiscard]] Nanos Now() const { return clock_.Now(); }
-
-  /// Runs what is ready, without moving time.
-  void RunReady() {
-    while (scheduler_.HasReady()) scheduler_.RunReady(1);
-  }
-  /// Runs what is ready, then moves time to the next timer. False: nothing is left to do.
-  bool Step();
-  /// Steps until `time` or until nothing is left; then it is at least `time`.
-  void RunUntil(Nanos time);
-  /// Runs a task to its end. Aborts when it can never end.
-  template <typename T>
-  T Run(Task<T> task) {
-    std::optional<T> result;
-    TaskScope scope;
-    scope.Spawn(Store(std::move(task), &result));
-    while (!result) TERRACE_CHECK(Step());
-    RunReady();
-    return std::move(*result);
-  }
-  /// Starts a task; its result is in `result` when it has ended.
-  template <typename T>
-  static Task<void> Store(Task<T> task, std::optional<T>* result) {
-    result->emplace(co_await std::move(task));
-  }
-
- private:
-  ManualClock clock_;
-  Scheduler scheduler_;
-  Scheduler::CurrentScope scope_;
-};
 
 /// Keys of one chain, in prefix order.
 using ChainKeys = std::vector<std::string>;

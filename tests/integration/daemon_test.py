@@ -29,21 +29,25 @@ def run(name, *arguments):
 
 
 class Daemon:
-    """A terraced with its own folder, configuration and ports."""
+    """A terraced with its own folder, configuration and ports. `wait` false: it need not start."""
 
-    def __init__(self, extra="", reactors=1):
+    def __init__(self, extra="", reactors=1, wait=True, port=0):
         self.folder = tempfile.TemporaryDirectory(prefix="terrace-daemon-test-")
         self.port_file = os.path.join(self.folder.name, "ports")
         self.log_file = os.path.join(self.folder.name, "log")
         self.config = os.path.join(self.folder.name, "terraced.toml")
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(
-                f'[server]\nlisten = "127.0.0.1:0"\nreactors = {reactors}\n'
+                f'[server]\nlisten = "127.0.0.1:{port}"\nreactors = {reactors}\n'
                 f'port_file = "{self.port_file}"\n'
                 f'[dram]\ncapacity = "64MiB"\n[log]\nfile = "{self.log_file}"\n'
                 f'[metrics]\nlisten = "127.0.0.1:0"\n{extra}'
             )
         self.process = subprocess.Popen([program("terraced"), "--config", self.config])
+        if wait:
+            self.wait_until_it_serves()
+
+    def wait_until_it_serves(self):
         deadline = time.monotonic() + START_S
         while not os.path.exists(self.port_file):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -74,6 +78,17 @@ class Daemon:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
+
+    def crash(self):
+        self.process.kill()
+        self.process.wait()
+
+    def metric(self, name):
+        """The sum of the samples of a name, with labels or the beginning of them."""
+        lines = [line for line in self.http("/metrics").splitlines() if line.startswith(name)]
+        if not lines:
+            raise AssertionError("no metric " + name)
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
     def kill(self):
         if self.process.poll() is None:

@@ -1,16 +1,11 @@
 #include "tests/sim/cache_simulation.h"
 
 #include <algorithm>
-#include <list>
-#include <memory>
 #include <utility>
 #include <vector>
 
 #include "base/checksum.h"
-#include "base/wait.h"
-#include "tests/cache/cache_harness.h"
-#include "tests/sim/simulation_oracle.h"
-#include "tests/sim/simulation_plan.h"
+#include "tests/sim/simulation.h"
 
 namespace terrace::testing {
 
@@ -20,69 +15,12 @@ namespace {
 constexpr std::uint64_t kStepsMost = 2'000'000;
 constexpr std::uint64_t kStepsBetweenChecks = 256;
 
-class Simulation {
- public:
-  explicit Simulation(std::uint64_t seed) : random_(seed), plan_(DrawPlan(random_)) {}
-  SimulationReport Run();
-
- private:
-  struct SimulatedClient {
-    explicit SimulatedClient(std::size_t slots) : memory(slots, SimulationPlan::kBlockBytesMost) {}
-    ClientMemory memory;
-    SimLink* link = nullptr;
-  };
-  /// One lane's next call: a namespace, group, shard and a part of a chain.
-  struct Target {
-    const Namespace* space = nullptr;
-    const ChainKeys* chain = nullptr;
-    std::uint32_t group = 0;
-    std::uint32_t shard = 0;
-    std::size_t first = 0;
-    std::size_t count = 0;
-    [[nodiscard]] ChainSlice Slice(std::size_t from, std::size_t most) const {
-      return SliceOf(*space, *chain, from, std::min(most, first + count - from), group, shard);
-    }
-  };
-
-  bool SetUp();
-  void Connect(SimulatedClient& client);
-  Target DrawTarget();
-  Nanos DrawDeadline();
-  Task<void> Lane(SimulatedClient* client, std::size_t lane);
-  Task<void> Operate(SimulatedClient* client, std::size_t first_slot);
-  Task<void> Put(SimulatedClient* client, Target target, std::size_t from, std::size_t first_slot);
-  /// promised: match has just found these blocks.
-  Task<void> Get(SimulatedClient* client, Target target, std::size_t most, std::size_t first_slot,
-                 bool promised);
-  std::size_t Match(const Target& target);
-  void RunLanes();
-  void Drain();
-  void CheckLiveness();
-  void CheckQuiet();
-  void Note(const BatchAnswer& answer);
-  void Note(std::uint64_t number);
-  void Finish();
-
-  SimulatedTime time_;
-  SeededRandom random_;
-  SimulationPlan plan_;
-  NamespaceRegistry registry_{1 << 20};
-  std::vector<const Namespace*> spaces_;
-  std::unique_ptr<Cache> cache_;
-  std::unique_ptr<SimulationOracle> oracle_;
-  std::list<SimulatedClient> clients_;
-  std::list<SimLink> links_;  // all that ever were: holds in quarantine outlive a connection
-  SimulationReport report_;
-};
+}  // namespace
 
 bool Simulation::SetUp() {
-  auto cache = Cache::Create(plan_.cache, registry_, time_.clock());
-  if (!cache.ok()) {
-    report_.failure = cache.status().ToString();
-    return false;
+  if (plan_.nvme.lanes > 0) {
+    disk_ = std::make_unique<SimulatedDisk>(plan_.nvme, time_.scheduler(), nvme_random_);
   }
-  cache_ = std::move(cache).value();
-  oracle_ = std::make_unique<SimulationOracle>(*cache_);
   for (const NamespaceSpec& spec : plan_.spaces) {
     const Result<const Namespace*> opened = registry_.Open(spec);
     if (!opened.ok()) {
@@ -91,6 +29,8 @@ bool Simulation::SetUp() {
     }
     spaces_.push_back(*opened);
   }
+  if (!StartCache()) return false;
+  oracle_ = std::make_unique<SimulationOracle>(*cache_, plan_.locators_collide && disk_ != nullptr);
   for (std::size_t i = 0; i < plan_.clients; ++i) {
     clients_.emplace_back(plan_.lanes * SimulationPlan::kBlocksPerCall);
     Connect(clients_.back());
@@ -147,11 +87,22 @@ Task<void> Simulation::Put(SimulatedClient* client, Target target, std::size_t f
   for (std::size_t i = 0; i < keys.size(); ++i) {
     call.request.places[i].valid_tokens = ValidTokens(keys[i], target.space->spec.block_tokens);
   }
+  if (disk_ != nullptr && nvme_random_.Chance(plan_.nvme.durable)) {
+    call.request.ack = Ack::kDurable;
+  }
   FillSources(call, client->memory);
   const SimulationOracle::Began began = oracle_->CallBegins(call, time_.Now());
   oracle_->PutBegins(call);
+  const std::uint64_t segments = SegmentsBegun();
+  const std::uint64_t crashes = oracle_->crashes();
+  const std::uint64_t forgets = forgets_[target.space];
+  ++calls_;
   const BatchAnswer answer = co_await cache_->Put(*client->link, call.request);
+  --calls_;
   oracle_->PutEnds(call, answer, began, time_.Now());
+  if (crashes == oracle_->crashes() && forgets == forgets_[target.space]) {
+    NotePromises(target, from, answer, segments);
+  }
   Note(answer);
 }
 
@@ -162,7 +113,9 @@ Task<void> Simulation::Get(SimulatedClient* client, Target target, std::size_t m
                                    DrawDeadline(), first_slot, pieces);
   PoisonDestinations(call, client->memory);
   const SimulationOracle::Began began = oracle_->CallBegins(call, time_.Now(), promised);
+  ++calls_;
   const BatchAnswer answer = co_await cache_->Get(*client->link, call.request);
+  --calls_;
   oracle_->GetEnds(call, client->memory, answer, began, time_.Now());
   Note(answer);
 }
@@ -176,25 +129,50 @@ std::size_t Simulation::Match(const Target& target) {
   return answer.tiers.size();
 }
 
+Task<void> Simulation::Forget(Target target, bool clear) {
+  // What is being forgotten is promised no more, and neither is what is put meanwhile (Put).
+  ++forgets_[target.space];
+  std::erase_if(promises_,
+                [&](const Promise& promise) { return promise.target.space == target.space; });
+  const std::uint64_t crashes = oracle_->crashes();
+  ++calls_;
+  if (clear) {
+    const std::uint64_t untold = cache_->Counters().removals_not_logged;
+    const auto before = oracle_->ClearBegins(*target.space);
+    Note(co_await cache_->Clear(target.space->id));
+    const bool told = cache_->Counters().removals_not_logged == untold;
+    oracle_->ClearEnds(before, told, crashes);
+  } else {
+    const ChainSlice slice = target.Slice(target.first, target.count);
+    const auto before = oracle_->RemoveBegins(*target.space, slice);
+    const BatchAnswer answer = co_await cache_->Remove(slice);
+    oracle_->RemoveEnds(*target.space, slice, answer, before, crashes);
+    Note(answer);
+  }
+  --calls_;
+  std::erase_if(promises_,
+                [&](const Promise& promise) { return promise.target.space == target.space; });
+  ++forgets_[target.space];
+}
+
 Task<void> Simulation::Operate(SimulatedClient* client, std::size_t first_slot) {
+  if (down_) co_return;
+  if (disk_ != nullptr && nvme_random_.Chance(plan_.nvme.index_failure)) {
+    disk_->FailIndex(static_cast<std::uint32_t>(nvme_random_.Between(1, 5)));
+  }
   const Target target = DrawTarget();
   const double drawn = random_.Unit();
-  if (drawn < plan_.remove) {
-    const ChainSlice slice = target.Slice(target.first, target.count);
-    const BatchAnswer answer = cache_->Remove(slice);
-    oracle_->Removed(*target.space, slice, answer);
-    Note(answer);
-  } else if (drawn < plan_.remove + plan_.clear) {
-    Note(cache_->Clear(target.space->id));
-    oracle_->Cleared(*target.space);
+  if (drawn < plan_.remove + plan_.clear) {
+    co_await Forget(target, drawn >= plan_.remove);
   } else if (drawn < plan_.remove + plan_.clear + plan_.lose_link) {
     client->link->Close();
     ++report_.links_lost;
   } else if (random_.Chance(0.5)) {
     // A prefill worker: match, get what is there, compute and put the rest.
+    const std::uint64_t crashes = oracle_->crashes();
     const std::size_t matched = Match(target);
     if (matched > 0) co_await Get(client, target, matched, first_slot, true);
-    if (matched < target.count) {
+    if (matched < target.count && crashes == oracle_->crashes()) {
       co_await Put(client, target, target.first + matched, first_slot);
     }
   } else if (random_.Chance(0.5)) {
@@ -208,16 +186,22 @@ Task<void> Simulation::Lane(SimulatedClient* client, std::size_t lane) {
   for (std::size_t i = 0; i < plan_.operations && oracle_->failure().empty(); ++i) {
     co_await SleepUntil{time_.Now() + static_cast<Nanos>(random_.Below(
                                           static_cast<std::uint64_t>(plan_.pause_max)))};
+    while (down_) co_await SleepUntil{time_.Now() + kMillisecond};
     if (!client->link->Alive()) Connect(*client);
     co_await Operate(client, lane * SimulationPlan::kBlocksPerCall);
   }
+  --lanes_left_;
 }
 
 void Simulation::RunLanes() {
   TaskScope scope;
   for (SimulatedClient& client : clients_) {
-    for (std::size_t lane = 0; lane < plan_.lanes; ++lane) scope.Spawn(Lane(&client, lane));
+    for (std::size_t lane = 0; lane < plan_.lanes; ++lane) {
+      ++lanes_left_;
+      scope.Spawn(Lane(&client, lane));
+    }
   }
+  if (disk_ != nullptr) scope.Spawn(Crasher());
   std::uint64_t steps = 0;
   while (scope.live() > 0) {
     if (!time_.Step() || ++steps > kStepsMost) {
@@ -226,7 +210,7 @@ void Simulation::RunLanes() {
                    plan_.ToString().c_str());
       CheckFailed(__FILE__, __LINE__, "every lane ends");
     }
-    if (steps % kStepsBetweenChecks != 0 || !oracle_->failure().empty()) continue;
+    if (steps % kStepsBetweenChecks != 0 || down_ || !oracle_->failure().empty()) continue;
     const Status valid = cache_->Validate();
     if (!valid.ok()) oracle_->Fail(valid.ToString());
   }
@@ -237,6 +221,12 @@ void Simulation::Drain() {
   plan_.faults.stall = plan_.faults.death = plan_.faults.corruption = 0;
   for (SimLink& link : links_) report_.quarantined += link.quarantined();
   time_.RunUntil(time_.Now() + 2 * plan_.faults.quarantine_max);
+  if (disk_ != nullptr) {
+    // What hangs ends, and devices that were offline are taken back.
+    disk_->EnableFaults(false);
+    disk_->FailIndex(0);
+    time_.RunUntil(time_.Now() + 10 * kSecond);
+  }
   for (SimLink& link : links_) {
     if (link.in_flight() != 0 || link.quarantined() != 0) oracle_->Fail("a link never drained");
   }
@@ -248,9 +238,12 @@ void Simulation::CheckLiveness() {
   Connect(client);
   const ChainKeys chain = MakeChain("after", 3);
   for (const Namespace* space : spaces_) {
-    const ClientCall call =
+    ClientCall call =
         MakeCall(*space, client.memory, SliceOf(*space, chain, 0, 3), time_.Now() + kSecond);
     FillSources(call, client.memory);
+    // A frame that is being written to NVMe keeps its extent from another tenant meanwhile.
+    if (disk_ != nullptr) time_.RunUntil(time_.Now() + 100 * kMillisecond);
+    call.request.deadline = time_.Now() + kSecond;
     const BatchAnswer put = time_.Run(cache_->Put(*client.link, call.request));
     PoisonDestinations(call, client.memory);
     const BatchAnswer got = time_.Run(cache_->Get(*client.link, call.request));
@@ -260,6 +253,7 @@ void Simulation::CheckLiveness() {
     if (StatusText(put) != "ok ok ok") oracle_->Fail("put after the faults: " + StatusText(put));
     if (StatusText(got) != "ok ok ok") oracle_->Fail("get after the faults: " + StatusText(got));
   }
+  if (disk_ != nullptr) CheckDurableAgain();
 }
 
 void Simulation::CheckQuiet() {
@@ -275,25 +269,13 @@ void Simulation::CheckQuiet() {
     oracle_->Fail("O6: " + std::to_string(report_.corruptions) + " blocks answered corrupt, " +
                   std::to_string(corruptions) + " were corrupted");
   }
-  for (const Namespace* space : spaces_) cache_->Clear(space->id);
+  for (const Namespace* space : spaces_) time_.Run(cache_->Clear(space->id));
+  time_.RunUntil(time_.Now() + kSecond);
+  time_.Run(cache_->Close());
   // A frame that is still pinned would stay, doomed.
   if (const std::uint64_t frames = cache_->arena().Stats().frames; frames != 0) {
     oracle_->Fail(std::to_string(frames) + " frames stay after everything was cleared");
   }
-}
-
-void Simulation::Finish() {
-  const CacheCounters& counters = cache_->Counters();
-  report_.failure = oracle_->failure();
-  report_.stored = counters.put_stored;
-  report_.got = counters.get_hits_dram;
-  report_.missed = counters.get_misses;
-  report_.pending = counters.put_pending;
-  report_.no_space = counters.put_no_space;
-  report_.evictions = counters.evictions;
-  report_.removed = counters.removed;
-  report_.cleared = counters.cleared;
-  report_.key_mismatches = counters.key_mismatches;
 }
 
 SimulationReport Simulation::Run() {
@@ -302,12 +284,16 @@ SimulationReport Simulation::Run() {
   RunLanes();
   Drain();
   if (oracle_->failure().empty()) CheckLiveness();
-  if (oracle_->failure().empty()) CheckQuiet();
-  Finish();
+  if (oracle_->failure().empty()) {
+    CheckQuiet();
+  } else {
+    time_.Run(cache_->Close());
+  }
+  AddCounters();
+  if (disk_ != nullptr) report_.device_faults = disk_->Faults();
+  report_.failure = oracle_->failure();
   return report_;
 }
-
-}  // namespace
 
 void SimulationReport::Add(const SimulationReport& other) {
   stored += other.stored;
@@ -324,6 +310,18 @@ void SimulationReport::Add(const SimulationReport& other) {
   cleared += other.cleared;
   key_mismatches += other.key_mismatches;
   quarantined += other.quarantined;
+  got_nvme += other.got_nvme;
+  nvme_evictions += other.nvme_evictions;
+  reinserted += other.reinserted;
+  corrupt_records += other.corrupt_records;
+  kills += other.kills;
+  power_losses += other.power_losses;
+  recovered += other.recovered;
+  durable += other.durable;
+  durable_judged += other.durable_judged;
+  device_faults += other.device_faults;
+  lanes_failed += other.lanes_failed;
+  lanes_returned += other.lanes_returned;
 }
 
 SimulationReport SimulateCache(std::uint64_t seed) { return Simulation(seed).Run(); }

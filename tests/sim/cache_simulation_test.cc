@@ -56,6 +56,15 @@ TEST(CacheSimulationTest, NoSeedFindsWrongBytesAHangOrALostBlock) {
     total.Add(RunSeed(seed));
     if (HasFailure()) break;
   }
+  const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
+  std::printf(
+      "NVMe: %llu got, %llu evicted, %llu reinserted, %llu corrupt, %llu kills, %llu power losses, "
+      "%llu recovered, %llu durable, %llu of them judged, %llu faults, %llu lanes failed, "
+      "%llu came back\n",
+      number(total.got_nvme), number(total.nvme_evictions), number(total.reinserted),
+      number(total.corrupt_records), number(total.kills), number(total.power_losses),
+      number(total.recovered), number(total.durable), number(total.durable_judged),
+      number(total.device_faults), number(total.lanes_failed), number(total.lanes_returned));
   std::printf("seeds 1 to %llu: %llu stored, %llu got, %llu evicted, %llu timed out\n",
               static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(total.stored),
               static_cast<unsigned long long>(total.got),
@@ -77,6 +86,18 @@ TEST(CacheSimulationTest, NoSeedFindsWrongBytesAHangOrALostBlock) {
   EXPECT_GT(total.cleared, 50u);
   EXPECT_GT(total.key_mismatches, 50u);
   EXPECT_GT(total.quarantined, 10u);
+  EXPECT_GT(total.got_nvme, 500u);
+  EXPECT_GT(total.nvme_evictions, 100u);
+  EXPECT_GT(total.reinserted, 10u);
+  EXPECT_GT(total.corrupt_records, 10u);
+  EXPECT_GT(total.kills, 10u);
+  EXPECT_GT(total.power_losses, 10u);
+  EXPECT_GT(total.recovered, 100u);
+  EXPECT_GT(total.durable, 100u);
+  EXPECT_GT(total.durable_judged, 50u);
+  EXPECT_GT(total.device_faults, 100u);
+  EXPECT_GT(total.lanes_failed, 10u);
+  EXPECT_GT(total.lanes_returned, 10u);
 }
 
 TEST(CacheSimulationTest, OneSeedReplaysTheSameRun) {

@@ -8,6 +8,11 @@
 //   O4. A call ends at its deadline at the latest.
 //   O5. What match has just promised, a get finds, unless something was lost in between.
 //   O6. As many blocks are answered kCorrupt as the links corrupted (checked by the simulation).
+//   O7. What was answered DURABLE is found after a restart, unless its segment may have been reused
+//       (checked by the simulation).
+//
+// A restart forgets what was only in DRAM. After kill -9 nothing that was removed may be found;
+// after power loss it may, since removals are not synced.
 #pragma once
 
 #include <cstdint>
@@ -21,12 +26,18 @@ namespace terrace::testing {
 
 class SimulationOracle {
  public:
-  /// `cache` outlives the oracle.
-  explicit SimulationOracle(const Cache& cache) : cache_(cache) {}
+  /// `cache` outlives the oracle, or is replaced by Restarted before it goes. `lenient`: locators
+  /// collide below DRAM, where only a read finds out, so that O2, O3 and O5 say nothing.
+  SimulationOracle(Cache& cache, bool lenient) : cache_(&cache), lenient_(lenient) {}
+
+  /// The cache's process is gone. What its calls answer from now on counts for nothing.
+  void Crashed(bool power_lost);
+  void Restarted(Cache& cache) { cache_ = &cache; }
 
   /// What was known when a call began.
   struct Began {
     Nanos time = 0;
+    std::uint64_t crashes = 0;
     bool promised = false;                  ///< match has just found every block of the call
     std::uint64_t losses = 0;               ///< of the whole cache
     std::vector<std::uint64_t> put_starts;  ///< per block of the call
@@ -40,32 +51,53 @@ class SimulationOracle {
   void GetEnds(const ClientCall& call, ClientMemory& memory, const BatchAnswer& answer,
                const Began& began, Nanos now);
   void Matched(const Namespace& space, const ChainSlice& chain, const MatchAnswer& answer);
-  void Removed(const Namespace& space, const ChainSlice& chain, const BatchAnswer& answer);
-  void Cleared(const Namespace& space);
+  /// What was known of each block of a removal when it began.
+  struct KnownBefore {
+    std::uint64_t put_starts = 0;
+    std::uint64_t puts_ended = 0;
+    bool possible = false;
+  };
+  using Before = std::map<std::string, KnownBefore>;
+  [[nodiscard]] Before RemoveBegins(const Namespace& space, const ChainSlice& chain);
+  void RemoveEnds(const Namespace& space, const ChainSlice& chain, const BatchAnswer& answer,
+                  const Before& before, std::uint64_t crashes);
+  [[nodiscard]] Before ClearBegins(const Namespace& space);
+  /// `told`: everybody below the cache heard of it.
+  void ClearEnds(const Before& before, bool told, std::uint64_t crashes);
   /// The sums of the counters and the quiet that must hold when every flow has ended.
   void AllEnded();
 
   void Fail(const std::string& what);
   /// The first violation; empty while there is none.
   [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
+  [[nodiscard]] std::uint64_t crashes() const noexcept { return crashes_; }
 
  private:
   struct Facts {
     std::uint64_t puts_in_flight = 0;
     std::uint64_t put_starts = 0;
+    std::uint64_t puts_ended = 0;
     bool stored = false;  // a put ended kOk, and no remove came since
+    bool maybe = false;   // a crash left it, or not
+    bool gone = false;    // a removal ended well, and no put began since
     /// Evictions, removals and clears that the cache had counted when it was surely still absent.
     std::uint64_t losses_then = 0;
-    [[nodiscard]] bool Possible() const { return stored || puts_in_flight > 0; }
+    [[nodiscard]] KnownBefore Now() const { return {put_starts, puts_ended, Possible()}; }
+    [[nodiscard]] bool Possible() const { return stored || maybe || puts_in_flight > 0; }
   };
   [[nodiscard]] static std::string Name(const Namespace& space, const ChainSlice& chain,
                                         KeyView key);
   Facts& FactsOf(const Namespace& space, const ChainSlice& chain, KeyView key);
   [[nodiscard]] Facts Known(const Namespace& space, const ChainSlice& chain, KeyView key) const;
   [[nodiscard]] std::uint64_t Losses() const;
+  void Gone(const std::string& name, const KnownBefore& before, bool told);
+  /// One that a cache that collides may excuse.
+  void FailUnlessLenient(const std::string& what);
   void CheckTime(const ClientCall& call, const Began& began, Nanos now);
 
-  const Cache& cache_;
+  Cache* cache_;
+  const bool lenient_;
+  std::uint64_t crashes_ = 0;
   std::map<std::string, Facts> facts_;
   std::string failure_;
 };

@@ -59,9 +59,43 @@ std::vector<ChainKeys> DrawChains(Random& random) {
   return chains;
 }
 
+/// Small segments, so that the ring comes round often, and everything races its reuse.
+NvmePlan DrawNvme(Random& random) {
+  NvmePlan plan;
+  if (random.Chance(0.4)) return plan;
+  plan.lanes = static_cast<std::uint32_t>(random.Between(1, 3));
+  nvme::SegmentLogOptions& log = plan.tier.log;
+  log.store_id = {random.Next(), random.Next()};
+  log.salt = random.Next();
+  log.segments = static_cast<std::uint32_t>(random.Between(8, 24));
+  log.segment_bytes = random.Between(16, 48) * nvme::kPageBytes;
+  log.write_share = 0.1 + random.Unit() * 0.4;
+  log.errors_max = static_cast<std::uint32_t>(random.Between(1, 8));
+  log.stuck_after = static_cast<Nanos>(random.Between(20, 2000)) * kMillisecond;
+  log.probe_period = static_cast<Nanos>(random.Between(5, 200)) * kMillisecond;
+  plan.tier.block_bytes_max = log.segment_bytes - 2 * nvme::kPageBytes;
+  if (random.Chance(0.2)) plan.tier.block_bytes_max = random.Between(kBlockBytesMin, 32 << 10);
+  if (random.Chance(0.1)) plan.tier.write_bytes_per_day = random.Between(1, 64) << 23;
+  for (std::size_t fault = 0; fault < kDeviceFaultCount; ++fault) {
+    plan.faults.rates[fault] = {.probability = DrawRate(random, 0.03), .times_max = 1000};
+  }
+  if (random.Chance(0.6)) {  // a device that fails, but does not lie: DURABLE can be judged
+    for (const DeviceFault lie :
+         {DeviceFault::kFlippedWrite, DeviceFault::kMisdirectedWrite, DeviceFault::kLostWrite}) {
+      plan.faults[lie] = {};
+    }
+  }
+  plan.durable = DrawRate(random, 1);
+  plan.index_failure = DrawRate(random, 0.02);
+  plan.crashes = random.Below(5);
+  plan.power_loss = random.Unit();
+  plan.between_crashes = static_cast<Nanos>(random.Between(5, 200)) * kMillisecond;
+  return plan;
+}
+
 }  // namespace
 
-SimulationPlan DrawPlan(Random& random) {
+SimulationPlan DrawPlan(Random& random, Random& nvme_random) {
   SimulationPlan plan;
   plan.cache.arena.capacity_bytes = random.Between(1, 4) << 21;
   plan.cache.arena.huge_pages = false;
@@ -94,6 +128,7 @@ SimulationPlan DrawPlan(Random& random) {
   plan.remove = DrawRate(random, 0.1);
   plan.clear = DrawRate(random, 0.03);
   plan.lose_link = DrawRate(random, 0.05);
+  plan.nvme = DrawNvme(nvme_random);
   return plan;
 }
 
@@ -109,6 +144,19 @@ std::string SimulationPlan::ToString() const {
       ", remove " + std::to_string(remove) + ", clear " + std::to_string(clear) + ", lose link " +
       std::to_string(lose_link);
   if (locators_collide) text += ", locators collide";
+  if (nvme.lanes > 0) {
+    const auto& log = nvme.tier.log;
+    text += "; NVMe " + std::to_string(nvme.lanes) + " x " + std::to_string(log.segments) +
+            " segments x " + std::to_string(log.segment_bytes / kBlockBytesMin) +
+            " pages, durable " + std::to_string(nvme.durable) + ", index failures " +
+            std::to_string(nvme.index_failure) + ", crashes " + std::to_string(nvme.crashes) +
+            ", of them power loss " + std::to_string(nvme.power_loss);
+    for (std::size_t fault = 0; fault < kDeviceFaultCount; ++fault) {
+      if (nvme.faults.rates[fault].probability == 0) continue;
+      text += ", " + std::string(DeviceFaultName(static_cast<DeviceFault>(fault))) + " " +
+              std::to_string(nvme.faults.rates[fault].probability);
+    }
+  }
   for (const NamespaceSpec& space : spaces) {
     text += "; " + space.tenant + "/" + space.name;
     for (const NamespaceGroup& group : space.groups) {

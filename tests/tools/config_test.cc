@@ -115,6 +115,33 @@ listen = "127.0.0.1:0"
   EXPECT_EQ(config.metrics.listen, (ListenAddress{"127.0.0.1", 0}));
 }
 
+TEST(Config, EveryKeyOfTheNvmeTierIsStored) {
+  const DaemonConfig config = Accepted(R"(
+[nvme]
+folder = "/tmp/terrace-nvme/"
+files = ["/tmp/a", "/tmp/b"]
+capacity = "80%"
+block_max = "1MiB"
+drive_writes_per_day = 0.5
+sync_ms = 20
+write_share_percent = 50
+errors_max = 3
+stuck_ms = 500
+)");
+  EXPECT_EQ(config.nvme.folder, "/tmp/terrace-nvme/");
+  EXPECT_EQ(config.nvme.files, (std::vector<std::string>{"/tmp/a", "/tmp/b"}));
+  EXPECT_EQ(config.nvme.capacity, (ByteAmount{.is_percent = true, .percent = 80, .bytes = 0}));
+  EXPECT_EQ(config.nvme.block_bytes_max, 1U << 20);
+  EXPECT_EQ(config.nvme.drive_writes_per_day, 0.5);
+  EXPECT_EQ(config.nvme.sync_ms, 20U);
+  EXPECT_EQ(config.nvme.write_share_percent, 50U);
+  EXPECT_EQ(config.nvme.errors_max, 3U);
+  EXPECT_EQ(config.nvme.stuck_ms, 500U);
+  EXPECT_EQ(Accepted("[nvme]\nfolder = \"/tmp/x\"\nwrite_bytes_per_day = \"1TB\"\n")
+                .nvme.write_bytes_per_day,
+            1'000'000'000'000U);
+}
+
 TEST(Config, AllErrorsAreToldAtOnceWithFileLineAndKey) {
   const std::string errors = ErrorsOf(
       "[server]\n"
@@ -187,7 +214,45 @@ TEST(Config, ContradictionsNameBothSettings) {
   EXPECT_THAT(ErrorsOf("[log]\nfile = \"/tmp\"\n"), HasSubstr("is a folder"));
 }
 
-TEST(Config, PercentagesAreOnlyForCapacity) {
+TEST(Config, ContradictionsOfTheNvmeTierNameTheirSettings) {
+  EXPECT_THAT(ErrorsOf("[nvme]\nfiles = [\"/tmp/a\"]\n"),
+              HasSubstr("t.toml:2: nvme.files: without nvme.folder there is no NVMe tier"));
+  EXPECT_THAT(ErrorsOf("[nvme]\nfolder = \"/tmp/x\"\nfiles = [\"/tmp/a\", \"/tmp/b\", "
+                       "\"/tmp/a\"]\n"),
+              HasSubstr("t.toml:3: nvme.files: names \"/tmp/a\" twice"));
+  EXPECT_THAT(ErrorsOf("[nvme]\nfolder = \"/tmp/x\"\ndrive_writes_per_day = 1\n"
+                       "write_bytes_per_day = \"1TB\"\n"),
+              HasSubstr("t.toml:3: nvme.drive_writes_per_day: both limit the writes of a day"));
+  EXPECT_THAT(ErrorsOf("[nvme]\nfolder = \"/etc/passwd\"\n"),
+              HasSubstr("t.toml:2: nvme.folder: \"/etc/passwd\" is not a folder"));
+  EXPECT_THAT(ErrorsOf("[nvme]\n\nfolder = \"/no/such/folder/nvme\"\n"),
+              HasSubstr("t.toml:3: nvme.folder: there is no folder \"/no/such/folder\"; make it "
+                        "first"));
+  // A slash at the end is no folder more.
+  EXPECT_THAT(ErrorsOf("[nvme]\nfolder = \"/no/such/\"\n"),
+              HasSubstr("there is no folder \"/no\"; make it first"));
+}
+
+TEST(Config, ValuesOfTheNvmeTierAreChecked) {
+  const auto error = [](const std::string& line) { return ErrorsOf("[nvme]\n" + line + "\n"); };
+  EXPECT_THAT(error("capacity = \"101%\""), HasSubstr("t.toml:2: nvme.capacity: "));
+  EXPECT_THAT(error("capacity = \"0%\""), HasSubstr("above 0 %"));
+  EXPECT_THAT(error("capacity = \"1MiB\""), HasSubstr("out of range: 16 MiB to "));
+  EXPECT_THAT(error("capacity = [1]"), HasSubstr("found an array"));
+  EXPECT_THAT(error("drive_writes_per_day = -0.5"), HasSubstr("out of range: 0 to 1000"));
+  EXPECT_THAT(error("drive_writes_per_day = nan"), HasSubstr("out of range"));
+  EXPECT_THAT(error("drive_writes_per_day = \"1\""),
+              HasSubstr("t.toml:2: nvme.drive_writes_per_day: expected a number"));
+  EXPECT_EQ(Accepted("[nvme]\ndrive_writes_per_day = 3\n").nvme.drive_writes_per_day, 3);
+  EXPECT_THAT(error("files = \"/tmp/a\""),
+              HasSubstr("t.toml:2: nvme.files: expected an array of texts"));
+  EXPECT_THAT(error("files = [\"/tmp/a\", 7]"), HasSubstr("found an integer"));
+  EXPECT_THAT(error("files = [\"\"]"), HasSubstr("empty or has a zero byte"));
+  EXPECT_THAT(error("block_max = \"128MiB\""), HasSubstr("4 KiB to 64 MiB"));
+  EXPECT_THAT(error("block_max = \"1%\""), HasSubstr("this key takes bytes"));
+}
+
+TEST(Config, PercentagesAreOnlyForCapacities) {
   EXPECT_THAT(ErrorsOf("[dram]\nextent = \"10%\"\n"), HasSubstr("this key takes bytes"));
   EXPECT_THAT(ErrorsOf("[dram]\ncapacity = \"0%\"\n"), HasSubstr("above 0 %"));
   EXPECT_THAT(ErrorsOf("[dram]\ncapacity = -1\n"), HasSubstr("negative"));

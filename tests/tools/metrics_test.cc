@@ -8,6 +8,10 @@
 #include <set>
 #include <sstream>
 
+#include "base/device_sim.h"
+#include "base/index_store_sim.h"
+#include "base/scheduler.h"
+#include "tiers/nvme/nvme_tier.h"
 #include "tools/terraced/config_keys.h"
 
 namespace terrace {
@@ -15,10 +19,36 @@ namespace {
 
 using testing::HasSubstr;
 
+// The NVMe tier of one reactor, on a device that nobody uses.
+struct IdleNvme final : nvme::SegmentLog::Owner, nvme::IndexJournal {
+  explicit IdleNvme(Clock& clock) : scheduler(clock) {
+    nvme::NvmeTierOptions options;
+    options.log.segments = 8;
+    options.log.segment_bytes = 1 << 20;
+    options.block_bytes_max = 64 << 10;
+    options.write_bytes_per_day = 24 << 20;
+    std::vector<nvme::LaneStart> lanes;
+    lanes.push_back({.device = &device, .headers = std::vector<nvme::SegmentHeader>(8)});
+    tier = std::make_unique<nvme::NvmeTier>(options, std::move(lanes), *this, *this, scheduler);
+  }
+  Task<void> Reclaim(std::uint32_t /*segment*/) override { co_return; }
+  void OnLane(std::uint32_t /*lane*/, bool /*online*/, const std::string& /*why*/) override {}
+  Task<Status> Write(Changes /*changes*/, bool /*durable*/) override { co_return Status(); }
+  bool Enqueue(Changes /*changes*/) override { return true; }
+  [[nodiscard]] bool Healthy() const noexcept override { return true; }
+
+  SeededRandom random{1};
+  SimulatedDevice device{{.size_bytes = 8 << 20}, random};
+  Scheduler scheduler;
+  std::unique_ptr<nvme::NvmeTier> tier;
+};
+
 // Two reactors with different numbers, and the process: every kind of sample there is.
 class Metrics : public testing::Test {
  protected:
   Metrics() {
+    cache_[0].load_corrupt = 3;
+    cache_[1].blocks_nvme = 7;
     for (std::uint32_t index = 0; index < 2; ++index) {
       cache_[index].get_hits_dram = 10 + index;
       server_[index].peers_copy = 3;
@@ -28,6 +58,7 @@ class Metrics : public testing::Test {
                              .reactor_counters = &reactor_[index],
                              .sleeps_in = "io_uring",
                              .cache = &cache_[index],
+                             .nvme = nvme_[index].tier.get(),
                              .arena_stats = [] { return ArenaStats{.capacity_bytes = 1 << 20}; },
                              .index_bytes = 96,
                              .index_capacity = 1,
@@ -35,6 +66,7 @@ class Metrics : public testing::Test {
       registry_.Add(*sources_.back());
     }
     registry_.Add(process_);
+    registry_.Add(nvme_source_);
   }
   static double ValueOf(const std::vector<MetricSample>& samples, const MetricInfo& info,
                         const std::string& labels) {
@@ -45,11 +77,15 @@ class Metrics : public testing::Test {
     return -1;
   }
 
+  ManualClock clock_;
+  IdleNvme nvme_[2] = {IdleNvme(clock_), IdleNvme(clock_)};
+  SimulatedIndexStore index_store_;
+  nvme::IndexThread index_{index_store_, {}};
+  NvmeMetricSource nvme_source_{"on", &index_};
   CacheCounters cache_[2];
   ServerCounters server_[2];
   ReactorCounters reactor_[2];
   std::vector<std::unique_ptr<ReactorMetricSource>> sources_;
-  ManualClock clock_;
   ProcessMetricSource process_{"0.1.0", clock_};
   MetricsRegistry registry_;
 };
@@ -65,6 +101,29 @@ TEST_F(Metrics, ReactorsAreToldApartAndSummed) {
   EXPECT_EQ(ValueOf(summed, kTierCapacity, "tier=\"dram\""), 2 << 20);
   EXPECT_EQ(ValueOf(summed, kReactorStallMax, ""), 2);  // the worst, not the sum
   EXPECT_EQ(ValueOf(summed, kBuildInfo, "version=\"0.1.0\""), 1);
+}
+
+TEST_F(Metrics, TheNvmeTierShowsItsSizeStateAndReasons) {
+  const std::vector<MetricSample> summed = registry_.Summed();
+  EXPECT_EQ(ValueOf(summed, kTierCapacity, "tier=\"nvme\""), 16 << 20);
+  EXPECT_EQ(ValueOf(summed, kTierBlocks, "tier=\"nvme\""), 7);
+  EXPECT_EQ(ValueOf(summed, kNvmeState, "state=\"on\""), 1);
+  EXPECT_EQ(ValueOf(summed, kNvmeIndexHealthy, ""), 1);
+  EXPECT_EQ(ValueOf(summed, kNvmeDevices, ""), 2);  // one for each reactor
+  EXPECT_EQ(ValueOf(summed, kNvmeDevicesOnline, ""), 2);
+  EXPECT_EQ(ValueOf(summed, kNvmeLoadsFailed, "reason=\"corrupt\""), 3);
+  EXPECT_EQ(ValueOf(summed, kNvmeErrors, "kind=\"bad_payload\""), 0);
+  // An hour's share of the day, though nothing was written yet.
+  EXPECT_EQ(ValueOf(summed, kNvmeBudgetLeft, ""), 2 << 20);
+  EXPECT_EQ(nvme_[0].tier->Admit(1 << 20), NotDurable::kTooLarge);
+  EXPECT_EQ(ValueOf(registry_.Collect(), kNvmeDeclined, "reactor=\"0\",reason=\"too_large\""), 1);
+}
+
+TEST(NvmeMetricSource, WithoutTheTierOnlyItsStateIsTold) {
+  std::vector<MetricSample> samples;
+  NvmeMetricSource("disabled", nullptr).Collect(samples);
+  ASSERT_EQ(samples.size(), 1U);
+  EXPECT_EQ(LabelText(samples[0].labels), "state=\"disabled\"");
 }
 
 TEST_F(Metrics, NothingOfTheProcessIsZeroThatCannotBe) {
@@ -110,6 +169,7 @@ TEST_F(Metrics, PrometheusTextHasHelpTypeAndOneLineASample) {
   const std::string text = registry_.Prometheus();
   EXPECT_THAT(text, HasSubstr("# TYPE terrace_get_blocks_hit_total counter\n"
                               "terrace_get_blocks_hit_total{reactor=\"0\",tier=\"dram\"} 10\n"
+                              "terrace_get_blocks_hit_total{reactor=\"0\",tier=\"nvme\"} 0\n"
                               "terrace_get_blocks_hit_total{reactor=\"1\",tier=\"dram\"} 11\n"));
   EXPECT_THAT(text, HasSubstr("# HELP terrace_tier_capacity_bytes "));
   EXPECT_THAT(text, HasSubstr("terrace_build_info{version=\"0.1.0\"} 1\n"));

@@ -71,6 +71,9 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"ZeroBatch", "run --requests 10 --batch 0", "--batch"},
         Wrong{"NoWorkers", "run --requests 10 --prefill 0", "--prefill"},
         Wrong{"TooManyWorkers", "run --requests 10 --decode 65", "--decode"},
+        Wrong{"NoReactors", "plan --requests 10 --reactors 0", "--reactors must be from 1 to 64"},
+        Wrong{"UnwritableProgress", "run --requests 10 --progress-file /nonexistent/x",
+              "--progress-file: cannot write /nonexistent/x"},
         Wrong{"UnwritableReport", "run --requests 10 --out /proc/nonexistent", "--out"}),
     [](const auto& parameter) { return parameter.param.name; });
 

@@ -9,8 +9,11 @@
 //   doubt   every 7th block of a get or put ends in doubt, and the region never gets quiescent
 //   invalid every call but the first few answers kInvalid
 //   abort   the process dies in its 20th call
+//   nvme    every second block comes from NVMe, and the counters of such a tier rise
+//   restart as dead, and from the second Stat on the daemon is another one with blocks on NVMe
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -48,12 +51,15 @@ class Client::Impl {
   std::uint64_t calls = 0;
   std::uint64_t blocks = 0;
   std::string last_key;
+  int stats = 0;
+  std::chrono::steady_clock::time_point second_stat;
 
   Status Enter() {
     ++calls;
     if (fault == "abort" && calls == 20) std::abort();
     if (fault == "invalid" && calls > 9) return Status::Invalid("fake");
-    if (fault == "dead" && calls % 5 == 0) return Status(StatusCode::kPeerDead, "fake");
+    if ((fault == "dead" || fault == "restart") && calls % 5 == 0)
+      return Status(StatusCode::kPeerDead, "fake");
     return Status::Ok();
   }
   [[nodiscard]] std::span<std::byte> Place(const BlockBuffer& buffer) {
@@ -135,7 +141,8 @@ Result<std::vector<BlockResult>> Client::Get(NamespaceId, const Chain& chain,
   std::vector<BlockResult> results;
   for (const BlockBuffer& buffer : blocks) {
     BlockResult& result = results.emplace_back();
-    result.tier = Tier::kDram;
+    const bool nvme = impl_->fault == "nvme" && results.size() % 2 == 0;
+    result.tier = nvme ? Tier::kNvme : Tier::kDram;
     result.status = impl_->InDoubt()
                         ? StatusCode::kInDoubt
                         : impl_->Read(Hex(chain.key(buffer.position)), buffer, result.valid_tokens);
@@ -145,7 +152,7 @@ Result<std::vector<BlockResult>> Client::Get(NamespaceId, const Chain& chain,
 
 Result<std::vector<BlockResult>> Client::Put(NamespaceId, const Chain& chain,
                                              std::span<const BlockBuffer> blocks, BlockKind,
-                                             Deadline) {
+                                             Deadline, Ack) {
   Status status = impl_->Enter();
   if (!status.ok()) return status;
   std::vector<BlockResult> results;
@@ -157,13 +164,31 @@ Result<std::vector<BlockResult>> Client::Put(NamespaceId, const Chain& chain,
 
 Status Client::WaitForCompletion(Deadline) { return Status(StatusCode::kTimeout); }
 Result<std::vector<Sample>> Client::Stat(Deadline) {
-  return std::vector<Sample>{{"terrace_tier_capacity_bytes", "tier=\"dram\"", 1e12},
-                             {"terrace_reactors", "", 1}};
+  const auto now = std::chrono::steady_clock::now();
+  if (impl_->stats++ == 1) impl_->second_stat = now;
+  std::vector<Sample> samples = {{"terrace_tier_capacity_bytes", "tier=\"dram\"", 1e12},
+                                 {"terrace_reactors", "", 1}};
+  if (impl_->fault != "nvme" && impl_->fault != "restart") return samples;
+  const auto stats = static_cast<double>(impl_->stats);
+  samples.push_back({"terrace_tier_capacity_bytes", "tier=\"nvme\"", 1ULL << 30});
+  samples.push_back({"terrace_tier_used_bytes", "tier=\"nvme\"", 70 * 12288});
+  samples.push_back({"terrace_tier_blocks", "tier=\"nvme\"", 70});
+  samples.push_back({"terrace_tier_blocks", "tier=\"dram\"", 7});
+  samples.push_back({"terrace_nvme_blocks_written_total", "reason=\"put\"", 20 * stats});
+  samples.push_back({"terrace_nvme_blocks_written_total", "reason=\"reinsert\"", 3 * stats});
+  samples.push_back({"terrace_nvme_device_written_bytes_total", "device=\"0\"", 5000 * stats});
+  samples.push_back({"terrace_nvme_device_written_bytes_total", "device=\"1\"", 5000 * stats});
+  const std::chrono::duration<double> uptime = now - impl_->second_stat;
+  const bool restarted = impl_->fault == "restart" && impl_->stats > 1;
+  samples.push_back({"terrace_process_uptime_seconds", "", restarted ? uptime.count() : 1000});
+  return samples;
 }
 Result<std::uint64_t> Client::ClearNamespace(std::string_view, Deadline) {
   return Status(StatusCode::kMiss);
 }
 std::string Client::LinkName() const { return "fake"; }
-std::uint64_t Client::Reconnects() const { return impl_->fault == "dead" ? 1 : 0; }
+std::uint64_t Client::Reconnects() const {
+  return impl_->fault == "dead" || impl_->fault == "restart" ? 1 : 0;
+}
 
 }  // namespace terrace

@@ -106,6 +106,39 @@ TEST_F(FaultsTest, DeadDaemonIsAMissAndTheRunFinishes) {
   EXPECT_GT(report_["decode_blocks_missing"], 0);
 }
 
+TEST_F(FaultsTest, HitsAreCountedByTheTierThatTheyCameFrom) {
+  ASSERT_EQ(Replay("nvme", "--lockstep"), 0) << output_;
+  EXPECT_GT(report_["hits_nvme"], 0);
+  EXPECT_GE(report_["hits_dram"], report_["hits_nvme"]);  // odd batches have one more
+  EXPECT_EQ(report_["hits_dram"].get<int>() + report_["hits_nvme"].get<int>(),
+            report_["blocks_hit"].get<int>());
+  // The daemon's counters: what they rose by between the two looks, and gauges at the end.
+  EXPECT_EQ(report_["nvme_bytes"], 1 << 30);
+  EXPECT_EQ(report_["device_bytes_written"], 10'000);
+  EXPECT_EQ(report_["nvme_bytes_admitted"], 20 * 8192);
+  EXPECT_EQ(report_["nvme_blocks_written"], 23);
+  EXPECT_EQ(report_["nvme_blocks_reinserted"], 3);
+  EXPECT_EQ(report_["nvme_blocks"], 70);
+  EXPECT_EQ(report_["nvme_used_bytes"], 70 * 12288);
+  EXPECT_EQ(report_["daemon_restarts"], 0);
+  EXPECT_GT(report_["simulated_nvme_blocks_written"], 0);
+  EXPECT_EQ(report_["block_hit_ratio"], report_["simulated_block_hit_ratio"]);
+  EXPECT_THAT(output_, HasSubstr("written to the device"));
+}
+
+TEST_F(FaultsTest, RestartIsSeenDuringTheRunWithTheBlocksThatCameBack) {
+  const std::string progress = (folder_ / "progress").string();
+  ASSERT_EQ(Replay("restart", "--progress-file " + progress), 0) << output_;
+  EXPECT_EQ(report_["daemon_restarts"], 1);
+  // 70 on NVMe at the first look after the restart, 40 of them written since.
+  EXPECT_EQ(report_["blocks_recovered"], 30);
+  EXPECT_THAT(output_, HasSubstr("restarts of the daemon   1; 30 blocks"));
+  std::ifstream file(progress);
+  int percent = -1;
+  file >> percent;
+  EXPECT_EQ(percent, 100);
+}
+
 TEST_F(FaultsTest, MemoryInDoubtIsLeftAloneAndBounded) {
   EXPECT_EQ(Replay("doubt"), 1);
   EXPECT_THAT(output_, HasSubstr("never ended; giving up"));

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "tools/replay/daemon_view.h"
 #include "tools/replay/latency_histogram.h"
+#include "tools/replay/nvme_shape.h"
 #include "tools/replay/run_totals.h"
 #include "tools/replay/schedule.h"
 #include "tools/replay/shared_workload.h"
@@ -213,6 +214,36 @@ TEST(TierSizeTest, SharesAreRoundedUpAndNeverTooSmallForAPrompt) {
   EXPECT_EQ(TierBytes(five, 1000, 4000, kBlock), 8000 * kBlock);
   EXPECT_EQ(TierBytes({.is_percent = false, .percent = 0, .bytes = 12345}, 1000, 10, kBlock),
             12345U);
+  // 138 MiB: what the daemon's NVMe tier needs, whatever the trace.
+  EXPECT_EQ(TierBytes(five, 100, 10, kBlock, NvmeBytesMin(1)), 138ULL << 20);
+}
+
+TEST(NvmeShapeTest, SegmentsAreAsTheDaemonMakesThem) {
+  constexpr std::uint64_t kMiB = 1 << 20;
+  // 4 records of 4 MiB and a page each, in whole MiB.
+  EXPECT_EQ(NvmeSegmentBytesMin(), 17 * kMiB);
+  // 1,488 MiB less 1: a 128th is 11.6 MiB, below the least; 87 segments of 17 MiB. A record of
+  // 64 KiB takes 17 pages of the 4,351 that the header leaves.
+  const NvmeShape small = ShapeOfNvme(1488 * kMiB, 1, 64 << 10);
+  EXPECT_EQ(small.segments, 87U);
+  EXPECT_EQ(small.records_per_segment, 255U);
+  // 1 TiB and 1 MiB over 2 reactors: 512 GiB, 128 segments of 4 GiB, but at most 1 GiB each.
+  const NvmeShape large = ShapeOfNvme((1ULL << 40) + kMiB, 2, 5000);
+  EXPECT_EQ(large.segments, 512U);
+  EXPECT_EQ(large.records_per_segment, ((1ULL << 30) / 4096 - 1) / 3);
+  // A 128th of 64 GiB is 512 MiB exactly.
+  EXPECT_EQ(ShapeOfNvme(65537 * kMiB, 1, 64 << 10).segments, 128U);
+  EXPECT_EQ(ShapeOfNvme(65537 * kMiB, 1, 64 << 10).records_per_segment, 131'071U / 17);
+}
+
+TEST(NvmeShapeTest, NoTierAndBlocksThatItDoesNotTakeAreNoSegments) {
+  EXPECT_EQ(ShapeOfNvme(0, 1, 65536).segments, 0U);
+  EXPECT_EQ(ShapeOfNvme(NvmeBytesMin(1) - 1, 1, 65536).segments, 0U);
+  EXPECT_EQ(ShapeOfNvme(1ULL << 40, 1, (4 << 20) + 8).segments, 0U);
+  EXPECT_EQ(ShapeOfNvme(1ULL << 40, 1, (4 << 20) + 8).records_per_segment, 0U);
+  // The least that a plan may come to is 8 segments a reactor.
+  EXPECT_EQ(ShapeOfNvme(NvmeBytesMin(3), 3, 4 << 20).segments, 8U);
+  EXPECT_GE(ShapeOfNvme(NvmeBytesMin(3), 3, 4 << 20).records_per_segment, 4U);
 }
 
 TEST(DaemonViewTest, TakesWhatTheReportNeedsOutOfTheSamples) {
@@ -221,6 +252,13 @@ TEST(DaemonViewTest, TakesWhatTheReportNeedsOutOfTheSamples) {
       {"terrace_tier_capacity_bytes", "tier=\"nvme\"", 5000},
       {"terrace_tier_huge_page_bytes", "tier=\"dram\"", 250},
       {"terrace_tier_blocks", "tier=\"dram\"", 7},
+      {"terrace_tier_blocks", "tier=\"nvme\"", 8},
+      {"terrace_tier_used_bytes", "tier=\"dram\"", 900},
+      {"terrace_tier_used_bytes", "tier=\"nvme\"", 600},
+      {"terrace_nvme_blocks_written_total", "reason=\"put\"", 9},
+      {"terrace_nvme_blocks_written_total", "reason=\"reinsert\"", 2},
+      {"terrace_nvme_device_written_bytes_total", "device=\"0\"", 30},
+      {"terrace_nvme_device_written_bytes_total", "device=\"1\"", 40},
       {"terrace_evicted_blocks_total", "tier=\"dram\"", 3},
       {"terrace_evicted_blocks_total", "tier=\"nvme\"", 4},
       {"terrace_reactors", "sleep=\"io_uring\"", 2},
@@ -229,13 +267,46 @@ TEST(DaemonViewTest, TakesWhatTheReportNeedsOutOfTheSamples) {
   EXPECT_TRUE(view.known);
   EXPECT_EQ(view.dram_bytes, 1000U);
   EXPECT_EQ(view.nvme_bytes, 5000U);
-  EXPECT_EQ(view.blocks, 7U);
-  EXPECT_EQ(view.evictions, 7U);
+  EXPECT_EQ(view.evictions, 3U);  // out of DRAM
+  EXPECT_EQ(view.nvme_blocks, 8U);
+  EXPECT_EQ(view.nvme_used_bytes, 600U);
+  EXPECT_EQ(view.nvme_blocks_put, 9U);
+  EXPECT_EQ(view.nvme_blocks_reinserted, 2U);
+  EXPECT_EQ(view.device_bytes_written, 70U);
   EXPECT_EQ(view.reactors, 2U);
   EXPECT_DOUBLE_EQ(view.huge_page_share, 0.25);
   const DaemonView none = ViewOf({});
   EXPECT_FALSE(none.known);
   EXPECT_EQ(none.reactors, 1U);
+  const DaemonView dram_only = ViewOf(std::span(samples).first(1));
+  EXPECT_EQ(dram_only.nvme_bytes + dram_only.nvme_blocks + dram_only.device_bytes_written, 0U);
+}
+
+TEST(RestartNotesTest, SeesARestartByTheTimeTheDaemonBegan) {
+  RestartNotes notes;
+  const auto view = [](double uptime_s, std::uint64_t blocks, std::uint64_t put) {
+    DaemonView view{.known = true, .uptime_s = uptime_s};
+    view.nvme_blocks = blocks;
+    view.nvme_blocks_put = put;
+    return view;
+  };
+  notes.Add(view(5, 100, 100), 10 * kSecond, 11 * kSecond);  // began at 5 to 6 s
+  notes.Add({}, 12 * kSecond, 13 * kSecond);                 // did not answer: says nothing
+  // The same daemon, though its answers took long; and a clock that drifts a little.
+  notes.Add(view(10, 150, 150), 13 * kSecond, 16 * kSecond);
+  notes.Add(view(93.7, 200, 200), 100 * kSecond, 100 * kSecond);
+  EXPECT_EQ(notes.restarts(), 0U);
+  // Longer up than at the first look, and yet another one: 180 blocks back, 20 written since.
+  notes.Add(view(6, 200, 20), 110 * kSecond, 110 * kSecond);
+  EXPECT_EQ(notes.restarts(), 1U);
+  EXPECT_EQ(notes.blocks_recovered(), 180U);
+  notes.Add(view(16, 300, 120), 120 * kSecond, 120 * kSecond);
+  EXPECT_EQ(notes.restarts(), 1U);
+  EXPECT_EQ(notes.blocks_recovered(), 180U);
+  // Without an NVMe tier, or with more written than is left of it.
+  notes.Add(view(1, 30, 50), 130 * kSecond, 130 * kSecond);
+  EXPECT_EQ(notes.restarts(), 2U);
+  EXPECT_EQ(notes.blocks_recovered(), 0U);
 }
 
 TEST(RunTotalsTest, PrefillsAndDecodesAreKeptApart) {

@@ -29,6 +29,7 @@ class ReportTest : public ::testing::Test {
             .simulated = simulated_,
             .before = before_,
             .after = after_,
+            .restarts = restarts_,
             .trace = "a \xff trace",
             .skipped_lines = 3};
   }
@@ -42,6 +43,7 @@ class ReportTest : public ::testing::Test {
   SimulatedRun simulated_;
   DaemonView before_;
   DaemonView after_;
+  RestartNotes restarts_;
 };
 
 /// `get_blocks_STATUS` stands for one key per status.
@@ -95,14 +97,31 @@ TEST_F(ReportTest, TableTellsTroubleOnlyWhenThereIsSome) {
   EXPECT_THAT(table, HasSubstr("peer_dead: gone"));
 }
 
-TEST_F(ReportTest, EvictionsOfARestartedDaemonAreNotNegative) {
-  before_ = {.known = true, .evictions = 100, .uptime_s = 50};
-  after_ = {.known = true, .evictions = 130, .uptime_s = 60};
-  EXPECT_EQ(EvictionsOf(before_, after_), 30U);
-  after_ = {.known = true, .evictions = 20, .uptime_s = 5};
-  EXPECT_EQ(EvictionsOf(before_, after_), 20U);
-  after_ = {.known = true, .evictions = 200, .uptime_s = 5};
-  EXPECT_EQ(EvictionsOf(before_, after_), 200U);
+TEST_F(ReportTest, CountersOfARestartedDaemonAreNotNegative) {
+  EXPECT_EQ(CountedBetween(100, 130, restarts_), 30U);
+  EXPECT_EQ(CountedBetween(100, 20, restarts_), 20U);
+  restarts_.Add({.known = true, .uptime_s = 50}, 60 * kSecond, 60 * kSecond);
+  restarts_.Add({.known = true, .uptime_s = 60}, 130 * kSecond, 130 * kSecond);
+  EXPECT_EQ(CountedBetween(100, 200, restarts_), 200U);
+}
+
+TEST_F(ReportTest, TableShowsBothTiersAndWhatTheDeviceHadToWrite) {
+  parameters_.block_bytes = 1 << 20;
+  outcome_.totals.hits_dram = 12;
+  outcome_.totals.hits_nvme = 34;
+  simulated_.hits_nvme = 35;
+  EXPECT_THAT(ReportTable(Input()), HasSubstr("NVMe none"));
+  EXPECT_THAT(ReportTable(Input()), ::testing::Not(HasSubstr("written to the device")));
+  before_.nvme_bytes = 1 << 30;
+  before_.device_bytes_written = 5 << 20;
+  after_ = before_;
+  after_.device_bytes_written = 13 << 20;
+  after_.nvme_blocks_put = 4;
+  after_.nvme_blocks_reinserted = 2;
+  const std::string table = ReportTable(Input());
+  EXPECT_THAT(table, HasSubstr("NVMe 1 GiB"));
+  EXPECT_THAT(table, HasSubstr("DRAM 12, NVMe 34 (simulated: 0, 35)"));
+  EXPECT_THAT(table, HasSubstr("8 MiB for 4 MiB of blocks; 2 blocks written again"));
 }
 
 }  // namespace

@@ -6,11 +6,13 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "base/random.h"
 #include "base/sim_link.h"
 #include "cache/cache.h"
+#include "tools/terraced/replies.h"
 #include "transport/codec.h"
 
 namespace terrace {
@@ -115,7 +117,7 @@ class RequestServiceTest : public ::testing::Test {
 
   template <typename Table>
   std::vector<std::byte> TransferOf(std::uint64_t id, std::uint32_t space, const std::string& key,
-                                    std::uint64_t piece_bytes = kBlockBytes) {
+                                    std::uint64_t piece_bytes = kBlockBytes, std::uint8_t ack = 0) {
     return Keyed<Table>(id, key, [&](auto& builder, auto runs) {
       const wire::Piece piece(1, 0, 0, piece_bytes);
       const auto pieces = builder.CreateVectorOfStructs(&piece, 1);
@@ -126,6 +128,7 @@ class RequestServiceTest : public ::testing::Test {
       table.add_runs(runs);
       table.add_pieces(pieces);
       table.add_piece_counts(counts);
+      if constexpr (std::is_same_v<Table, wire::Put>) table.add_ack(ack);
       return table.Finish();
     });
   }
@@ -196,6 +199,59 @@ TEST_F(RequestServiceTest, PiecesThatDoNotAddUpToABlockAreRefused) {
             return wire::CreateGet(builder, space, 0, 0, runs);
           }));
   EXPECT_EQ(ErrorOf(no_pieces), StatusCode::kInvalid);
+}
+
+TEST_F(RequestServiceTest, OnlyAPutThatAskedForDurableIsToldWhetherItIs) {
+  const auto peer = Connect("a");
+  const std::uint32_t space = Open(peer);
+  const auto put = [&](std::uint64_t id, std::uint8_t ack) {
+    return Ask(peer, TransferOf<wire::Put>(id, space, "key", kBlockBytes, ack))
+        .body_as_BlocksReply();
+  };
+  const wire::BlocksReply* committed = put(3, 0);
+  ASSERT_NE(committed, nullptr);
+  EXPECT_EQ(committed->acks(), nullptr);
+  EXPECT_EQ(committed->not_durable(), nullptr);
+  const wire::BlocksReply* durable = put(4, 1);
+  ASSERT_NE(durable, nullptr);
+  ASSERT_NE(durable->acks(), nullptr);
+  ASSERT_NE(durable->not_durable(), nullptr);
+  EXPECT_EQ(durable->acks()->size(), 1U);
+  EXPECT_EQ(durable->not_durable()->size(), 1U);
+}
+
+TEST_F(RequestServiceTest, AnAckOfTheFutureIsRefusedByName) {
+  const auto peer = Connect("a");
+  const std::uint32_t space = Open(peer);
+  const wire::Message& reply = Ask(peer, TransferOf<wire::Put>(3, space, "key", kBlockBytes, 7));
+  EXPECT_EQ(ErrorOf(reply), StatusCode::kInvalid);
+  EXPECT_EQ(reply.body_as_ErrorReply()->message()->str(),
+            "ack is 7, not 0 (committed) or 1 (durable)");
+}
+
+TEST(Replies, EveryBlockKeepsItsOwnAck) {
+  BatchAnswer answer;
+  answer.blocks = {{.status = StatusCode::kOk,
+                    .tier = TierKind::kDram,
+                    .valid_tokens = 5,
+                    .ack = Ack::kDurable,
+                    .not_durable = NotDurable::kNone},
+                   {.status = StatusCode::kExists,
+                    .tier = TierKind::kDram,
+                    .valid_tokens = 6,
+                    .ack = Ack::kCommitted,
+                    .not_durable = NotDurable::kTimeout}};
+  const std::vector<std::byte> bytes = MakeBlocksReply(9, answer, Ack::kDurable);
+  const wire::BlocksReply& reply = *(*VerifyMessage(bytes))->body_as_BlocksReply();
+  EXPECT_EQ(reply.statuses()->Get(1), static_cast<std::uint8_t>(StatusCode::kExists));
+  EXPECT_EQ(reply.tiers()->Get(1), static_cast<std::uint8_t>(TierKind::kDram));
+  EXPECT_EQ(reply.valid_tokens()->Get(1), 6U);
+  ASSERT_EQ(reply.acks()->size(), 2U);
+  EXPECT_EQ(reply.acks()->Get(0), static_cast<std::uint8_t>(Ack::kDurable));
+  EXPECT_EQ(reply.acks()->Get(1), static_cast<std::uint8_t>(Ack::kCommitted));
+  ASSERT_EQ(reply.not_durable()->size(), 2U);
+  EXPECT_EQ(reply.not_durable()->Get(0), 0U);
+  EXPECT_EQ(reply.not_durable()->Get(1), static_cast<std::uint8_t>(NotDurable::kTimeout));
 }
 
 TEST_F(RequestServiceTest, ARunOfAnotherShardIsRefused) {

@@ -34,6 +34,23 @@ std::vector<Sample> Samples() {
           {"terrace_client_connections_by_link", "link=\"tcp\"", 1},
           {"terrace_client_connections_by_link", "link=\"rdma\"", 0},
           {"terrace_reactors", "sleeps_in=\"io_uring\"", 2},
+          {"terrace_tier_used_bytes", "tier=\"nvme\"", 1.0 * (1ULL << 40)},
+          {"terrace_nvme_state", "state=\"on\"", 1},
+          {"terrace_nvme_devices", "", 4},
+          {"terrace_nvme_devices_online", "", 3},
+          {"terrace_nvme_index_healthy", "", 1},
+          {"terrace_nvme_device_written_bytes_total", "", 3 << 20},
+          {"terrace_nvme_device_read_bytes_total", "", 7 << 20},
+          {"terrace_nvme_put_bytes_total", "", 2 << 20},
+          {"terrace_nvme_blocks_written_total", "reason=\"put\"", 20},
+          {"terrace_nvme_blocks_recovered", "", 12},
+          {"terrace_nvme_write_queue_bytes", "", 4096},
+          {"terrace_nvme_write_budget_left_bytes", "", -8192},
+          {"terrace_nvme_blocks_declined_total", "reason=\"write_budget\"", 5},
+          {"terrace_nvme_blocks_declined_total", "reason=\"too_large\"", 0},
+          {"terrace_nvme_loads_failed_total", "reason=\"corrupt\"", 1},
+          {"terrace_nvme_errors_total", "kind=\"read\"", 2},
+          {"terrace_nvme_errors_total", "kind=\"sync\"", 0},
           {"terrace_some_future_metric_total", "a=\"b\"", 5}};
 }
 
@@ -44,9 +61,24 @@ TEST(StatSummary, SamplesLandWhereTheyBelong) {
   EXPECT_EQ(summary.tiers[0].tier, "dram");  // fastest first, whatever the order of the samples
   EXPECT_EQ(summary.tiers[0].blocks, 1234);
   EXPECT_EQ(summary.tiers[1].hits, 50);
+  EXPECT_EQ(summary.nvme.state, "on");
+  EXPECT_EQ(summary.nvme.devices_online, 3);
+  EXPECT_EQ(summary.nvme.declined, (std::map<std::string, double>{{"write_budget", 5}}));
   EXPECT_EQ(summary.get_hits, 150);  // over the tiers
   EXPECT_EQ(summary.connections_by_link.at("copy"), 2);
   EXPECT_EQ(summary.reactors.at("io_uring"), 2);
+}
+
+TEST(StatSummary, ATierThatTheDaemonDoesNotHaveIsNotShown) {
+  const StatSummary summary = Summarize(std::vector<Sample>{
+      {"terrace_tier_capacity_bytes", "tier=\"dram\"", 1 << 30},
+      {"terrace_tier_blocks", "tier=\"nvme\"", 0},
+      {"terrace_get_blocks_hit_total", "tier=\"nvme\"", 0},
+      {"terrace_nvme_state", "state=\"off\"", 1},
+  });
+  ASSERT_EQ(summary.tiers.size(), 1U);
+  EXPECT_EQ(summary.tiers[0].tier, "dram");
+  EXPECT_THAT(StatText("x:1", summary, nullptr), HasSubstr("\nnvme     off\n"));
 }
 
 TEST(StatSummary, LabelsAreReadWhateverTheyHold) {
@@ -65,12 +97,15 @@ TEST(StatRates, RatesAreDifferencesPerSecond) {
   now.get_hits += 30;
   now.get_bytes += 1000;
   now.tiers[0].evicted_blocks += 6;
+  now.nvme.written_bytes += 4000;
   const StatRates rates = RatesBetween(before, now, 2);
   EXPECT_FALSE(rates.restarted);
   EXPECT_EQ(rates.get_blocks, 20);
   EXPECT_EQ(rates.get_hits, 15);
   EXPECT_EQ(rates.get_bytes, 500);
   EXPECT_EQ(rates.evicted_blocks, 3);
+  EXPECT_EQ(rates.nvme_written_bytes, 2000);
+  EXPECT_EQ(rates.nvme_read_bytes, 0);
   EXPECT_EQ(rates.put_blocks, 0);
 }
 
@@ -89,7 +124,12 @@ TEST(StatText, ShowsWhatAnOperatorAsksFor) {
   const StatSummary summary = Summarize(Samples());
   const std::string text = StatText("127.0.0.1:7420", summary, nullptr);
   EXPECT_THAT(text, HasSubstr("terraced 0.1.0 at 127.0.0.1:7420, up 1 h 2 min\n"));
-  EXPECT_THAT(text, HasSubstr("\ndram     1 GiB  512 MiB  50.0 %   1,234     100.0 %        0\n"));
+  EXPECT_THAT(text, HasSubstr("\ntier  capacity     used          blocks  hits  hit ratio  huge "
+                              "pages  evicted\n"
+                              "dram     1 GiB  512 MiB  50.0 %   1,234   100     33.3 %     "
+                              "100.0 %        0\n"
+                              "nvme     2 TiB    1 TiB  50.0 %       0    50     16.7 %          "
+                              " -        0\n"));
   EXPECT_THAT(text, HasSubstr("25.0 %"));  // match
   EXPECT_THAT(text, HasSubstr("50.0 %"));  // get
   EXPECT_THAT(text, HasSubstr("77 stored"));
@@ -100,11 +140,40 @@ TEST(StatText, ShowsWhatAnOperatorAsksFor) {
   EXPECT_THAT(StatText("x:1", summary, &rates), HasSubstr("blocks/s"));
 }
 
+TEST(StatText, SaysHowTheNvmeTierIs) {
+  StatSummary summary = Summarize(Samples());
+  EXPECT_THAT(StatText("x:1", summary, nullptr),
+              HasSubstr("\nnvme     on, 3 of 4 devices online, index healthy, 12 blocks found at "
+                        "start\n"
+                        "         3 MiB written (1.50 times what was put), 7 MiB read, 4 KiB "
+                        "queued, write budget overdrawn by 8 KiB\n"
+                        "         declined: 5 write_budget\n"
+                        "         loads failed: 1 corrupt\n"
+                        "         errors: 2 read\n"));
+  const StatRates rates = RatesBetween(summary, summary, 1);
+  EXPECT_THAT(StatText("x:1", summary, &rates), HasSubstr("0 B/s written, 0 B/s read"));
+  summary.nvme.index_healthy = 0;
+  summary.nvme.removals_not_logged = 2;
+  summary.nvme.budget_left_bytes = 0;
+  summary.nvme.put_bytes = 0;
+  const std::string failing = StatText("x:1", summary, nullptr);
+  EXPECT_THAT(failing, HasSubstr("index FAILING"));
+  EXPECT_THAT(failing, HasSubstr("2 removals may come back after a restart"));
+  EXPECT_THAT(failing, HasSubstr("no write budget"));
+  EXPECT_THAT(failing, Not(HasSubstr("times what was put")));
+  summary.nvme.state = "disabled";
+  EXPECT_THAT(StatText("x:1", summary, nullptr), HasSubstr("nvme     DISABLED after crashes"));
+}
+
 TEST(StatText, AnEmptyOrHostileDaemonDoesNotBreakTheTerminal) {
   EXPECT_THAT(StatText("x:1", Summarize({}), nullptr), HasSubstr("up 0 s"));
   const std::vector<Sample> hostile = {{"terrace_build_info", "version=\"\x1b[2J\"", 1},
                                        {"terrace_tier_blocks", "tier=\"\n\x07\"", -5},
                                        {"terrace_process_uptime_seconds", "", NAN},
+                                       {"terrace_nvme_state", "state=\"on\"", 1},
+                                       {"terrace_nvme_errors_total", "kind=\"\x1b\"", 1},
+                                       {"terrace_nvme_put_bytes_total", "", 1e-300},
+                                       {"terrace_nvme_device_written_bytes_total", "", 1e300},
                                        {"terrace_get_bytes_total", "", NAN},
                                        {"terrace_get_blocks_total", "", INFINITY},
                                        {"terrace_tier_used_bytes", "tier=\"\n\x07\"", 1e300}};
@@ -125,6 +194,11 @@ TEST(StatJson, HasTheNumbersAndEverySample) {
   EXPECT_EQ(json["match"]["hit_ratio"], 0.25);
   EXPECT_EQ(json["get"]["hit_ratio"], 0.5);
   EXPECT_TRUE(json["rates"].is_null());
+  EXPECT_EQ(json["tiers"][1]["get_hit_ratio"], 50.0 / 300);
+  EXPECT_EQ(json["nvme"]["state"], "on");
+  EXPECT_EQ(json["nvme"]["write_amplification"], 1.5);
+  EXPECT_EQ(json["nvme"]["errors"], nlohmann::json({{"read", 2}}));  // no kind that never was
+  EXPECT_EQ(json["nvme"]["write_budget_left_bytes"], -8192);
   EXPECT_EQ(json["clients"]["by_link"]["copy"], 2);
   EXPECT_EQ(json["samples"]["terrace_some_future_metric_total{a=\"b\"}"], 5);
   EXPECT_EQ(json["samples"].size(), samples.size());

@@ -19,6 +19,7 @@ struct ByteAmount {
   std::uint64_t bytes = 0;  ///< when not is_percent
   /// Bytes; a percentage is taken of `whole` bytes, rounded down.
   [[nodiscard]] std::uint64_t Of(std::uint64_t whole) const noexcept;
+  friend bool operator==(const ByteAmount&, const ByteAmount&) = default;
 };
 
 /// "1.5GiB" is 1610612736. kInvalid, with the text and the reason, for anything else than a number

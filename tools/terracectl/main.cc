@@ -1,4 +1,5 @@
-// terracectl: looks at a running terraced and tends it. Uses only the public client library.
+// terracectl: looks at a running terraced and tends it, by the public client library only; and
+// checks the store of a stopped one.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
@@ -6,11 +7,25 @@
 #include <string>
 
 #include "tools/terracectl/commands.h"
+#include "tools/terracectl/fsck_command.h"
 
 namespace {
 
 constexpr int kUsageError = 2;
 constexpr double kWatchSecondsMax = 86'400;
+
+CLI::App* AddFsck(CLI::App& app, terrace::FsckOptions& options) {
+  CLI::App* fsck = app.add_subcommand("fsck", "check the NVMe store of a stopped terraced");
+  fsck->add_option("FOLDER", options.folder, "of the store")->required();
+  fsck->add_option("--files", options.files, "its devices, in their order (FOLDER/log-0)")
+      ->type_name("A,B")
+      ->allow_extra_args(false)
+      ->delimiter(',');
+  fsck->add_flag("--rebuild-index", options.rebuild_index, "make FOLDER/index anew from the log");
+  fsck->add_flag("--json", options.json, "print one JSON object");
+  fsck->footer("Exit status: 0 clean or rebuilt, 1 damage found, 2 could not run.");
+  return fsck;
+}
 
 int Run(int argc, char** argv) {
   terrace::CommandOptions options;
@@ -48,12 +63,16 @@ int Run(int argc, char** argv) {
   CLI::App* clear = app.add_subcommand("clear", "forget every block of a namespace");
   clear->add_option("NAMESPACE", name, "its name")->required();
 
+  terrace::FsckOptions fsck_options;
+  CLI::App* fsck = AddFsck(app, fsck_options);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }
   options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(timeout_seconds * 1e3));
+  if (fsck->parsed()) return terrace::RunFsck(fsck_options);
   if (stat->parsed()) return terrace::RunStat(options, watch_seconds, count);
   if (namespaces->parsed()) return terrace::RunNamespaces(options);
   return terrace::RunClear(options, name);

@@ -31,7 +31,7 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Json TierJson(const TierSummary& tier) {
+Json TierJson(const TierSummary& tier, double get_blocks) {
   return {{"tier", tier.tier},
           {"capacity_bytes", Number(tier.capacity_bytes)},
           {"used_bytes", Number(tier.used_bytes)},
@@ -40,6 +40,7 @@ Json TierJson(const TierSummary& tier) {
           {"blocks", Number(tier.blocks)},
           {"huge_page_ratio", Ratio(tier.huge_page_bytes, tier.capacity_bytes)},
           {"get_blocks_hit", Number(tier.hits)},
+          {"get_hit_ratio", Ratio(tier.hits, get_blocks)},
           {"evicted_blocks", Number(tier.evicted_blocks)},
           {"evicted_bytes", Number(tier.evicted_bytes)}};
 }
@@ -77,6 +78,8 @@ Json RatesJson(const StatRates* rates) {
           {"put_blocks_per_s", rates->put_blocks},
           {"put_bytes_per_s", rates->put_bytes},
           {"evicted_blocks_per_s", rates->evicted_blocks},
+          {"nvme_written_bytes_per_s", rates->nvme_written_bytes},
+          {"nvme_read_bytes_per_s", rates->nvme_read_bytes},
           {"cpu_cores", rates->cpu}};
 }
 
@@ -84,6 +87,28 @@ Json CountsJson(const std::map<std::string, double>& counts) {
   Json json = Json::object();
   for (const auto& [name, count] : counts) json[name] = Number(count);
   return json;
+}
+
+Json NvmeJson(const NvmeSummary& nvme) {
+  return {{"state", nvme.state},
+          {"devices", Number(nvme.devices)},
+          {"devices_online", Number(nvme.devices_online)},
+          {"index_healthy", nvme.index_healthy > 0},
+          {"index_failures", Number(nvme.index_failures)},
+          {"removals_not_logged", Number(nvme.removals_not_logged)},
+          {"blocks_recovered", Number(nvme.recovered_blocks)},
+          {"blocks_written", CountsJson(nvme.blocks_written)},
+          {"put_bytes", Number(nvme.put_bytes)},
+          {"device_written_bytes", Number(nvme.written_bytes)},
+          {"device_read_bytes", Number(nvme.read_bytes)},
+          {"write_amplification", Ratio(nvme.written_bytes, nvme.put_bytes)},
+          {"write_queue_bytes", Number(nvme.queue_bytes)},
+          {"write_budget_left_bytes", Number(nvme.budget_left_bytes)},
+          {"segments_reclaimed", Number(nvme.segments_reclaimed)},
+          {"loads", Number(nvme.loads)},
+          {"loads_failed", CountsJson(nvme.loads_failed)},
+          {"blocks_declined", CountsJson(nvme.declined)},
+          {"errors", CountsJson(nvme.errors)}};
 }
 
 }  // namespace
@@ -94,7 +119,8 @@ std::string StatJson(std::string_view address, const StatSummary& now, const Sta
                {"version", now.version},
                {"uptime_seconds", now.uptime_seconds},
                {"tiers", Json::array()}};
-  for (const TierSummary& tier : now.tiers) json["tiers"].push_back(TierJson(tier));
+  for (const TierSummary& tier : now.tiers) json["tiers"].push_back(TierJson(tier, now.get_blocks));
+  json["nvme"] = NvmeJson(now.nvme);
   json.update(RequestsJson(now));
   json["rates"] = RatesJson(rates);
   json["memory"] = {{"resident_bytes", Number(now.resident_bytes)},

@@ -88,6 +88,50 @@ constexpr TierField kTierFields[] = {
     {"terrace_get_blocks_hit_total", &TierSummary::hits},
 };
 
+struct NvmeField {
+  std::string_view name;
+  double NvmeSummary::* field;
+};
+constexpr NvmeField kNvmeFields[] = {
+    {"terrace_nvme_devices", &NvmeSummary::devices},
+    {"terrace_nvme_devices_online", &NvmeSummary::devices_online},
+    {"terrace_nvme_index_healthy", &NvmeSummary::index_healthy},
+    {"terrace_nvme_index_failures_total", &NvmeSummary::index_failures},
+    {"terrace_removals_not_logged_total", &NvmeSummary::removals_not_logged},
+    {"terrace_nvme_device_written_bytes_total", &NvmeSummary::written_bytes},
+    {"terrace_nvme_device_read_bytes_total", &NvmeSummary::read_bytes},
+    {"terrace_nvme_put_bytes_total", &NvmeSummary::put_bytes},
+    {"terrace_nvme_segments_reclaimed_total", &NvmeSummary::segments_reclaimed},
+    {"terrace_nvme_loads_total", &NvmeSummary::loads},
+    {"terrace_nvme_blocks_recovered", &NvmeSummary::recovered_blocks},
+    {"terrace_nvme_write_queue_bytes", &NvmeSummary::queue_bytes},
+    {"terrace_nvme_write_budget_left_bytes", &NvmeSummary::budget_left_bytes},
+};
+
+struct NvmeCounts {
+  std::string_view name;
+  std::string_view label;
+  std::map<std::string, double> NvmeSummary::* counts;
+};
+constexpr NvmeCounts kNvmeCounts[] = {
+    {"terrace_nvme_blocks_written_total", "reason", &NvmeSummary::blocks_written},
+    {"terrace_nvme_blocks_declined_total", "reason", &NvmeSummary::declined},
+    {"terrace_nvme_loads_failed_total", "reason", &NvmeSummary::loads_failed},
+    {"terrace_nvme_errors_total", "kind", &NvmeSummary::errors},
+};
+
+void AddToNvme(const Sample& sample, NvmeSummary& nvme) {
+  for (const NvmeField& known : kNvmeFields) {
+    if (sample.name == known.name) nvme.*known.field += sample.value;
+  }
+  if (!(sample.value > 0)) return;
+  for (const NvmeCounts& known : kNvmeCounts) {
+    if (sample.name != known.name) continue;
+    (nvme.*known.counts)[LabelValue(sample.labels, known.label)] += sample.value;
+  }
+  if (sample.name == "terrace_nvme_state") nvme.state = LabelValue(sample.labels, "state");
+}
+
 // The order of the terraces, fastest first; names that this program does not know come last.
 std::size_t TierRank(std::string_view tier) {
   constexpr std::array<std::string_view, 3> kOrder = {"hbm", "dram", "nvme"};
@@ -129,6 +173,7 @@ StatSummary Summarize(std::span<const Sample> samples) {
       if (sample.name != known.name) continue;
       TierOf(summary, LabelValue(sample.labels, "tier")).*known.field += sample.value;
     }
+    AddToNvme(sample, summary.nvme);
     if (sample.name == "terrace_build_info") summary.version = LabelValue(sample.labels, "version");
     if (sample.name == "terrace_client_connections_by_link") {
       summary.connections_by_link[LabelValue(sample.labels, "link")] += sample.value;
@@ -140,6 +185,11 @@ StatSummary Summarize(std::span<const Sample> samples) {
       summary.stall_max_seconds = std::max(summary.stall_max_seconds, sample.value);
     }
   }
+  // A daemon without a tier has counters of it all the same, which stay 0.
+  std::erase_if(summary.tiers, [](const TierSummary& tier) {
+    return tier.capacity_bytes == 0 && tier.used_bytes == 0 && tier.blocks == 0 && tier.hits == 0 &&
+           tier.evicted_blocks == 0;
+  });
   std::sort(summary.tiers.begin(), summary.tiers.end(),
             [](const TierSummary& left, const TierSummary& right) {
               return std::pair(TierRank(left.tier), left.tier) <
@@ -168,6 +218,11 @@ StatRates RatesBetween(const StatSummary& before, const StatSummary& now, double
   rates.put_stored = rate(&StatSummary::put_stored);
   rates.put_bytes = rate(&StatSummary::put_bytes);
   rates.cpu = rate(&StatSummary::cpu_seconds);
+  const auto nvme_rate = [&](double NvmeSummary::* field) {
+    return std::max(0.0, now.nvme.*field - base.nvme.*field) / rates.seconds;
+  };
+  rates.nvme_written_bytes = nvme_rate(&NvmeSummary::written_bytes);
+  rates.nvme_read_bytes = nvme_rate(&NvmeSummary::read_bytes);
   rates.evicted_blocks = std::max(0.0, EvictedBlocks(now) - EvictedBlocks(base)) / rates.seconds;
   return rates;
 }

@@ -28,11 +28,27 @@ struct TierSummary {
   double hits = 0;  ///< of get
 };
 
+/// The NVMe tier's devices, index and writes.
+struct NvmeSummary {
+  std::string state;  ///< on, off or disabled; empty: a daemon that does not know of the tier
+  double devices = 0, devices_online = 0;  ///< each counts once for each reactor
+  double index_healthy = 0, index_failures = 0, removals_not_logged = 0;
+  double written_bytes = 0, read_bytes = 0;  ///< of the devices
+  double put_bytes = 0;                      ///< of blocks, written because they were put
+  double segments_reclaimed = 0, loads = 0, recovered_blocks = 0;
+  double queue_bytes = 0;
+  double budget_left_bytes = 0;                          ///< 0: no limit; negative: overdrawn
+  std::map<std::string, double> blocks_written;          ///< by reason
+  std::map<std::string, double> declined, loads_failed;  ///< by reason, above 0 only
+  std::map<std::string, double> errors;                  ///< by kind, above 0 only
+};
+
 /// Totals since the daemon began; missing samples are 0.
 struct StatSummary {
   std::string version;
   double uptime_seconds = 0;
-  std::vector<TierSummary> tiers;  ///< fastest first
+  std::vector<TierSummary> tiers;  ///< those that the daemon has, fastest first
+  NvmeSummary nvme;
 
   double match_requests = 0, match_blocks = 0, match_hits = 0;
   double get_requests = 0, get_blocks = 0, get_hits = 0, get_misses = 0, get_failures = 0;
@@ -64,6 +80,7 @@ struct StatRates {
   double get_blocks = 0, get_hits = 0, get_bytes = 0;
   double put_blocks = 0, put_stored = 0, put_bytes = 0;
   double evicted_blocks = 0;
+  double nvme_written_bytes = 0, nvme_read_bytes = 0;
   double cpu = 0;  ///< CPU seconds per second
 };
 

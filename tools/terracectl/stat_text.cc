@@ -21,13 +21,17 @@ std::string Bytes(double bytes) {
 }
 
 std::string Tiers(const StatSummary& now) {
-  TextTable table({"tier", "capacity", "used", "", "blocks", "huge pages", "evicted"},
-                  {kLeft, kRight, kRight, kRight, kRight, kRight, kRight});
+  TextTable table(
+      {"tier", "capacity", "used", "", "blocks", "hits", "hit ratio", "huge pages", "evicted"},
+      {kLeft, kRight, kRight, kRight, kRight, kRight, kRight, kRight, kRight});
   for (const TierSummary& tier : now.tiers) {
-    table.AddRow({Printable(tier.tier), Bytes(tier.capacity_bytes), Bytes(tier.used_bytes),
-                  FormatShare(tier.used_bytes, tier.capacity_bytes), FormatCount(tier.blocks),
-                  FormatShare(tier.huge_page_bytes, tier.capacity_bytes),
-                  FormatCount(tier.evicted_blocks)});
+    table.AddRow(
+        {Printable(tier.tier), Bytes(tier.capacity_bytes), Bytes(tier.used_bytes),
+         FormatShare(tier.used_bytes, tier.capacity_bytes), FormatCount(tier.blocks),
+         FormatCount(tier.hits), FormatShare(tier.hits, now.get_blocks),
+         // Pages are memory's business.
+         tier.tier == "nvme" ? "-" : FormatShare(tier.huge_page_bytes, tier.capacity_bytes),
+         FormatCount(tier.evicted_blocks)});
   }
   return table.ToString();
 }
@@ -94,13 +98,63 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
   return text + "\n";
 }
 
+// ", 3 write_budget, 1 offline" behind a title, or nothing.
+std::string Counts(std::string_view title, const std::map<std::string, double>& counts) {
+  std::string text;
+  for (const auto& [name, count] : counts) {
+    text += text.empty() ? std::string(title) : ", ";
+    text += FormatCount(count) + " " + Printable(name);
+  }
+  return text.empty() ? text : "         " + text + "\n";
+}
+
+std::string NvmeBudget(double left_bytes) {
+  if (left_bytes > 0) return "write budget " + Bytes(left_bytes) + " left";
+  if (left_bytes < 0) return "write budget overdrawn by " + Bytes(-left_bytes);
+  return "no write budget";
+}
+
+std::string Nvme(const StatSummary& now, const StatRates* rates) {
+  const NvmeSummary& nvme = now.nvme;
+  if (nvme.state.empty()) return "";  // an older daemon
+  if (nvme.state == "disabled") {
+    return "nvme     DISABLED after crashes; the daemon's log says more (nvme_disabled)\n";
+  }
+  std::string text = "nvme     " + Printable(nvme.state);
+  if (nvme.state != "on") return text + "\n";
+  text += ", " + FormatCount(nvme.devices_online) + " of " + FormatCount(nvme.devices) +
+          " devices online, index " + (nvme.index_healthy > 0 ? "healthy" : "FAILING") + ", " +
+          FormatCount(nvme.recovered_blocks) + " blocks found at start\n";
+  text += "         " + Bytes(nvme.written_bytes) + " written";
+  if (nvme.put_bytes > 0) {
+    char amplification[64];
+    std::snprintf(amplification, sizeof(amplification), " (%.2f times what was put)",
+                  nvme.written_bytes / nvme.put_bytes);
+    text += amplification;
+  }
+  text += ", " + Bytes(nvme.read_bytes) + " read";
+  if (rates != nullptr) {
+    text += ", " + Bytes(rates->nvme_written_bytes) + "/s written, " +
+            Bytes(rates->nvme_read_bytes) + "/s read";
+  }
+  text += ", " + Bytes(nvme.queue_bytes) + " queued, " + NvmeBudget(nvme.budget_left_bytes) + "\n";
+  text += Counts("declined: ", nvme.declined) + Counts("loads failed: ", nvme.loads_failed) +
+          Counts("errors: ", nvme.errors);
+  if (nvme.index_failures > 0 || nvme.removals_not_logged > 0) {
+    text += "         index failed " + FormatCount(nvme.index_failures) + " times, " +
+            FormatCount(nvme.removals_not_logged) + " removals may come back after a restart\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string StatText(std::string_view address, const StatSummary& now, const StatRates* rates) {
   std::string text = "terraced " + Printable(now.version) + " at " + Printable(address) + ", up " +
                      FormatDuration(now.uptime_seconds) + "\n";
   if (rates != nullptr && rates->restarted) text += "the daemon was restarted meanwhile\n";
-  text += "\n" + Tiers(now) + "\n" + Requests(now, rates) + "\n" + Facts(now, rates);
+  text +=
+      "\n" + Tiers(now) + "\n" + Requests(now, rates) + "\n" + Facts(now, rates) + Nvme(now, rates);
   return text;
 }
 

@@ -171,7 +171,10 @@ class Reader {
         return Status::Ok();
       case ConfigKind::kNumber: return StoreNumber(key, value, field);
       case ConfigKind::kBytes:
-      case ConfigKind::kAmount: return StoreBytes(key, value, field);
+      case ConfigKind::kAmount:
+      case ConfigKind::kShare: return StoreBytes(key, value, field);
+      case ConfigKind::kDecimal: return StoreDecimal(key, value, field);
+      case ConfigKind::kTexts: return StoreTexts(key, value, field);
       default: break;
     }
     if (!value.is_string()) return Expected(key, "a text in quotes", value);
@@ -194,6 +197,32 @@ class Reader {
     return Status::Ok();
   }
 
+  static Status StoreDecimal(const ConfigKey& key, const toml::node& value, void* field) {
+    const auto number = value.value<double>();
+    if (!value.is_number() || !number) return Expected(key, "a number", value);
+    if (!(*number >= static_cast<double>(key.minimum) &&
+          *number <= static_cast<double>(key.maximum))) {
+      return OutOfRange(key, std::to_string(*number));
+    }
+    *static_cast<double*>(field) = *number;
+    return Status::Ok();
+  }
+
+  static Status StoreTexts(const ConfigKey& key, const toml::node& value, void* field) {
+    const toml::array* array = value.as_array();
+    if (array == nullptr) return Expected(key, "an array of texts", value);
+    std::vector<std::string> texts;
+    for (const toml::node& element : *array) {
+      if (!element.is_string()) return Expected(key, "texts in the array", element);
+      texts.push_back(element.as_string()->get());
+      if (texts.back().empty() || texts.back().find('\0') != std::string::npos) {
+        return Status::Invalid("holds a text that is empty or has a zero byte");
+      }
+    }
+    *static_cast<std::vector<std::string>*>(field) = std::move(texts);
+    return Status::Ok();
+  }
+
   Status StoreBytes(const ConfigKey& key, const toml::node& value, void* field) const {
     std::uint64_t bytes = 0;
     std::string shown;
@@ -206,6 +235,10 @@ class Reader {
       shown = "\"" + value.as_string()->get().substr(0, kShownMax) + "\"";
       const Result<ByteAmount> amount = ParseByteAmount(value.as_string()->get());
       if (!amount.ok()) return amount.status();
+      if (amount->is_percent && key.kind == ConfigKind::kShare) {
+        *static_cast<ByteAmount*>(field) = *amount;
+        return Status::Ok();
+      }
       if (amount->is_percent && key.kind != ConfigKind::kAmount) {
         return Status::Invalid(shown + " is a percentage; this key takes bytes");
       }
@@ -219,7 +252,11 @@ class Reader {
     if (bytes < key.minimum || bytes > key.maximum) {
       return Status::Invalid(shown + " is out of range: " + ConfigRange(key));
     }
-    *static_cast<std::uint64_t*>(field) = bytes;
+    if (key.kind == ConfigKind::kShare) {
+      *static_cast<ByteAmount*>(field) = {.is_percent = false, .percent = 0, .bytes = bytes};
+    } else {
+      *static_cast<std::uint64_t*>(field) = bytes;
+    }
     return Status::Ok();
   }
 

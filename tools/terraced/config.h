@@ -9,8 +9,10 @@
 #include <iosfwd>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
+#include "tools/common/byte_size.h"
 #include "tools/common/listen_address.h"
 #include "tools/terraced/log_level.h"
 
@@ -46,6 +48,21 @@ struct CacheConfig {
   friend bool operator==(const CacheConfig&, const CacheConfig&) = default;
 };
 
+struct NvmeConfig {
+  std::string folder;                          ///< empty: no NVMe tier
+  std::vector<std::string> files;              ///< empty: FOLDER/log-0
+  ByteAmount capacity{false, 0, 10ULL << 30};  ///< over all files; percent: of where they lie
+  std::uint64_t block_bytes_max = 4 << 20;
+  double drive_writes_per_day = 0;        ///< of the capacity; 0: no limit
+  std::uint64_t write_bytes_per_day = 0;  ///< 0: no limit
+  std::uint32_t sync_ms = 1000;
+  std::uint32_t write_share_percent = 20;
+  std::uint32_t errors_max = 8;  ///< within a minute, then the device is offline
+  std::uint32_t stuck_ms = 10'000;
+  [[nodiscard]] bool enabled() const noexcept { return !folder.empty(); }
+  friend bool operator==(const NvmeConfig&, const NvmeConfig&) = default;
+};
+
 struct LogConfig {
   LogLevel level = LogLevel::kInfo;
   std::string file;  ///< empty: standard error
@@ -62,6 +79,7 @@ struct MetricsConfig {
 struct DaemonConfig {
   ServerConfig server;
   DramConfig dram;
+  NvmeConfig nvme;
   CacheConfig cache;
   LogConfig log;
   MetricsConfig metrics;

@@ -1,5 +1,6 @@
 #include "tools/terraced/config_check.h"
 
+#include <algorithm>
 #include <bit>
 #include <filesystem>
 #include <system_error>
@@ -114,6 +115,38 @@ void CheckMemory(const DaemonConfig& config, std::uint64_t memory_bytes, Problem
   }
 }
 
+void CheckNvme(const DaemonConfig& config, Problems& problems) {
+  const NvmeConfig& nvme = config.nvme;
+  if (!nvme.enabled()) {
+    if (!nvme.files.empty()) {
+      problems.push_back(
+          {{"nvme.files", "nvme.folder"},
+           "without nvme.folder there is no NVMe tier: name a folder for its index"});
+    }
+    return;
+  }
+  std::error_code error;
+  std::filesystem::path folder(nvme.folder);
+  if (!folder.has_filename()) folder = folder.parent_path();  // "/data/nvme/"
+  const std::filesystem::path parent = folder.has_parent_path() ? folder.parent_path() : ".";
+  if (std::filesystem::exists(folder, error) && !std::filesystem::is_directory(folder, error)) {
+    problems.push_back({{"nvme.folder"}, "\"" + nvme.folder + "\" is not a folder"});
+  } else if (!std::filesystem::is_directory(parent, error)) {
+    problems.push_back(
+        {{"nvme.folder"}, "there is no folder \"" + parent.string() + "\"; make it first"});
+  }
+  for (std::size_t i = 0; i < nvme.files.size(); ++i) {
+    if (std::find(nvme.files.begin(), nvme.files.begin() + static_cast<std::ptrdiff_t>(i),
+                  nvme.files[i]) != nvme.files.begin() + static_cast<std::ptrdiff_t>(i)) {
+      problems.push_back({{"nvme.files"}, "names \"" + nvme.files[i] + "\" twice"});
+    }
+  }
+  if (nvme.drive_writes_per_day > 0 && nvme.write_bytes_per_day > 0) {
+    problems.push_back({{"nvme.drive_writes_per_day", "nvme.write_bytes_per_day"},
+                        "both limit the writes of a day: set one of them"});
+  }
+}
+
 void CheckFolder(const std::string& key, const std::string& path, Problems& problems) {
   if (path.empty()) return;
   std::error_code error;
@@ -135,6 +168,7 @@ std::vector<ConfigProblem> FindContradictions(const DaemonConfig& config,
   CheckPorts(config, problems);
   CheckTimes(config.server, problems);
   CheckMemory(config, memory_bytes, problems);
+  CheckNvme(config, problems);
   CheckFolder("server.port_file", config.server.port_file, problems);
   CheckFolder("log.file", config.log.file, problems);
   if (!config.log.file.empty() && config.log.file == config.server.port_file) {

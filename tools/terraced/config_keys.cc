@@ -16,9 +16,10 @@ constexpr std::uint64_t kMebibyte = 1ULL << 20;
 constexpr std::uint64_t kGibibyte = 1ULL << 30;
 constexpr std::uint64_t kNumberMax = 0xffffffff;
 
-constexpr std::array<ConfigSection, 5> kSections = {{
+constexpr std::array<ConfigSection, 6> kSections = {{
     {"server", "Who may connect, and the threads that serve them."},
     {"dram", "The DRAM tier: memory that holds blocks."},
+    {"nvme", "The NVMe tier: a log on files or raw devices, warm after a restart."},
     {"cache", "The index, and how many transfers run at once."},
     {"log", "What is logged, and where."},
     {"metrics", "The HTTP port with /metrics (Prometheus) and /healthz."},
@@ -90,6 +91,47 @@ constexpr ConfigKey kKeys[] = {
      "`terracectl stat` shows the share achieved.",
      TERRACE_FIELD(dram.huge_pages)},
 
+    {"nvme", "folder", ConfigKind::kText, "path", "\"\"", 0, 0,
+     "Folder of the tier: its index and, unless files names others, its log (FOLDER/log-0). Made "
+     "when missing. Empty: no NVMe tier.",
+     TERRACE_FIELD(nvme.folder)},
+    {"nvme", "files", ConfigKind::kTexts, "paths", "[]", 0, 0,
+     "Files or raw block devices that the log lies on, written and read in parallel; one that "
+     "fails takes only itself offline. Their order and number belong to the store. They must be "
+     "empty, or this store's. Empty: FOLDER/log-0.",
+     TERRACE_FIELD(nvme.files)},
+    {"nvme", "capacity", ConfigKind::kShare, "bytes, or percent of the file systems or devices",
+     "\"10GiB\"", 16 * kMebibyte, 1ULL << 60,
+     "Size of the log, over all files, shared equally by them and preallocated when the store is "
+     "made. An existing store keeps the size that it has.",
+     TERRACE_FIELD(nvme.capacity)},
+    {"nvme", "block_max", ConfigKind::kBytes, "bytes", "\"4MiB\"", 4096, 64 * kMebibyte,
+     "Largest block that is written to NVMe; larger ones stay in DRAM. A segment of the log "
+     "holds at least four.",
+     TERRACE_FIELD(nvme.block_bytes_max)},
+    {"nvme", "drive_writes_per_day", ConfigKind::kDecimal, "capacities a day", "0", 0, 1000,
+     "Most bytes written to the devices in a day, as a multiple of the capacity, headers and "
+     "moved blocks included; an hour's share may be written at once. Blocks above it stay in "
+     "DRAM. 0: no limit.",
+     TERRACE_FIELD(nvme.drive_writes_per_day)},
+    {"nvme", "write_bytes_per_day", ConfigKind::kBytes, "bytes a day", "0", 0, 1ULL << 60,
+     "The same in bytes; only one of the two may be set. 0: no limit.",
+     TERRACE_FIELD(nvme.write_bytes_per_day)},
+    {"nvme", "sync_ms", ConfigKind::kNumber, "milliseconds", "1000", 10, 60'000,
+     "How often index entries that nobody waits for are synced: power loss may take the puts of "
+     "that time, and bring back its removals. Puts that ask for DURABLE are synced at once.",
+     TERRACE_FIELD(nvme.sync_ms)},
+    {"nvme", "write_share_percent", ConfigKind::kNumber, "percent", "20", 1, 100,
+     "Share of a device's time that writes may take while reads wait. At 100 nothing is held back.",
+     TERRACE_FIELD(nvme.write_share_percent)},
+    {"nvme", "errors_max", ConfigKind::kNumber, "errors", "8", 1, 1'000'000,
+     "Failed operations of a device within a minute after which it is offline; it is tried again "
+     "every 2 seconds.",
+     TERRACE_FIELD(nvme.errors_max)},
+    {"nvme", "stuck_ms", ConfigKind::kNumber, "milliseconds", "10000", 100, 600'000,
+     "An operation under way for longer takes its device offline until it ends.",
+     TERRACE_FIELD(nvme.stuck_ms)},
+
     {"cache", "transfers_max", ConfigKind::kNumber, "blocks", "64", 1, 65536,
      "Blocks in transfer at once on one reactor, over all its clients. The rest wait their turn.",
      TERRACE_FIELD(cache.transfers_max)},
@@ -133,9 +175,12 @@ std::string ConfigRange(const ConfigKey& key) {
     case ConfigKind::kLevel: return "debug, info, warning or error";
     case ConfigKind::kAddress: return "numeric address with port 0 to 65535";
     case ConfigKind::kText: return "text";
+    case ConfigKind::kTexts: return "texts";
+    case ConfigKind::kDecimal:
     case ConfigKind::kNumber:
       return std::to_string(key.minimum) + " to " + std::to_string(key.maximum);
     case ConfigKind::kBytes:
+    case ConfigKind::kShare:
     case ConfigKind::kAmount: break;
   }
   return FormatByteSize(key.minimum) + " to " + FormatByteSize(key.maximum);

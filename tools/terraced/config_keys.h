@@ -16,7 +16,10 @@ enum class ConfigKind : std::uint8_t {
   kNumber,   ///< std::uint32_t, in [minimum, maximum]
   kBytes,    ///< std::uint64_t: integer of bytes, or text as in byte_size.h
   kAmount,   ///< as kBytes, or a percentage of the machine's memory
+  kShare,    ///< ByteAmount: as kBytes, or a percentage of something known later
+  kDecimal,  ///< double, in [minimum, maximum]
   kText,     ///< std::string
+  kTexts,    ///< std::vector<std::string>, an array of texts
   kAddress,  ///< ListenAddress
   kLevel,    ///< LogLevel
 };

@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 #include <utility>
@@ -32,14 +34,49 @@ Daemon::~Daemon() {
 
 Result<std::unique_ptr<Daemon>> Daemon::Create(const DaemonConfig& config) {
   std::unique_ptr<Daemon> daemon(new Daemon(config));
-  if (Status status = daemon->MakeShards(); !status.ok()) return status;
-  return daemon;
+  Status status = daemon->OpenNvme();
+  if (status.ok()) status = daemon->MakeShards();
+  if (status.ok()) return daemon;
+  // Refused is not crashed.
+  if (daemon->start_noted_) daemon->guard_->Withdraw();
+  return status;
+}
+
+Status Daemon::OpenNvme() {
+  if (!config_.nvme.enabled()) return {};
+  const std::string& folder = config_.nvme.folder;
+  std::error_code error;
+  std::filesystem::create_directory(folder, error);
+  if (!std::filesystem::is_directory(folder, error)) {
+    return Status(StatusCode::kIo, "nvme.folder " + folder + ": cannot be made");
+  }
+  guard_ = std::make_unique<StartGuard>(folder);
+  const std::int64_t now = std::time(nullptr);
+  if (guard_->Tripped(now)) {
+    Log(LogLevel::kError, "nvme_disabled",
+        "folder={} reason=\"{} starts within {} s ended without a clean stop: the tier is left "
+        "alone; look at the log, run `terracectl fsck {}`, and remove {} to use it again\"",
+        folder, StartGuard::kCrashesMax, StartGuard::kWindowSeconds, folder, guard_->path());
+    return {};
+  }
+  if (!guard_->NoteStart(now)) {
+    return Status(StatusCode::kIo, "nvme.folder " + folder + ": cannot be written to");
+  }
+  start_noted_ = true;
+  Result<std::unique_ptr<NvmeStore>> store = NvmeStore::Open(config_);
+  if (!store.ok()) return store.status();
+  nvme_ = std::move(store).value();
+  return nvme_->AdoptNamespaces(registry_);
 }
 
 Status Daemon::MakeShards() {
   const std::uint32_t count = config_.server.reactors;
-  const Shard::Shared shared{
-      .config = config_, .registry = registry_, .clock = clock_, .random = random_};
+  const Shard::Shared shared{.config = config_,
+                             .registry = registry_,
+                             .clock = clock_,
+                             .random = random_,
+                             .nvme = nvme_.get()};
+  const Nanos began = clock_.Now();
   std::vector<Server::Shard> addresses;
   for (std::uint32_t index = 0; index < count; ++index) {
     Result<std::unique_ptr<Shard>> shard = Shard::Create(shared, {.index = index, .count = count});
@@ -53,6 +90,9 @@ Status Daemon::MakeShards() {
   }
   stalls_logged_.resize(count);
   sources_.push_back(std::make_unique<ProcessMetricSource>(TERRACE_VERSION, clock_));
+  const char* const state = nvme_ != nullptr ? "on" : guard_ != nullptr ? "disabled" : "off";
+  sources_.push_back(
+      std::make_unique<NvmeMetricSource>(state, nvme_ != nullptr ? &nvme_->index() : nullptr));
   const std::uint64_t incarnation = random_.Next();
   for (const auto& shard : shards_) {
     shard->SetShards(addresses, incarnation);
@@ -64,12 +104,19 @@ Status Daemon::MakeShards() {
                            .reactor_counters = &shard->reactor().counters(),
                            .sleeps_in = std::string(shard->reactor().sleeps_in()),
                            .cache = &cache.Counters(),
+                           .nvme = cache.nvme(),
                            .arena_stats = [&cache] { return cache.arena().Stats(); },
                            .index_bytes = cache.IndexBytes(),
                            .index_capacity = cache.IndexCapacity(),
                            .server = &shard->server().Counters()}));
   }
   for (const auto& source : sources_) metrics_.Add(*source);
+  if (nvme_ == nullptr) return {};
+  std::uint64_t blocks = 0;
+  for (const auto& shard : shards_) blocks += shard->cache().Counters().blocks_nvme.load();
+  Log(LogLevel::kInfo, "nvme_ready", "folder={} blocks={} capacity_bytes={} ms={}",
+      config_.nvme.folder, blocks, nvme_->SliceBytes() * shards_.size(),
+      (clock_.Now() - began) / kMillisecond);
   return {};
 }
 
@@ -110,6 +157,7 @@ Status Daemon::StartEndpoint() {
 }
 
 Status Daemon::Start() {
+  started_ = clock_.Now();
   Tick();
   for (const auto& shard : shards_) shard->Start();
   if (Status status = StartEndpoint(); !status.ok()) return status;
@@ -146,6 +194,11 @@ Status Daemon::WritePortFile() const {
 }
 
 void Daemon::Tick() {
+  if (guard_ != nullptr && nvme_ != nullptr &&
+      clock_.Now() - started_ > StartGuard::kWindowSeconds * kSecond) {
+    guard_->Clear();
+  }
+  nvme_watch_.Look(metrics_.Summed(), nvme_ != nullptr ? nvme_->index().LastError() : "");
   for (const auto& shard : shards_) {
     shard->cache().arena().MeasureHugePages();
     const std::uint32_t index = shard->place().index;
@@ -175,6 +228,7 @@ bool Daemon::Stop(Nanos limit) {
     }
     shard->Join();
   }
+  if (guard_ != nullptr && nvme_ != nullptr) guard_->Clear();
   if (endpoint_ != nullptr) endpoint_->Stop();
   return true;
 }

@@ -14,7 +14,10 @@
 #include "cache/namespace_registry.h"
 #include "tools/terraced/config.h"
 #include "tools/terraced/metrics.h"
+#include "tools/terraced/nvme_store.h"
+#include "tools/terraced/nvme_watch.h"
 #include "tools/terraced/shard.h"
+#include "tools/terraced/start_guard.h"
 #include "tools/terraced/status_endpoint.h"
 
 namespace terrace {
@@ -34,6 +37,7 @@ class Daemon {
 
  private:
   explicit Daemon(const DaemonConfig& config);
+  Status OpenNvme();
   Status MakeShards();
   Status WritePortFile() const;
   Status StartEndpoint();
@@ -45,10 +49,15 @@ class Daemon {
   SteadyClock clock_;
   SystemRandom random_;
   NamespaceRegistry registry_;
+  Nanos started_ = 0;
   // In this order: the sources read the shards, the endpoint's threads read the sources.
+  std::unique_ptr<StartGuard> guard_;  // null without an NVMe tier
+  bool start_noted_ = false;
+  std::unique_ptr<NvmeStore> nvme_;  // null without one, or after crashes
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::unique_ptr<MetricSource>> sources_;
   MetricsRegistry metrics_;
+  NvmeWatch nvme_watch_;
   std::vector<std::uint64_t> stalls_logged_;  // per shard
   std::atomic<bool> stopping_{false};
   std::unique_ptr<StatusEndpoint> endpoint_;

@@ -1,6 +1,9 @@
 #include "tools/terraced/daemon_options.h"
 
+#include <algorithm>
+
 #include "base/check.h"
+#include "base/limits.h"
 
 namespace terrace {
 
@@ -30,7 +33,8 @@ ServerOptions ServerOptionsOf(const DaemonConfig& config, std::uint32_t reactor)
   return options;
 }
 
-CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor) {
+CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor,
+                            std::uint64_t nvme_bytes) {
   TERRACE_CHECK(reactor < config.server.reactors);
   const std::uint32_t reactors = config.server.reactors;
   CacheOptions options;
@@ -40,6 +44,16 @@ CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor) {
   options.arena.name = "dram-" + std::to_string(reactor);
   options.blocks_max =
       config.cache.blocks_max / reactors + (config.cache.blocks_max % reactors != 0 ? 1U : 0U);
+  if (options.blocks_max == 0 && nvme_bytes > 0) {
+    // What is on NVMe is in the index too: room for blocks of 64 KiB there, and for frames of 4 KiB
+    // in DRAM as without it.
+    constexpr std::uint64_t kUsualBlockBytes = 64 << 10;
+    constexpr std::uint64_t kIndexBlocksMax = 1ULL << 31;
+    const std::uint64_t frames = options.arena.capacity_bytes / kBlockBytesMin;
+    const std::uint64_t blocks = (options.arena.capacity_bytes + nvme_bytes) / kUsualBlockBytes;
+    options.blocks_max = static_cast<std::uint32_t>(
+        std::clamp<std::uint64_t>(std::max(frames, blocks), 1, kIndexBlocksMax));
+  }
   options.transfers_max = config.cache.transfers_max;
   options.window_per_request = config.cache.window_per_request;
   return options;

@@ -16,7 +16,8 @@ ReactorOptions ReactorOptionsOf(const DaemonConfig& config, std::uint32_t reacto
 /// Port + reactor, or 0 when the configured port is 0.
 ServerOptions ServerOptionsOf(const DaemonConfig& config, std::uint32_t reactor);
 /// One reactor's equal share of capacity and blocks, rounded down (blocks: up).
-CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor);
+CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor,
+                            std::uint64_t nvme_bytes = 0);
 
 LogOptions LogOptionsOf(const DaemonConfig& config);
 

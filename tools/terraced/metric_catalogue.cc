@@ -57,7 +57,8 @@ const MetricInfo kTierBlocks = {"terrace_tier_blocks", kGauge, kSum, "Blocks sto
 const MetricInfo kTierCapacity = {"terrace_tier_capacity_bytes", kGauge, kSum,
                                   "Bytes that a tier can hold."};
 const MetricInfo kTierUsed = {"terrace_tier_used_bytes", kGauge, kSum,
-                              "Bytes of allocated frames, with what rounding costs."};
+                              "DRAM: bytes of allocated frames, with what rounding costs. NVMe: "
+                              "bytes of the blocks that have a record there."};
 const MetricInfo kTierPayload = {"terrace_tier_payload_bytes", kGauge, kSum,
                                  "Bytes of the blocks in allocated frames."};
 const MetricInfo kTierHeaders = {"terrace_tier_header_bytes", kGauge, kSum,
@@ -72,6 +73,55 @@ const MetricInfo kIndexBytes = {"terrace_index_bytes", kGauge, kSum,
                                 "Memory of the index and of the eviction policy."};
 const MetricInfo kIndexCapacity = {"terrace_index_capacity_blocks", kGauge, kSum,
                                    "Blocks that the index has room for."};
+
+const MetricInfo kNvmeWrittenBytes = {"terrace_nvme_device_written_bytes_total", kCounter, kSum,
+                                      "Bytes written to the devices of the NVMe log, headers and "
+                                      "moved blocks included."};
+const MetricInfo kNvmeReadBytes = {"terrace_nvme_device_read_bytes_total", kCounter, kSum,
+                                   "Bytes read from the devices of the NVMe log."};
+const MetricInfo kNvmeBlocksWritten = {"terrace_nvme_blocks_written_total", kCounter, kSum,
+                                       "Records written to the NVMe log, by reason: put, or "
+                                       "reinsert when a segment was reused."};
+const MetricInfo kNvmePutBytes = {"terrace_nvme_put_bytes_total", kCounter, kSum,
+                                  "Bytes of the blocks that were written to NVMe because they "
+                                  "were put."};
+const MetricInfo kNvmeDeclined = {"terrace_nvme_blocks_declined_total", kCounter, kSum,
+                                  "Blocks that were not written to NVMe, or not made durable, by "
+                                  "reason."};
+const MetricInfo kNvmeLoads = {"terrace_nvme_loads_total", kCounter, kSum,
+                               "Records read from NVMe for gets."};
+const MetricInfo kNvmeLoadsFailed = {"terrace_nvme_loads_failed_total", kCounter, kSum,
+                                     "Times that a block on NVMe could not be read for a get, by "
+                                     "reason."};
+const MetricInfo kNvmeErrors = {"terrace_nvme_errors_total", kCounter, kSum,
+                                "Failed operations of devices, and records that did not verify, "
+                                "by kind."};
+const MetricInfo kNvmeSegmentsReclaimed = {"terrace_nvme_segments_reclaimed_total", kCounter, kSum,
+                                           "Segments of the log that were used again."};
+const MetricInfo kNvmeDevicesOnline = {"terrace_nvme_devices_online", kGauge, kSum,
+                                       "Devices of the log that are read and written; a device "
+                                       "counts once for each reactor."};
+const MetricInfo kNvmeDevices = {"terrace_nvme_devices", kGauge, kSum,
+                                 "Devices of the log; a device counts once for each reactor."};
+const MetricInfo kNvmeRecovered = {"terrace_nvme_blocks_recovered", kGauge, kSum,
+                                   "Blocks that the last start found on NVMe."};
+const MetricInfo kNvmeQueueBytes = {"terrace_nvme_write_queue_bytes", kGauge, kSum,
+                                    "Bytes of blocks that wait to be written."};
+const MetricInfo kNvmeBudgetLeft = {"terrace_nvme_write_budget_left_bytes", kGauge, kSum,
+                                    "Bytes that might be written when a block was last offered; "
+                                    "negative when overdrawn, 0 without a limit."};
+const MetricInfo kNvmeIndexHealthy = {"terrace_nvme_index_healthy", kGauge, kMaximum,
+                                      "1 while the index store takes entries, 0 while it fails."};
+const MetricInfo kNvmeIndexChanges = {"terrace_nvme_index_changes_total", kCounter, kSum,
+                                      "Changes written to the index store."};
+const MetricInfo kNvmeIndexFailures = {"terrace_nvme_index_failures_total", kCounter, kSum,
+                                       "Batches and syncs of the index store that failed."};
+const MetricInfo kNvmeState = {"terrace_nvme_state", kGauge, kMaximum,
+                               "1 for the state of the NVMe tier: on, off, or disabled (after "
+                               "crashes)."};
+const MetricInfo kRemovalsNotLogged = {"terrace_removals_not_logged_total", kCounter, kSum,
+                                       "Removals and clears that NVMe could not be told: those "
+                                       "blocks may come back after a restart."};
 
 const MetricInfo kClients = {"terrace_client_connections", kGauge, kSum,
                              "Connections of clients; a client has one to each reactor it uses."};
@@ -122,24 +172,87 @@ const MetricInfo kLogLinesSuppressed = {"terrace_log_lines_suppressed_total", kC
 const MetricInfo kLogLinesDropped = {"terrace_log_lines_dropped_total", kCounter, kSum,
                                      "Lines lost because the log's queue was full."};
 
-std::span<const MetricInfo* const> AllMetrics() {
-  static constexpr const MetricInfo* kAll[] = {
-      &kMatchRequests,     &kMatchBlocks,      &kMatchBlocksHit,   &kGetRequests,
-      &kGetBlocks,         &kGetBlocksHit,     &kGetBlocksMissed,  &kGetBlocksFailed,
-      &kGetBytes,          &kPutRequests,      &kPutBlocks,        &kPutBlocksStored,
-      &kPutBlocksExisting, &kPutBlocksPending, &kPutBlocksNoSpace, &kPutBlocksFailed,
-      &kPutBytes,          &kEvictedBlocks,    &kEvictedBytes,     &kRemovedBlocks,
-      &kClearedBlocks,     &kKeyMismatches,    &kTierBlocks,       &kTierCapacity,
-      &kTierUsed,          &kTierPayload,      &kTierHeaders,      &kTierHugePages,
-      &kTierFrames,        &kTierExtents,      &kTierExtentsFree,  &kIndexBytes,
-      &kIndexCapacity,     &kClients,          &kClientsByLink,    &kClientConnects,
-      &kClientDisconnects, &kClientsRefused,   &kClientsTimedOut,  &kMalformedMessages,
-      &kLinkPushedBytes,   &kLinkPulledBytes,  &kQuarantinedHolds, &kReactors,
-      &kReactorTurns,      &kReactorSleeps,    &kReactorPosts,     &kReactorStalls,
-      &kReactorStallMax,   &kBuildInfo,        &kUptime,           &kResidentMemory,
-      &kCpuSeconds,        &kOpenFiles,        &kLogLines,         &kLogLinesSuppressed,
-      &kLogLinesDropped};
-  return kAll;
-}
+namespace {
+constexpr const MetricInfo* kAll[] = {
+    &kMatchRequests,
+    &kMatchBlocks,
+    &kMatchBlocksHit,
+    &kGetRequests,
+    &kGetBlocks,
+    &kGetBlocksHit,
+    &kGetBlocksMissed,
+    &kGetBlocksFailed,
+    &kGetBytes,
+    &kPutRequests,
+    &kPutBlocks,
+    &kPutBlocksStored,
+    &kPutBlocksExisting,
+    &kPutBlocksPending,
+    &kPutBlocksNoSpace,
+    &kPutBlocksFailed,
+    &kPutBytes,
+    &kEvictedBlocks,
+    &kEvictedBytes,
+    &kRemovedBlocks,
+    &kClearedBlocks,
+    &kKeyMismatches,
+    &kTierBlocks,
+    &kTierCapacity,
+    &kTierUsed,
+    &kTierPayload,
+    &kTierHeaders,
+    &kTierHugePages,
+    &kTierFrames,
+    &kTierExtents,
+    &kTierExtentsFree,
+    &kIndexBytes,
+    &kIndexCapacity,
+    &kNvmeWrittenBytes,
+    &kNvmeReadBytes,
+    &kNvmeBlocksWritten,
+    &kNvmePutBytes,
+    &kNvmeDeclined,
+    &kNvmeLoads,
+    &kNvmeLoadsFailed,
+    &kNvmeErrors,
+    &kNvmeSegmentsReclaimed,
+    &kNvmeDevicesOnline,
+    &kNvmeDevices,
+    &kNvmeRecovered,
+    &kNvmeQueueBytes,
+    &kNvmeBudgetLeft,
+    &kNvmeIndexHealthy,
+    &kNvmeIndexChanges,
+    &kNvmeIndexFailures,
+    &kNvmeState,
+    &kRemovalsNotLogged,
+    &kClients,
+    &kClientsByLink,
+    &kClientConnects,
+    &kClientDisconnects,
+    &kClientsRefused,
+    &kClientsTimedOut,
+    &kMalformedMessages,
+    &kLinkPushedBytes,
+    &kLinkPulledBytes,
+    &kQuarantinedHolds,
+    &kReactors,
+    &kReactorTurns,
+    &kReactorSleeps,
+    &kReactorPosts,
+    &kReactorStalls,
+    &kReactorStallMax,
+    &kBuildInfo,
+    &kUptime,
+    &kResidentMemory,
+    &kCpuSeconds,
+    &kOpenFiles,
+    &kLogLines,
+    &kLogLinesSuppressed,
+    &kLogLinesDropped,
+};
+}  // namespace
+
+std::span<const MetricInfo* const> AllMetrics() { return kAll; }
 
 }  // namespace terrace

@@ -30,6 +30,12 @@ extern const MetricInfo kKeyMismatches;
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;
 extern const MetricInfo kIndexBytes, kIndexCapacity;
+// NVMe: what the log and its index do.
+extern const MetricInfo kNvmeWrittenBytes, kNvmeReadBytes, kNvmeBlocksWritten, kNvmePutBytes;
+extern const MetricInfo kNvmeDeclined, kNvmeLoads, kNvmeLoadsFailed, kNvmeErrors;
+extern const MetricInfo kNvmeSegmentsReclaimed, kNvmeDevicesOnline, kNvmeDevices, kNvmeRecovered;
+extern const MetricInfo kNvmeQueueBytes, kNvmeBudgetLeft, kNvmeIndexHealthy, kNvmeIndexChanges;
+extern const MetricInfo kNvmeIndexFailures, kNvmeState, kRemovalsNotLogged;
 // Transport: clients and links.
 extern const MetricInfo kClients, kClientsByLink, kClientConnects, kClientDisconnects;
 extern const MetricInfo kClientsRefused, kClientsTimedOut, kMalformedMessages;

@@ -11,36 +11,12 @@
 
 #include "base/tier_kind.h"
 #include "tools/terraced/logging.h"
+#include "tools/terraced/metric_appender.h"
 
 namespace terrace {
 
 namespace {
 
-using Counter = std::atomic<std::uint64_t>;
-
-// Appends samples that share their first labels.
-class Appender {
- public:
-  Appender(const MetricLabels& labels, std::vector<MetricSample>& samples)
-      : labels_(labels), samples_(samples) {}
-
-  void Add(const MetricInfo& info, double value) { samples_.push_back({&info, labels_, value}); }
-  void Add(const MetricInfo& info, std::uint64_t value) { Add(info, static_cast<double>(value)); }
-  void Add(const MetricInfo& info, const Counter& counter) {
-    Add(info, counter.load(std::memory_order_relaxed));
-  }
-  [[nodiscard]] Appender With(const std::string& name, std::string_view value) const {
-    MetricLabels labels = labels_;
-    labels.emplace_back(name, std::string(value));
-    return {labels, samples_};
-  }
-
- private:
-  const MetricLabels labels_;
-  std::vector<MetricSample>& samples_;
-};
-
-constexpr const char* kTierLabel = "tier";
 constexpr const char* kLinkLabel = "link";
 
 double ResidentBytes() {
@@ -94,12 +70,14 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
                         std::vector<MetricSample>& samples) {
   Appender all(labels, samples);
   Appender dram = all.With(kTierLabel, TierName(TierKind::kDram));
+  Appender nvme = all.With(kTierLabel, TierName(TierKind::kNvme));
   all.Add(kMatchRequests, counters.match_requests);
   all.Add(kMatchBlocks, counters.match_blocks);
   all.Add(kMatchBlocksHit, counters.match_hits);
   all.Add(kGetRequests, counters.get_requests);
   all.Add(kGetBlocks, counters.get_blocks);
   dram.Add(kGetBlocksHit, counters.get_hits_dram);
+  nvme.Add(kGetBlocksHit, counters.get_hits_nvme);
   all.Add(kGetBlocksMissed, counters.get_misses);
   all.Add(kGetBlocksFailed, counters.get_failures);
   all.Add(kGetBytes, counters.bytes_got);
@@ -112,11 +90,13 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   all.Add(kPutBlocksFailed, counters.put_failures);
   all.Add(kPutBytes, counters.bytes_put);
   dram.Add(kEvictedBlocks, counters.evictions);
+  nvme.Add(kEvictedBlocks, counters.nvme_evictions);
   dram.Add(kEvictedBytes, counters.evicted_bytes);
   all.Add(kRemovedBlocks, counters.removed);
   all.Add(kClearedBlocks, counters.cleared);
   all.Add(kKeyMismatches, counters.key_mismatches);
-  dram.Add(kTierBlocks, counters.blocks);
+  dram.Add(kTierBlocks, counters.blocks_dram);
+  nvme.Add(kTierBlocks, counters.blocks_nvme);
 }
 
 void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,
@@ -171,6 +151,7 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
     Appender all(labels, samples);
     all.Add(kIndexBytes, parts_.index_bytes);
     all.Add(kIndexCapacity, parts_.index_capacity);
+    if (parts_.nvme != nullptr) AppendNvmeMetrics(*parts_.cache, *parts_.nvme, labels, samples);
   }
   if (parts_.arena_stats) AppendArenaMetrics(parts_.arena_stats(), labels, samples);
   if (parts_.server != nullptr) AppendServerMetrics(*parts_.server, labels, samples);

@@ -12,6 +12,7 @@
 #include "base/reactor.h"
 #include "cache/cache.h"
 #include "tiers/dram/frame_arena.h"
+#include "tiers/nvme/index_thread.h"
 #include "tools/terraced/metric_sample.h"
 #include "transport/server.h"
 
@@ -38,6 +39,8 @@ class MetricsRegistry {
 // Each appends one object's counters, with `labels` first. Any thread.
 void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& labels,
                         std::vector<MetricSample>& samples);
+void AppendNvmeMetrics(const CacheCounters& cache, const nvme::NvmeTier& tier,
+                       const MetricLabels& labels, std::vector<MetricSample>& samples);
 void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,
                         std::vector<MetricSample>& samples);
 void AppendServerMetrics(const ServerCounters& counters, const MetricLabels& labels,
@@ -51,6 +54,7 @@ struct ReactorMetricParts {
   const ReactorCounters* reactor_counters = nullptr;
   std::string sleeps_in;  ///< Reactor::sleeps_in()
   const CacheCounters* cache = nullptr;
+  const nvme::NvmeTier* nvme = nullptr;     ///< its counters and sizes; null without the tier
   std::function<ArenaStats()> arena_stats;  ///< callable from any thread, e.g. FrameArena::Stats
   std::uint64_t index_bytes = 0;            ///< Cache::IndexBytes(), fixed once made
   std::uint64_t index_capacity = 0;         ///< Cache::IndexCapacity()
@@ -64,6 +68,19 @@ class ReactorMetricSource final : public MetricSource {
 
  private:
   const ReactorMetricParts parts_;
+};
+
+/// State of the NVMe tier, and of the index store that the reactors share.
+class NvmeMetricSource final : public MetricSource {
+ public:
+  /// `state`: on, off or disabled. `index` outlives the source; null without the tier.
+  NvmeMetricSource(std::string state, const nvme::IndexThread* index)
+      : state_(std::move(state)), index_(index) {}
+  void Collect(std::vector<MetricSample>& samples) const override;
+
+ private:
+  const std::string state_;
+  const nvme::IndexThread* const index_;
 };
 
 /// Version, uptime, memory, CPU time, open files and log lines of this process. Reads /proc: about

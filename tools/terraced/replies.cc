@@ -21,6 +21,17 @@ Offset<flatbuffers::Vector<std::uint8_t>> HashBytes(FlatBufferBuilder& builder,
   return builder.CreateVector(bytes, sizeof bytes);
 }
 
+/// A vector of one number of each block's answer.
+template <typename Number, typename Field>
+Offset<flatbuffers::Vector<Number>> NumberPerBlock(FlatBufferBuilder& builder,
+                                                   const BatchAnswer& answer,
+                                                   Field BlockAnswer::* field) {
+  Number* numbers = nullptr;
+  const auto vector = builder.CreateUninitializedVector(answer.blocks.size(), &numbers);
+  for (const BlockAnswer& block : answer.blocks) *numbers++ = static_cast<Number>(block.*field);
+  return vector;
+}
+
 }  // namespace
 
 std::vector<std::byte> MakeErrorReply(std::uint64_t request_id, const Status& status) {
@@ -44,27 +55,22 @@ std::vector<std::byte> MakeMatchReply(std::uint64_t request_id, const MatchAnswe
       });
 }
 
-std::vector<std::byte> MakeBlocksReply(std::uint64_t request_id, const BatchAnswer& answer) {
-  const std::size_t blocks = answer.blocks.size();
+std::vector<std::byte> MakeBlocksReply(std::uint64_t request_id, const BatchAnswer& answer,
+                                       Ack asked) {
   return BuildMessage<wire::BlocksReply>(
       {.request_id = request_id}, [&](FlatBufferBuilder& builder) {
-        std::uint8_t* statuses = nullptr;
-        std::uint8_t* tiers = nullptr;
-        std::uint32_t* valid_tokens = nullptr;
         // One at a time: starting the next vector may move the memory of the one before.
-        const auto status_vector = builder.CreateUninitializedVector(blocks, &statuses);
-        for (std::size_t block = 0; block < blocks; ++block) {
-          statuses[block] = static_cast<std::uint8_t>(answer.blocks[block].status);
+        const auto statuses = NumberPerBlock<std::uint8_t>(builder, answer, &BlockAnswer::status);
+        const auto tiers = NumberPerBlock<std::uint8_t>(builder, answer, &BlockAnswer::tier);
+        const auto tokens =
+            NumberPerBlock<std::uint32_t>(builder, answer, &BlockAnswer::valid_tokens);
+        if (asked == Ack::kCommitted) {
+          return wire::CreateBlocksReply(builder, statuses, tiers, tokens);
         }
-        const auto tier_vector = builder.CreateUninitializedVector(blocks, &tiers);
-        for (std::size_t block = 0; block < blocks; ++block) {
-          tiers[block] = static_cast<std::uint8_t>(answer.blocks[block].tier);
-        }
-        const auto token_vector = builder.CreateUninitializedVector(blocks, &valid_tokens);
-        for (std::size_t block = 0; block < blocks; ++block) {
-          valid_tokens[block] = answer.blocks[block].valid_tokens;
-        }
-        return wire::CreateBlocksReply(builder, status_vector, tier_vector, token_vector);
+        const auto acks = NumberPerBlock<std::uint8_t>(builder, answer, &BlockAnswer::ack);
+        const auto reasons =
+            NumberPerBlock<std::uint8_t>(builder, answer, &BlockAnswer::not_durable);
+        return wire::CreateBlocksReply(builder, statuses, tiers, tokens, acks, reasons);
       });
 }
 

@@ -67,6 +67,13 @@ Result<std::vector<BlockPlace>> DecodePlaces(
   return places;
 }
 
+Result<Ack> DecodeAck(std::uint8_t ack) {
+  if (ack > static_cast<std::uint8_t>(Ack::kDurable)) {
+    return Status::Invalid("ack is " + std::to_string(ack) + ", not 0 (committed) or 1 (durable)");
+  }
+  return static_cast<Ack>(ack);
+}
+
 NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string& tenant) {
   NamespaceSpec spec;
   spec.tenant = tenant;

@@ -34,6 +34,9 @@ Result<std::vector<BlockPlace>> DecodePlaces(
     const flatbuffers::Vector<std::uint16_t>* piece_counts,
     const flatbuffers::Vector<std::uint32_t>* valid_tokens);
 
+/// What a put waits for. @return kInvalid, naming the field, for a number that is no Ack.
+Result<Ack> DecodeAck(std::uint8_t ack);
+
 /// The tenant is the connection's, never the message's.
 NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string& tenant);
 

@@ -37,7 +37,7 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
     case wire::Body_Match: return Match(state, message);
     case wire::Body_Get:
     case wire::Body_Put: return StartTransfer(state, std::move(bytes), message, deadline);
-    case wire::Body_Remove: return Remove(state, message);
+    case wire::Body_Remove: return StartRemove(state, std::move(bytes), message);
     case wire::Body_OpenNamespace: return OpenNamespace(state, message);
     case wire::Body_Stat: return Stat(state, message);
     case wire::Body_ListNamespaces: return ListNamespaces(state, message);
@@ -86,15 +86,27 @@ void RequestService::Match(PeerState& state, const wire::Message& message) {
   link.Send(MakeMatchReply(message.request_id(), answer));
 }
 
-void RequestService::Remove(PeerState& state, const wire::Message& message) {
+void RequestService::StartRemove(PeerState& state, std::vector<std::byte> bytes,
+                                 const wire::Message& message) {
   Link& link = state.peer->link();
   const wire::Remove& remove = *message.body_as_Remove();
   Status status = CheckTenant(state, remove.namespace_id());
   if (!status.ok()) return link.Send(MakeErrorReply(message.request_id(), status));
-  const Result<ChainSlice> chain =
+  Result<ChainSlice> chain =
       DecodeChain(remove.namespace_id(), remove.group(), remove.shard(), remove.runs(), place_);
   if (!chain.ok()) return link.Send(MakeErrorReply(message.request_id(), chain.status()));
-  link.Send(MakeBlocksReply(message.request_id(), cache_.Remove(*chain)));
+  auto flow = std::make_unique<Flow>();
+  flow->request.request_id = message.request_id();
+  flow->request.chain = std::move(chain).value();
+  flow->bytes = std::move(bytes);
+  flows_.Spawn(Remove(state.peer, std::move(flow)));
+}
+
+Task<void> RequestService::Remove(PeerRef peer, std::unique_ptr<Flow> flow) {
+  const BatchAnswer answer = co_await cache_.Remove(flow->request.chain);
+  const std::uint64_t request_id = flow->request.request_id;
+  peer->link().Send(answer.status.ok() ? MakeBlocksReply(request_id, answer, Ack::kCommitted)
+                                       : MakeErrorReply(request_id, answer.status));
 }
 
 void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> bytes,
@@ -126,8 +138,14 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
     request.places = std::move(places).value();
     return {};
   };
+  const auto decode_put = [&](const wire::Put& put) -> Status {
+    const Result<Ack> ack = DecodeAck(put.ack());
+    if (!ack.ok()) return ack.status();
+    request.ack = *ack;
+    return decode(put, put.valid_tokens());
+  };
   const Status status = flow->is_put
-                            ? decode(*message.body_as_Put(), message.body_as_Put()->valid_tokens())
+                            ? decode_put(*message.body_as_Put())
                             : decode(*message.body_as_Get(),
                                      static_cast<flatbuffers::Vector<std::uint32_t>*>(nullptr));
   if (!status.ok()) return link.Send(MakeErrorReply(request_id, status));
@@ -138,6 +156,7 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
 
 Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
   const std::uint64_t request_id = flow->request.request_id;
+  const Ack asked = flow->request.ack;
   BatchAnswer answer;
   if (flow->is_put) {
     answer = co_await cache_.Put(peer->link(), flow->request);
@@ -150,7 +169,7 @@ Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
   if (!answer.status.ok()) {
     peer->link().Send(MakeErrorReply(request_id, answer.status));
   } else {
-    peer->link().Send(MakeBlocksReply(request_id, answer));
+    peer->link().Send(MakeBlocksReply(request_id, answer, asked));
   }
 }
 
@@ -178,7 +197,13 @@ void RequestService::ClearNamespace(PeerState& state, const wire::Message& messa
         message.request_id(), Status(StatusCode::kMiss, "no namespace \"" + text + "\" of tenant " +
                                                             state.peer->tenant())));
   }
-  link.Send(MakeClearNamespaceReply(message.request_id(), cache_.Clear(space->id)));
+  flows_.Spawn(Clear(state.peer, message.request_id(), space->id));
+}
+
+Task<void> RequestService::Clear(PeerRef peer, std::uint64_t request_id,
+                                 std::uint32_t namespace_id) {
+  const std::uint64_t blocks = co_await cache_.Clear(namespace_id);
+  peer->link().Send(MakeClearNamespaceReply(request_id, blocks));
 }
 
 }  // namespace terrace

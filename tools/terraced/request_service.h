@@ -67,13 +67,15 @@ class RequestService final : public RequestHandler {
 
   void OpenNamespace(PeerState& state, const wire::Message& message);
   void Match(PeerState& state, const wire::Message& message);
-  void Remove(PeerState& state, const wire::Message& message);
+  void StartRemove(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
+  Task<void> Remove(PeerRef peer, std::unique_ptr<Flow> flow);
   void StartTransfer(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
                      Nanos deadline);
   Task<void> Transfer(PeerRef peer, std::unique_ptr<Flow> flow);
   void Stat(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
   void ClearNamespace(PeerState& state, const wire::Message& message);
+  Task<void> Clear(PeerRef peer, std::uint64_t request_id, std::uint32_t namespace_id);
 
   /// kInvalid when the namespace is not one of the peer's tenant.
   Status CheckTenant(PeerState& state, std::uint32_t namespace_id) const;

@@ -12,10 +12,17 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
       Reactor::Create(ReactorOptionsOf(shared.config, place.index), shared.clock);
   if (!reactor.ok()) return reactor.status();
   shard->reactor_ = std::move(reactor).value();
-  Result<std::unique_ptr<Cache>> cache =
-      Cache::Create(CacheOptionsOf(shared.config, place.index), shared.registry, shared.clock);
+  const std::uint64_t nvme_bytes = shared.nvme == nullptr ? 0 : shared.nvme->SliceBytes();
+  Result<std::unique_ptr<Cache>> cache = Cache::Create(
+      CacheOptionsOf(shared.config, place.index, nvme_bytes), shared.registry, shared.clock);
   if (!cache.ok()) return cache.status();
   shard->cache_ = std::move(cache).value();
+  if (shared.nvme != nullptr) {
+    Result<NvmeStore::Slice> slice =
+        shared.nvme->Attach(*shard->cache_, *shard->reactor_, place.index);
+    if (!slice.ok()) return slice.status();
+    shard->nvme_ = std::move(slice).value();
+  }
   Shard* const self = shard.get();
   shard->service_ = std::make_unique<RequestService>(
       *shard->cache_, shared.registry, place,
@@ -44,6 +51,7 @@ void Shard::BeginStop() {
 Task<void> Shard::Stop() {
   co_await server_->Shutdown();  // flows in progress then end with kPeerDead
   co_await service_->Drain();
+  co_await cache_->Close();
   stopped_.store(true);
   reactor_->Stop();
 }

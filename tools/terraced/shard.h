@@ -14,6 +14,7 @@
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
 #include "tools/terraced/config.h"
+#include "tools/terraced/nvme_store.h"
 #include "tools/terraced/request_service.h"
 #include "transport/server.h"
 
@@ -27,9 +28,11 @@ class Shard {
     NamespaceRegistry& registry;
     Clock& clock;
     Random& random;
+    NvmeStore* nvme = nullptr;  ///< null: no NVMe tier
   };
 
-  /// Takes the memory and the port. The reactor does not run yet.
+  /// Takes the memory and the port, and finds what an earlier run left on NVMe (blocks). The
+  /// reactor does not run yet.
   static Result<std::unique_ptr<Shard>> Create(const Shared& shared, ShardPlace place);
   /// REQUIRES: never started, or stopped.
   ~Shard();
@@ -60,6 +63,7 @@ class Shard {
   std::atomic<bool> stopped_{false};
   // In this order: what is below uses what is above, and goes first.
   std::unique_ptr<Reactor> reactor_;
+  NvmeStore::Slice nvme_;
   std::unique_ptr<Cache> cache_;
   std::unique_ptr<RequestService> service_;
   std::unique_ptr<Server> server_;

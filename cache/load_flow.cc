@@ -1,0 +1,130 @@
+// From NVMe to DRAM: allocate frame -> read record -> verify -> compare -> promote -> pin.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "cache/nvme_side.h"
+
+namespace terrace {
+
+Result<std::shared_ptr<NvmeSide::Load>> NvmeSide::StartLoad(BlockId id, TenantId tenant,
+                                                            const ChainGuard& guard) {
+  const BlockEntry& entry = (*cache.index)[id];
+  if (!tier.log().Readable(entry.record)) {
+    cache.Add(cache.counters.load_io_errors, 1);
+    return Status(StatusCode::kMiss, "its device is offline");
+  }
+  const Result<FrameId> frame = cache.AllocateFrame(tenant, entry.block_bytes, guard);
+  if (!frame.ok()) {
+    cache.Add(cache.counters.load_no_frame, 1);
+    return frame.status();
+  }
+  cache.arena->Header(*frame).block_id = kNoBlock;  // S2
+  ++loose_frames;
+  auto load = std::make_shared<Load>();
+  load->id = id;
+  load->place = entry.record;
+  load->frame = *frame;
+  loads[id] = load;
+  background.Spawn(RunLoad(load));
+  return load;
+}
+
+Task<StatusCode> NvmeSide::ReadBlock(BlockId id, TenantId tenant, ChainGuard guard, Nanos deadline,
+                                     Hold* pin) {
+  std::shared_ptr<Load> load;
+  if (const auto found = loads.find(id); found != loads.end()) {
+    load = found->second;
+  } else {
+    auto started = StartLoad(id, tenant, guard);
+    if (!started.ok()) co_return started.code();
+    load = std::move(started).value();
+  }
+  LoadWaiter waiter;
+  load->waiters.push_back(&waiter);
+  if (!co_await waiter.done.WaitUntil(deadline)) {
+    std::erase(load->waiters, &waiter);
+    co_return StatusCode::kTimeout;
+  }
+  *pin = std::move(waiter.pin);
+  co_return waiter.code;
+}
+
+bool NvmeSide::Describes(const nvme::RecordHeader& header, BlockId id) const {
+  const BlockEntry& entry = (*cache.index)[id];
+  const Namespace* space = cache.registry.Find(entry.namespace_id);
+  if (space == nullptr || header.namespace_id != entry.namespace_id ||
+      header.payload_bytes != entry.block_bytes || header.position != entry.position) {
+    return false;
+  }
+  const Hash128 hash =
+      HashLocator(cache.options.locator_hash, header.group, header.shard, header.Key());
+  return hash == entry.hash && header.Tenant() == space->spec.tenant &&
+         header.Name() == space->spec.name && header.fingerprint[0] == space->fingerprint.low &&
+         header.fingerprint[1] == space->fingerprint.high;
+}
+
+void NvmeSide::FillFrame(const Load& load, const nvme::RecordHeader& header, TenantId tenant) {
+  FrameHeader& frame = cache.arena->Header(load.frame);
+  frame.namespace_id = header.namespace_id;
+  frame.group = header.group;
+  frame.shard = header.shard;
+  frame.position = header.position;
+  frame.valid_tokens = header.valid_tokens;
+  frame.tenant = tenant;
+  frame.key_bytes = header.key_bytes;
+  std::memcpy(frame.key, header.key.data(), header.key_bytes);
+  const std::span<const std::uint64_t> sums = header.Checksums();
+  std::copy(sums.begin(), sums.end(), cache.arena->Checksums(load.frame).begin());
+}
+
+StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
+                                const nvme::RecordHeader& header) {
+  CacheCounters& counters = cache.counters;
+  if (load.abandoned) return StatusCode::kMiss;
+  const BlockEntry& entry = (*cache.index)[load.id];
+  const bool elsewhere = !(entry.record == load.place);
+  if (status.code() == StatusCode::kExpired || (elsewhere && !status.ok())) {
+    cache.Add(counters.load_expired, 1);
+    return StatusCode::kPending;  // look again: it was moved, or lost its record
+  }
+  if (status.code() == StatusCode::kIo) {
+    cache.Add(counters.load_io_errors, 1);
+    return StatusCode::kMiss;
+  }
+  if (!status.ok() || !Describes(header, load.id)) {
+    cache.Add(status.ok() ? counters.load_mismatched : counters.load_corrupt, 1);
+    tier.DropEntry(entry.namespace_id, entry.hash);
+    cache.Forget(load.id);
+    return StatusCode::kMiss;
+  }
+  cache.Add(counters.loads, 1);
+  FillFrame(load, header, cache.registry.Find(entry.namespace_id)->tenant_id);
+  if (cache.policy->Promotes(load.id)) {
+    cache.arena->Header(load.frame).block_id = load.id;
+    --loose_frames;
+    cache.index->SetFrame(load.id, load.frame);
+    cache.InsertIntoPolicy(load.id, cache.index->ParentOf(load.id));
+    cache.CountBlocks();
+  }
+  return StatusCode::kOk;
+}
+
+Task<void> NvmeSide::RunLoad(std::shared_ptr<Load> load) {
+  Hold pin = cache.arena->Pin(load->frame);
+  const nvme::PagePool::Page page = tier.pages().Take();
+  auto& header = page.Make<nvme::RecordHeader>();
+  const Status status =
+      co_await tier.Read(load->place, &header, cache.arena->PayloadPages(load->frame));
+  const StatusCode code = FinishLoad(*load, status, header);
+  const auto found = loads.find(load->id);
+  if (found != loads.end() && found->second == load) loads.erase(found);
+  for (LoadWaiter* waiter : std::exchange(load->waiters, {})) {
+    waiter->code = code;
+    if (code == StatusCode::kOk) waiter->pin = cache.arena->Pin(load->frame);
+    waiter->done.Set();
+  }
+}
+
+}  // namespace terrace

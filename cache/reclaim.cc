@@ -1,0 +1,180 @@
+// When the log reuses a segment, and when a start finds what an earlier run left.
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+#include "base/wait.h"
+#include "cache/nvme_side.h"
+
+namespace terrace {
+
+namespace {
+/// Of a segment, at most this share is written again: the rest must become free.
+constexpr std::uint64_t kReinsertShare = 4;
+/// Blocks moved at once: enough to keep the device busy, and to share the sync that each waits for.
+constexpr std::size_t kReinsertsAtOnce = 32;
+/// Blocks handled without a wait before others run.
+constexpr std::size_t kYieldEvery = 1024;
+}  // namespace
+
+void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
+  cache.index->SetRecord(id, place);
+  segments[place.segment()].push_back(id);
+  cache.CountBlocks();
+}
+
+void NvmeSide::DropRecord(BlockId id) {
+  const BlockEntry& entry = (*cache.index)[id];
+  if (entry.InDram()) {
+    cache.index->SetRecord(id, {});
+    cache.CountBlocks();
+    return;
+  }
+  cache.Add(cache.counters.nvme_evictions, 1);
+  cache.Forget(id);
+}
+
+Task<bool> NvmeSide::Reinsert(BlockId id, nvme::RecordPlace* moved) {
+  const BlockEntry& entry = (*cache.index)[id];
+  const nvme::RecordPlace place = entry.record;
+  const Locator locator = entry.locator();
+  const auto names = [this, id, &place, &locator] {
+    const BlockEntry& now = (*cache.index)[id];
+    return now.state == BlockState::kPublished && now.locator() == locator && now.record == place;
+  };
+  const std::uint64_t bytes = (nvme::RecordPages(entry.block_bytes) - 1) * nvme::kPageBytes;
+  const nvme::Pages moving = nvme::AllocatePages(bytes);
+  const std::span<std::byte> payload(moving.get(), bytes);
+  const nvme::PagePool::Page page = tier.pages().Take();
+  auto& header = page.Make<nvme::RecordHeader>();
+  const Status read = co_await tier.Read(place, &header, payload);
+  if (!read.ok() || !names() || !Describes(header, id)) co_return false;
+  header.sequence = 0;
+  nvme::NvmeTier::WriteRequest request;
+  request.header = &header;
+  request.payload = payload;
+  request.room = nvme::SegmentLog::Room::kWhatIsLeft;
+  request.still_wanted = names;
+  const nvme::NvmeTier::Written written = co_await tier.Write(std::move(request));
+  if (!written.place.exists() || !names() || !tier.log().Lasts(written.place)) co_return false;
+  SetRecord(id, written.place);
+  *moved = written.place;
+  cache.index->ForgetGets(id);
+  co_return true;
+}
+
+/// Lives in the frame of Reclaim.
+struct NvmeSide::ReclaimState {
+  std::uint32_t segment = 0;
+  std::vector<BlockId> blocks;
+  std::size_t next = 0;
+  std::uint64_t pages_left = 0;                      ///< of those that may be written again
+  std::map<std::uint32_t, nvme::RecordPlace> moved;  ///< [lane]: a record written again there
+};
+
+Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
+  ReclaimState state{.segment = segment,
+                     .blocks = std::exchange(segments[segment], {}),
+                     .next = 0,
+                     .pages_left = tier.log().PagesOfSegment() / kReinsertShare,
+                     .moved = {}};
+  TaskScope workers;
+  for (std::size_t worker = 0; worker < kReinsertsAtOnce; ++worker) {
+    workers.Spawn(ReclaimWorker(state));
+  }
+  co_await workers.Join();
+  // What was DURABLE in its old place must be so in the new one before the old one is overwritten.
+  for (const auto& [lane, place] : state.moved) (void)co_await tier.SyncRecord(place);
+}
+
+Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
+  const auto here = [this, &state](BlockId id) {
+    const BlockEntry& entry = (*cache.index)[id];
+    return entry.state == BlockState::kPublished && entry.record.exists() &&
+           entry.record.segment() == state.segment;
+  };
+  while (state.next < state.blocks.size()) {
+    if (state.next % kYieldEvery == kYieldEvery - 1) co_await Yield{};
+    if (state.next == state.blocks.size()) break;
+    const BlockId id = state.blocks[state.next++];
+    if (!here(id)) continue;  // S1
+    const BlockEntry& entry = (*cache.index)[id];
+    const std::uint64_t pages = nvme::RecordPages(entry.block_bytes);
+    if (entry.gets >= kReinsertGets && pages <= state.pages_left &&
+        tier.Admit(entry.block_bytes) == NotDurable::kNone) {
+      state.pages_left -= pages;
+      nvme::RecordPlace moved;
+      const bool reinserted = co_await Reinsert(id, &moved);
+      if (reinserted) state.moved[tier.log().LaneOf(moved)] = moved;
+      if (reinserted || !here(id)) continue;
+    }
+    DropRecord(id);
+  }
+}
+
+void NvmeSide::OnLane(std::uint32_t lane, bool online, const std::string& why) {
+  if (on_device) on_device(tier.log().NameOf(lane), online, why);
+}
+
+bool NvmeSide::ForgetOldest() {
+  for (std::uint32_t lane = 0; lane < tier.log().lanes(); ++lane) {
+    const std::uint32_t ring = tier.log().segments() / tier.log().lanes();
+    const std::uint32_t first = tier.log().OldestSegment(lane) % ring;
+    for (std::uint32_t step = 0; step < ring; ++step) {
+      const std::uint32_t segment = lane * ring + (first + step) % ring;
+      std::vector<BlockId>& blocks = segments[segment];
+      while (!blocks.empty()) {
+        const BlockId id = blocks.back();
+        blocks.pop_back();
+        const BlockEntry& entry = (*cache.index)[id];
+        const bool here = entry.state == BlockState::kPublished && entry.record.exists() &&
+                          entry.record.segment() == segment;
+        if (!here) continue;
+        // One that is in DRAM as well loses its record: S1 would not name it any more.
+        tier.DropEntry(entry.namespace_id, entry.hash);
+        const bool forgotten = !entry.InDram();
+        DropRecord(id);
+        if (forgotten) return true;
+      }
+    }
+  }
+  return false;
+}
+
+bool NvmeSide::Adopt(const nvme::IndexedBlock& found) {
+  const Namespace* space = cache.registry.Find(found.namespace_id);
+  const Locator locator{.namespace_id = found.namespace_id, .hash = found.hash};
+  if (space == nullptr || found.block_bytes < kBlockBytesMin ||
+      found.block_bytes > kBlockBytesMax || cache.index->Full() ||
+      cache.index->Find(locator) != kNoBlock) {
+    return false;
+  }
+  const BlockId id =
+      cache.index->Reserve(locator, kNoFrame, found.position, found.block_bytes, kNoBlock);
+  cache.index->SetRecord(id, found.place);
+  cache.index->Publish(id, found.valid_tokens);
+  segments[found.place.segment()].push_back(id);
+  if (found.parent.low != 0 || found.parent.high != 0) parents.emplace_back(id, found.parent);
+  return true;
+}
+
+Status NvmeSide::Recover(IndexStore& store) {
+  const Status status =
+      tier.Recover(store, [this](const nvme::IndexedBlock& found) { return Adopt(found); });
+  for (const auto& [id, hash] : std::exchange(parents, {})) {
+    const Locator locator{.namespace_id = (*cache.index)[id].namespace_id, .hash = hash};
+    cache.index->SetParent(id, cache.index->Find(locator));
+  }
+  // In the order in which they were written: the first come first at the next Reclaim.
+  for (std::vector<BlockId>& blocks : segments) {
+    std::sort(blocks.begin(), blocks.end(), [this](BlockId left, BlockId right) {
+      return (*cache.index)[left].record.page < (*cache.index)[right].record.page;
+    });
+  }
+  cache.CountBlocks();
+  return status;
+}
+
+}  // namespace terrace

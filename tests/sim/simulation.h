@@ -1,0 +1,107 @@
+// The simulation itself: for cache_simulation.cc and simulated_restart.cc only.
+#pragma once
+
+#include <list>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/random.h"
+#include "base/wait.h"
+#include "tests/cache/cache_harness.h"
+#include "tests/sim/cache_simulation.h"
+#include "tests/sim/simulated_disk.h"
+#include "tests/sim/simulation_oracle.h"
+#include "tests/sim/simulation_plan.h"
+
+namespace terrace::testing {
+
+class Simulation {
+ public:
+  explicit Simulation(std::uint64_t seed)
+      : random_(seed), nvme_random_(~seed), plan_(DrawPlan(random_, nvme_random_)) {}
+  SimulationReport Run();
+
+ private:
+  struct SimulatedClient {
+    explicit SimulatedClient(std::size_t slots) : memory(slots, SimulationPlan::kBlockBytesMost) {}
+    ClientMemory memory;
+    SimLink* link = nullptr;
+  };
+  /// One lane's next call: a namespace, group, shard and a part of a chain.
+  struct Target {
+    const Namespace* space = nullptr;
+    const ChainKeys* chain = nullptr;
+    std::uint32_t group = 0;
+    std::uint32_t shard = 0;
+    std::size_t first = 0;
+    std::size_t count = 0;
+    [[nodiscard]] ChainSlice Slice(std::size_t from, std::size_t most) const {
+      return SliceOf(*space, *chain, from, std::min(most, first + count - from), group, shard);
+    }
+  };
+
+  bool SetUp();
+  void Connect(SimulatedClient& client);
+  Target DrawTarget();
+  Nanos DrawDeadline();
+  Task<void> Lane(SimulatedClient* client, std::size_t lane);
+  Task<void> Forget(Target target, bool clear);
+  Task<void> Operate(SimulatedClient* client, std::size_t first_slot);
+  Task<void> Put(SimulatedClient* client, Target target, std::size_t from, std::size_t first_slot);
+  /// promised: match has just found these blocks.
+  Task<void> Get(SimulatedClient* client, Target target, std::size_t most, std::size_t first_slot,
+                 bool promised);
+  std::size_t Match(const Target& target);
+  void RunLanes();
+  void Drain();
+  void CheckLiveness();
+  void CheckQuiet();
+
+  // simulated_restart.cc
+  /// A cache over what the disk holds. False: the report says why not.
+  bool StartCache();
+  /// Kills, or takes the power, a few times while the lanes run.
+  Task<void> Crasher();
+  Task<void> Crash(bool power_lost);
+  /// Until nothing of the old run is under way, in the cache or in a link.
+  Task<void> AwaitQuiet();
+  /// A block that was answered DURABLE, and what a judge must know.
+  struct Promise {
+    Target target;
+    std::size_t position = 0;
+    std::uint64_t segments = 0;  ///< begun, of the log, when its put began
+  };
+  void NotePromises(const Target& target, std::size_t from, const BatchAnswer& answer,
+                    std::uint64_t segments);
+  /// Takes out those that the cache may have broken.
+  void DropExcused();
+  Task<void> JudgePromises();
+  [[nodiscard]] std::uint64_t SegmentsBegun() const;
+  void AddCounters();
+  void CheckDurableAgain();
+
+  void Note(const BatchAnswer& answer);
+  void Note(std::uint64_t number);
+  void Finish();
+
+  SimulatedTime time_;
+  SeededRandom random_;
+  SeededRandom nvme_random_;  // of everything about NVMe
+  SimulationPlan plan_;
+  NamespaceRegistry registry_{1 << 20};
+  std::vector<const Namespace*> spaces_;
+  std::unique_ptr<SimulatedDisk> disk_;  // null without a tier
+  std::unique_ptr<Cache> cache_;
+  bool down_ = false;      // between a crash and the restart
+  std::size_t calls_ = 0;  // of lanes, under way
+  std::size_t lanes_left_ = 0;
+  std::vector<Promise> promises_;
+  std::map<const Namespace*, std::uint64_t> forgets_;  // removals and clears, begun and ended
+  std::unique_ptr<SimulationOracle> oracle_;
+  std::list<SimulatedClient> clients_;
+  std::list<SimLink> links_;  // all that ever were: holds in quarantine outlive a connection
+  SimulationReport report_;
+};
+
+}  // namespace terrace::testing
