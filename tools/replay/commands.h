@@ -28,6 +28,7 @@ struct PlanOptions {
   std::string dram = "5%";
   std::string nvme = "20%";
   std::uint64_t bytes_per_token = 128;
+  std::uint64_t reactors = 1;  ///< of the daemon: each needs a least share of the NVMe tier
 };
 /// Prints, as JSON, the sizes of the tiers and the trace's statistics.
 int Plan(const PlanOptions& options);

@@ -23,9 +23,11 @@ constexpr int kStopTimeoutMs = 30'000;
 
 class Coordinator {
  public:
-  Coordinator(const SharedWorkload& workload, const CoordinatorOptions& options, const Clock& clock)
+  Coordinator(const SharedWorkload& workload, const CoordinatorOptions& options, DaemonWatch& watch,
+              const Clock& clock)
       : workload_(workload),
         options_(options),
+        watch_(watch),
         clock_(clock),
         schedule_({.requests = workload.requests().size(),
                    .prefill_workers = options.prefill_workers,
@@ -36,12 +38,13 @@ class Coordinator {
   Result<RunOutcome> Run() {
     Status status = StartWorkers();
     if (!status.ok()) return status;
-    Progress progress(workload_.requests().size(), options_.quiet, clock_);
+    Progress progress(workload_.requests().size(), options_.quiet, options_.progress_file, clock_);
     const Nanos begin = clock_.Now();
     last_report_ = begin;
     while (!schedule_.Done() && outcome_.failure.empty() && !InterruptNote::Asked()) {
       Dispatch();
       for (const WorkerEvent& event : pool_.Wait(kPollMs)) Handle(event);
+      watch_.Poll();
       progress.Update(schedule_.finished(), outcome_.totals);
       if (clock_.Now() - last_report_ > kSilenceMax) Fail("no worker reported for 3 minutes");
     }
@@ -126,6 +129,7 @@ class Coordinator {
   void Count(std::size_t worker, const WorkReport& report) {
     if (report.request >= workload_.requests().size()) return;
     outcome_.totals.Add(worker, report, workload_.requests()[report.request]);
+    if (report.calls_peer_dead > 0) watch_.NoteOutage();
   }
 
   void StopWorkers() {
@@ -138,6 +142,7 @@ class Coordinator {
 
   const SharedWorkload& workload_;
   CoordinatorOptions options_;
+  DaemonWatch& watch_;
   const Clock& clock_;
   Schedule schedule_;
   WorkerPool pool_;
@@ -167,12 +172,12 @@ std::string DescribeWrongBlock(const WorkReport& report) {
 }
 
 Result<RunOutcome> RunWorkload(const SharedWorkload& workload, const CoordinatorOptions& options,
-                               const Clock& clock) {
+                               DaemonWatch& watch, const Clock& clock) {
   if (options.prefill_workers == 0 || options.prefill_workers > kWorkersMax ||
       options.decode_workers == 0 || options.decode_workers > kWorkersMax) {
     return Status::Invalid("--prefill and --decode must be from 1 to 64");
   }
-  return Coordinator(workload, options, clock).Run();
+  return Coordinator(workload, options, watch, clock).Run();
 }
 
 }  // namespace terrace::replay

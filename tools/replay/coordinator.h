@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "tools/replay/daemon_watch.h"
 #include "tools/replay/run_totals.h"
 #include "tools/replay/shared_workload.h"
 #include "tools/replay/trace.h"
@@ -22,7 +23,8 @@ struct CoordinatorOptions {
   std::uint32_t prefill_workers = 1;  ///< 1 to 64
   std::uint32_t decode_workers = 1;   ///< 1 to 64
   bool lockstep = false;
-  bool quiet = false;  ///< no progress
+  bool quiet = false;         ///< no progress
+  std::string progress_file;  ///< percentage done, for scripts; empty: none
 };
 
 struct RunOutcome {
@@ -37,11 +39,11 @@ struct RunOutcome {
 
 inline constexpr std::uint32_t kWorkersMax = 64;
 
-/// Runs the whole workload, until an InterruptNote of the caller says stop. @return the status when
-/// the workers could not be started (kCancelled: interrupted); whatever happens after that is in
-/// the outcome.
+/// Runs the whole workload, until an InterruptNote of the caller says stop. `watch` is told of
+/// outages. @return the status when the workers could not be started (kCancelled: interrupted);
+/// whatever happens after that is in the outcome.
 Result<RunOutcome> RunWorkload(const SharedWorkload& workload, const CoordinatorOptions& options,
-                               const Clock& clock);
+                               DaemonWatch& watch, const Clock& clock);
 
 /// "key 0123..., block 17 of request 4, tier dram: byte 4096 is 0x12, must be 0x34 (3 bytes
 /// wrong)".

@@ -86,6 +86,8 @@ void AddRunOptions(CLI::App& command, RunOptions& options) {
                    "finish each request before the next begins");
   command.add_flag("--tcp", options.tcp_only, "connect over TCP even on the daemon's host");
   command.add_flag("--quiet", options.workers.quiet, "no progress");
+  command.add_option("--progress-file", options.workers.progress_file,
+                     "file that holds the percentage of requests done, for scripts");
 }
 
 /// Sets the kind of workload. @return false, having said why, when there is no such kind.
@@ -119,6 +121,9 @@ int Main(int argc, char** argv) {
   plan_command->add_option("--nvme", plan.nvme, "bytes, or a percentage of the distinct blocks")
       ->capture_default_str();
   plan_command->add_option("--bytes-per-token", plan.bytes_per_token, "KV bytes of a token")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  plan_command->add_option("--reactors", plan.reactors, "of the daemon that will run")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   RunOptions run;

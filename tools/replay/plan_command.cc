@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "tools/replay/commands.h"
+#include "tools/replay/nvme_shape.h"
 #include "tools/replay/tier_size.h"
 #include "tools/replay/trace_statistics.h"
 
@@ -26,13 +27,16 @@ int Plan(const PlanOptions& options) {
   if (!dram.ok()) return UsageError("--dram " + dram.status().message());
   const Result<ByteAmount> nvme = ParseByteAmount(options.nvme);
   if (!nvme.ok()) return UsageError("--nvme " + nvme.status().message());
+  if (options.reactors == 0 || options.reactors > nvme::kSlicesMax) {
+    return UsageError("--reactors must be from 1 to " + std::to_string(nvme::kSlicesMax));
+  }
   const Result<TraceReadResult> workload = LoadWorkload(options.source);
   if (!workload.ok()) return UsageError(workload.status().message());
   const Trace& trace = workload->trace;
   const TraceStatistics statistics = CollectStatistics(trace, NumberBlocks(trace));
-  const auto tier = [&](const ByteAmount& amount) {
+  const auto tier = [&](const ByteAmount& amount, std::uint64_t least_bytes) {
     return TierBytes(amount, statistics.distinct_blocks, statistics.longest_request_blocks,
-                     *block_bytes);
+                     *block_bytes, least_bytes);
   };
   nlohmann::ordered_json json;
   json["trace"] = trace.source;
@@ -48,8 +52,8 @@ int Plan(const PlanOptions& options) {
   json["bytes_per_token"] = options.bytes_per_token;
   json["block_bytes"] = *block_bytes;
   json["distinct_bytes"] = statistics.distinct_blocks * *block_bytes;
-  json["dram_bytes"] = tier(*dram);
-  json["nvme_bytes"] = tier(*nvme);
+  json["dram_bytes"] = tier(*dram, kTierBytesMin);
+  json["nvme_bytes"] = tier(*nvme, NvmeBytesMin(options.reactors));
   std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   return kExitOk;
 }

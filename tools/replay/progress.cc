@@ -1,57 +1,28 @@
 #include "tools/replay/progress.h"
 
-#include <unistd.h>
-
-#include <algorithm>
+#include <array>
 #include <cstdio>
-#include <string>
+#include <fstream>
 
 namespace terrace::replay {
-namespace {
 
-constexpr Nanos kTerminalInterval = 200 * kMillisecond;
-constexpr Nanos kPlainInterval = 5 * kSecond;
-constexpr std::size_t kBarCells = 28;
-
-}  // namespace
-
-Progress::Progress(std::uint64_t requests, bool quiet, const Clock& clock)
-    : requests_(std::max<std::uint64_t>(requests, 1)),
-      quiet_(quiet),
-      terminal_(isatty(STDERR_FILENO) == 1),
-      clock_(clock),
-      begin_(clock.Now()),
-      last_(begin_) {}
-
-void Progress::Update(std::uint64_t finished, const RunTotals& totals) {
-  const Nanos now = clock_.Now();
-  if (quiet_ || now - last_ < (terminal_ ? kTerminalInterval : kPlainInterval)) return;
-  Draw(finished, totals, now);
+std::string Progress::Text(std::uint64_t finished, const RunTotals& totals) const {
+  std::array<char, 160> text{};
+  std::snprintf(text.data(), text.size(),
+                "%llu/%llu requests  hit %4.1f %%  verified %.2f GB/s  wrong %llu",
+                static_cast<unsigned long long>(finished),
+                static_cast<unsigned long long>(requests_), totals.BlockHitRatio() * 100,
+                static_cast<double>(totals.bytes_verified) / bar_.seconds() / 1e9,
+                static_cast<unsigned long long>(totals.wrong_bytes));
+  return text.data();
 }
 
-void Progress::Finish(std::uint64_t finished, const RunTotals& totals) {
-  if (quiet_) return;
-  Draw(finished, totals, clock_.Now());
-  if (terminal_) std::fputc('\n', stderr);
-}
-
-void Progress::Draw(std::uint64_t finished, const RunTotals& totals, Nanos now) {
-  last_ = now;
-  const double share = static_cast<double>(finished) / static_cast<double>(requests_);
-  const double seconds = std::max(static_cast<double>(now - begin_) / 1e9, 1e-9);
-  const auto cells = static_cast<std::size_t>(share * kBarCells);
-  const std::string bar =
-      std::string(cells, '#') + std::string(kBarCells - std::min(cells, kBarCells), '.');
-  const double left = finished == 0 ? 0 : seconds / share - seconds;
-  std::fprintf(stderr,
-               "%s[%s] %5.1f %%  %llu/%llu requests  hit %4.1f %%  verified %.2f GB/s  wrong %llu  "
-               "%.0f s left%s",
-               terminal_ ? "\r" : "", bar.c_str(), share * 100,
-               static_cast<unsigned long long>(finished),
-               static_cast<unsigned long long>(requests_), totals.BlockHitRatio() * 100,
-               static_cast<double>(totals.bytes_verified) / seconds / 1e9,
-               static_cast<unsigned long long>(totals.wrong_bytes), left, terminal_ ? "  " : "\n");
-  std::fflush(stderr);
+void Progress::WriteFile(std::uint64_t finished) {
+  const std::uint64_t percent = requests_ == 0 ? 100 : finished * 100 / requests_;
+  if (file_.empty() || percent == percent_) return;
+  percent_ = percent;
+  // A disk that is full now must not end a run that is going well.
+  std::ofstream(file_, std::ios::trunc) << percent << '\n';
 }
 
 }  // namespace terrace::replay

@@ -1,33 +1,47 @@
-// Progress: a bar on a terminal, plain lines (one every few seconds) anywhere else.
+// Progress: how far a run is, as a bar (tools/common/progress_bar.h); and, for scripts, the
+// percentage done in a file: a whole number, rounded down, and a newline.
 //
 // Thread: one. Writes to standard error, so that standard output holds only the result.
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <utility>
 
 #include "base/clock.h"
+#include "tools/common/progress_bar.h"
 #include "tools/replay/run_totals.h"
 
 namespace terrace::replay {
 
 class Progress {
  public:
-  /// requests: of the whole run. quiet: print nothing. clock outlives this.
-  Progress(std::uint64_t requests, bool quiet, const Clock& clock);
-  /// Draws when it is time to: 5 times a second on a terminal, else every 5 seconds.
-  void Update(std::uint64_t finished, const RunTotals& totals);
+  /// requests: of the whole run. quiet: print nothing. file: empty for none; a reader may find it
+  /// empty for a moment. clock outlives this.
+  Progress(std::uint64_t requests, bool quiet, std::string file, const Clock& clock)
+      : requests_(requests), file_(std::move(file)), bar_(requests, quiet, clock) {
+    WriteFile(0);
+  }
+  /// Draws when it is time to.
+  void Update(std::uint64_t finished, const RunTotals& totals) {
+    WriteFile(finished);
+    if (bar_.Due()) bar_.Draw(finished, Text(finished, totals));
+  }
   /// Draws the last state and ends the line.
-  void Finish(std::uint64_t finished, const RunTotals& totals);
+  void Finish(std::uint64_t finished, const RunTotals& totals) {
+    WriteFile(finished);
+    bar_.Finish(finished, Text(finished, totals));
+  }
 
  private:
-  void Draw(std::uint64_t finished, const RunTotals& totals, Nanos now);
+  [[nodiscard]] std::string Text(std::uint64_t finished, const RunTotals& totals) const;
+
+  void WriteFile(std::uint64_t finished);
 
   std::uint64_t requests_;
-  bool quiet_;
-  bool terminal_;
-  const Clock& clock_;
-  Nanos begin_;
-  Nanos last_;
+  std::string file_;
+  std::uint64_t percent_ = UINT64_MAX;  // in the file
+  ProgressBar bar_;
 };
 
 }  // namespace terrace::replay

@@ -34,6 +34,40 @@ void AddTimeToFirstToken(Json& json, const std::string& name, const TimeToFirstT
   json["ttft_ms_p99_" + name] = time.p99_ms;
 }
 
+/// What the daemon counted during the run.
+struct DaemonCounts {
+  std::uint64_t evictions;
+  std::uint64_t blocks_put;  ///< to NVMe
+  std::uint64_t blocks_reinserted;
+  std::uint64_t device_bytes;
+};
+
+DaemonCounts CountsOf(const ReportInput& input) {
+  const auto counted = [&input](std::uint64_t DaemonView::* counter) {
+    return CountedBetween(input.before.*counter, input.after.*counter, input.restarts);
+  };
+  return {.evictions = counted(&DaemonView::evictions),
+          .blocks_put = counted(&DaemonView::nvme_blocks_put),
+          .blocks_reinserted = counted(&DaemonView::nvme_blocks_reinserted),
+          .device_bytes = counted(&DaemonView::device_bytes_written)};
+}
+
+void AddTiers(Json& json, const ReportInput& input) {
+  const DaemonCounts counts = CountsOf(input);
+  json["evictions"] = counts.evictions;
+  json["simulated_evictions"] = input.simulated.evictions;
+  json["simulated_blocks_gone"] = input.simulated.blocks_gone;
+  json["nvme_bytes_admitted"] = counts.blocks_put * input.parameters.block_bytes;
+  json["nvme_blocks_written"] = counts.blocks_put + counts.blocks_reinserted;
+  json["simulated_nvme_blocks_written"] = input.simulated.nvme_blocks_written;
+  json["nvme_blocks_reinserted"] = counts.blocks_reinserted;
+  json["device_bytes_written"] = counts.device_bytes;
+  json["nvme_blocks"] = input.after.nvme_blocks;
+  json["nvme_used_bytes"] = input.after.nvme_used_bytes;
+  json["daemon_restarts"] = input.restarts.restarts();
+  json["blocks_recovered"] = input.restarts.blocks_recovered();
+}
+
 void AddSetting(Json& json, const ReportInput& input) {
   const RunParameters& parameters = input.parameters;
   const Economics& economics = input.economics;
@@ -76,6 +110,8 @@ void AddCounts(Json& json, const ReportInput& input) {
   json["token_hit_ratio"] = Ratio(totals.tokens_hit, totals.tokens_looked_up);
   json["hits_dram"] = totals.hits_dram;
   json["hits_nvme"] = totals.hits_nvme;
+  json["simulated_hits_dram"] = input.simulated.hits_dram;
+  json["simulated_hits_nvme"] = input.simulated.hits_nvme;
   json["simulated_block_hit_ratio"] = input.simulated.BlockHitRatio();
   json["hit_ratio_difference_points"] =
       (totals.BlockHitRatio() - input.simulated.BlockHitRatio()) * 100;
@@ -89,8 +125,6 @@ void AddCounts(Json& json, const ReportInput& input) {
   json["bytes_verified"] = totals.bytes_verified;
   json["wrong_bytes"] = totals.wrong_bytes;
   json["wrong_blocks"] = totals.wrong_blocks;
-  json["evictions"] = EvictionsOf(input.before, input.after);
-  json["simulated_evictions"] = input.simulated.evictions;
   for (int code = 0; code < kStatusCodeCount; ++code) {
     const auto index = static_cast<std::size_t>(code);
     const std::string name(StatusCodeName(static_cast<StatusCode>(code)));
@@ -171,8 +205,7 @@ void WorkloadLines(std::string& out, const ReportInput& input) {
        input.economics.model().kv_bytes_per_token_bf16 / input.parameters.bytes_per_token);
   Line(out, "%-24s DRAM %s (huge pages %.0f %%), NVMe %s; link %s", "tiers",
        FormatByteSize(input.before.dram_bytes).c_str(), input.after.huge_page_share * 100,
-       input.before.nvme_bytes == 0 ? "none (not built yet)"
-                                    : FormatByteSize(input.before.nvme_bytes).c_str(),
+       input.before.nvme_bytes == 0 ? "none" : FormatByteSize(input.before.nvme_bytes).c_str(),
        input.outcome.link.c_str());
 }
 
@@ -181,8 +214,9 @@ void HitLines(std::string& out, const ReportInput& input) {
   Line(out, "%-24s %llu of %llu looked up: %.2f %% (contiguous prefix)", "blocks hit",
        Number(totals.blocks_hit), Number(totals.blocks_looked_up), totals.BlockHitRatio() * 100);
   Line(out, "%-24s %.2f %%", "tokens hit", Ratio(totals.tokens_hit, totals.tokens_looked_up) * 100);
-  Line(out, "%-24s DRAM %llu, NVMe %llu", "where", Number(totals.hits_dram),
-       Number(totals.hits_nvme));
+  Line(out, "%-24s DRAM %llu, NVMe %llu (simulated: %llu, %llu)", "hits by tier",
+       Number(totals.hits_dram), Number(totals.hits_nvme), Number(input.simulated.hits_dram),
+       Number(input.simulated.hits_nvme));
   Line(out, "%-24s %.2f %%, %+.2f points apart; infinite cache %.2f %%", "simulated",
        input.simulated.BlockHitRatio() * 100,
        (totals.BlockHitRatio() - input.simulated.BlockHitRatio()) * 100,
@@ -192,7 +226,23 @@ void HitLines(std::string& out, const ReportInput& input) {
   Line(out, "%-24s put %s, got %s, verified %s", "bytes", FormatByteSize(totals.bytes_put).c_str(),
        FormatByteSize(totals.bytes_got).c_str(), FormatByteSize(totals.bytes_verified).c_str());
   Line(out, "%-24s %llu", "wrong bytes", Number(totals.wrong_bytes));
-  Line(out, "%-24s %llu", "evictions", Number(EvictionsOf(input.before, input.after)));
+}
+
+void TierLines(std::string& out, const ReportInput& input) {
+  const DaemonCounts counts = CountsOf(input);
+  Line(out, "%-24s %llu blocks left DRAM", "evictions", Number(counts.evictions));
+  if (input.before.nvme_bytes > 0) {
+    Line(out, "%-24s %s for %s of blocks; %llu blocks written again to keep them",
+         "written to the device", FormatByteSize(counts.device_bytes).c_str(),
+         FormatByteSize(counts.blocks_put * input.parameters.block_bytes).c_str(),
+         Number(counts.blocks_reinserted));
+    Line(out, "%-24s %llu blocks in %s", "on NVMe at the end", Number(input.after.nvme_blocks),
+         FormatByteSize(input.after.nvme_used_bytes).c_str());
+  }
+  if (input.restarts.restarts() > 0) {
+    Line(out, "%-24s %llu; %llu blocks were there again after the last", "restarts of the daemon",
+         Number(input.restarts.restarts()), Number(input.restarts.blocks_recovered()));
+  }
 }
 
 void SavingLines(std::string& out, const ReportInput& input) {
@@ -230,16 +280,16 @@ void TroubleLines(std::string& out, const ReportInput& input) {
 
 }  // namespace
 
-std::uint64_t EvictionsOf(const DaemonView& before, const DaemonView& after) {
-  // A restarted daemon counts from 0 again.
-  return after.evictions >= before.evictions && after.uptime_s >= before.uptime_s
-             ? after.evictions - before.evictions
-             : after.evictions;
+std::uint64_t CountedBetween(std::uint64_t before, std::uint64_t after,
+                             const RestartNotes& restarts) {
+  // A restarted daemon counts from 0 again. Without an answer at the end, `after` is 0.
+  return restarts.restarts() > 0 || after < before ? after : after - before;
 }
 
 std::string ReportJson(const ReportInput& input) {
   Json json;
   AddCounts(json, input);
+  AddTiers(json, input);
   AddSpeed(json, input.outcome);
   AddSavings(json, input.savings);
   AddTrouble(json, input.outcome);
@@ -251,6 +301,7 @@ std::string ReportTable(const ReportInput& input) {
   std::string out;
   WorkloadLines(out, input);
   HitLines(out, input);
+  TierLines(out, input);
   LatencyLine(out, "match", input.outcome.totals.match);
   LatencyLine(out, "get (a batch)", input.outcome.totals.get);
   LatencyLine(out, "put (a batch)", input.outcome.totals.put);

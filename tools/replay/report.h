@@ -23,12 +23,14 @@ struct ReportInput {
   const SimulatedRun& simulated;
   const DaemonView& before;
   const DaemonView& after;
+  const RestartNotes& restarts;
   std::string trace;
   std::uint64_t skipped_lines = 0;
 };
 
-/// Blocks that left the daemon's tiers during the run; a lower bound when it was restarted.
-[[nodiscard]] std::uint64_t EvictionsOf(const DaemonView& before, const DaemonView& after);
+/// What a counter of the daemon rose by during the run: since its last restart, if there was one.
+[[nodiscard]] std::uint64_t CountedBetween(std::uint64_t before, std::uint64_t after,
+                                           const RestartNotes& restarts);
 
 /// One flat object, keys in a fixed order; docs/replay.md describes them.
 [[nodiscard]] std::string ReportJson(const ReportInput& input);

@@ -13,7 +13,9 @@
 #include "tools/replay/block_exchange.h"
 #include "tools/replay/commands.h"
 #include "tools/replay/daemon_view.h"
+#include "tools/replay/daemon_watch.h"
 #include "tools/replay/interrupt.h"
+#include "tools/replay/nvme_shape.h"
 #include "tools/replay/report.h"
 #include "tools/replay/saved_compute.h"
 #include "tools/replay/simulate_run.h"
@@ -24,10 +26,8 @@ namespace {
 
 using std::chrono::seconds;
 
-/// For the coordinator's own calls.
+/// For clearing the namespace.
 constexpr seconds kCallTimeout{10};
-/// How long a daemon that was killed during the run may stay away before its numbers are given up.
-constexpr seconds kReconnectTimeout{5};
 /// What a worker pauses per request while the daemon is gone, ms: about one prefill.
 constexpr std::uint32_t kOutagePauseMs = 20;
 /// Blocks placed together on one reactor.
@@ -81,6 +81,16 @@ Result<RunParameters> MakeParameters(const RunOptions& options) {
   return parameters;
 }
 
+/// The file for the progress is tried before the run: whoever waits for it would wait in vain.
+Status PrepareProgressFile(const std::string& path) {
+  if (path.empty()) return Status::Ok();
+  errno = 0;
+  const std::ofstream file(path, std::ios::trunc);
+  if (file) return Status::Ok();
+  return Status(StatusCode::kIo,
+                "--progress-file: cannot write " + path + ": " + std::strerror(errno));
+}
+
 /// The report's directory is made, and tried, before the run: not to lose an hour's result.
 Status PrepareOutput(const std::string& directory) {
   if (directory.empty()) return Status::Ok();
@@ -96,17 +106,6 @@ Status PrepareOutput(const std::string& directory) {
                   "--out: cannot write " + directory + "/report.json: " + std::strerror(errno));
   }
   return Status::Ok();
-}
-
-DaemonView Look(Client& client) {
-  // After an outage the library may be about to reconnect.
-  const Deadline deadline = In(kReconnectTimeout);
-  while (true) {
-    const Result<std::vector<Sample>> samples = client.Stat(In(kCallTimeout));
-    if (samples.ok()) return ViewOf(*samples);
-    if (std::chrono::steady_clock::now() >= deadline) return {};
-    (void)client.WaitForCompletion(In(std::chrono::milliseconds(100)));  // only to wait
-  }
 }
 
 /// Blocks of an earlier run would be hits that this one did not earn.
@@ -140,11 +139,18 @@ int Finish(const RunOptions& options, const ReportInput& input) {
 
 SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunOutcome& outcome,
                       const RunParameters& parameters, const DaemonView& view) {
+  // The daemon tells what its slices hold; the device has its superblock in front of them.
+  const std::uint64_t device_bytes =
+      view.nvme_bytes == 0 ? 0 : view.nvme_bytes + nvme::kSlicesOffset;
+  const auto reactors = static_cast<std::uint32_t>(view.reactors);
+  const NvmeShape nvme = ShapeOfNvme(device_bytes, reactors, parameters.block_bytes);
   return SimulateRun(trace, blocks, outcome.totals.order, parameters.batch_blocks,
                      {.dram_blocks = view.dram_bytes / parameters.block_bytes,
                       .distinct_blocks = blocks.distinct,
-                      .slices = static_cast<std::uint32_t>(view.reactors),
-                      .run_blocks = parameters.run_blocks});
+                      .slices = reactors,
+                      .run_blocks = parameters.run_blocks,
+                      .nvme_segments = nvme.segments,
+                      .nvme_records_per_segment = nvme.records_per_segment});
 }
 
 double MeanSeconds(const LatencyHistogram& histogram) {
@@ -157,15 +163,16 @@ int RunLoaded(const RunOptions& options, const RunParameters& parameters,
   const Trace& trace = loaded.trace;
   const BlockNumbers blocks = NumberBlocks(trace);
   const TraceStatistics statistics = CollectStatistics(trace, blocks);
-  const DaemonView before = Look(client);
+  const SteadyClock clock;
+  DaemonWatch watch(client, clock);
+  const DaemonView before = watch.Look();
   Result<SharedWorkload> workload = SharedWorkload::Create(parameters, trace);
   if (!workload.ok()) return UsageError(workload.status().message());
-  const SteadyClock clock;
   if (InterruptNote::Asked()) return kExitInterrupted;
-  const Result<RunOutcome> outcome = RunWorkload(*workload, options.workers, clock);
+  const Result<RunOutcome> outcome = RunWorkload(*workload, options.workers, watch, clock);
   if (outcome.code() == StatusCode::kCancelled) return kExitInterrupted;
   if (!outcome.ok()) return UsageError(outcome.status().ToString());
-  const DaemonView after = Look(client);
+  const DaemonView after = watch.Look();
   const RunTotals& totals = outcome->totals;
   const double load_bytes_per_s = totals.get_ns == 0 ? 0
                                                      : static_cast<double>(totals.bytes_got) /
@@ -182,6 +189,7 @@ int RunLoaded(const RunOptions& options, const RunParameters& parameters,
                           .simulated = simulated,
                           .before = before,
                           .after = after,
+                          .restarts = watch.notes(),
                           .trace = trace.source,
                           .skipped_lines = loaded.skipped_lines});
 }
@@ -195,6 +203,7 @@ int Run(const RunOptions& options) {
   const Result<Economics> economics = Economics::Find(options.model, options.gpu);
   if (!economics.ok()) return UsageError(economics.status().message());
   Status status = PrepareOutput(options.out);
+  if (status.ok()) status = PrepareProgressFile(options.workers.progress_file);
   if (!status.ok()) return UsageError(status.message());
   const Result<TraceReadResult> loaded = LoadWorkload(options.source);
   if (!loaded.ok()) return UsageError(loaded.status().message());

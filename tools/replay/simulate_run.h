@@ -14,8 +14,12 @@ namespace terrace::replay {
 struct SimulatedRun {
   std::uint64_t blocks_looked_up = 0;
   std::uint64_t blocks_hit = 0;  ///< contiguous prefix, of prefills
+  std::uint64_t hits_dram = 0;   ///< blocks that prefills got, by tier
+  std::uint64_t hits_nvme = 0;
   std::uint64_t decode_blocks_missing = 0;
-  std::uint64_t evictions = 0;
+  std::uint64_t evictions = 0;            ///< blocks that left DRAM
+  std::uint64_t blocks_gone = 0;          ///< blocks that left the cache
+  std::uint64_t nvme_blocks_written = 0;  ///< records, those written again among them
 
   [[nodiscard]] double BlockHitRatio() const noexcept {
     if (blocks_looked_up == 0) return 0;

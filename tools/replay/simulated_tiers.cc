@@ -1,6 +1,7 @@
 #include "tools/replay/simulated_tiers.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -14,9 +15,14 @@ constexpr int kCandidatesMax = 64;
 
 SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
     : run_blocks_(options.run_blocks),
+      records_per_segment_(options.nvme_records_per_segment),
       slot_of_(options.distinct_blocks, kNoBlock),
+      has_record_(options.distinct_blocks, false),
+      gets_(options.distinct_blocks, 0),
       guarded_(options.distinct_blocks, 0) {
   TERRACE_CHECK(options.slices >= 1 && options.run_blocks >= 1);
+  TERRACE_CHECK(options.nvme_segments == 0 ||
+                (options.nvme_segments >= 2 && options.nvme_records_per_segment >= 1));
   // More room than there are blocks changes nothing, and would only cost memory.
   const std::uint64_t blocks =
       std::min<std::uint64_t>(options.dram_blocks / options.slices, options.distinct_blocks);
@@ -27,6 +33,7 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
     for (std::uint64_t slot = blocks; slot > 0; --slot) {
       slice.free.push_back(static_cast<BlockId>(slot - 1));
     }
+    slice.segments.resize(options.nvme_segments);
   }
 }
 
@@ -42,7 +49,7 @@ std::size_t SimulatedTiers::SliceOf(std::span<const std::uint32_t> chain,
 
 std::uint32_t SimulatedTiers::Match(std::span<const std::uint32_t> chain) const {
   const auto absent =
-      std::ranges::find(chain, kNoBlock, [this](std::uint32_t block) { return slot_of_[block]; });
+      std::ranges::find(chain, false, [this](std::uint32_t block) { return Stored(block); });
   return static_cast<std::uint32_t>(absent - chain.begin());
 }
 
@@ -60,20 +67,32 @@ void SimulatedTiers::Split(std::span<const std::uint32_t> chain, std::uint32_t f
   }
 }
 
-std::uint32_t SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uint32_t first,
+SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uint32_t first,
                                   std::uint32_t count) {
+  ++request_number_;
   Split(chain, first, count);
-  std::size_t found = 0;
-  for (Slice& slice : slices_) {
-    slice.policy->Touch(slice.present);
-    found += slice.present.size();
+  for (Slice& slice : slices_) slice.policy->Touch(slice.present);
+  SimulatedHits hits;
+  for (std::uint32_t position = first; position < first + count; ++position) {
+    const std::uint32_t block = chain[position];
+    if (position > 0) guarded_[chain[position - 1]] = request_number_;
+    // Looked up at its turn: the promotion of an earlier block may have taken its slot.
+    if (!Stored(block)) continue;
+    if (InDram(block)) {
+      ++hits.dram;
+    } else {
+      ++hits.nvme;
+      (void)Insert(slices_[SliceOf(chain, position)], chain, position);  // without room: no matter
+    }
+    if (gets_[block] < kReinsertGets) ++gets_[block];
+    if (hits.leading == position - first) ++hits.leading;
   }
-  return static_cast<std::uint32_t>(found);
+  return hits;
 }
 
 std::uint32_t SimulatedTiers::Put(std::span<const std::uint32_t> chain, std::uint32_t first,
                                   std::uint32_t count) {
-  ++put_number_;
+  ++request_number_;
   Split(chain, first, count);
   for (Slice& slice : slices_) {
     if (!slice.positions.empty()) PutSlice(slice, chain);
@@ -83,14 +102,18 @@ std::uint32_t SimulatedTiers::Put(std::span<const std::uint32_t> chain, std::uin
 
 void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain) {
   slice.policy->Touch(slice.present);
-  for (const BlockId slot : slice.present) guarded_[slice.block_of[slot]] = put_number_;
+  for (const BlockId slot : slice.present) guarded_[slice.block_of[slot]] = request_number_;
   for (const std::uint32_t position : slice.positions) {
-    if (position > 0) guarded_[chain[position - 1]] = put_number_;
+    if (position > 0) guarded_[chain[position - 1]] = request_number_;
   }
   for (const std::uint32_t position : slice.positions) {
-    // A block that was there may have made room for an earlier one of this request meanwhile.
-    if (slot_of_[chain[position]] != kNoBlock) continue;
+    // Looked up at its turn: a block that was there may have made room for an earlier one of this
+    // request meanwhile.
+    const std::uint32_t block = chain[position];
+    if (Stored(block)) continue;
     if (!Insert(slice, chain, position)) return;
+    ++stored_;
+    Append(slice, block);
   }
 }
 
@@ -106,8 +129,8 @@ bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain,
   slice.policy->Insert(slot, parent);
   slice.block_of[slot] = chain[position];
   slot_of_[chain[position]] = slot;
-  guarded_[chain[position]] = put_number_;
-  ++stored_;
+  guarded_[chain[position]] = request_number_;
+  ++in_dram_;
   return true;
 }
 
@@ -115,17 +138,60 @@ bool SimulatedTiers::Evict(Slice& slice) {
   BlockId victim = slice.policy->First();
   for (int looked = 0; looked < kCandidatesMax && victim != kNoBlock; ++looked) {
     const std::uint32_t block = slice.block_of[victim];
-    if (guarded_[block] != put_number_) {
+    if (guarded_[block] != request_number_ || HasRecord(block)) {
       slice.policy->Remove(victim);
       slot_of_[block] = kNoBlock;
       slice.free.push_back(victim);
       ++evictions_;
-      --stored_;
+      --in_dram_;
+      if (!HasRecord(block)) CountGone();
       return true;
     }
     victim = slice.policy->After(victim);
   }
   return false;
+}
+
+void SimulatedTiers::CountGone() {
+  ++gone_;
+  --stored_;
+}
+
+void SimulatedTiers::Append(Slice& slice, std::uint32_t block) {
+  if (slice.segments.empty()) return;
+  if (slice.segments[slice.current].size() == records_per_segment_) {
+    TERRACE_CHECK(slice.next_is_reclaimed);
+    slice.current = (slice.current + 1) % slice.segments.size();
+    slice.next_is_reclaimed = false;
+  }
+  Write(slice, block);
+  const std::uint64_t records = slice.segments[slice.current].size();
+  if (!slice.next_is_reclaimed && 2 * records > records_per_segment_) Reclaim(slice);
+}
+
+void SimulatedTiers::Write(Slice& slice, std::uint32_t block) {
+  slice.segments[slice.current].push_back(block);
+  has_record_[block] = true;
+  gets_[block] = 0;
+  ++blocks_written_;
+}
+
+void SimulatedTiers::Reclaim(Slice& slice) {
+  slice.next_is_reclaimed = true;
+  const std::vector<std::uint32_t> blocks =
+      std::exchange(slice.segments[(slice.current + 1) % slice.segments.size()], {});
+  std::uint64_t budget = records_per_segment_ / 4;
+  for (const std::uint32_t block : blocks) {
+    const bool room = slice.segments[slice.current].size() < records_per_segment_;
+    if (gets_[block] >= kReinsertGets && budget > 0 && room) {
+      --budget;
+      Write(slice, block);
+      ++blocks_reinserted_;
+    } else {
+      has_record_[block] = false;
+      if (!InDram(block)) CountGone();
+    }
+  }
 }
 
 }  // namespace terrace::replay

@@ -16,15 +16,16 @@ inline constexpr std::uint64_t kTierBytesMin = 32 << 20;
 
 /// Bytes for a tier. A percentage is taken of `distinct_blocks`, rounded up to whole blocks, to
 /// room for `longest_request_blocks` twice (a tier that cannot hold one prompt is of no use), to
-/// kTierBytesMin and to whole pages. Bytes stay as they are.
+/// `least_bytes` and to whole pages. Bytes stay as they are.
 [[nodiscard]] inline std::uint64_t TierBytes(const ByteAmount& amount,
                                              std::uint64_t distinct_blocks,
                                              std::uint64_t longest_request_blocks,
-                                             std::uint64_t block_bytes) {
+                                             std::uint64_t block_bytes,
+                                             std::uint64_t least_bytes = kTierBytesMin) {
   if (!amount.is_percent) return amount.bytes;
   const double blocks = std::ceil(amount.percent / 100 * static_cast<double>(distinct_blocks));
   const std::uint64_t wanted = std::max({static_cast<std::uint64_t>(blocks) * block_bytes,
-                                         2 * longest_request_blocks * block_bytes, kTierBytesMin});
+                                         2 * longest_request_blocks * block_bytes, least_bytes});
   return (wanted + kTierGrainBytes - 1) / kTierGrainBytes * kTierGrainBytes;
 }
 
