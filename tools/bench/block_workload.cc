@@ -29,14 +29,19 @@ NamespaceDescriptor BenchNamespace(std::uint64_t block_bytes) {
   return descriptor;
 }
 
-Chain BenchChain(std::uint32_t count) {
+std::array<std::uint64_t, 4> BenchKey(std::uint32_t position, std::uint64_t salt) noexcept {
+  std::array<std::uint64_t, 4> words{};
+  for (std::uint64_t word = 0; word < words.size(); ++word) {
+    words[word] = (salt << 32 | (position * 4ULL + word + 1)) * 0x9e3779b97f4a7c15ULL;
+  }
+  return words;
+}
+
+Chain BenchChain(std::uint32_t count, std::uint64_t salt) {
   Chain chain;
   for (std::uint32_t position = 0; position < count; ++position) {
-    std::uint64_t words[4];
-    for (std::uint64_t word = 0; word < 4; ++word) {
-      words[word] = (position * 4ULL + word + 1) * 0x9e3779b97f4a7c15ULL;
-    }
-    Require(chain.Append(std::as_bytes(std::span(words))), "chain");
+    const auto key = BenchKey(position, salt);
+    Require(chain.Append(std::as_bytes(std::span(key))), "chain");
   }
   return chain;
 }

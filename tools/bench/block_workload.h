@@ -2,6 +2,7 @@
 // client library.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,8 +16,10 @@ void Require(const Status& status, const std::string& what);
 
 /// A namespace with one group of `block_bytes` and one shard, named after the size.
 NamespaceDescriptor BenchNamespace(std::uint64_t block_bytes);
-/// `count` keys of 32 bytes.
-Chain BenchChain(std::uint32_t count);
+/// The key of 32 bytes at a position of a chain; another `salt` gives another key.
+std::array<std::uint64_t, 4> BenchKey(std::uint32_t position, std::uint64_t salt) noexcept;
+/// `count` such keys.
+Chain BenchChain(std::uint32_t count, std::uint64_t salt = 0);
 
 class BlockWorkload {
  public:

@@ -7,13 +7,23 @@
 #include <memory>
 #include <string>
 
+#include "tools/bench/cpu_times.h"
+
 namespace terrace::bench {
 
 struct DaemonSettings {
   std::uint64_t dram_bytes = 1ULL << 30;
   std::uint32_t reactors = 1;
   std::uint32_t spin_us = 0;
+  std::uint32_t blocks_max = 0;  ///< of the index; 0: the daemon's own choice
+  std::string nvme_folder{};     ///< of the NVMe tier's log and index, kept; empty: no such tier
+  std::uint64_t nvme_bytes = 0;  ///< of its log
 };
+
+/// The NVMe tier's log within DaemonSettings::nvme_folder.
+inline constexpr const char* kLogName = "log-0";
+/// The folder of its index there.
+inline constexpr const char* kIndexName = "index";
 
 class DaemonProcess {
  public:
@@ -25,16 +35,27 @@ class DaemonProcess {
   DaemonProcess(const DaemonProcess&) = delete;
   DaemonProcess& operator=(const DaemonProcess&) = delete;
 
+  /// SIGKILL, and waits for its end. The other members are not called after it.
+  void Kill();
+
   /// "127.0.0.1:PORT" of reactor 0.
   [[nodiscard]] const std::string& address() const noexcept { return address_; }
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
-  /// CPU time used so far, seconds.
-  [[nodiscard]] double CpuSeconds() const;
+  /// From the start of the process until its ports were written, seconds; within 1 ms.
+  [[nodiscard]] double seconds_to_ready() const noexcept { return seconds_to_ready_; }
+  /// CPU time used so far.
+  [[nodiscard]] CpuTimes Cpu() const;
+  /// Bytes that it has caused to be written to storage so far: those past the page cache, and pages
+  /// that it made dirty.
+  [[nodiscard]] std::uint64_t StorageBytesWritten() const;
 
  private:
+  void WaitUntilReady(const std::string& program);
+
   std::string folder_;
   std::string address_;
   pid_t pid_ = -1;
+  double seconds_to_ready_ = 0;
 };
 
 }  // namespace terrace::bench

@@ -38,7 +38,7 @@ double FillIndex() {
   for (std::uint32_t block = 0; block < kBlocks; ++block) {
     const Locator locator{.namespace_id = 1, .hash = {.low = random.Next(), .high = random.Next()}};
     const BlockId id = (*index)->Reserve(locator, block, block % 64, 65536);
-    (*index)->Publish(id);
+    (*index)->Publish(id, 16);
     if (block % 64 == 0) parent = kNoBlock;
     policy->Insert(id, parent);
     parent = id;

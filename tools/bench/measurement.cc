@@ -138,6 +138,28 @@ Figure ComparePairs(std::string name, std::string unit, std::string limit_name,
   return figure;
 }
 
+Figure CompareTotal(std::string name, std::string unit, std::string limit_name, double limit,
+                    double value, const std::vector<double>& round_values, bool higher_is_better) {
+  const auto ratio_of = [&](double one) { return higher_is_better ? one / limit : limit / one; };
+  std::vector<double> ratios;
+  for (const double one : round_values) {
+    if (one > 0) ratios.push_back(ratio_of(one));
+  }
+  Figure figure;
+  figure.name = std::move(name);
+  figure.unit = std::move(unit);
+  figure.limit_name = std::move(limit_name);
+  figure.limit = limit;
+  figure.value = value;
+  if (value <= 0 || ratios.empty()) return figure;
+  figure.ratio = ratio_of(value);
+  figure.ratio_low = Quantile(ratios, 0.25);
+  figure.ratio_high = Quantile(ratios, 0.75);
+  figure.rounds = static_cast<int>(ratios.size());
+  figure.state = "mixed";
+  return figure;
+}
+
 std::string ToJson(const std::string& path, const std::vector<Figure>& figures) {
   nlohmann::ordered_json report;
   report["path"] = path;
@@ -153,7 +175,8 @@ std::string ToJson(const std::string& path, const std::vector<Figure>& figures) 
                                  {"ratio_low", figure.ratio_low},
                                  {"ratio_high", figure.ratio_high},
                                  {"rounds", figure.rounds},
-                                 {"state", figure.state}});
+                                 {"state", figure.state},
+                                 {"note", figure.note}});
   }
   return report.dump(2);
 }
@@ -167,6 +190,9 @@ std::string ToTable(const std::string& path, const std::vector<Figure>& figures)
         "{:<26} {:>10.3f} {:>10.3f} {:<6} {:>6.3f} {:>6.3f}-{:<6.3f} {:>6} {:<6} {}\n", figure.name,
         figure.value, figure.limit, figure.unit, figure.ratio, figure.ratio_low, figure.ratio_high,
         figure.rounds, figure.state, figure.limit_name);
+  }
+  for (const Figure& figure : figures) {
+    if (!figure.note.empty()) text += fmt::format("{}: {}\n", figure.name, figure.note);
   }
   return text;
 }

@@ -20,6 +20,7 @@ struct Figure {
   double ratio_high = 0;   ///< third quartile
   int rounds = 0;          ///< pairs that count
   std::string state;       ///< of the machine during them: "fast", "slow" or "mixed"
+  std::string note;        ///< what else has to be known to believe it; may be empty
 };
 
 double Median(std::vector<double> values);
@@ -44,9 +45,15 @@ Figure ComparePairs(std::string name, std::string unit, std::string limit_name,
                     const std::function<double()>& limit, const std::function<double()>& value,
                     const PairOptions& options);
 
+/// One figure of what several rounds gave together, against a limit that is not measured.
+/// `round_values` are the rounds' own, for the quartiles. A value of 0 is no measurement: no round
+/// counts then.
+Figure CompareTotal(std::string name, std::string unit, std::string limit_name, double limit,
+                    double value, const std::vector<double>& round_values, bool higher_is_better);
+
 /// {"path": ..., "machine": ..., "results": [...]}
 std::string ToJson(const std::string& path, const std::vector<Figure>& figures);
-/// A table for people.
+/// A table for people; notes stand below it.
 std::string ToTable(const std::string& path, const std::vector<Figure>& figures);
 
 }  // namespace terrace::bench

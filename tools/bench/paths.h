@@ -2,6 +2,8 @@
 // cannot run exits with a message.
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <vector>
 
 #include "tools/bench/measurement.h"
@@ -10,6 +12,9 @@ namespace terrace::bench {
 
 struct BenchOptions {
   int rounds = 12;
+  /// The NVMe paths make a folder of their own in it, on the file system that is to be measured.
+  std::string folder = ".";
+  std::uint64_t log_bytes = 8ULL << 30;  ///< log of `nvme` and `nvme-mixed`
 };
 
 /// DRAM hits and puts of 1 and 4 MiB to another process of this host, by copy.
@@ -22,5 +27,11 @@ std::vector<Figure> BenchMatch(const BenchOptions& options);
 std::vector<Figure> BenchIndex(const BenchOptions& options);
 /// CPU of a daemon that nobody asks anything, with 0 and with 64 clients.
 std::vector<Figure> BenchIdle(const BenchOptions& options);
+/// Cold gets and puts to durable of 256 KiB to 4 MiB at depth 8, device bytes a byte put, CPU.
+std::vector<Figure> BenchNvme(const BenchOptions& options);
+/// Cold gets of 1 MiB beside a client that puts to durable as fast as it can.
+std::vector<Figure> BenchNvmeMixed(const BenchOptions& options);
+/// Time from the start of a daemon to its being ready with 1 M blocks on NVMe.
+std::vector<Figure> BenchRecovery(const BenchOptions& options);
 
 }  // namespace terrace::bench

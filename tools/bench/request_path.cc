@@ -93,9 +93,10 @@ std::vector<Figure> BenchIdle(const BenchOptions& options) {
         "idle_cpu_" + std::to_string(count) + "_clients", "%", "design: 0.5 % of one CPU",
         [] { return 0.5; },
         [&] {
-          const double before = daemon.CpuSeconds();
+          const CpuTimes before = daemon.Cpu();
           std::this_thread::sleep_for(kIdleWindow);
-          const double used = daemon.CpuSeconds() - before;
+          const CpuTimes after = daemon.Cpu();
+          const double used = (after - before).total();
           // The kernel counts in ticks of 10 ms: less than one is shown as half of one.
           return std::max(0.005, used) / std::chrono::duration<double>(kIdleWindow).count() * 100;
         },
