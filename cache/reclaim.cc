@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t kReinsertShare = 4;
 /// Blocks moved at once: enough to keep the device busy, and to share the sync that each waits for.
 constexpr std::size_t kReinsertsAtOnce = 32;
+/// Blocks looked at for one that is on NVMe only, when the index is full.
+constexpr std::size_t kForgetLooksMax = 4096;
 /// Blocks handled without a wait before others run.
 constexpr std::size_t kYieldEvery = 1024;
 }  // namespace
@@ -119,24 +121,26 @@ void NvmeSide::OnLane(std::uint32_t lane, bool online, const std::string& why) {
 }
 
 bool NvmeSide::ForgetOldest() {
+  std::size_t looked = 0;
   for (std::uint32_t lane = 0; lane < tier.log().lanes(); ++lane) {
     const std::uint32_t ring = tier.log().segments() / tier.log().lanes();
     const std::uint32_t first = tier.log().OldestSegment(lane) % ring;
     for (std::uint32_t step = 0; step < ring; ++step) {
       const std::uint32_t segment = lane * ring + (first + step) % ring;
       std::vector<BlockId>& blocks = segments[segment];
-      while (!blocks.empty()) {
-        const BlockId id = blocks.back();
-        blocks.pop_back();
+      for (std::size_t i = blocks.size(); i-- > 0;) {
+        if (++looked > kForgetLooksMax) return false;
+        const BlockId id = blocks[i];
         const BlockEntry& entry = (*cache.index)[id];
         const bool here = entry.state == BlockState::kPublished && entry.record.exists() &&
                           entry.record.segment() == segment;
+        // One that is in DRAM as well keeps both: it may have been promised, and is worth more.
+        if (here && entry.InDram()) continue;
+        blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));
         if (!here) continue;
-        // One that is in DRAM as well loses its record: S1 would not name it any more.
         tier.DropEntry(entry.namespace_id, entry.hash);
-        const bool forgotten = !entry.InDram();
         DropRecord(id);
-        if (forgotten) return true;
+        return true;
       }
     }
   }
