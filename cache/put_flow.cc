@@ -152,13 +152,17 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
       return true;
     }
     answer.tier = TierOf(lookup.id);
-    if (answer.tier != TierKind::kNone) {
+    // What a failed sync may have taken can only be promised when it is written once more.
+    const bool again = state.request.ack == Ack::kDurable && answer.tier == TierKind::kNvme &&
+                       nvme->tier.log().Doubtful(entry.record);
+    if (answer.tier != TierKind::kNone && !again) {
       answer.status = StatusCode::kExists;
       answer.valid_tokens = entry.valid_tokens;
       Add(counters.put_exists, 1);
       return true;
     }
-    Forget(lookup.id);  // on a device that is offline: better to have it again
+    answer.tier = TierKind::kNone;
+    Forget(lookup.id);  // on a device that is offline, or doubtful: better to have it again
   }
   // The locator is another key's while that block lives: there is no place for this one.
   if (lookup.collided || state.full) {

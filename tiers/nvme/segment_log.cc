@@ -336,12 +336,15 @@ Task<Status> SegmentLog::Read(RecordPlace place, RecordHeader* header,
 Task<Status> SegmentLog::SyncRecord(RecordPlace place) {
   Status status = co_await Sync(LaneOf(place));
   if (!status.ok()) co_return status;
-  const Lane& lane = *lanes_[LaneOf(place)];
-  if (place.page < lane.doubtful[place.segment() % options_.segments]) {
-    co_return Status(StatusCode::kIo, "device " + lane.device.name() +
+  if (Doubtful(place)) {
+    co_return Status(StatusCode::kIo, "device " + NameOf(LaneOf(place)) +
                                           ": a sync failed after the record was written");
   }
   co_return Status::Ok();
+}
+
+bool SegmentLog::Doubtful(const RecordPlace& place) const noexcept {
+  return place.page < lanes_[LaneOf(place)]->doubtful[place.segment() % options_.segments];
 }
 
 Task<Status> SegmentLog::Sync(std::uint32_t number) {
@@ -372,6 +375,8 @@ Task<Status> SegmentLog::Sync(std::uint32_t number) {
       Add(counters_.sync_errors, 1);
       std::fill(lane->doubtful.begin(), lane->doubtful.end(), segment_pages_);
       lane->doubtful[lane->current] = lane->next_page;
+      // Nothing was written to the one that is ready to follow.
+      if (lane->next_ready) lane->doubtful[(lane->current + 1) % options_.segments] = 0;
       NoteError(*lane, status);
     }
     if (first) own = status;

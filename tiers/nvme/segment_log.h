@@ -132,6 +132,8 @@ class SegmentLog {
   /// The same for the lane of a record, which Append has returned; kIo also when a sync failed
   /// since then, because the device may have dropped the record with it.
   Task<Status> SyncRecord(RecordPlace place);
+  /// True when SyncRecord would answer so, whatever the device does now. REQUIRES: Current(place).
+  [[nodiscard]] bool Doubtful(const RecordPlace& place) const noexcept;
 
   [[nodiscard]] std::uint32_t lanes() const noexcept {
     return static_cast<std::uint32_t>(lanes_.size());
