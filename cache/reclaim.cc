@@ -13,8 +13,10 @@ namespace terrace {
 namespace {
 /// Of a segment, at most this share is written again: the rest must become free.
 constexpr std::uint64_t kReinsertShare = 4;
-/// Blocks moved at once: enough to keep the device busy, and to share the sync that each waits for.
-constexpr std::size_t kReinsertsAtOnce = 32;
+/// Blocks moved at once: enough to share the sync that each waits for, and bytes of them: enough to
+/// keep the device busy, few enough that a get beside them waits for little.
+constexpr std::uint64_t kReinsertsAtOnceMax = 32;
+constexpr std::uint64_t kReinsertBytesAtOnce = 2 << 20;
 /// Blocks looked at for one that is on NVMe only, when the index is full.
 constexpr std::size_t kForgetLooksMax = 4096;
 /// Blocks handled without a wait before others run.
@@ -82,10 +84,14 @@ Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
                      .next = 0,
                      .pages_left = tier.log().PagesOfSegment() / kReinsertShare,
                      .moved = {}};
-  TaskScope workers;
-  for (std::size_t worker = 0; worker < kReinsertsAtOnce; ++worker) {
-    workers.Spawn(ReclaimWorker(state));
+  std::uint64_t largest = 1;
+  for (const BlockId id : state.blocks) {
+    largest = std::max<std::uint64_t>(largest, (*cache.index)[id].block_bytes);
   }
+  const std::uint64_t at_once =
+      std::clamp<std::uint64_t>(kReinsertBytesAtOnce / largest, 1, kReinsertsAtOnceMax);
+  TaskScope workers;
+  for (std::uint64_t worker = 0; worker < at_once; ++worker) workers.Spawn(ReclaimWorker(state));
   co_await workers.Join();
   // What was DURABLE in its old place must be so in the new one before the old one is overwritten.
   for (const auto& [lane, place] : state.moved) (void)co_await tier.SyncRecord(place);

@@ -77,6 +77,8 @@ class RecoveryStore {
 
  private:
   double Start() {
+    // It was killed on purpose, and often: the daemon would take it for a store that crashes it.
+    std::filesystem::remove(settings_.nvme_folder + "/starts");
     daemon_ = std::make_unique<DaemonProcess>(settings_);
     client_ = ConnectByCopy(daemon_->address());
     const Result<NamespaceId> space = client_->OpenNamespace(SyntheticNamespace(), In(kCallMax));
