@@ -65,6 +65,8 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   Task<void> WriteWorker();
   Task<void> WriteOne(std::shared_ptr<Write> write);
   [[nodiscard]] bool StillWanted(const Write& write) const;
+  /// The number still is of that block, and it is published.
+  [[nodiscard]] bool StillIs(BlockId id, const Locator& locator) const;
   void End(Write& write, NotDurable outcome);
 
   // load_flow.cc
@@ -95,7 +97,9 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   void OnLane(std::uint32_t lane, bool online, const std::string& why) override;
   struct ReclaimState;
   Task<void> ReclaimWorker(ReclaimState& state);
-  Task<bool> Reinsert(BlockId id, nvme::RecordPlace* moved);
+  Task<bool> Reinsert(BlockId id);
+  /// A published block whose record is in that segment (S1).
+  [[nodiscard]] bool LiesIn(BlockId id, std::uint32_t segment) const;
   void SetRecord(BlockId id, const nvme::RecordPlace& place);
   /// The block's record is gone; the block too unless it is in DRAM.
   void DropRecord(BlockId id);

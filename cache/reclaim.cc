@@ -1,6 +1,5 @@
 // When the log reuses a segment, and when a start finds what an earlier run left.
 #include <algorithm>
-#include <map>
 #include <string>
 #include <utility>
 
@@ -40,13 +39,18 @@ void NvmeSide::DropRecord(BlockId id) {
   cache.Forget(id);
 }
 
-Task<bool> NvmeSide::Reinsert(BlockId id, nvme::RecordPlace* moved) {
+bool NvmeSide::LiesIn(BlockId id, std::uint32_t segment) const {
+  const BlockEntry& entry = (*cache.index)[id];
+  return entry.state == BlockState::kPublished && entry.record.exists() &&
+         entry.record.segment() == segment;
+}
+
+Task<bool> NvmeSide::Reinsert(BlockId id) {
   const BlockEntry& entry = (*cache.index)[id];
   const nvme::RecordPlace place = entry.record;
   const Locator locator = entry.locator();
   const auto names = [this, id, &place, &locator] {
-    const BlockEntry& now = (*cache.index)[id];
-    return now.state == BlockState::kPublished && now.locator() == locator && now.record == place;
+    return StillIs(id, locator) && (*cache.index)[id].record == place;
   };
   const std::uint64_t bytes = (nvme::RecordPages(entry.block_bytes) - 1) * nvme::kPageBytes;
   const nvme::Pages moving = nvme::AllocatePages(bytes);
@@ -64,7 +68,6 @@ Task<bool> NvmeSide::Reinsert(BlockId id, nvme::RecordPlace* moved) {
   const nvme::NvmeTier::Written written = co_await tier.Write(std::move(request));
   if (!written.place.exists() || !names() || !tier.log().Lasts(written.place)) co_return false;
   SetRecord(id, written.place);
-  *moved = written.place;
   cache.index->ForgetGets(id);
   co_return true;
 }
@@ -74,8 +77,8 @@ struct NvmeSide::ReclaimState {
   std::uint32_t segment = 0;
   std::vector<BlockId> blocks;
   std::size_t next = 0;
-  std::uint64_t pages_left = 0;                      ///< of those that may be written again
-  std::map<std::uint32_t, nvme::RecordPlace> moved;  ///< [lane]: a record written again there
+  std::uint64_t pages_left = 0;  ///< of those that may be written again
+  bool moved = false;            ///< one was
 };
 
 Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
@@ -83,7 +86,7 @@ Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
                      .blocks = std::exchange(segments[segment], {}),
                      .next = 0,
                      .pages_left = tier.log().PagesOfSegment() / kReinsertShare,
-                     .moved = {}};
+                     .moved = false};
   std::uint64_t largest = 1;
   for (const BlockId id : state.blocks) {
     largest = std::max<std::uint64_t>(largest, (*cache.index)[id].block_bytes);
@@ -93,30 +96,25 @@ Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
   TaskScope workers;
   for (std::uint64_t worker = 0; worker < at_once; ++worker) workers.Spawn(ReclaimWorker(state));
   co_await workers.Join();
-  // What was DURABLE in its old place must be so in the new one before the old one is overwritten.
-  for (const auto& [lane, place] : state.moved) (void)co_await tier.SyncRecord(place);
+  // What was DURABLE in its old place must be so in the new one before the old one is overwritten:
+  // the records are synced already (nvme_tier.h, T1).
+  if (state.moved) (void)co_await tier.SyncEntries();
 }
 
 Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
-  const auto here = [this, &state](BlockId id) {
-    const BlockEntry& entry = (*cache.index)[id];
-    return entry.state == BlockState::kPublished && entry.record.exists() &&
-           entry.record.segment() == state.segment;
-  };
   while (state.next < state.blocks.size()) {
     if (state.next % kYieldEvery == kYieldEvery - 1) co_await Yield{};
     if (state.next == state.blocks.size()) break;
     const BlockId id = state.blocks[state.next++];
-    if (!here(id)) continue;  // S1
+    if (!LiesIn(id, state.segment)) continue;
     const BlockEntry& entry = (*cache.index)[id];
     const std::uint64_t pages = nvme::RecordPages(entry.block_bytes);
     if (entry.gets >= kReinsertGets && pages <= state.pages_left &&
         tier.Admit(entry.block_bytes) == NotDurable::kNone) {
       state.pages_left -= pages;
-      nvme::RecordPlace moved;
-      const bool reinserted = co_await Reinsert(id, &moved);
-      if (reinserted) state.moved[tier.log().LaneOf(moved)] = moved;
-      if (reinserted || !here(id)) continue;
+      const bool reinserted = co_await Reinsert(id);
+      state.moved = state.moved || reinserted;
+      if (reinserted || !LiesIn(id, state.segment)) continue;
     }
     DropRecord(id);
   }
@@ -138,8 +136,7 @@ bool NvmeSide::ForgetOldest() {
         if (++looked > kForgetLooksMax) return false;
         const BlockId id = blocks[i];
         const BlockEntry& entry = (*cache.index)[id];
-        const bool here = entry.state == BlockState::kPublished && entry.record.exists() &&
-                          entry.record.segment() == segment;
+        const bool here = LiesIn(id, segment);
         // One that is in DRAM as well keeps both: it may have been promised, and is worth more.
         if (here && entry.InDram()) continue;
         blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));

@@ -30,9 +30,12 @@ NvmeSide::NvmeSide(Cache::Impl& the_cache, const nvme::NvmeTierOptions& options,
 bool NvmeSide::StillWanted(const Write& write) const {
   const auto found = pending.find(write.id);
   if (found == pending.end() || found->second.get() != &write) return false;
-  const BlockEntry& entry = (*cache.index)[write.id];
-  return entry.state == BlockState::kPublished && entry.InDram() &&
-         entry.locator() == write.locator;
+  return StillIs(write.id, write.locator) && (*cache.index)[write.id].InDram();
+}
+
+bool NvmeSide::StillIs(BlockId id, const Locator& locator) const {
+  const BlockEntry& entry = (*cache.index)[id];
+  return entry.state == BlockState::kPublished && entry.locator() == locator;
 }
 
 std::shared_ptr<NvmeSide::Write> NvmeSide::Queue(BlockId id, KeyView placement, bool durable,
@@ -90,8 +93,7 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, KeyView placement, Nanos dead
   }
   // Written without durability: sync its device, then the index behind its entry.
   const BlockEntry& entry = (*cache.index)[id];
-  if (entry.state != BlockState::kPublished || !(entry.locator() == locator) ||
-      !entry.record.exists()) {
+  if (!StillIs(id, locator) || !entry.record.exists()) {
     tier.CountDeclined(NotDurable::kGone);
     co_return NotDurable::kGone;
   }
@@ -100,8 +102,8 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, KeyView placement, Nanos dead
   const nvme::RecordPlace place = entry.record;
   const bool in_time = co_await synced->done.WaitUntil(deadline);
   const NotDurable outcome = in_time ? synced->outcome : NotDurable::kTimeout;
-  if (outcome == NotDurable::kWriteFailed && entry.state == BlockState::kPublished &&
-      entry.locator() == locator && entry.record == place && entry.InDram()) {
+  if (outcome == NotDurable::kWriteFailed && StillIs(id, locator) && entry.record == place &&
+      entry.InDram()) {
     // The record may have been lost with a sync that failed: write the block once more.
     cache.index->SetRecord(id, {});
     cache.CountBlocks();

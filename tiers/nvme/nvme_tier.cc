@@ -181,9 +181,13 @@ Task<void> NvmeTier::SyncInLog(RecordPlace place, bool* synced) {
 
 Task<NotDurable> NvmeTier::SyncRecord(RecordPlace place) {
   Status status = co_await log_.SyncRecord(place);
-  // Without changes of its own: everything before it in the queue becomes durable.
-  if (status.ok()) status = co_await journal_.Write({}, true);
+  if (status.ok()) status = co_await SyncEntries();
   co_return status.ok() ? NotDurable::kNone : NotDurable::kWriteFailed;
+}
+
+Task<Status> NvmeTier::SyncEntries() {
+  // Without changes of its own: everything before it in the queue becomes durable.
+  co_return co_await journal_.Write({}, true);
 }
 
 Task<Status> NvmeTier::RemoveOn(std::uint32_t lane, Removal removal, SegmentLog::Room room) {

@@ -87,6 +87,9 @@ class NvmeTier {
   /// A record that was written without durability, and its entry, survive power loss from now on.
   Task<NotDurable> SyncRecord(RecordPlace place);
 
+  /// Every entry handed to the index store so far survives power loss from now on.
+  Task<Status> SyncEntries();
+
   /// Whose blocks, or which block, are to be forgotten for good.
   struct Removal {
     RecordKind kind = RecordKind::kRemoval;  ///< or kClear: then only namespace_id counts

@@ -1,4 +1,4 @@
-// PageBuffer: memory that O_DIRECT takes, for reads and writes that may block.
+// Memory that O_DIRECT takes; PageBuffer: such memory for reads and writes that may block.
 //
 // Thread: one at a time.
 #pragma once
@@ -13,26 +13,32 @@
 
 namespace terrace::nvme {
 
+/// Frees what AllocatePages gave.
+struct FreePages {
+  void operator()(std::byte* bytes) const noexcept {
+    ::operator delete[](bytes, std::align_val_t(kPageBytes));
+  }
+};
+using Pages = std::unique_ptr<std::byte[], FreePages>;
+
+/// `bytes` bytes on a page boundary, zeroed.
+[[nodiscard]] inline Pages AllocatePages(std::size_t bytes) {
+  Pages pages(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t(kPageBytes))));
+  std::memset(pages.get(), 0, bytes);
+  return pages;
+}
+
 class PageBuffer {
  public:
   /// REQUIRES: bytes is a multiple of kPageBytes, not 0. Its content is zeros.
-  explicit PageBuffer(std::size_t bytes)
-      : memory_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kPageBytes}))),
-        bytes_(bytes) {
-    std::memset(memory_.get(), 0, bytes);
-  }
+  explicit PageBuffer(std::size_t bytes) : memory_(AllocatePages(bytes)), bytes_(bytes) {}
   [[nodiscard]] std::span<std::byte> bytes() noexcept { return {memory_.get(), bytes_}; }
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
     return {memory_.get(), bytes_};
   }
 
  private:
-  struct Free {
-    void operator()(std::byte* memory) const noexcept {
-      ::operator delete(memory, std::align_val_t{kPageBytes});
-    }
-  };
-  std::unique_ptr<std::byte, Free> memory_;
+  Pages memory_;
   std::size_t bytes_;
 };
 

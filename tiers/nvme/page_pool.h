@@ -5,30 +5,14 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <span>
 #include <utility>
 #include <vector>
 
-#include "tiers/nvme/format.h"
+#include "tiers/nvme/page_buffer.h"
 
 namespace terrace::nvme {
-
-/// Frees what AllocatePages gave.
-struct FreePages {
-  void operator()(std::byte* bytes) const noexcept {
-    ::operator delete[](bytes, std::align_val_t(kPageBytes));
-  }
-};
-using Pages = std::unique_ptr<std::byte[], FreePages>;
-
-/// `bytes` bytes on a page boundary, zeroed.
-[[nodiscard]] inline Pages AllocatePages(std::size_t bytes) {
-  Pages pages(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t(kPageBytes))));
-  std::fill_n(pages.get(), bytes, std::byte{0});
-  return pages;
-}
 
 class PagePool {
  public:

@@ -110,7 +110,7 @@ void SegmentLog::GoOffline(Lane& lane, const std::string& why) {
   CountLanes();
   owner_.OnLane(lane.number, false, why);
   WakeAll(lane.wait_for_room);
-  for (Event* waiter : std::exchange(lane.wait_to_write, {})) waiter->Set();
+  WakeAll(lane.wait_to_write);
   if (lane.probing || closing_) return;
   lane.probing = true;
   background_.Spawn(Probe(&lane));

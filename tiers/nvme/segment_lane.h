@@ -32,7 +32,7 @@ struct SegmentLog::Lane {
   std::uint64_t bytes_reading = 0;
   std::uint64_t bytes_writing = 0;
   Nanos next_write_at = 0;  // G5
-  std::deque<Event*> wait_to_write;
+  std::vector<Event*> wait_to_write;
 
   // Syncs: who waits for the round that runs, and for the one after it.
   bool syncing = false;

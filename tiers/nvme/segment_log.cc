@@ -230,7 +230,7 @@ void SegmentLog::ReleaseWrite(Lane& lane, std::uint64_t bytes, Nanos took) {
   const auto pause = static_cast<Nanos>(static_cast<double>(took) * (1 / options_.write_share - 1));
   lane.next_write_at = scheduler_.Now() + pause;
   // All of them look again: several may go, and paced ones must set their timers.
-  for (Event* waiter : std::exchange(lane.wait_to_write, {})) waiter->Set();
+  WakeAll(lane.wait_to_write);
 }
 
 Task<Status> SegmentLog::WriteAt(Lane* lane, std::uint32_t segment, std::uint64_t page,
@@ -267,7 +267,7 @@ Task<Status> SegmentLog::ReadOnce(Lane* lane, RecordPlace place, RecordHeader* h
   }
   lane->bytes_reading -= bytes;
   if (lane->bytes_reading < kReadsBusyBytes) {
-    for (Event* waiter : std::exchange(lane->wait_to_write, {})) waiter->Set();
+    WakeAll(lane->wait_to_write);
   }
   if (!status.ok()) {
     Add(counters_.read_errors, 1);
