@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -20,8 +21,7 @@ namespace {
 
 constexpr std::size_t kReadyPerTurn = 256;  // then UCX and the ring get their share
 constexpr unsigned kCompletionsPerTurn = 256;
-constexpr Nanos kSleepMax = 250 * kMillisecond;  // a lost wake-up costs at most this much
-constexpr std::uint64_t kEpollPeekTurns = 16;    // a busy epoll loop looks at its files this often
+constexpr std::uint64_t kEpollPeekTurns = 16;  // a busy epoll loop looks at its files this often
 
 }  // namespace
 
@@ -29,6 +29,7 @@ constexpr std::uint64_t kEpollPeekTurns = 16;    // a busy epoll loop looks at i
 /// lives until that has come back, even when it was unwatched before.
 struct Reactor::FdWatch final : RingCompletion {
   int fd = -1;
+  std::uint64_t id = 0;  // never used twice: a late event of epoll finds nobody
   bool armed = false;
   bool fired = false;
   bool removed = false;
@@ -73,7 +74,7 @@ struct Reactor::Sleeper {
 
 Result<std::unique_ptr<Reactor>> Reactor::Create(ReactorOptions options, Clock& clock) {
   auto sleeper = std::make_unique<Sleeper>();
-  if (!options.use_io_uring || !sleeper->MakeRing(options.ring_entries)) {
+  if (options.shared || !options.use_io_uring || !sleeper->MakeRing(options.ring_entries)) {
     sleeper->epoll_fd = ::epoll_create1(EPOLL_CLOEXEC);
     if (sleeper->epoll_fd < 0) {
       return Status(StatusCode::kIo, std::string("epoll_create1: ") + std::strerror(errno));
@@ -105,12 +106,14 @@ Reactor::~Reactor() {
   ::close(wake_fd_);
 }
 
+void Reactor::Enqueue(std::function<void()> function) {
+  const std::lock_guard lock(inbox_mutex_);
+  inbox_.push_back(std::move(function));
+  inbox_filled_.store(true, std::memory_order_seq_cst);
+}
+
 void Reactor::Post(std::function<void()> function) {
-  {
-    const std::lock_guard lock(inbox_mutex_);
-    inbox_.push_back(std::move(function));
-    inbox_filled_.store(true, std::memory_order_seq_cst);
-  }
+  Enqueue(std::move(function));
   WakeIfSleeping();
 }
 
@@ -122,7 +125,10 @@ void Reactor::Stop() {
 void Reactor::WakeIfSleeping() {
   // The sleeper sets `sleeping_`, then looks at the inbox; we filled the inbox, then look at
   // `sleeping_`. Both sequentially consistent: one of the two sees the other.
-  if (!sleeping_.load(std::memory_order_seq_cst)) return;
+  if (sleeping_.load(std::memory_order_seq_cst)) Wake();
+}
+
+void Reactor::Wake() const {
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t bytes = ::write(wake_fd_, &one, sizeof one);
 }
@@ -136,8 +142,13 @@ void Reactor::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Reactor::Run() {
+void Reactor::NameThread() const {
   ::pthread_setname_np(::pthread_self(), options_.name.substr(0, 15).c_str());
+}
+
+void Reactor::Run() {
+  TERRACE_CHECK(!options_.shared);
+  NameThread();
   const Scheduler::CurrentScope current(scheduler_);
   if (sleeper_->has_ring) {
     // Fails only when an earlier Run of this ring has enabled it already. By the raw register
@@ -147,18 +158,22 @@ void Reactor::Run() {
   }
   Nanos idle_since = 0;
   while (!stop_.load(std::memory_order_seq_cst)) {
-    if (Turn()) {
-      idle_since = 0;
-      continue;
-    }
-    if (const Nanos spin = SpinTime(); spin > 0) {
-      const Nanos now = scheduler_.Now();
-      if (idle_since == 0) idle_since = now;
-      if (now - idle_since < spin) continue;
-    }
-    Sleep();
-    idle_since = 0;
+    if (!KeepTurning(idle_since)) Sleep();
   }
+}
+
+bool Reactor::KeepTurning(Nanos& idle_since) {
+  if (Turn()) {
+    idle_since = 0;
+    return true;
+  }
+  if (const Nanos spin = SpinTime(); spin > 0) {
+    const Nanos now = scheduler_.Now();
+    if (idle_since == 0) idle_since = now;
+    if (now - idle_since < spin) return true;
+  }
+  idle_since = 0;
+  return false;
 }
 
 bool Reactor::Turn() {
@@ -265,15 +280,32 @@ unsigned Reactor::TakeCompletions() {
 
 bool Reactor::PeekEpoll() {
   const std::uint64_t turns = counters_.turns.load(std::memory_order_relaxed);
-  if (turns % kEpollPeekTurns == 0) WaitEpoll(0);
+  if (turns % kEpollPeekTurns == 0) PeekEpollNow();
   return false;  // what is readable shows in RunFired
 }
 
-void Reactor::WaitEpoll(int timeout_ms) {
-  epoll_event events[64];
-  const int count = ::epoll_wait(sleeper_->epoll_fd, events, 64, timeout_ms);
-  for (int index = 0; index < count; ++index) {
-    static_cast<FdWatch*>(events[index].data.ptr)->fired = true;
+std::span<const epoll_event> Reactor::WaitEpoll(int epoll_fd, std::span<epoll_event> room,
+                                                Nanos wait) {
+  // Rounded up: waking a millisecond early would spin until the timer is due.
+  const Nanos milliseconds = (wait + kMillisecond - 1) / kMillisecond;
+  const int count = ::epoll_wait(epoll_fd, room.data(), static_cast<int>(room.size()),
+                                 static_cast<int>(milliseconds));
+  return room.first(static_cast<std::size_t>(std::max(count, 0)));  // -1: a signal came
+}
+
+int Reactor::epoll_fd() const noexcept { return sleeper_->epoll_fd; }
+
+void Reactor::PeekEpollNow() {
+  std::array<epoll_event, kEpollEvents> events;
+  MarkFired(WaitEpoll(sleeper_->epoll_fd, events, 0));
+}
+
+void Reactor::MarkFired(std::span<const epoll_event> events) {
+  for (const epoll_event& event : events) {
+    const std::uint64_t id = event.data.u64;  // a copy: the struct is packed
+    const auto found = std::find_if(watches_.begin(), watches_.end(),
+                                    [id](const auto& watch) { return watch->id == id; });
+    if (found != watches_.end()) (*found)->fired = true;
   }
 }
 
@@ -298,13 +330,20 @@ bool Reactor::RunFired() {
   return any;
 }
 
-void Reactor::Sleep() {
+bool Reactor::BeginSleep() {
   sleeping_.store(true, std::memory_order_seq_cst);
-  const bool busy =
-      inbox_filled_.load(std::memory_order_seq_cst) || stop_.load(std::memory_order_seq_cst) ||
-      !std::all_of(pollers_.begin(), pollers_.end(), [](Poller* poller) { return poller->Arm(); });
-  if (!busy) {
-    const Nanos wait = std::clamp<Nanos>(scheduler_.NextTimer() - scheduler_.Now(), 0, kSleepMax);
+  return !inbox_filled_.load(std::memory_order_seq_cst) && !stop_.load(std::memory_order_seq_cst) &&
+         std::all_of(pollers_.begin(), pollers_.end(),
+                     [](Poller* poller) { return poller->Arm(); });
+}
+
+Nanos Reactor::SleepTime() const {
+  return std::clamp<Nanos>(scheduler_.NextTimer() - scheduler_.Now(), 0, kSleepMax);
+}
+
+void Reactor::Sleep() {
+  if (BeginSleep()) {
+    const Nanos wait = SleepTime();
     counters_.sleeps.fetch_add(1, std::memory_order_relaxed);
     if (sleeper_->has_ring) {
       ArmWatches(true);
@@ -312,11 +351,11 @@ void Reactor::Sleep() {
       io_uring_cqe* first = nullptr;
       io_uring_submit_and_wait_timeout(&sleeper_->ring, &first, 1, &timeout, nullptr);
     } else {
-      // Rounded up: waking a millisecond early would spin until the timer is due.
-      WaitEpoll(static_cast<int>((wait + kMillisecond - 1) / kMillisecond));
+      std::array<epoll_event, kEpollEvents> events;
+      MarkFired(WaitEpoll(sleeper_->epoll_fd, events, wait));
     }
   }
-  sleeping_.store(false, std::memory_order_seq_cst);
+  EndSleep();
 }
 
 void Reactor::NoteTurn(Nanos started) {
@@ -342,12 +381,13 @@ void Reactor::Watch(int fd, std::function<void()> ready) { AddWatch(fd, false, s
 void Reactor::AddWatch(int fd, bool sleep_only, std::function<void()> ready) {
   auto watch = std::make_unique<FdWatch>();
   watch->fd = fd;
+  watch->id = next_watch_++;
   watch->sleep_only = sleep_only;
   watch->ready = std::move(ready);
   if (!sleeper_->has_ring) {
     epoll_event event{};
     event.events = EPOLLIN;
-    event.data.ptr = watch.get();
+    event.data.u64 = watch->id;
     TERRACE_CHECK(::epoll_ctl(sleeper_->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0);
   }
   watches_.push_back(std::move(watch));

@@ -5,6 +5,10 @@
 // epoll): one-shot polls on the watched descriptors, then io_uring_submit_and_wait_timeout. Where
 // io_uring is refused the loop sleeps in epoll and devices run on threads; sleeps_in() says which.
 //
+// A reactor made with `shared` has no thread of its own: a SharedLoop (shared_loop.h) has its turns
+// run by one thread or another, never by two at once. "On the reactor's thread" then means by
+// whichever runs the turn.
+//
 // The numbered order of a turn, and the reason for it, stands at Reactor::Turn.
 #pragma once
 
@@ -13,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -23,6 +28,7 @@
 #include "base/scheduler.h"
 #include "base/task.h"
 
+struct epoll_event;
 struct io_uring;
 
 namespace terrace {
@@ -35,7 +41,8 @@ class Poller {
   virtual unsigned Poll() = 0;
   /// Becomes readable when Poll has work, once Arm returned true.
   [[nodiscard]] virtual int Fd() const noexcept = 0;
-  /// Called before sleeping. False: there is work already, poll again instead of sleeping.
+  /// Called before sleeping, and of a shared loop also while a thread sleeps on Fd already.
+  /// False: there is work already, poll again instead of sleeping.
   virtual bool Arm() = 0;
   /// True while an event is due within microseconds, e.g. the rest of a transfer: the loop then
   /// polls for ReactorOptions::spin_expecting before it sleeps.
@@ -60,6 +67,7 @@ struct ReactorOptions {
   Nanos spin_expecting = 200 * kMicrosecond;
   Nanos stall_limit = 50 * kMillisecond;  ///< a turn longer than this is counted and logged
   bool use_io_uring = true;               ///< false: epoll (also taken when the kernel refuses)
+  bool shared = false;  ///< run by a SharedLoop; in epoll, because a ring belongs to one thread
   unsigned ring_entries = 256;
 };
 
@@ -94,8 +102,9 @@ class Reactor {
   /// The poller is polled on every turn until removed. On the reactor's thread, or before Run.
   void AddPoller(Poller& poller);
   void RemovePoller(Poller& poller);
-  /// Calls `ready` whenever `fd` is readable or hung up, until Unwatch. `ready` reads until
-  /// EAGAIN or unwatches. On the reactor's thread, or before Run.
+  /// Calls `ready` whenever `fd` is readable or hung up, until Unwatch; once in a while also when
+  /// it no longer is. `ready` reads until EAGAIN or unwatches. On the reactor's thread, or before
+  /// Run.
   void Watch(int fd, std::function<void()> ready);
   void Unwatch(int fd);
 
@@ -106,15 +115,26 @@ class Reactor {
   void RingSubmitted() noexcept { ++ring_inflight_; }
   /// "io_uring" or "epoll".
   [[nodiscard]] std::string_view sleeps_in() const noexcept;
+  /// Its turns are run by several threads, one after the other.
+  [[nodiscard]] bool shared() const noexcept { return options_.shared; }
   [[nodiscard]] const ReactorCounters& counters() const noexcept { return counters_; }
 
  private:
   struct Sleeper;
   struct FdWatch;
+  static constexpr Nanos kSleepMax = 250 * kMillisecond;  // a lost wake-up costs at most this much
+  static constexpr std::size_t kEpollEvents = 64;         // taken at once
   Reactor(ReactorOptions options, Clock& clock, std::unique_ptr<Sleeper> sleeper, int wake_fd);
 
+  friend class SharedLoop;  // runs the parts of the loop below, one thread at a time
+
+  void Enqueue(std::function<void()> function);
   void WakeIfSleeping();
+  void Wake() const;
+  void NameThread() const;
   bool Turn();
+  /// One turn. False: it is time to sleep. `idle_since`: 0, or since when turns found nothing.
+  bool KeepTurning(Nanos& idle_since);
   bool DrainInbox();
   bool PollPollers();
   [[nodiscard]] Nanos SpinTime() const;
@@ -122,9 +142,20 @@ class Reactor {
   bool ReapRing();
   unsigned TakeCompletions();
   bool PeekEpoll();
-  void WaitEpoll(int timeout_ms);
+  void PeekEpollNow();
+  /// Waits on a set for at most `wait`; what came, in `room`.
+  static std::span<const epoll_event> WaitEpoll(int epoll_fd, std::span<epoll_event> room,
+                                                Nanos wait);
+  [[nodiscard]] int epoll_fd() const noexcept;
+  void MarkFired(std::span<const epoll_event> events);
   bool RunFired();
   void Sleep();
+  /// From here on Post wakes the sleeper. False: there is work, so it must not sleep. Either way
+  /// EndSleep follows.
+  bool BeginSleep();
+  void EndSleep() noexcept { sleeping_.store(false, std::memory_order_seq_cst); }
+  /// How long there is nothing to do, as far as the timers know.
+  [[nodiscard]] Nanos SleepTime() const;
   void NoteTurn(Nanos started);
   void AddWatch(int fd, bool sleep_only, std::function<void()> ready);
 
@@ -134,6 +165,7 @@ class Reactor {
   int wake_fd_;
   std::vector<Poller*> pollers_;
   std::vector<std::unique_ptr<FdWatch>> watches_;
+  std::uint64_t next_watch_ = 1;
   bool removed_watches_ = false;
   std::uint64_t ring_inflight_ = 0;
   ReactorCounters counters_;

@@ -1,11 +1,9 @@
 #include "client/client_core.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <algorithm>
 #include <utility>
 
+#include "base/signals_blocked.h"
 #include "base/wait.h"
 
 namespace terrace {
@@ -22,23 +20,6 @@ constexpr Nanos kStopStep = 2 * kMillisecond;
 constexpr Nanos kStartSlack = 2 * kSecond;  // past connect_timeout, for a busy machine
 constexpr std::size_t kRetiredMax = 64;     // connections kept only for memory in doubt
 constexpr Nanos kSweepInterval = kSecond;   // how often those are looked at
-
-/// Blocks every signal while it lives, so that a thread started meanwhile never runs a handler of
-/// the engine's.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
 
 /// The wait before the next attempt: doubling, and a random part of it, so that the clients of a
 /// daemon that was restarted do not come back all at once.
@@ -151,7 +132,7 @@ bool ClientCore::RemoveRegion(std::uint32_t region) {
   command.finished = std::make_shared<Signal>();
   const std::shared_ptr<Signal> finished = command.finished;
   if (!Push(std::move(command))) return true;  // stopped: no transport is left
-  return finished->WaitUntil(clock_.Now() + kSecond);
+  return Await(*finished, clock_.Now() + kSecond);
 }
 
 bool ClientCore::Push(Command command) {
@@ -162,8 +143,22 @@ bool ClientCore::Push(Command command) {
     inbox_.push_back(std::move(command));
     post = !std::exchange(inbox_posted_, true);
   }
-  if (post) reactor_->Post([this] { DrainInbox(); });
+  if (post) loop_->Enqueue([this] { DrainInbox(); });
+  // By this thread, so that no other need be woken. Also when another has posted: it may be held up
+  // between that and its own RunPosted.
+  loop_->RunPosted();
   return true;
+}
+
+bool ClientCore::AwaitCompletion(Nanos deadline) {
+  for (;;) {
+    Signal filled;
+    if (!completions_->Await(filled)) return true;
+    const bool set = Await(filled, deadline);
+    completions_->StopAwaiting(filled);
+    if (!set) return false;
+    // Again: another thread may have taken it already.
+  }
 }
 
 void ClientCore::DrainInbox() {
@@ -215,9 +210,13 @@ void ClientCore::ThreadMain() {
 }
 
 Status ClientCore::RunLoop() {
-  Result<std::unique_ptr<Reactor>> reactor = Reactor::Create({.name = "terrace-client"}, clock_);
+  Result<std::unique_ptr<Reactor>> reactor =
+      Reactor::Create({.name = "terrace-client", .shared = true}, clock_);
   if (!reactor.ok()) return reactor.status();
   reactor_ = std::move(reactor.value());
+  Result<std::unique_ptr<SharedLoop>> loop = SharedLoop::Create(*reactor_);
+  if (!loop.ok()) return loop.status();
+  loop_ = std::move(loop.value());
   Result<std::unique_ptr<ChannelFactory>> factory = ChannelFactory::Create(*reactor_);
   if (!factory.ok()) return factory.status();
   factory_ = std::move(factory.value());
@@ -232,7 +231,7 @@ Status ClientCore::RunLoop() {
     loop_runs_ = true;
   }
   reactor_->Post([this] { scope_->Spawn(KeepSession()); });
-  reactor_->Run();
+  loop_->Run();
   return {};
 }
 

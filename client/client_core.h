@@ -1,9 +1,13 @@
-// ClientCore: the library thread of a Client, and the door to it.
+// ClientCore: the loop of a Client, the thread that keeps it, and the door to it.
 //
-// Callers hand over requests through an inbox; the library thread keeps a session with the daemon,
-// forever: connect, serve, notice that it is lost, wait (50 ms doubling to 1 s, with jitter),
-// connect again. A request belongs to the session (epoch) that it was made for and is refused with
-// kPeerDead by every other.
+// Callers hand over requests through an inbox. The loop keeps a session with the daemon, forever:
+// connect, serve, notice that it is lost, wait (50 ms doubling to 1 s, with jitter), connect again.
+// A request belongs to the session (epoch) that it was made for and is refused with kPeerDead by
+// every other.
+//
+// Who runs the loop: a caller that waits drives it (base/shared_loop.h), one that submits runs what
+// is in the inbox, and the library thread runs the rest, that is all of it while nobody calls.
+// "The library thread's" means below and in the files beside this: only in a turn of the loop.
 //
 //   C1. Region and request commands reach the session in the order in which they were submitted.
 //   C2. What was accepted before Stop is finished by Stop.
@@ -25,6 +29,8 @@
 #include "base/random.h"
 #include "base/reactor.h"
 #include "base/result.h"
+#include "base/shared_loop.h"
+#include "base/signal.h"
 #include "base/task.h"
 #include "client/call_limit.h"
 #include "client/completion_queue.h"
@@ -34,7 +40,6 @@
 #include "client/request_builder.h"
 #include "client/request_flow.h"
 #include "client/session.h"
-#include "client/signal.h"
 #include "client/terrace.hpp"
 
 namespace terrace {
@@ -53,9 +58,16 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
 
   /// The session that new requests are made for.
   [[nodiscard]] SessionView View() const;
-  /// Takes a request to the library thread; it is finished by its deadline (and kQuietGrace).
-  /// kRetry when kCallsMax calls are in flight, kCancelled after Stop; the request is then void.
+  /// Sends a request, or leaves it to who runs the loop now; it is finished by its deadline (and
+  /// kQuietGrace). Never waits. kRetry when kCallsMax calls are in flight, kCancelled after Stop;
+  /// the request is then void.
   Status Submit(const RequestRef& request);
+  /// Drives the loop until `finished` is set (true) or `deadline` comes (false). Once for a signal.
+  [[nodiscard]] bool Await(Signal& finished, Nanos deadline) {
+    return loop_->DriveUntil(finished, deadline);
+  }
+  /// The same until there is a completion to take.
+  [[nodiscard]] bool AwaitCompletion(Nanos deadline);
   /// Tells the daemon of a region, before any request that is submitted later.
   void AddRegion(const RegionTable::Region& region);
   /// Returns when no transport knows the region any more; false when the library thread did not
@@ -131,9 +143,12 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   Signal thread_ended_;
   std::thread thread_;
 
-  // The library thread's from here on. The reactor lives as long as the core, because a caller
-  // may still be posting to it while the thread ends.
+  // Made by the library thread before it runs. Both live as long as the core, because a caller may
+  // still be inside while the thread ends.
   std::unique_ptr<Reactor> reactor_;
+  std::unique_ptr<SharedLoop> loop_;
+
+  // The library thread's from here on.
   std::unique_ptr<ChannelFactory> factory_;
   std::unique_ptr<RequestFlow> flow_;
   std::unique_ptr<TaskScope> scope_;

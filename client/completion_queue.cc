@@ -10,8 +10,6 @@
 #include <string>
 #include <utility>
 
-#include "client/signal.h"
-
 namespace terrace {
 
 Result<std::unique_ptr<CompletionQueue>> CompletionQueue::Create() {
@@ -29,7 +27,7 @@ void CompletionQueue::Push(Completion completion, CallSlot slot) {
   if (queue_.size() > 1) return;
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(fd_, &one, sizeof one);
-  filled_.notify_all();
+  for (Signal* filled : awaiting_) filled->Set();
 }
 
 std::vector<Completion> CompletionQueue::Take(std::size_t most) {
@@ -48,9 +46,16 @@ std::vector<Completion> CompletionQueue::Take(std::size_t most) {
   return taken;
 }
 
-bool CompletionQueue::WaitUntil(Nanos deadline) {
-  std::unique_lock lock(mutex_);
-  return filled_.wait_until(lock, TimePoint(deadline), [this] { return !queue_.empty(); });
+bool CompletionQueue::Await(Signal& filled) {
+  const std::lock_guard lock(mutex_);
+  if (!queue_.empty()) return false;
+  awaiting_.push_back(&filled);
+  return true;
+}
+
+void CompletionQueue::StopAwaiting(Signal& filled) {
+  const std::lock_guard lock(mutex_);
+  std::erase(awaiting_, &filled);
 }
 
 }  // namespace terrace

@@ -1,4 +1,4 @@
-// CompletionQueue: finished calls on their way from the library thread to the caller.
+// CompletionQueue: finished calls on their way from the loop to the caller.
 //
 //   Q1. The descriptor is readable exactly while the queue holds something.
 //   Q2. Completions come out in the order in which they were pushed.
@@ -8,15 +8,14 @@
 // Thread: any.
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/result.h"
+#include "base/signal.h"
 #include "client/call_limit.h"
 #include "client/terrace.hpp"
 
@@ -33,8 +32,10 @@ class CompletionQueue {
   void Push(Completion completion, CallSlot slot);
   /// At most `most`, oldest first; empty when there is none.
   std::vector<Completion> Take(std::size_t most);
-  /// True when there is something to take, false when `deadline` came first.
-  bool WaitUntil(Nanos deadline);
+  /// Sets `filled` as soon as there is something to take. False, and does nothing, when there is
+  /// already. `filled` stays until StopAwaiting.
+  [[nodiscard]] bool Await(Signal& filled);
+  void StopAwaiting(Signal& filled);
   [[nodiscard]] int Fd() const noexcept { return fd_; }
 
  private:
@@ -42,12 +43,12 @@ class CompletionQueue {
 
   const int fd_;
   std::mutex mutex_;
-  std::condition_variable filled_;
   struct Entry {
     Completion completion;
     CallSlot slot;
   };
-  std::deque<Entry> queue_;  // guarded by mutex_
+  std::deque<Entry> queue_;        // guarded by mutex_
+  std::vector<Signal*> awaiting_;  // guarded by mutex_
 };
 
 }  // namespace terrace

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "client/signal.h"
+#include "base/signal.h"
 
 namespace terrace {
 namespace {

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <thread>
 
+#include "base/signals_blocked.h"
 #include "base/wait.h"
 
 namespace terrace {
@@ -36,6 +37,7 @@ void Run(const std::shared_ptr<Lookup>& lookup) {
 }
 
 Status StartThread(const std::shared_ptr<Lookup>& lookup) {
+  const SignalsBlocked blocked;
   try {
     std::thread([lookup] { Run(lookup); }).detach();
   } catch (const std::system_error& error) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/signals_blocked.h"
 #include "transport/accepted_sockets.h"
 
 namespace terrace {
@@ -63,6 +64,7 @@ Status StatusOfUcx(ucs_status_t status, const std::string& what) {
 
 Result<std::unique_ptr<UcxWorker>> UcxWorker::Create(const UcxWorkerOptions& options) {
   std::unique_ptr<UcxWorker> worker(new UcxWorker);
+  const SignalsBlocked blocked;  // UCX starts a thread, maybe inside a call of an engine
   if (Status status = worker->Init(options); !status.ok()) return status;
   return worker;
 }
@@ -99,13 +101,13 @@ Status UcxWorker::Init(const UcxWorkerOptions& options) {
     context_ = nullptr;
     return StatusOfUcx(status, "UCX context (" + name_ + ")");
   }
-  return InitWorker();
+  return InitWorker(options.shared);
 }
 
-Status UcxWorker::InitWorker() {
+Status UcxWorker::InitWorker(bool shared) {
   ucp_worker_params_t params{};
   params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
-  params.thread_mode = UCS_THREAD_MODE_SINGLE;
+  params.thread_mode = shared ? UCS_THREAD_MODE_SERIALIZED : UCS_THREAD_MODE_SINGLE;
   ucs_status_t status = ucp_worker_create(context_, &params, &worker_);
   if (status != UCS_OK) {
     worker_ = nullptr;

@@ -1,4 +1,5 @@
-// UcxWorker: one UCX context with one single-threaded worker, as a Poller of the reactor.
+// UcxWorker: one UCX context with one worker, used by one thread at a time, as a Poller of the
+// reactor.
 //
 //   U1. UCX's callbacks only record: an active message is copied to its destination (AmReceiver),
 //       everything else is noted and told from Poll, after ucp_worker_progress returned. So nothing
@@ -109,6 +110,7 @@ struct UcxWorkerOptions {
   std::string transports = "tcp";  ///< UCX_TLS
   std::string devices = "all";     ///< UCX_NET_DEVICES
   bool rma = false;                ///< see U4
+  bool shared = false;             ///< of a reactor that several threads run, one after the other
 };
 
 class UcxWorker final : public Poller {
@@ -196,7 +198,7 @@ class UcxWorker final : public Poller {
   struct Listener;
   UcxWorker() = default;
   Status Init(const UcxWorkerOptions& options);
-  Status InitWorker();
+  Status InitWorker(bool shared);
   void Settle();
   Result<std::unique_ptr<UcxEndpoint>> MakeEndpoint(ucp_ep_params_t params,
                                                     UcxEndpointOwner* owner);

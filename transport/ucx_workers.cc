@@ -18,6 +18,7 @@ Result<UcxWorker*> UcxWorkers::Rdma() {
     options.transports = CurrentRdmaTransports().transports;
     options.devices = CurrentRdmaTransports().devices;
     options.rma = true;
+    options.shared = reactor_.shared();
     auto worker = UcxWorker::Create(options);
     if (!worker.ok()) {
       no_rdma_ = Status(StatusCode::kUnsupported, worker.status().message());
@@ -35,6 +36,7 @@ Result<UcxWorker*> UcxWorkers::For(const std::string& interface) {
   UcxWorkerOptions options;
   options.name = interface.empty() ? "tcp" : "tcp on " + interface;
   options.devices = interface.empty() ? "all" : interface;
+  options.shared = reactor_.shared();
   auto worker = UcxWorker::Create(options);
   if (!worker.ok()) return worker.status();
   UcxWorker* raw = worker->get();

@@ -49,13 +49,25 @@ TEST(CompletionQueue, SlotIsTakenUntilTheCompletionIs) {
   EXPECT_TRUE(limit.Take());
 }
 
-TEST(CompletionQueue, WaitEndsWithAPushOfAnotherThreadOrAtItsDeadline) {
+TEST(CompletionQueue, EveryThreadThatAwaitsIsToldOfTheFirstAndNoneAfterItStopped) {
   const auto queue = std::move(CompletionQueue::Create().value());
-  const SteadyClock clock;
-  EXPECT_FALSE(queue->WaitUntil(clock.Now() + kMillisecond));
+  Signal one;
+  Signal other;
+  Signal gone;
+  ASSERT_TRUE(queue->Await(one));
+  ASSERT_TRUE(queue->Await(other));
+  ASSERT_TRUE(queue->Await(gone));
+  queue->StopAwaiting(gone);
   std::thread pusher([&queue] { queue->Push(Numbered(7), {}); });
-  EXPECT_TRUE(queue->WaitUntil(clock.Now() + 30 * kSecond));
+  const SteadyClock clock;
+  EXPECT_TRUE(one.WaitUntil(clock.Now() + 30 * kSecond));
+  EXPECT_TRUE(other.WaitUntil(clock.Now() + 30 * kSecond));
   pusher.join();
+  EXPECT_FALSE(gone.IsSet());
+  Signal late;
+  EXPECT_FALSE(queue->Await(late)) << "there is something already";
+  queue->StopAwaiting(one);
+  queue->StopAwaiting(other);
   EXPECT_EQ(queue->Take(64).front().ticket, 7U);
 }
 

@@ -1,6 +1,6 @@
 // Signal: one thread waits until another has finished something.
 //
-// Set once, never reset. Any thread may set or wait; the object outlives both (it is shared).
+// Set once, never reset. Any thread may set or wait; the object outlives both.
 #pragma once
 
 #include <chrono>
@@ -24,17 +24,33 @@ class Signal {
     // Under the lock: the waiter may drop the last reference as soon as it sees `set_`.
     changed_.notify_all();
   }
+  [[nodiscard]] bool IsSet() const {
+    const std::lock_guard lock(mutex_);
+    return set_;
+  }
+  /// Ends WaitUntilCalled without setting anything.
+  void Call() {
+    const std::lock_guard lock(mutex_);
+    called_ = true;
+    changed_.notify_all();
+  }
 
   /// True when set, false when `deadline` (on SteadyClock) came first.
   [[nodiscard]] bool WaitUntil(Nanos deadline) {
     std::unique_lock lock(mutex_);
     return changed_.wait_until(lock, TimePoint(deadline), [this] { return set_; });
   }
+  /// Returns when it is set, when it was called, or at `deadline`.
+  void WaitUntilCalled(Nanos deadline) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_until(lock, TimePoint(deadline), [this] { return set_ || called_; });
+  }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
-  bool set_ = false;  // guarded by mutex_
+  bool set_ = false;     // guarded by mutex_
+  bool called_ = false;  // guarded by mutex_
 };
 
 }  // namespace terrace
