@@ -1,6 +1,12 @@
 // Who goes when there is no room.
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <chrono>
 #include <list>
+#include <map>
+#include <thread>
+#include <utility>
 
 #include "tests/cache/cache_fixture.h"
 
@@ -183,6 +189,106 @@ TEST_F(CacheEvictionTest, BlocksBeingReadAreNotEvictedForAPut) {
     EXPECT_EQ(testing::WrongBlocks(*call++, memory_, *answer), 0u);
   }
   EXPECT_EQ(StatusText(Put(space, other, 0, 2)), "ok ok") << "the pins are gone";
+}
+
+/// Tenants whose clients have every extent mapped, in an arena of four extents, each of which holds
+/// 32 blocks of 64 KiB at most.
+class LendingEvictionTest : public CacheTest {
+ protected:
+  static constexpr std::size_t kExtents = 4;
+  static constexpr std::size_t kExtentBytes = 2 << 20;
+
+  void Start(Nanos patience) {
+    CacheOptions options;
+    options.arena.lendable = true;
+    options.arena.let_go_patience = patience;
+    MakeCache(kExtents * kExtentBytes, options);
+  }
+  void TearDown() override {
+    for (const auto& [extent, mapping] : mappings_) ::munmap(mapping.second, kExtentBytes);
+    CacheTest::TearDown();
+  }
+  /// Maps what was not mapped yet. False where memory cannot be lent.
+  bool MapAll() {
+    for (std::uint32_t extent = 0; extent < kExtents; ++extent) {
+      std::uint32_t edition = std::max(1U, mappings_[extent].first);
+      auto shared = cache_->arena().ShareExtent(extent, edition);
+      if (shared.code() == StatusCode::kExpired) {
+        shared = cache_->arena().ShareExtent(extent, ++edition);
+      }
+      if (shared.code() == StatusCode::kUnsupported) return false;
+      if (!shared.ok() || mappings_[extent].first == edition) continue;
+      Unmap(extent);
+      void* const at = ::mmap(nullptr, kExtentBytes, PROT_READ, MAP_SHARED, shared->descriptor, 0);
+      EXPECT_NE(at, MAP_FAILED);
+      mappings_[extent] = {edition, at};
+    }
+    return true;
+  }
+  void Unmap(std::uint32_t extent) {
+    void*& at = mappings_[extent].second;
+    if (at != nullptr) ::munmap(at, kExtentBytes);
+    at = nullptr;
+  }
+  /// Puts blocks one by one until `wanted` of them were taken. False: not within 20 s.
+  bool PutUntil(const Namespace* space, const std::string& name, std::size_t wanted) {
+    for (int tries = 0; wanted > 0; ++tries) {
+      if (tries == 20'000) return false;
+      const auto chain = MakeChain(name + "-" + std::to_string(tries), 1);
+      if (Put(space, chain, 0, 1).blocks[0].status == StatusCode::kOk) {
+        --wanted;
+        MapAll();
+      } else {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+    return true;
+  }
+
+  std::map<std::uint32_t, std::pair<std::uint32_t, void*>> mappings_;  ///< edition, address
+};
+
+TEST_F(LendingEvictionTest, TenantsWhoseClientsMappedEverythingStillGiveWayToEachOther) {
+  Start(20 * kSecond);
+  cache_->arena().OnExtentWanted([this](std::uint32_t extent, std::uint32_t edition) {
+    EXPECT_EQ(mappings_[extent].first, edition);
+    Unmap(extent);
+  });
+  const Namespace* acme = Open("acme", "a");
+  const Namespace* globex = Open("globex", "a");
+  ASSERT_TRUE(PutUntil(acme, "first", 1));
+  if (!MapAll()) GTEST_SKIP() << "memory cannot be lent here";
+  for (int round = 0; round < 3; ++round) {
+    const std::string name = std::to_string(round);
+    // Each takes all that the other has.
+    ASSERT_TRUE(PutUntil(acme, name, 200));
+    ASSERT_TRUE(PutUntil(globex, name, 200));
+    ExpectValid();
+  }
+  const ArenaStats stats = cache_->arena().Stats();
+  EXPECT_GE(stats.extents_replaced, 3 * kExtents);
+  EXPECT_EQ(stats.extents_not_let_go, 0U);
+}
+
+TEST_F(LendingEvictionTest, ClientsThatKeepTheirMemoryCostTheirTenantOneExtentAtATime) {
+  Start(kMillisecond);
+  const Namespace* acme = Open("acme", "a");
+  const Namespace* globex = Open("globex", "a");
+  const ChainKeys chain = MakeChain("c", 128);
+  Put(acme, chain, 0, 128);
+  if (!MapAll()) GTEST_SKIP() << "memory cannot be lent here";
+  const std::uint64_t before = cache_->arena().Stats().frames;
+  for (int tries = 0; cache_->arena().Stats().extents_not_let_go == 0; ++tries) {
+    ASSERT_LT(tries, 20'000);
+    ASSERT_EQ(StatusText(Put(globex, MakeChain("other", 1), 0, 1)), "retry");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    cache_->arena().Poll();
+  }
+  EXPECT_GE(cache_->arena().Stats().frames, before - 32) << "more was evicted in vain";
+  EXPECT_GE(Matched(acme, chain), 1U);
+  // What was emptied is not lost to its tenant.
+  EXPECT_TRUE(PutUntil(acme, "again", 32));
+  ExpectValid();
 }
 
 }  // namespace

@@ -165,6 +165,115 @@ TEST(SlabAllocatorTest, RandomSizesAndTenantsNeverOverlapAndAlwaysGiveWay) {
   }
 }
 
+/// A lendable allocator, its pages, and which tenant's bytes each extent's memory may hold.
+class LendableContest {
+ public:
+  explicit LendableContest(std::uint64_t seed)
+      : random_(seed),
+        slabs_(GeometryFor(random_.Between(1, 12) * 2 * kMiB, 2 * kMiB), true),
+        model_(slabs_.geometry()),
+        memory_(slabs_.geometry().extents()),
+        edition_(slabs_.geometry().extents(), 1) {}
+
+  void Step() {
+    if (away_ != kNoUnit && random_.Chance(0.05)) Return();
+    if (random_.Chance(0.2) && !model_.empty()) return Free(model_.Any(random_));
+    const auto tenant = static_cast<TenantId>(random_.Between(1, 3));
+    const auto pages = static_cast<std::uint32_t>(random_.Between(1, 100));
+    FrameId frame = slabs_.Allocate(tenant, pages);
+    if (frame == kNoFrame) frame = MakeRoom(tenant, pages);
+    if (frame == kNoFrame) return;
+    ++got_;
+    ASSERT_NO_FATAL_FAILURE(model_.Allocated(frame, tenant, pages));
+    const std::uint32_t extent = slabs_.ExtentOfFrame(frame);
+    ASSERT_NE(extent, away_);
+    ASSERT_TRUE(memory_[extent] == 0 || memory_[extent] == tenant) << "extent " << extent;
+    ASSERT_EQ(slabs_.Edition(extent), edition_[extent]);
+    ASSERT_TRUE(slabs_.MayBeShared(extent));
+    memory_[extent] = tenant;
+  }
+  void Finish() {
+    while (!model_.empty()) ASSERT_NO_FATAL_FAILURE(Free(model_.Any(random_)));
+    if (away_ != kNoUnit) Return();
+    // Nothing is held back for ever: each tenant can have every extent in the end.
+    for (TenantId tenant = 1; tenant <= 3; ++tenant) {
+      const std::uint32_t pages = slabs_.geometry().extent_pages;
+      std::vector<FrameId> frames;
+      for (int tries = 0; frames.size() < slabs_.geometry().extents(); ++tries) {
+        ASSERT_LT(tries, 100'000);
+        const FrameId frame = slabs_.Allocate(tenant, pages);
+        if (frame != kNoFrame) {
+          frames.push_back(frame);
+          continue;
+        }
+        away_ = slabs_.FindReplaceable(tenant, pages);
+        if (away_ == kNoUnit) continue;
+        slabs_.TakeAway(away_, tenant);
+        slabs_.Fresh(away_);
+      }
+      for (const FrameId frame : frames) slabs_.Free(frame);
+    }
+    ASSERT_EQ(slabs_.extents_free(), slabs_.geometry().extents());
+  }
+  [[nodiscard]] int got() const { return got_; }
+
+ private:
+  FrameId MakeRoom(TenantId tenant, std::uint32_t pages) {
+    if (away_ == kNoUnit) {
+      away_ = slabs_.FindReplaceable(tenant, pages);
+      if (away_ != kNoUnit) slabs_.TakeAway(away_, tenant);
+    }
+    if (model_.empty()) return kNoFrame;
+    const FrameId victim = model_.Any(random_);
+    if (slabs_.NeedsReplacing(slabs_.ExtentOfFrame(victim), tenant) && away_ != kNoUnit) {
+      return kNoFrame;
+    }
+    for (const FrameId frame : slabs_.FramesInTheWay(victim, tenant, pages)) Free(frame);
+    return slabs_.Allocate(tenant, pages);
+  }
+  void Free(FrameId frame) {
+    slabs_.Free(frame);
+    ASSERT_NO_FATAL_FAILURE(model_.Freed(frame));
+  }
+  void Return() {
+    if (random_.Chance(0.7)) {
+      slabs_.Fresh(away_);
+      memory_[away_] = 0;
+      ++edition_[away_];
+    } else {
+      slabs_.Kept(away_);
+    }
+    away_ = kNoUnit;
+  }
+
+  SeededRandom random_;
+  SlabAllocator slabs_;
+  PageModel model_;
+  std::vector<TenantId> memory_;  ///< 0: nobody's bytes
+  std::vector<std::uint32_t> edition_;
+  std::uint32_t away_ = kNoUnit;
+  int got_ = 0;
+};
+
+TEST(SlabAllocatorTest, MemoryThatATenantUsedIsNeverAnothersInALendableArena) {
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    LendableContest contest(seed);
+    for (int step = 0; step < 3000; ++step) ASSERT_NO_FATAL_FAILURE(contest.Step());
+    EXPECT_GT(contest.got(), 100);
+    ASSERT_NO_FATAL_FAILURE(contest.Finish());
+  }
+}
+
+TEST(SlabAllocatorDeathTest, TakingAwayAnExtentInUseAborts) {
+  SlabAllocator slabs(GeometryFor(2 * kMiB, 2 * kMiB), true);
+  const FrameId frame = slabs.Allocate(1, 4);
+  EXPECT_DEATH(slabs.TakeAway(0, 2), "invariant failed");
+  slabs.Free(frame);
+  EXPECT_DEATH(slabs.Fresh(0), "invariant failed");
+  EXPECT_DEATH(slabs.Kept(0), "invariant failed");
+}
+
 TEST(SlabAllocatorTest, FullArenaHoldsNearlyAllFramesThatFit) {
   const ExtentGeometry geometry = GeometryFor(64 * kMiB, 1024 * kMiB);
   for (std::uint32_t pages = 16; pages <= geometry.extent_pages; pages += 7) {

@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -18,13 +20,7 @@ namespace terrace {
 namespace {
 
 constexpr std::uint64_t kHugePageBytes = 2 << 20;
-
-Status Failed(std::string_view what, const ArenaMemoryOptions& options, std::uint64_t offset,
-              int error) {
-  return {StatusCode::kIo, "arena " + options.name + ": " + std::string(what) + " at byte " +
-                               std::to_string(offset) + " of " + std::to_string(options.bytes) +
-                               ": " + std::strerror(error)};
-}
+constexpr std::uint64_t kPageBytes = 4096;
 
 /// Makes [begin, begin + length) resident, or says why not (errno). A plain touch would meet the
 /// lack of memory as SIGBUS, so the file is allocated first where MADV_POPULATE_WRITE is missing
@@ -40,7 +36,7 @@ int Touch(std::byte* begin, std::uint64_t length, int descriptor, std::uint64_t 
       errno != EOPNOTSUPP && errno != ENOSYS) {
     return errno;
   }
-  for (std::uint64_t at = 0; at < length; at += 4096) {
+  for (std::uint64_t at = 0; at < length; at += kPageBytes) {
     *reinterpret_cast<volatile std::byte*>(begin + at) = std::byte{0};
   }
   return 0;
@@ -61,43 +57,87 @@ std::uint64_t AvailableBytes() {
   return std::numeric_limits<std::uint64_t>::max();
 }
 
+/// Another description of the same memory, read-only; -1 with errno.
+int OpenAgain(int descriptor) {
+  // Also keeps other users from opening it by the descriptor they have; a user who owns it may
+  // have changed that, so each time.
+  (void)::fchmod(descriptor, S_IRUSR);
+  const std::string path = "/proc/self/fd/" + std::to_string(descriptor);
+  // O_NONBLOCK: a lease that somebody took on it must not stop us.
+  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+/// Whether any description but `probe`, and memfd_create's own, is open or mapped.
+bool OpenElsewhere(int probe) {
+  if (::fcntl(probe, F_SETLEASE, F_WRLCK) != 0) return true;
+  (void)::fcntl(probe, F_SETLEASE, F_UNLCK);
+  return false;
+}
+
 }  // namespace
 
-Status ArenaMemory::MapPart(const ArenaMemoryOptions& options, std::uint64_t offset,
-                            std::uint64_t length) {
-  const std::string name = "terrace:" + options.name;
-  const int descriptor = ::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (descriptor < 0) return Failed("memfd_create", options, offset, errno);
-  descriptors_.push_back(descriptor);
-  if (::ftruncate(descriptor, static_cast<off_t>(length)) != 0) {
-    return Failed("ftruncate", options, offset, errno);
+Status ArenaMemory::Failed(std::string_view what, std::uint64_t at, int error) const {
+  return {StatusCode::kIo, "arena " + options_.name + ": " + std::string(what) + " at byte " +
+                               std::to_string(at) + " of " + std::to_string(options_.bytes) + ": " +
+                               std::strerror(error)};
+}
+
+std::uint64_t ArenaMemory::PartBytes(std::uint32_t part) const noexcept {
+  return std::min(options_.part_bytes, options_.bytes - OffsetOf(part));
+}
+
+void ArenaMemory::Close(Part& part) {
+  for (int* const descriptor : {&part.lent, &part.probe, &part.descriptor}) {
+    if (*descriptor >= 0) ::close(*descriptor);
+    *descriptor = -1;
   }
-  // Nobody who ever gets the descriptor can make our accesses SIGBUS by shrinking it.
-  if (::fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
-    return Failed("sealing", options, offset, errno);
-  }
+}
+
+Status ArenaMemory::MakePart(std::uint32_t part) {
+  const std::uint64_t offset = OffsetOf(part);
+  const std::uint64_t length = PartBytes(part);
+  const std::string name = "terrace:" + options_.name;
+  Part made{.descriptor = ::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  if (made.descriptor < 0) return Failed("memfd_create", offset, errno);
+  Status failed;
   std::byte* const begin = base_ + offset;
-  if (::mmap(begin, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, descriptor, 0) ==
-      MAP_FAILED) {
-    return Failed("mmap", options, offset, errno);
+  if (::ftruncate(made.descriptor, static_cast<off_t>(length)) != 0) {
+    failed = Failed("ftruncate", offset, errno);
+  } else if (::fcntl(made.descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
+    // Nobody who ever gets the descriptor can make our accesses SIGBUS by shrinking it.
+    failed = Failed("sealing", offset, errno);
+  } else if (::mmap(begin, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, made.descriptor,
+                    0) == MAP_FAILED) {
+    failed = Failed("mmap", offset, errno);
   }
+  if (!failed.ok()) {
+    Close(made);
+    return failed;
+  }
+  Close(parts_[part]);
+  parts_[part] = made;
   // Refusals are fine: no huge pages then. MeasurePages tells what was had.
-  if (options.huge_pages) (void)::madvise(begin, length, MADV_HUGEPAGE);
+  if (options_.huge_pages) (void)::madvise(begin, length, MADV_HUGEPAGE);
   // A core file of a daemon must not hold the tenants' blocks, nor hundreds of GiB.
   (void)::madvise(begin, length, MADV_DONTDUMP);
-  const bool all = options.touch_bytes >= options.touch_stride;
-  const std::uint64_t stride = all ? length : options.touch_stride;
+  return Status::Ok();
+}
+
+Status ArenaMemory::TouchAll(std::uint32_t part) {
+  const std::uint64_t offset = OffsetOf(part);
+  const std::uint64_t length = PartBytes(part);
+  const bool all = options_.touch_bytes >= options_.touch_stride;
+  const std::uint64_t stride = all ? length : options_.touch_stride;
   for (std::uint64_t at = 0; at < length; at += stride) {
-    const std::uint64_t bytes = std::min(all ? length : options.touch_bytes, length - at);
-    const int error = Touch(begin + at, bytes, descriptor, at);
-    if (error != 0) return Failed("touching memory", options, offset + at, error);
+    const std::uint64_t bytes = std::min(all ? length : options_.touch_bytes, length - at);
+    const int error = Touch(base_ + offset + at, bytes, parts_[part].descriptor, at);
+    if (error != 0) return Failed("touching memory", offset + at, error);
   }
   return Status::Ok();
 }
 
 Result<std::unique_ptr<ArenaMemory>> ArenaMemory::Create(const ArenaMemoryOptions& options) {
-  std::unique_ptr<ArenaMemory> memory(new ArenaMemory);
-  memory->bytes_ = options.bytes;
+  std::unique_ptr<ArenaMemory> memory(new ArenaMemory(options));
   // Touching more than there is would not fail here: the kernel would kill some process instead.
   const std::uint64_t available = AvailableBytes();
   if (options.touch_bytes >= options.touch_stride && options.bytes > available) {
@@ -110,22 +150,106 @@ Result<std::unique_ptr<ArenaMemory>> ArenaMemory::Create(const ArenaMemoryOption
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory->reserved_ == MAP_FAILED) {
     memory->reserved_ = nullptr;
-    return Failed("reserving addresses", options, 0, errno);
+    return memory->Failed("reserving addresses", 0, errno);
   }
   const auto address = reinterpret_cast<std::uintptr_t>(memory->reserved_);
   memory->base_ = static_cast<std::byte*>(memory->reserved_) +
                   (kHugePageBytes - address % kHugePageBytes) % kHugePageBytes;
-  for (std::uint64_t offset = 0; offset < options.bytes; offset += options.part_bytes) {
-    Status mapped =
-        memory->MapPart(options, offset, std::min(options.part_bytes, options.bytes - offset));
-    if (!mapped.ok()) return mapped;
+  memory->parts_.resize((options.bytes + options.part_bytes - 1) / options.part_bytes);
+  for (std::uint32_t part = 0; part < memory->parts_.size(); ++part) {
+    Status made = memory->MakePart(part);
+    if (made.ok()) made = memory->TouchAll(part);
+    if (!made.ok()) return made;
   }
   return memory;
 }
 
 ArenaMemory::~ArenaMemory() {
   if (reserved_ != nullptr) ::munmap(reserved_, reserved_bytes_);
-  for (const int descriptor : descriptors_) ::close(descriptor);
+  for (Part& part : parts_) Close(part);
+}
+
+Status ArenaMemory::SealPart(std::uint32_t number) {
+  Part& part = parts_[number];
+  const std::uint64_t offset = OffsetOf(number);
+  const auto unsupported = [&](std::string_view why) {
+    return Status(StatusCode::kUnsupported,
+                  "arena " + options_.name + " cannot be shared: " + std::string(why));
+  };
+  // F_SEAL_SEAL, so that nobody who has it can add a seal of his own.
+  if (::fcntl(part.descriptor, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0 &&
+      (::fcntl(part.descriptor, F_GET_SEALS) & F_SEAL_FUTURE_WRITE) == 0) {
+    if (errno == EINVAL) return unsupported("the kernel has no F_SEAL_FUTURE_WRITE (Linux 5.1)");
+    return Failed("sealing against writers", offset, errno);
+  }
+  void* const writable =
+      ::mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, part.descriptor, 0);
+  if (writable != MAP_FAILED) {
+    ::munmap(writable, kPageBytes);
+    return unsupported("F_SEAL_FUTURE_WRITE seals nothing here");
+  }
+  const int probe = OpenAgain(part.descriptor);
+  if (probe < 0) {
+    if (errno == ENOENT) return unsupported("there is no /proc");
+    return Failed("opening memory read-only", offset, errno);
+  }
+  // Should somebody open it in the microsecond of a probe, the kernel says so with this signal,
+  // which nobody minds; SIGIO would end the process.
+  (void)::fcntl(probe, F_SETSIG, SIGURG);
+  // Both answers of M3 once, before anything depends on them.
+  const bool had_by_others = OpenElsewhere(probe);
+  const int lent = OpenAgain(part.descriptor);
+  const int error = errno;
+  if (lent < 0 || had_by_others || !OpenElsewhere(probe)) {
+    ::close(probe);
+    if (lent < 0) return Failed("opening memory read-only", offset, error);
+    ::close(lent);
+    return unsupported("leases do not tell who has a memfd");
+  }
+  part.probe = probe;
+  part.lent = lent;
+  return Status::Ok();
+}
+
+Result<int> ArenaMemory::SharePart(std::uint32_t number) {
+  Part& part = parts_[number];
+  if (part.lent >= 0) return part.lent;
+  if (part.probe < 0) {
+    if (Status sealed = SealPart(number); !sealed.ok()) return sealed;
+    return part.lent;
+  }
+  part.lent = OpenAgain(part.descriptor);
+  if (part.lent < 0) return Failed("opening memory read-only", OffsetOf(number), errno);
+  return part.lent;
+}
+
+bool ArenaMemory::LentOut(std::uint32_t number) {
+  Part& part = parts_[number];
+  if (part.lent >= 0) ::close(part.lent);
+  part.lent = -1;
+  return part.probe >= 0 && OpenElsewhere(part.probe);
+}
+
+Status ArenaMemory::SwapPart(std::uint32_t part) {
+  // Takes the pages out of the page tables first, which others may use meanwhile; mapping over
+  // them would do it under the lock for writing.
+  (void)::madvise(base_ + OffsetOf(part), PartBytes(part), MADV_DONTNEED);
+  return MakePart(part);
+}
+
+Status ArenaMemory::TouchPart(std::uint32_t part) {
+  const std::uint64_t available = AvailableBytes();
+  if (PartBytes(part) > available) {
+    return {StatusCode::kIo, "arena " + options_.name + ": " + std::to_string(PartBytes(part)) +
+                                 " bytes asked for an extent, " + std::to_string(available) +
+                                 " available (MemAvailable in /proc/meminfo)"};
+  }
+  Status touched = TouchAll(part);
+  if (!touched.ok()) {
+    (void)::fallocate(parts_[part].descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                      static_cast<off_t>(PartBytes(part)));
+  }
+  return touched;
 }
 
 ArenaMemory::Measure ArenaMemory::MeasurePages() const {
@@ -140,7 +264,7 @@ ArenaMemory::Measure ArenaMemory::MeasurePages() const {
     if (colon == std::string_view::npos || space < colon) {  // "5581..-5582.. rw-s ..."
       std::uintptr_t start = 0;
       std::from_chars(text.data(), text.data() + text.size(), start, 16);
-      inside = start >= begin && start < begin + bytes_;
+      inside = start >= begin && start < begin + options_.bytes;
       continue;
     }
     if (!inside) continue;

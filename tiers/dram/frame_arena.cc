@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/checksum.h"
 #include "tiers/dram/arena_memory.h"
+#include "tiers/dram/extent_replacer.h"
 #include "tiers/dram/slab_allocator.h"
 #include "tiers/dram/slab_shape.h"
 
@@ -47,7 +48,11 @@ static_assert(sizeof(FrameHeader) % alignof(std::uint64_t) == 0);
 }  // namespace
 
 struct FrameArena::Impl {
-  explicit Impl(const ExtentGeometry& geometry) : slabs(geometry) {}
+  Impl(const ExtentGeometry& geometry, const ArenaOptions& options)
+      : slabs(geometry, options.lendable),
+        lendable(options.lendable),
+        let_go_patience(options.let_go_patience),
+        shared(geometry.extents()) {}
 
   [[nodiscard]] std::byte* HeaderAddress(FrameId frame) const noexcept {
     const SlabAllocator::Place place = slabs.PlaceOf(frame);
@@ -61,6 +66,10 @@ struct FrameArena::Impl {
   SlabAllocator slabs;
   std::unique_ptr<ArenaMemory> payload;
   std::unique_ptr<ArenaMemory> headers;
+  const bool lendable;
+  const Nanos let_go_patience;
+  std::vector<bool> shared;                  ///< by extent: clients may have mapped it
+  std::unique_ptr<ExtentReplacer> replacer;  ///< null until the first replacement; after `payload`
   std::uint64_t header_unit_bytes = 0;
   std::uint64_t pins = 0;  ///< of all frames
 
@@ -71,6 +80,12 @@ struct FrameArena::Impl {
   std::atomic<std::uint64_t> huge_bytes{0};
   std::atomic<std::uint64_t> frames{0};
   std::atomic<std::uint64_t> extents_free{0};
+  std::atomic<std::uint64_t> extents_shared{0};
+  std::atomic<std::uint64_t> extents_replacing{0};
+  std::atomic<std::uint64_t> extents_replaced{0};
+  std::atomic<std::uint64_t> extents_not_let_go{0};
+  std::atomic<std::uint64_t> thread_failures{0};
+  std::atomic<const ExtentReplacer*> replacer_to_read{nullptr};
 };
 
 Result<std::unique_ptr<FrameArena>> FrameArena::Create(const ArenaOptions& options) {
@@ -114,17 +129,19 @@ Result<std::unique_ptr<FrameArena>> FrameArena::Create(const ArenaOptions& optio
 }
 
 FrameArena::FrameArena(const ArenaOptions& options)
-    : impl_(std::make_unique<Impl>(GeometryFor(
-          options.capacity_bytes / kCapacityStep * kCapacityStep, options.extent_bytes))) {
+    : impl_(std::make_unique<Impl>(
+          GeometryFor(options.capacity_bytes / kCapacityStep * kCapacityStep, options.extent_bytes),
+          options)) {
   const ExtentGeometry& geometry = impl_->slabs.geometry();
   impl_->header_unit_bytes =
       static_cast<std::uint64_t>(geometry.unit_pages) * kPageBytes / kHeaderShare;
-  impl_->extents_free = impl_->slabs.extents_free();
+  CountExtents();
 }
 
 FrameArena::~FrameArena() {
   // A Hold that outlives its arena would unpin freed memory.
   TERRACE_CHECK(impl_->pins == 0);
+  impl_->replacer.reset();
   if (impl_->payload != nullptr) {
     ASAN_UNPOISON_MEMORY_REGION(impl_->payload->base(), impl_->payload->bytes());
   }
@@ -149,8 +166,13 @@ Result<FrameId> FrameArena::Allocate(TenantId tenant, std::uint64_t block_bytes)
                            " bytes in an arena that holds 1 to " + std::to_string(BlockBytesMax()));
   }
   const auto pages = static_cast<std::uint32_t>((block_bytes + kPageBytes - 1) / kPageBytes);
+  Poll();
   const FrameId frame = impl_->slabs.Allocate(tenant, pages);
-  if (frame == kNoFrame) return Status(StatusCode::kRetry);
+  if (frame == kNoFrame) {
+    ReplaceFor(tenant, pages);
+    CountExtents();
+    return Status(StatusCode::kRetry);
+  }
   auto* const header = new (impl_->HeaderAddress(frame)) FrameHeader;
   header->block_bytes = block_bytes;
   header->tenant = tenant;
@@ -158,7 +180,7 @@ Result<FrameId> FrameArena::Allocate(TenantId tenant, std::uint64_t block_bytes)
   impl_->used_bytes += std::uint64_t{pages} * kPageBytes;
   impl_->payload_bytes += block_bytes;
   ++impl_->frames;
-  impl_->extents_free = impl_->slabs.extents_free();
+  CountExtents();
   return frame;
 }
 
@@ -172,14 +194,92 @@ void FrameArena::Free(FrameId frame) {
   impl_->payload_bytes -= header.block_bytes;
   --impl_->frames;
   impl_->slabs.Free(frame);
-  impl_->extents_free = impl_->slabs.extents_free();
+  CountExtents();
 }
 
 std::vector<FrameId> FrameArena::FramesInTheWay(FrameId victim, TenantId tenant,
                                                 std::uint64_t block_bytes) {
   if (block_bytes == 0 || block_bytes > BlockBytesMax()) return {};
+  Poll();
+  const std::uint32_t extent = impl_->slabs.ExtentOfFrame(victim);
+  const bool replacing = impl_->replacer != nullptr && !impl_->replacer->Idle();
+  if (impl_->slabs.NeedsReplacing(extent, tenant) &&
+      (replacing || impl_->slabs.IsHeldBack(extent))) {
+    return {};
+  }
   return impl_->slabs.FramesInTheWay(
       victim, tenant, static_cast<std::uint32_t>((block_bytes + kPageBytes - 1) / kPageBytes));
+}
+
+void FrameArena::CountExtents() { impl_->extents_free = impl_->slabs.extents_free(); }
+
+LentPlace FrameArena::PlaceForLending(FrameId frame) const noexcept {
+  const std::uint32_t extent = impl_->slabs.ExtentOfFrame(frame);
+  const std::uint32_t page = frame - extent * impl_->slabs.geometry().extent_pages;
+  return {.extent = extent,
+          .edition = impl_->slabs.Edition(extent),
+          .offset = std::uint64_t{page} * kPageBytes};
+}
+
+Result<SharedExtent> FrameArena::ShareExtent(std::uint32_t extent, std::uint32_t edition) {
+  Impl& impl = *impl_;
+  if (extent >= impl.slabs.geometry().extents()) {
+    return Status::Invalid("extent " + std::to_string(extent) + " of " +
+                           std::to_string(impl.slabs.geometry().extents()));
+  }
+  if (!impl.lendable) {
+    return Status(StatusCode::kUnsupported, "the arena was not made to be lent from");
+  }
+  if (!impl.slabs.MayBeShared(extent) || impl.slabs.Edition(extent) != edition) {
+    return Status(StatusCode::kExpired, "extent " + std::to_string(extent) + " is not of edition " +
+                                            std::to_string(edition) + " any more");
+  }
+  const Result<int> descriptor = impl.payload->SharePart(extent);
+  if (!descriptor.ok()) return descriptor.status();
+  if (!impl.shared[extent]) ++impl.extents_shared;
+  impl.shared[extent] = true;
+  return SharedExtent{.descriptor = *descriptor, .bytes = impl.payload->PartBytes(extent)};
+}
+
+void FrameArena::ReplaceFor(TenantId tenant, std::uint32_t frame_pages) {
+  Impl& impl = *impl_;
+  if (!impl.lendable || (impl.replacer != nullptr && !impl.replacer->Idle())) return;
+  const std::uint32_t extent = impl.slabs.FindReplaceable(tenant, frame_pages);
+  if (extent == kNoUnit) return;
+  if (impl.replacer == nullptr) {
+    auto replacer = ExtentReplacer::Create(*impl.payload, impl.let_go_patience);
+    if (!replacer.ok()) {
+      ++impl.thread_failures;
+      return;  // the next Allocate tries again
+    }
+    impl.replacer = std::move(replacer).value();
+    impl.replacer_to_read = impl.replacer.get();
+  }
+  impl.slabs.TakeAway(extent, tenant);
+  impl.extents_replacing = 1;
+  if (impl.shared[extent] && wanted_) wanted_(extent, impl.slabs.Edition(extent));
+  impl.replacer->Start(extent);
+}
+
+void FrameArena::Poll() {
+  Impl& impl = *impl_;
+  if (impl.replacer == nullptr) return;
+  const std::optional<ExtentReplacer::Done> done = impl.replacer->Take();
+  if (!done) return;
+  impl.extents_replacing = 0;
+  if (done->outcome == ExtentReplacer::Outcome::kFresh) {
+    impl.slabs.Fresh(done->extent);
+    // Mapping it made its addresses good for the sanitizer; nobody has been given any.
+    ASAN_POISON_MEMORY_REGION(impl.payload->PartBase(done->extent),
+                              impl.payload->PartBytes(done->extent));
+    if (impl.shared[done->extent]) --impl.extents_shared;
+    impl.shared[done->extent] = false;
+    ++impl.extents_replaced;
+  } else {
+    impl.slabs.Kept(done->extent);
+    ++impl.extents_not_let_go;
+  }
+  CountExtents();
 }
 
 std::span<std::byte> FrameArena::PayloadPages(FrameId frame) noexcept {
@@ -216,6 +316,8 @@ Hold FrameArena::Pin(FrameId frame) {
   return {Payload(frame), this, frame};
 }
 
+std::uint64_t FrameArena::Pins() const noexcept { return impl_->pins; }
+
 FrameId FrameArena::FrameOf(const Hold& pin) const noexcept {
   const std::byte* base = impl_->payload->base();
   return static_cast<FrameId>(static_cast<std::uint64_t>(pin.bytes().data() - base) / kPageBytes);
@@ -231,6 +333,7 @@ void FrameArena::Release(std::uint64_t token) noexcept {
 
 ArenaStats FrameArena::Stats() const {
   const ExtentGeometry& geometry = impl_->slabs.geometry();
+  const ExtentReplacer* const replacer = impl_->replacer_to_read;
   return {.capacity_bytes = impl_->payload->bytes(),
           .used_bytes = impl_->used_bytes,
           .payload_bytes = impl_->payload_bytes,
@@ -238,7 +341,13 @@ ArenaStats FrameArena::Stats() const {
           .huge_bytes = impl_->huge_bytes,
           .frames = impl_->frames,
           .extents = geometry.extents(),
-          .extents_free = impl_->extents_free};
+          .extents_free = impl_->extents_free,
+          .extents_shared = impl_->extents_shared,
+          .extents_replacing = impl_->extents_replacing,
+          .extents_replaced = impl_->extents_replaced,
+          .extents_not_let_go = impl_->extents_not_let_go,
+          .replace_failures =
+              impl_->thread_failures + (replacer == nullptr ? 0 : replacer->failures())};
 }
 
 void FrameArena::MeasureHugePages() {

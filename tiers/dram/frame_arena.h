@@ -11,8 +11,20 @@
 //   A2. A pinned frame is never freed: Free REQUIRES pins == 0 (checked).
 //   A3. Frame headers live in a memfd too; no pointer is ever stored in shared memory.
 //   A4. Memory is touched (and so huge pages are gained) when an extent is made, not on a flow.
+//   A5. Clients of the tenant that owns an extent of a lendable arena may map it, read-only
+//       (ShareExtent); headers are never shared. Memory that a tenant used there is never another
+//       tenant's: whoever may still read it sees that tenant's bytes only, whatever he promised,
+//       and who is given it finds nobody else's, in no corner. So an extent that was used belongs
+//       to its tenant, shared or not, also without frames.
+//   A6. Another tenant gets such an extent with other memory. OnExtentWanted tells the clients to
+//       let go; a thread of the arena waits for them, frees the old memory and touches new, one
+//       extent at a time (extent_replacer.h). Clients that keep the memory keep the extent with
+//       their tenant: never is more memory in use than the arena's capacity.
+//   A7. An extent's edition names one tenant's time with one memory (slab_allocator.h). Who asks by
+//       a place that he was told of earlier cannot get another tenant's bytes.
 //
-// Thread: the owning reactor's, except Stats().
+// Thread: the owning reactor's, except Stats() and MeasureHugePages(). The thread of A6 exists from
+// the first replacement on, and touches only extents that nobody has.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +35,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/link.h"
 #include "base/result.h"
@@ -57,6 +70,12 @@ struct ArenaOptions {
                                             ///< of two so that it has at least 16, min 2 MiB
   bool huge_pages = true;                   ///< MADV_HUGEPAGE, then plain pages
   std::string name = "dram";                ///< shown in /proc/PID/maps
+  /// Whether clients may map extents: then tenants get only memory that no other used, and wait
+  /// for it while it is touched.
+  bool lendable = false;
+  /// How long clients have to let go of a shared extent that another tenant wants, ns: four
+  /// heartbeats. Other replacements wait meanwhile.
+  Nanos let_go_patience = 2 * kSecond;
 };
 
 struct ArenaStats {
@@ -67,10 +86,16 @@ struct ArenaStats {
   std::uint64_t huge_bytes = 0;      ///< backed by huge pages, as last measured
   std::uint64_t frames = 0;
   std::uint64_t extents = 0;
-  std::uint64_t extents_free = 0;  ///< owned by no tenant
+  std::uint64_t extents_free = 0;       ///< without frames, held back for nobody
+  std::uint64_t extents_shared = 0;     ///< that clients may have mapped
+  std::uint64_t extents_replacing = 0;  ///< now: 0 or 1
+  // Since the start:
+  std::uint64_t extents_replaced = 0;
+  std::uint64_t extents_not_let_go = 0;  ///< replacements given up: a client kept the memory
+  std::uint64_t replace_failures = 0;    ///< tries to get an extent's new memory that failed
 };
 
-class FrameArena final : public Hold::Owner {
+class FrameArena final : public Hold::Owner, public ExtentSource {
  public:
   /// kInvalid when the capacity is too small, kIo with errno when memory cannot be had.
   static Result<std::unique_ptr<FrameArena>> Create(const ArenaOptions& options);
@@ -84,7 +109,9 @@ class FrameArena final : public Hold::Owner {
   [[nodiscard]] std::uint64_t BlockBytesMax() const noexcept;
 
   /// A free frame of at least `block_bytes`, header reset but for block_bytes and tenant, payload
-  /// undefined. kRetry when there is none: evict (see FramesInTheWay) and ask again.
+  /// undefined. kRetry when there is none: evict (see FramesInTheWay) and ask again. Memory
+  /// that another tenant used in a lendable arena is no room; it is replaced (A6) if nothing else
+  /// is.
   Result<FrameId> Allocate(TenantId tenant, std::uint64_t block_bytes);
   /// REQUIRES: allocated, pins == 0.
   void Free(FrameId frame);
@@ -93,6 +120,9 @@ class FrameArena final : public Hold::Owner {
   /// room: the victim alone when its frame fits, else every frame of its slab (sizes give way) or
   /// of the units or the whole extent needed (tenants give way). Empty: freeing around this victim
   /// cannot help. The caller checks pins. At most one extent's frames.
+  /// When another tenant's extent gives way in a lendable arena, Allocate starts to replace it and
+  /// answers kRetry until that is done. Meanwhile no other one gives way, nor does one whose
+  /// clients did not let go lately: nothing is freed in vain.
   std::vector<FrameId> FramesInTheWay(FrameId victim, TenantId tenant, std::uint64_t block_bytes);
 
   [[nodiscard]] std::span<std::byte> Payload(FrameId frame) noexcept;  ///< block_bytes long
@@ -105,10 +135,29 @@ class FrameArena final : public Hold::Owner {
 
   /// Pins the frame until the Hold goes.
   [[nodiscard]] Hold Pin(FrameId frame);
+  /// Of all frames, now.
+  [[nodiscard]] std::uint64_t Pins() const noexcept;
   /// The frame that a Hold of Pin is of. REQUIRES: such a Hold, not moved from.
   [[nodiscard]] FrameId FrameOf(const Hold& pin) const noexcept;
   /// Called, if set, when a frame's last pin goes: the owner may free what it doomed meanwhile.
   void OnUnpinned(std::function<void(FrameId)> unpinned) { unpinned_ = std::move(unpinned); }
+
+  /// REQUIRES: allocated (not checked: once per block that is lent).
+  [[nodiscard]] LentPlace PlaceForLending(FrameId frame) const noexcept;
+  /// A descriptor of the extent's memory, read-only and sealed, for a client of the tenant that
+  /// owns it. The descriptor stays the arena's, and open until OnExtentWanted names the extent:
+  /// pass it on at once. kExpired when the extent is of another edition now or being replaced,
+  /// kUnsupported when the arena is not lendable, or where the kernel cannot seal memory or tell
+  /// who has it, kIo with errno. Blocks for microseconds.
+  Result<SharedExtent> ShareExtent(std::uint32_t extent, std::uint32_t edition) override;
+  /// Called, if set, when a shared extent is wanted by another tenant: its clients must unmap it
+  /// and close its descriptor. It has no frames. Should they not within `let_go_patience`, it is
+  /// their tenant's again, of the same edition. Called within Allocate: it calls nothing here.
+  void OnExtentWanted(std::function<void(std::uint32_t extent, std::uint32_t edition)> wanted) {
+    wanted_ = std::move(wanted);
+  }
+  /// Takes in what was replaced meanwhile; Allocate does so too.
+  void Poll();
 
   /// Counters; from any thread. `huge_bytes` is measured by MeasureHugePages.
   [[nodiscard]] ArenaStats Stats() const;
@@ -118,9 +167,13 @@ class FrameArena final : public Hold::Owner {
  private:
   void Release(std::uint64_t token) noexcept override;
   explicit FrameArena(const ArenaOptions& options);
+  /// Starts to replace the memory of an extent that such a frame would fit, if there is one.
+  void ReplaceFor(TenantId tenant, std::uint32_t frame_pages);
+  void CountExtents();
   struct Impl;
   std::unique_ptr<Impl> impl_;
   std::function<void(FrameId)> unpinned_;
+  std::function<void(std::uint32_t, std::uint32_t)> wanted_;
 };
 
 }  // namespace terrace

@@ -7,8 +7,9 @@
 
 namespace terrace {
 
-SlabAllocator::SlabAllocator(const ExtentGeometry& geometry)
+SlabAllocator::SlabAllocator(const ExtentGeometry& geometry, bool lendable)
     : geometry_(geometry),
+      lendable_(lendable),
       unit_shift_(static_cast<std::uint32_t>(std::countr_zero(geometry.unit_pages))),
       slabs_(geometry.units()),
       slab_of_unit_(geometry.units(), kNoUnit),
@@ -89,8 +90,9 @@ std::uint32_t SlabAllocator::PickExtent(TenantId tenant, std::uint32_t units) co
   bool best_is_own = false;
   for (std::uint32_t number = 0; number < extents_.size(); ++number) {
     const Extent& extent = extents_[number];
-    const bool own = extent.slabs > 0 && extent.owner == tenant;
-    if (extent.units.longest_run() < units || (extent.slabs > 0 && !own)) continue;
+    const bool owned = !extent.Free() || (lendable_ && extent.used);
+    const bool own = owned && extent.owner == tenant;
+    if (extent.units.longest_run() < units || extent.away || (owned && !own)) continue;
     if (best == kNoUnit || (own && !best_is_own) ||
         (own == best_is_own && extent.units.longest_run() < extents_[best].units.longest_run())) {
       best = number;
@@ -103,12 +105,15 @@ std::uint32_t SlabAllocator::PickExtent(TenantId tenant, std::uint32_t units) co
 std::uint32_t SlabAllocator::MakeSlab(TenantId tenant, std::uint32_t frame_pages) {
   const SlabShape shape = ShapeOf(frame_pages);
   const std::uint32_t number = PickExtent(tenant, shape.units);
-  if (number == kNoUnit) return kNoUnit;
+  if (number == kNoUnit) {
+    if (extents_held_back_ > 0) CountRefusal(tenant);
+    return kNoUnit;
+  }
   Extent& extent = extents_[number];
   const std::uint32_t first = extent.units.FindRun(shape.units);
   extent.units.Take(first, shape.units);
-  if (extent.slabs++ == 0) --extents_free_;
-  extent.owner = tenant;
+  Own(extent, tenant);
+  ++extent.slabs;
   const std::uint32_t unit = number * geometry_.units_per_extent() + first;
   slabs_[unit] = {.frame_pages = frame_pages, .units = shape.units, .frames = shape.frames};
   std::fill_n(slab_of_unit_.begin() + unit, shape.units, unit);
@@ -121,9 +126,67 @@ void SlabAllocator::DropSlab(std::uint32_t unit, ClassMap::iterator slab_class) 
   const std::uint32_t units = slabs_[unit].units;
   Extent& extent = extents_[ExtentOf(unit)];
   extent.units.Give(unit % geometry_.units_per_extent(), units);
-  if (--extent.slabs == 0) ++extents_free_;
+  --extent.slabs;
+  if (extent.Free()) ++extents_free_;
   std::fill_n(slab_of_unit_.begin() + unit, units, kNoUnit);
   slabs_[unit] = {};
+}
+
+void SlabAllocator::Own(Extent& extent, TenantId tenant) {
+  if (extent.Free()) --extents_free_;
+  if (!extent.used) HoldBack(extent, 0);
+  if (extent.used && extent.owner != tenant) ++extent.edition;
+  extent.used = true;
+  extent.owner = tenant;
+}
+
+void SlabAllocator::HoldBack(Extent& extent, std::uint32_t refusals) {
+  if (extent.held_back > 0) --extents_held_back_;
+  if (refusals > 0) ++extents_held_back_;
+  extent.held_back = refusals;
+}
+
+void SlabAllocator::CountRefusal(TenantId tenant) {
+  for (Extent& extent : extents_) {
+    if (extent.held_back == 0 || extent.owner == tenant) continue;
+    HoldBack(extent, extent.held_back - 1);
+    if (extent.Free()) ++extents_free_;
+  }
+}
+
+std::uint32_t SlabAllocator::FindReplaceable(TenantId tenant, std::uint32_t frame_pages) const {
+  const SlabShape shape = ShapeOf(frame_pages);
+  for (std::uint32_t number = 0; number < extents_.size(); ++number) {
+    if (extents_[number].Free() && NeedsReplacing(number, tenant) &&
+        shape.units <= extents_[number].units.units()) {
+      return number;
+    }
+  }
+  return kNoUnit;
+}
+
+void SlabAllocator::TakeAway(std::uint32_t extent, TenantId wanted_by) {
+  Extent& taken = extents_[extent];
+  TERRACE_CHECK(!taken.away && taken.slabs == 0);
+  if (taken.Free()) --extents_free_;
+  taken.away = true;
+  taken.wanted_by = wanted_by;
+}
+
+void SlabAllocator::Fresh(std::uint32_t extent) {
+  Extent& fresh = extents_[extent];
+  TERRACE_CHECK(fresh.away);
+  fresh.away = false;
+  fresh.used = false;
+  ++fresh.edition;
+  fresh.owner = fresh.wanted_by;
+  HoldBack(fresh, kHeldBackRefusals);
+}
+
+void SlabAllocator::Kept(std::uint32_t extent) {
+  TERRACE_CHECK(extents_[extent].away);
+  extents_[extent].away = false;
+  HoldBack(extents_[extent], kHeldBackRefusals);
 }
 
 void SlabAllocator::LinkSlab(std::uint32_t unit, SlabClass& slab_class) {
