@@ -5,7 +5,7 @@ namespace terrace {
 std::string_view LinkKindName(LinkKind kind) noexcept {
   switch (kind) {
     case LinkKind::kTcp: return "tcp";
-    case LinkKind::kCopy: return "copy";
+    case LinkKind::kShm: return "shm";
     case LinkKind::kRdma: return "rdma";
     case LinkKind::kSim: return "sim";
     case LinkKind::kNone: break;

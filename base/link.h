@@ -12,8 +12,10 @@
 //       own check of the checksums fails; after Pull returned kOk the frame holds the client's
 //       bytes, and `checksums` of the transfer are true of them.
 //   L4. A Link that has ended answers kPeerDead to everything, at once.
+//   L5. A lent frame is held until its lease ends: given back, too old, or the client is gone. Who
+//       reads after that finds out (transport/shm/shared_page.h, P2).
 //
-// All of it runs on the reactor's thread. Implementations: transport/ (tcp, copy, rdma) and
+// All of it runs on the reactor's thread. Implementations: transport/ (tcp, shm, rdma) and
 // base/sim_link.h; one test suite runs over all of them.
 #pragma once
 
@@ -25,13 +27,14 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/result.h"
 #include "base/status.h"
 #include "base/task.h"
 
 namespace terrace {
 
-enum class LinkKind : std::uint8_t { kNone = 0, kTcp = 1, kCopy = 2, kRdma = 3, kSim = 4 };
-/// "none", "tcp", "copy", "rdma", "sim".
+enum class LinkKind : std::uint8_t { kNone = 0, kTcp = 1, kShm = 2, kRdma = 3, kSim = 4 };
+/// "none", "tcp", "shm", "rdma", "sim".
 std::string_view LinkKindName(LinkKind kind) noexcept;
 
 /// Bytes that stay where they are until the Hold is destroyed: a pin on a frame. Move-only.
@@ -95,6 +98,38 @@ struct BlockTransfer {
   Nanos deadline = 0;             ///< on the scheduler's clock
 };
 
+/// Where a frame lies, for who maps the extent (a memfd) that it is part of.
+struct LentPlace {
+  std::uint32_t extent = 0;
+  std::uint32_t edition = 0;  ///< of the extent's memory; 0: nowhere
+  std::uint64_t offset = 0;   ///< bytes from the extent's start
+};
+
+/// The memory of an extent, to be passed to a client at once; the descriptor stays its owner's.
+struct SharedExtent {
+  int descriptor = -1;  ///< can be mapped for reading only
+  std::uint64_t bytes = 0;
+};
+
+/// Who owns the extents.
+class ExtentSource {
+ public:
+  /// kExpired when the extent is of another edition by now; kUnsupported when its memory cannot be
+  /// sealed against writing, kIo with errno.
+  virtual Result<SharedExtent> ShareExtent(std::uint32_t extent, std::uint32_t edition) = 0;
+
+ protected:
+  ~ExtentSource() = default;
+};
+
+/// A frame that a client may read until the lease ends: it, or the daemon, gives it back.
+struct Loan {
+  LentPlace place;
+  std::uint64_t bytes = 0;  ///< 0: nothing was lent
+  std::uint32_t slot = 0;   ///< of the client's leases
+  std::uint32_t generation = 0;
+};
+
 class Link {
  public:
   virtual ~Link() = default;
@@ -114,6 +149,16 @@ class Link {
   /// call). kCorrupt when what the client sent did not match its own checksums.
   virtual Task<Status> Pull(Hold destination, BlockTransfer transfer,
                             std::span<std::uint64_t> checksums) = 0;
+
+  /// Lends `frame`, which lies at `place` of an extent of `extents`, to the client until it gives
+  /// it back, but no longer than `until` (on the scheduler's clock); `extents` outlives the link.
+  /// The Hold stays with the lease. kUnsupported: this link lends nothing. kRetry: the client, or
+  /// all of them, have as much as they may.
+  virtual Result<Loan> Lend(Hold frame, const LentPlace& place, ExtentSource& extents,
+                            Nanos until) {
+    (void)frame, (void)place, (void)extents, (void)until;
+    return Status(StatusCode::kUnsupported, "this link lends no frames");
+  }
 
   /// Queues a control message to the client; it is dropped when the link has ended. Replies leave
   /// after the data pushed before them.

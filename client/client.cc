@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "client/client_impl.h"
+#include "client/lent_block.h"
 #include "client/terrace.hpp"
 #include "client/validation.h"
 
@@ -108,6 +109,14 @@ Result<std::vector<BlockResult>> Client::Put(NamespaceId space, const Chain& cha
   return BlocksOf(impl_->Run(request), request);
 }
 
+Result<std::vector<LentBlock>> Client::Lend(NamespaceId space, const Chain& chain,
+                                            std::span<const std::uint32_t> positions,
+                                            BlockKind kind, Deadline deadline,
+                                            std::chrono::milliseconds lease) {
+  const auto request = impl_->PrepareLend(space, chain, positions, kind, deadline, lease);
+  return AnswerOf<std::vector<LentBlock>>(impl_->Run(request), request, LentBlocksOf);
+}
+
 Result<std::vector<BlockResult>> Client::Remove(NamespaceId space, const Chain& chain,
                                                 std::uint32_t first, std::uint32_t count,
                                                 BlockKind kind, Deadline deadline) {
@@ -134,6 +143,12 @@ Result<Ticket> Client::SubmitPut(NamespaceId space, const Chain& chain,
                                               blocks, kind, deadline));
 }
 
+Result<Ticket> Client::SubmitLend(NamespaceId space, const Chain& chain,
+                                  std::span<const std::uint32_t> positions, BlockKind kind,
+                                  Deadline deadline, std::chrono::milliseconds lease) {
+  return impl_->Submit(impl_->PrepareLend(space, chain, positions, kind, deadline, lease));
+}
+
 Result<Ticket> Client::SubmitRemove(NamespaceId space, const Chain& chain, std::uint32_t first,
                                     std::uint32_t count, BlockKind kind, Deadline deadline) {
   return impl_->Submit(impl_->PrepareRemove(space, chain, first, count, kind, deadline));
@@ -147,7 +162,7 @@ std::vector<Completion> Client::Poll(std::size_t most) {
 Status Client::WaitForCompletion(Deadline deadline) {
   if (Status status = impl_->CheckProcess(); !status.ok()) return status;
   const std::shared_ptr<ClientCore> core = impl_->core();
-  if (core->completions().WaitUntil(ToNanos(deadline, core->clock().Now()))) return {};
+  if (core->AwaitCompletion(ToNanos(deadline, core->clock().Now()))) return {};
   return {StatusCode::kTimeout, "nothing has finished by the deadline"};
 }
 

@@ -96,6 +96,19 @@ Result<RequestRef> Client::Impl::PrepareTransfer(TransferKind transfer, Namespac
                                       std::move(regions.value()));
 }
 
+Result<RequestRef> Client::Impl::PrepareLend(NamespaceId space, const Chain& chain,
+                                             std::span<const std::uint32_t> positions,
+                                             BlockKind kind, Deadline deadline,
+                                             std::chrono::milliseconds lease) const {
+  const Result<Target> target = FindTarget(space, chain, kind, deadline);
+  if (!target.ok()) return target.status();
+  if (Status status = ValidatePositions(chain, positions); !status.ok()) return status;
+  if (Status status = ValidateLease(lease); !status.ok()) return status;
+  if (Status status = CheckTarget(*target); !status.ok()) return status;
+  return BuilderFor(*target).Lend(target->space, chain, positions, kind,
+                                  static_cast<std::uint32_t>(lease.count()));
+}
+
 Result<RequestRef> Client::Impl::PrepareRemove(NamespaceId space, const Chain& chain,
                                                std::uint32_t first, std::uint32_t count,
                                                BlockKind kind, Deadline deadline) const {
@@ -126,7 +139,7 @@ Status Client::Impl::Run(const Result<RequestRef>& request) const {
   const RequestRef& call = request.value();
   const Nanos give_up = call->deadline + kQuietGrace + kLibraryStallMax;
   if (Status status = core->Submit(call); !status.ok()) return status;
-  if (!call->done.WaitUntil(give_up)) {
+  if (!core->Await(call->done, give_up)) {
     return {StatusCode::kInDoubt, "the library thread does not answer"};
   }
   return call->status;

@@ -36,6 +36,9 @@ class Client::Impl {
   Result<RequestRef> PrepareTransfer(TransferKind transfer, NamespaceId space, const Chain& chain,
                                      std::span<const BlockBuffer> blocks, BlockKind kind,
                                      Deadline deadline) const;
+  Result<RequestRef> PrepareLend(NamespaceId space, const Chain& chain,
+                                 std::span<const std::uint32_t> positions, BlockKind kind,
+                                 Deadline deadline, std::chrono::milliseconds lease) const;
   Result<RequestRef> PrepareRemove(NamespaceId space, const Chain& chain, std::uint32_t first,
                                    std::uint32_t count, BlockKind kind, Deadline deadline) const;
   /// A call that names no namespace id; `build` makes its request.

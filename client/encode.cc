@@ -89,6 +89,15 @@ std::vector<std::byte> EncodeGet(const MessageHead& head, const BlockQuestion& q
   });
 }
 
+std::vector<std::byte> EncodeLend(const MessageHead& head, const BlockQuestion& question,
+                                  std::uint32_t lease_ms) {
+  return BuildMessage<wire::Get>(head, [&](FlatBufferBuilder& builder) {
+    const Runs runs = EncodeRuns(builder, question);
+    return wire::CreateGet(builder, question.placement.daemon_namespace, question.kind.group,
+                           question.kind.shard, runs, 0, 0, true, lease_ms);
+  });
+}
+
 std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& question,
                                  std::span<const BlockBuffer> blocks, std::uint64_t block_bytes,
                                  Ack ack) {

@@ -27,6 +27,9 @@ std::vector<std::byte> EncodeRemove(const MessageHead& head, const BlockQuestion
 /// `blocks` are the caller's; the plan's indices point into it.
 std::vector<std::byte> EncodeGet(const MessageHead& head, const BlockQuestion& question,
                                  std::span<const BlockBuffer> blocks, std::uint64_t block_bytes);
+/// A Get whose frames are to be lent; lease_ms 0: for as long as the daemon thinks fit.
+std::vector<std::byte> EncodeLend(const MessageHead& head, const BlockQuestion& question,
+                                  std::uint32_t lease_ms);
 std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& question,
                                  std::span<const BlockBuffer> blocks, std::uint64_t block_bytes,
                                  Ack ack);

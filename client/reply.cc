@@ -56,6 +56,22 @@ bool ApplyAcks(Request& request, const RequestPart& part, const wire::BlocksRepl
   return true;
 }
 
+/// Takes what a reply lends. False when its loans do not fit the blocks.
+bool TakeLoans(Request& request, const RequestPart& part, const wire::BlocksReply& reply,
+               const ArrivalCheck& arrivals) {
+  if (request.kind != RequestKind::kLend) return true;
+  const auto* loans = reply.loans();
+  if (loans == nullptr || loans->size() != part.blocks.size()) return false;
+  for (std::uint32_t i = 0; i < part.blocks.size(); ++i) {
+    const std::uint32_t index = part.blocks[i];
+    if (request.blocks[index].status != StatusCode::kOk) continue;
+    request.lent[index] = arrivals.TakeLoan(*loans->Get(i));
+    // Its extent could not be mapped, or it makes no sense: nothing that could be read.
+    if (request.lent[index] == nullptr) request.blocks[index] = {.status = StatusCode::kInternal};
+  }
+  return true;
+}
+
 Status Misfit(const wire::Message& message, const char* why) {
   return Status::Internal("the daemon's " + std::string(BodyName(message.body_type())) + " " + why);
 }
@@ -98,6 +114,9 @@ void ApplyBlocks(Request& request, RequestPart& part, const wire::Message& messa
   }
   if (!ApplyAcks(request, part, *reply)) {
     FailPart(request, part, Misfit(message, "has another number of acks than of blocks"));
+  }
+  if (!TakeLoans(request, part, *reply, arrivals)) {
+    FailPart(request, part, Misfit(message, "has another number of loans than of blocks"));
   }
 }
 
@@ -201,6 +220,7 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kMatch: return ApplyMatch(request, part, message);
     case RequestKind::kGet:
     case RequestKind::kPut:
+    case RequestKind::kLend:
     case RequestKind::kRemove: return ApplyBlocks(request, part, message, arrivals);
     case RequestKind::kOpenNamespace: return ApplyOpened(request, message);
     case RequestKind::kPing: return;  // whatever it says, it came back
@@ -230,6 +250,7 @@ void DoubtPart(Request& request, RequestPart& part) {
 void CombineAnswer(Request& request) {
   if (!request.status.ok()) {
     request.blocks.clear();
+    request.lent.clear();
     request.samples.clear();
     request.namespaces.clear();
     return;

@@ -16,6 +16,8 @@ namespace terrace {
 class ArrivalCheck {
  public:
   [[nodiscard]] virtual StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const = 0;
+  /// The memory that a reply lends; Channel::TakeLoan in production.
+  [[nodiscard]] virtual std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) const = 0;
 
  protected:
   ~ArrivalCheck() = default;

@@ -1,8 +1,8 @@
 // Request: one call of a caller, from its arguments to its answer.
 //
-// Made by the caller's thread (request_builder.h), handed to the library thread by ClientCore,
-// changed by that thread alone until `done` is set or its completion is pushed; after that the
-// caller's again. A request has one part for each reactor that it concerns.
+// Made by the caller's thread (request_builder.h), handed to the loop by ClientCore, changed in its
+// turns alone until `done` is set or its completion is pushed; after that the caller's again. A
+// request has one part for each reactor that it concerns.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,13 @@
 
 #include "base/clock.h"
 #include "base/scheduler.h"
+#include "base/signal.h"
 #include "base/wait.h"
 #include "client/call_limit.h"
 #include "client/region_table.h"
 #include "client/shard_plan.h"
-#include "client/signal.h"
 #include "client/terrace.hpp"
+#include "transport/shm/lent_memory.h"
 
 namespace terrace {
 
@@ -28,6 +29,7 @@ enum class RequestKind : std::uint8_t {
   kMatch,
   kGet,
   kPut,
+  kLend,
   kRemove,
   kOpenNamespace,
   kPing,
@@ -38,7 +40,8 @@ enum class RequestKind : std::uint8_t {
 
 /// True for the calls that answer per block.
 [[nodiscard]] constexpr bool AnswersPerBlock(RequestKind kind) noexcept {
-  return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kRemove;
+  return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
+         kind == RequestKind::kRemove;
 }
 
 /// A get, or a put and what it waits for.
@@ -86,6 +89,7 @@ struct Request {
   Status status;  ///< ok when what follows holds the answer
   MatchResult match;
   std::vector<BlockResult> blocks;
+  std::vector<std::unique_ptr<LentMemory>> lent;  ///< of kLend: per block; null unless kOk
   std::vector<Sample> samples;
   std::vector<NamespaceInfo> namespaces;
   std::uint64_t cleared = 0;

@@ -72,6 +72,27 @@ RequestRef RequestBuilder::Transfer(TransferKind transfer, const NamespaceView& 
   return request;
 }
 
+RequestRef RequestBuilder::Lend(const NamespaceView& space, const Chain& chain,
+                                std::span<const std::uint32_t> positions, BlockKind kind,
+                                std::uint32_t lease_ms) const {
+  RequestRef request = Start(RequestKind::kLend);
+  request->blocks.resize(positions.size());
+  request->lent.resize(positions.size());
+  const Placement placement = PlacementOf(space);
+  std::vector<BlockBuffer> blocks(positions.size());
+  for (std::size_t i = 0; i < positions.size(); ++i) blocks[i].position = positions[i];
+  std::vector<ShardPlan> plans = PlanBlocks(chain, placement, blocks);
+  for (ShardPlan& plan : plans) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = plan.shard;
+    part.request_id = head.request_id;
+    part.message = EncodeLend(head, {chain, placement, kind, plan}, lease_ms);
+    part.blocks = std::move(plan.blocks);
+  }
+  return request;
+}
+
 RequestRef RequestBuilder::Remove(const NamespaceView& space, const Chain& chain,
                                   std::uint32_t first, std::uint32_t count, BlockKind kind) const {
   RequestRef request = Start(RequestKind::kRemove);

@@ -33,6 +33,10 @@ class RequestBuilder {
   RequestRef Transfer(TransferKind transfer, const NamespaceView& space, const Chain& chain,
                       std::span<const BlockBuffer> blocks, BlockKind kind,
                       std::span<const std::span<std::byte>> memory, RegionUse regions) const;
+  /// lease_ms: 0 leaves it to the daemon.
+  RequestRef Lend(const NamespaceView& space, const Chain& chain,
+                  std::span<const std::uint32_t> positions, BlockKind kind,
+                  std::uint32_t lease_ms) const;
   RequestRef Remove(const NamespaceView& space, const Chain& chain, std::uint32_t first,
                     std::uint32_t count, BlockKind kind) const;
   RequestRef OpenNamespace(const NamespaceDescriptor& descriptor) const;

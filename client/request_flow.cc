@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "client/lent_block.h"
 
 namespace terrace {
 
@@ -25,6 +26,7 @@ void RequestFlow::Start(const RequestRef& request,
 void RequestFlow::Refuse(const RequestRef& request, Status status) {
   request->status = std::move(status);
   request->blocks.clear();
+  request->lent.clear();
   request->regions.Release();
   Deliver(request);
 }
@@ -91,7 +93,8 @@ void RequestFlow::StopPart(Request& request, RequestPart& part, const Status& st
   ShardConnection* connection = part.connection;
   EndPart(request, part);
   // Told even when nothing is left to wait for: it spares the daemon the rest of the work.
-  if (part.state == PartState::kDone && !part.memory.empty()) {
+  const bool moves = !part.memory.empty() || request.kind == RequestKind::kLend;
+  if (part.state == PartState::kDone && moves) {
     connection->Cancel(part.request_id, NextHead());
   }
 }
@@ -168,8 +171,10 @@ void RequestFlow::Deliver(const RequestRef& request) {
     request->slot.Release();
     return request->done.Set();
   }
+  std::vector<LentBlock> lent;
+  if (request->kind == RequestKind::kLend) lent = LentBlocksOf(*request);
   shared_.completions.Push({request->ticket, std::move(request->status), std::move(request->match),
-                            std::move(request->blocks)},
+                            std::move(request->blocks), std::move(lent)},
                            std::move(request->slot));
 }
 

@@ -86,7 +86,7 @@ std::vector<ShardConnection::Waiting> ShardConnection::Parts() const {
 void ShardConnection::OnMessage(const wire::Message& message) {
   heard_ = true;
   const auto found = parts_.find(message.request_id());
-  if (found == parts_.end()) return;
+  if (found == parts_.end()) return ReturnLoans(message);
   const Waiting waiting = found->second;  // the entry may go while it is told
   events_.OnReply(waiting.request, waiting.part, message, *this);
 }
@@ -112,6 +112,19 @@ void ShardConnection::OnClosed(const Status& reason) {
 
 StatusCode ShardConnection::Arrived(std::uint64_t request_id, std::uint32_t index) const {
   return channel_->Arrived(request_id, index);
+}
+
+std::unique_ptr<LentMemory> ShardConnection::TakeLoan(const wire::Loan& loan) const {
+  return channel_->TakeLoan(loan);
+}
+
+void ShardConnection::ReturnLoans(const wire::Message& message) const {
+  // An answer that came too late: nobody will read what it lends.
+  const auto* reply = message.body_as_BlocksReply();
+  if (reply == nullptr || reply->loans() == nullptr) return;
+  for (const wire::Loan* loan : *reply->loans()) {
+    if (loan->length() > 0) (void)channel_->TakeLoan(*loan);
+  }
 }
 
 void ShardConnection::TellEnd() {

@@ -88,6 +88,8 @@ class ShardConnection final : private ChannelHandler, private ArrivalCheck {
   void OnQuiet(std::uint64_t request_id) override;
   void OnClosed(const Status& reason) override;
   [[nodiscard]] StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const override;
+  [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) const override;
+  void ReturnLoans(const wire::Message& message) const;
   void TellEnd();
 
   ShardEvents& events_;

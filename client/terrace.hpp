@@ -20,10 +20,19 @@
 //     registers the regions again, and no handle of the caller changes.
 //   - Status is per block. A batch is never all or nothing.
 //
-// Threads. Every member function may be called from any thread at the same time. A Client owns one
-// library thread that moves the bytes, sends heartbeats and reconnects. Handles (NamespaceId,
-// RegionId) are plain numbers of their Client and are void once it is destroyed. A Client does not
-// survive fork(): the child must connect anew, and calls in the child answer kInvalid.
+// Threads. Every member function may be called from any thread at the same time. A call that waits
+// does the library's work meanwhile, its own and that of all others: the thread that waits sends,
+// receives and moves the bytes itself, because waking another thread to do it would take longer.
+// While nobody waits, the Client's library thread does it, sends heartbeats and reconnects. So
+//   - a thread inside a call that waits must not be cancelled (pthread_cancel) or left by longjmp,
+//     and a signal handler must not call into the library. Signals are not blocked during a call;
+//     a handler that returns breaks nothing;
+//   - a thread that waits and does not get the processor (a debugger holds it, its priority is low)
+//     holds up the other calls of its Client for as long.
+// Submit... sends its request itself and never waits. Handles (NamespaceId, RegionId) are plain
+// numbers of their Client and are void once it is destroyed. A Client does not survive fork(), also
+// one of another thread while calls are under way: the child must connect anew, and calls in the
+// child answer kInvalid.
 //
 // Compiles with g++ 12 and later, clang 16 and later, as C++20. No exceptions are thrown.
 #pragma once
@@ -144,6 +153,42 @@ struct BlockResult {
   NotDurable not_durable = NotDurable::kNone;
 };
 
+class LentMemory;
+
+/// A block in the daemon's own memory, lent for reading: no byte is copied. Move-only; it goes
+/// back when it is released or destroyed, which must be before the lease ends.
+///
+/// The daemon may end a lease early (the client seemed dead, or is too slow), and the bytes then
+/// change under the reader. So: read, then Release, and use what was read (a copy, a sum, a
+/// kernel's result) only when that answers kOk. The memory stays readable as long as this object
+/// lives, whatever became of the daemon, the connection or the Client.
+class TERRACE_API LentBlock {
+ public:
+  LentBlock() noexcept;
+  ~LentBlock();
+  LentBlock(LentBlock&& other) noexcept;
+  LentBlock& operator=(LentBlock&& other) noexcept;
+  LentBlock(const BlockResult& result, std::unique_ptr<LentMemory> memory) noexcept;
+
+  /// As of a get; kUnsupported where the daemon is not on this host or lends nothing, kRetry when
+  /// this client or all of them hold as much as they may: Get does it then.
+  StatusCode status = StatusCode::kInternal;
+  Tier tier = Tier::kNone;
+  std::uint32_t valid_tokens = 0;
+
+  /// The block, block_bytes long, read-only; empty unless status is kOk and after Release.
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept;
+  /// True: what was read before this call was the block.
+  [[nodiscard]] bool Intact() const noexcept;
+  /// Gives the block back: kOk when what was read was the block, kExpired when it must not be used,
+  /// kInvalid when there is nothing to give back. A few loads and stores and a getpid. After fork()
+  /// the block stays the parent's: kExpired in the child.
+  StatusCode Release() noexcept;
+
+ private:
+  std::unique_ptr<LentMemory> memory_;
+};
+
 struct MatchResult {
   std::uint32_t matched = 0;  ///< Leading blocks of the chain that are stored now.
   std::vector<Tier> tiers;    ///< Tier of each of them; size() == matched.
@@ -157,6 +202,7 @@ struct Completion {
   Status status;                    ///< Ok when `match` or `blocks` holds the answer.
   MatchResult match;                ///< Of SubmitMatch.
   std::vector<BlockResult> blocks;  ///< Of SubmitGet, SubmitPut, SubmitRemove: one per block asked.
+  std::vector<LentBlock> lent;      ///< Of SubmitLend: one per position asked.
 };
 
 enum class LinkChoice : std::uint8_t {
@@ -235,6 +281,12 @@ class TERRACE_API Client {
   Result<std::vector<BlockResult>> Put(NamespaceId space, const Chain& chain,
                                        std::span<const BlockBuffer> blocks, BlockKind kind,
                                        Deadline deadline, Ack ack = Ack::kCommitted);
+  /// Lends blocks instead of copying them: from DRAM at once, from NVMe once it is read and
+  /// verified. `positions`: of the chain, each at most once, at most 65,536; the result has one
+  /// entry per position. `lease`: how long at most, up to 60 s; 0: the daemon's default, 10 s.
+  Result<std::vector<LentBlock>> Lend(NamespaceId space, const Chain& chain,
+                                      std::span<const std::uint32_t> positions, BlockKind kind,
+                                      Deadline deadline, std::chrono::milliseconds lease = {});
   /// Forgets blocks [first, first + count) of the chain: kOk, or kMiss where none was stored.
   Result<std::vector<BlockResult>> Remove(NamespaceId space, const Chain& chain,
                                           std::uint32_t first, std::uint32_t count, BlockKind kind,
@@ -250,6 +302,9 @@ class TERRACE_API Client {
   Result<Ticket> SubmitPut(NamespaceId space, const Chain& chain,
                            std::span<const BlockBuffer> blocks, BlockKind kind, Deadline deadline,
                            Ack ack = Ack::kCommitted);
+  Result<Ticket> SubmitLend(NamespaceId space, const Chain& chain,
+                            std::span<const std::uint32_t> positions, BlockKind kind,
+                            Deadline deadline, std::chrono::milliseconds lease = {});
   Result<Ticket> SubmitRemove(NamespaceId space, const Chain& chain, std::uint32_t first,
                               std::uint32_t count, BlockKind kind, Deadline deadline);
   /// Takes at most `most` finished calls, oldest first; never blocks.
@@ -270,7 +325,7 @@ class TERRACE_API Client {
   Result<std::uint64_t> ClearNamespace(std::string_view name, Deadline deadline);
 
   [[nodiscard]] bool Connected() const;
-  /// How the bytes move: "copy" (same host), "tcp", "rdma"; "none" while not connected.
+  /// How the bytes move: "shm" (same host), "tcp", "rdma"; "none" while not connected.
   [[nodiscard]] std::string LinkName() const;
   /// Times that the connection was lost and made anew.
   [[nodiscard]] std::uint64_t Reconnects() const;

@@ -54,6 +54,28 @@ Status ValidateGroups(const std::vector<GroupSpec>& groups) {
   return {};
 }
 
+/// The positions of one call: each in the chain, and named once.
+class PositionsNamed {
+ public:
+  PositionsNamed(const Chain& chain, std::size_t count)
+      : size_(chain.size()), named_(count > 1 ? chain.size() : 0) {}
+  /// What is wrong with it; empty: nothing.
+  std::string Add(std::uint32_t position) {
+    if (position >= size_) {
+      return "is " + std::to_string(position) + ", the chain has " + std::to_string(size_) +
+             " keys";
+    }
+    if (named_.empty()) return {};
+    if (named_[position]) return std::to_string(position) + " was named before";
+    named_[position] = true;
+    return {};
+  }
+
+ private:
+  const std::uint32_t size_;
+  std::vector<bool> named_;
+};
+
 }  // namespace
 
 Status ValidateOptions(const ClientOptions& options) {
@@ -123,25 +145,32 @@ Status ValidateChain(const NamespaceDescriptor& descriptor, const Chain& chain, 
                          ", not a group of namespace \"" + descriptor.name + "\"");
 }
 
+Status ValidatePositions(const Chain& chain, std::span<const std::uint32_t> positions) {
+  if (Status status = CheckRange("the number of positions", positions.size(), 1, kChainBlocksMax);
+      !status.ok()) {
+    return status;
+  }
+  PositionsNamed named(chain, positions.size());
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    if (const std::string wrong = named.Add(positions[i]); !wrong.empty()) {
+      return Status::Invalid("positions[" + std::to_string(i) + "] " + wrong);
+    }
+  }
+  return {};
+}
+
 Status ValidateBlocks(const NamespaceDescriptor& descriptor, const Chain& chain,
                       std::span<const BlockBuffer> blocks) {
   if (Status status = CheckRange("the number of blocks", blocks.size(), 1, kChainBlocksMax);
       !status.ok()) {
     return status;
   }
-  std::vector<bool> named(blocks.size() > 1 ? chain.size() : 0);
+  PositionsNamed named(chain, blocks.size());
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const BlockBuffer& block = blocks[i];
-    if (block.position >= chain.size()) {
-      return Status::Invalid("blocks[" + std::to_string(i) + "].position is " +
-                             std::to_string(block.position) + ", the chain has " +
-                             std::to_string(chain.size()) + " keys");
+    if (const std::string wrong = named.Add(block.position); !wrong.empty()) {
+      return Status::Invalid("blocks[" + std::to_string(i) + "].position " + wrong);
     }
-    if (!named.empty() && named[block.position]) {
-      return Status::Invalid("blocks[" + std::to_string(i) + "].position " +
-                             std::to_string(block.position) + " was named before");
-    }
-    if (!named.empty()) named[block.position] = true;
     if (block.valid_tokens > descriptor.block_tokens) {
       return Status::Invalid("blocks[" + std::to_string(i) + "].valid_tokens is " +
                              std::to_string(block.valid_tokens) + ", a block holds " +
@@ -155,6 +184,13 @@ Status ValidateAck(Ack ack) {
   if (ack <= Ack::kDurable) return {};
   return Status::Invalid("ack is " + std::to_string(static_cast<unsigned>(ack)) +
                          ", not kCommitted or kDurable");
+}
+
+Status ValidateLease(std::chrono::milliseconds lease) {
+  constexpr std::chrono::milliseconds kMost{60'000};
+  if (lease.count() >= 0 && lease <= kMost) return {};
+  return Status::Invalid("lease is " + std::to_string(lease.count()) + " ms, not 0 to " +
+                         std::to_string(kMost.count()));
 }
 
 Status ValidateRange(const Chain& chain, std::uint32_t first, std::uint32_t count) {

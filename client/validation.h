@@ -20,8 +20,12 @@ Status ValidateChain(const NamespaceDescriptor& descriptor, const Chain& chain, 
 /// valid_tokens at most block_tokens.
 Status ValidateBlocks(const NamespaceDescriptor& descriptor, const Chain& chain,
                       std::span<const BlockBuffer> blocks);
+/// At least one and at most kChainBlocksMax positions, each in the chain and named once.
+Status ValidatePositions(const Chain& chain, std::span<const std::uint32_t> positions);
 /// One of the levels.
 Status ValidateAck(Ack ack);
+/// 0 (the daemon's default) to 60 s.
+Status ValidateLease(std::chrono::milliseconds lease);
 /// [first, first + count) not empty and within the chain.
 Status ValidateRange(const Chain& chain, std::uint32_t first, std::uint32_t count);
 

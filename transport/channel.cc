@@ -34,6 +34,7 @@ Task<Status> ChannelImpl::Greet(UniqueFd fd, LinkKind kind, UcxWorker* worker, N
   worker_ = worker;
   stream_ =
       std::make_unique<ControlStream>(factory_.poll(), std::move(fd), kControlBytesMax, *this);
+  if (kind == LinkKind::kShm) stream_->AcceptDescriptors();
   if (Status status = stream_->Start(); !status.ok()) co_return status;
   SendHello(kind);
   if (!co_await decided_.WaitUntil(deadline)) {
@@ -76,6 +77,7 @@ void ChannelImpl::SendHello(LinkKind kind) {
         hello.add_probe_address(reinterpret_cast<std::uintptr_t>(probe_.get()));
         hello.add_probe_value(probe_->value);
         hello.add_verify_same_host(options_.verify_same_host);
+        hello.add_shared_version(kSharedPageVersion);
         return hello.Finish();
       }));
 }
@@ -108,12 +110,65 @@ void ChannelImpl::OnHelloAnswer(const wire::Message& message) {
   data_port_ = reply->data_port();
   token_ = reply->data_token();
   // Volatile: it was the daemon who wrote it, behind the compiler's back.
-  if (hello_.link == LinkKind::kCopy &&
+  if (hello_.link == LinkKind::kShm &&
       static_cast<volatile std::uint64_t&>(probe_->written) != reply->probe_written()) {
     decision_ = Status(StatusCode::kUnsupported, "the daemon writes to another process");
   }
+  if (hello_.link == LinkKind::kShm && decision_.ok()) decision_ = OpenRing();
   state_ = State::kOpening;
   decided_.Set();
+}
+
+Status ChannelImpl::OpenRing() {
+  std::vector<UniqueFd> passed = stream_->TakeDescriptors();
+  if (passed.size() != 2) {
+    return {StatusCode::kUnsupported,
+            "the daemon passed " + std::to_string(passed.size()) + " descriptors, not 2"};
+  }
+  auto page = SharedPage::Open(passed[0].get());
+  if (!page.ok()) return {StatusCode::kUnsupported, page.status().message()};
+  page_ = std::move(page.value());
+  ring_ = std::make_unique<RingStream>(factory_.rings(), page_, RingStream::Side::kClient,
+                                       std::move(passed[1]), kControlBytesMax, *this);
+  return {};
+}
+
+void ChannelImpl::OnExtentOffer(const wire::Message& message) {
+  const wire::ExtentOffer& offer = *message.body_as_ExtentOffer();
+  std::vector<UniqueFd> passed = stream_->TakeDescriptors();
+  if (page_ == nullptr || passed.size() != 1) return;  // a loan that names it is then refused
+  auto memory = ExtentMapping::Map(passed[0].get(), offer.length());
+  if (!memory.ok()) return;
+  // What was lent of an older edition keeps that mapping for itself.
+  extents_[offer.extent()] = {offer.edition(), std::move(memory.value())};
+}
+
+void ChannelImpl::OnExtentRecall(const wire::ExtentRecall& recall) {
+  const auto extent = extents_.find(recall.extent());
+  // Whoever still reads what was lent of it keeps the mapping until then.
+  if (extent != extents_.end() && extent->second.edition == recall.edition()) {
+    extents_.erase(extent);
+  }
+}
+
+bool ChannelImpl::Knows(const wire::Loan& loan) const {
+  const auto extent = extents_.find(loan.extent());
+  return extent != extents_.end() && extent->second.edition == loan.edition();
+}
+
+std::unique_ptr<LentMemory> ChannelImpl::TakeLoan(const wire::Loan& loan) {
+  if (page_ == nullptr || loan.slot() >= kLeaseSlots) return nullptr;
+  if (!Knows(loan)) {
+    // It could not be mapped. The daemon need not keep the frame for it.
+    LentMemory::GiveBack(page_->layout(), loan.slot(), loan.generation());
+    return nullptr;
+  }
+  auto lent = LentMemory::Make({.place = {loan.extent(), loan.edition(), loan.offset()},
+                                .bytes = loan.length(),
+                                .slot = loan.slot(),
+                                .generation = loan.generation()},
+                               page_, extents_.at(loan.extent()).memory);
+  return lent.ok() ? std::move(lent.value()) : nullptr;
 }
 
 Status ChannelImpl::OpenDataPlane() {
@@ -155,6 +210,8 @@ void ChannelImpl::OnControl(std::vector<std::byte> bytes) {
 
 void ChannelImpl::OnSessionMessage(const wire::Message& message) {
   switch (message.body_type()) {
+    case wire::Body_ExtentOffer: OnExtentOffer(message); return;
+    case wire::Body_ExtentRecall: OnExtentRecall(*message.body_as_ExtentRecall()); return;
     case wire::Body_BlockChecksums: OnBlockChecksums(message); return;
     case wire::Body_BlocksReply: Answered(message.request_id(), message); return;
     case wire::Body_CancelReply:
@@ -173,6 +230,14 @@ void ChannelImpl::OnSessionMessage(const wire::Message& message) {
 }
 
 void ChannelImpl::Answered(std::uint64_t request_id, const wire::Message& message) {
+  // The descriptor of an extent was sent before the reply that names it, but over the socket.
+  const auto* blocks = message.body_as_BlocksReply();
+  if (blocks != nullptr && blocks->loans() != nullptr &&
+      std::any_of(blocks->loans()->begin(), blocks->loans()->end(),
+                  [this](const wire::Loan* loan) { return loan->length() > 0 && !Knows(*loan); })) {
+    stream_->ReadNow();
+    if (state_ == State::kEnded) return;
+  }
   const auto found = requests_.find(request_id);
   if (found != requests_.end()) found->second.answered = true;
   if (state_ == State::kOpen) handler_.OnMessage(message);
@@ -245,7 +310,12 @@ void ChannelImpl::OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) {
 }
 
 void ChannelImpl::Send(std::vector<std::byte> message) {
-  if (state_ == State::kOpen) stream_->Send(std::move(message));
+  if (state_ != State::kOpen) return;
+  if (ring_ != nullptr) {
+    ring_->Send(std::move(message));
+  } else {
+    stream_->Send(std::move(message));
+  }
 }
 
 void ChannelImpl::AddRegion(std::uint32_t region, std::span<std::byte> memory) {
@@ -367,6 +437,7 @@ void ChannelImpl::TearDown(const Status& reason) {
   if (sender_ != nullptr) sender_->Close(reason);
   endpoint_.reset();
   if (token_ != 0) factory_.RemoveChannel(std::exchange(token_, 0));
+  if (ring_ != nullptr) ring_->Close();
   if (stream_ != nullptr) stream_->Close();
   for (const auto& [region, memory] : registered_) worker_->Unregister(memory);
   registered_.clear();

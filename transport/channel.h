@@ -27,12 +27,14 @@
 #include "base/reactor.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "transport/shm/lent_memory.h"
 
 namespace terrace {
 
 namespace wire {
+struct Loan;
 struct Message;
-}
+}  // namespace wire
 
 class ChannelHandler {
  public:
@@ -91,6 +93,10 @@ class Channel {
   [[nodiscard]] virtual StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const = 0;
   /// Ends a request's use of its memory; see H2. Must be called for every Expect and Offer.
   virtual StatusCode Withdraw(std::uint64_t request_id) = 0;
+
+  /// The memory that a BlocksReply lends; to be taken once, else the daemon keeps the frame until
+  /// the lease is too old. Null when the loan makes no sense.
+  [[nodiscard]] virtual std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) = 0;
 
   virtual void Close() = 0;
 };

@@ -58,6 +58,9 @@ Status ChannelFactoryImpl::Init() {
   auto poll = SocketPoll::Create(reactor_);
   if (!poll.ok()) return poll.status();
   poll_ = std::move(poll.value());
+  auto rings = RingHub::Create(reactor_);
+  if (!rings.ok()) return rings.status();
+  rings_ = std::move(rings.value());
   workers_ = std::make_unique<UcxWorkers>(reactor_, *this);
   return {};
 }
@@ -99,7 +102,7 @@ Task<ChannelFactoryImpl::Connected> ChannelFactoryImpl::ConnectSameHost(ChannelO
   if (Status status = CheckDaemon(fd->get()); !status.ok()) co_return status;
   auto channel = std::make_unique<ChannelImpl>(*this, std::move(options), *handler);
   const Status status =
-      co_await channel->Greet(std::move(fd.value()), LinkKind::kCopy, nullptr, deadline);
+      co_await channel->Greet(std::move(fd.value()), LinkKind::kShm, nullptr, deadline);
   if (!status.ok()) co_return status;
   co_return std::unique_ptr<Channel>(std::move(channel));
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "transport/channel_impl.h"
+#include "transport/shm/ring_hub.h"
 #include "transport/socket.h"
 #include "transport/ucx_workers.h"
 
@@ -25,6 +26,7 @@ class ChannelFactoryImpl final : public ChannelFactory, public AmReceiver {
 
   // For ChannelImpl.
   [[nodiscard]] SocketPoll& poll() noexcept { return *poll_; }
+  [[nodiscard]] RingHub& rings() noexcept { return *rings_; }
   [[nodiscard]] Scheduler& scheduler() noexcept { return reactor_.scheduler(); }
   [[nodiscard]] Random& random() noexcept { return random_; }
   /// False when the token is in use.
@@ -50,6 +52,7 @@ class ChannelFactoryImpl final : public ChannelFactory, public AmReceiver {
   Reactor& reactor_;
   SystemRandom random_;
   std::unique_ptr<SocketPoll> poll_;
+  std::unique_ptr<RingHub> rings_;
   std::unique_ptr<UcxWorkers> workers_;
   std::unordered_map<std::uint64_t, ChannelImpl*> channels_;  // by token
   std::vector<Pending> pending_;

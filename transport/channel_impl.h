@@ -20,6 +20,7 @@
 #include "transport/codec.h"
 #include "transport/control_stream.h"
 #include "transport/data_sender.h"
+#include "transport/shm/ring_stream.h"
 #include "transport/ucx_worker.h"
 
 namespace terrace {
@@ -47,6 +48,7 @@ class ChannelImpl final : public Channel,
   void Offer(std::uint64_t request_id, std::vector<std::span<const std::byte>> sources) override;
   [[nodiscard]] StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const override;
   StatusCode Withdraw(std::uint64_t request_id) override;
+  [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) override;
   void Close() override;
 
   // From the factory, which hears UCX's messages.
@@ -68,6 +70,11 @@ class ChannelImpl final : public Channel,
 
   void SendHello(LinkKind kind);
   void OnHelloAnswer(const wire::Message& message);
+  /// Maps what came with HelloReply; from then on messages go over the ring.
+  Status OpenRing();
+  void OnExtentOffer(const wire::Message& message);
+  void OnExtentRecall(const wire::ExtentRecall& recall);
+  [[nodiscard]] bool Knows(const wire::Loan& loan) const;
   Status OpenDataPlane();
   void OnSessionMessage(const wire::Message& message);
   void OnBlockChecksums(const wire::Message& message);
@@ -84,7 +91,7 @@ class ChannelImpl final : public Channel,
   /// Waits until the daemon let go of this process's memory.
   void WaitForDaemonToLetGo();
   [[nodiscard]] bool DaemonTouchesMemory() const noexcept {
-    return hello_.link == LinkKind::kCopy || hello_.link == LinkKind::kRdma;
+    return hello_.link == LinkKind::kShm || hello_.link == LinkKind::kRdma;
   }
 
   ChannelFactoryImpl& factory_;
@@ -93,6 +100,13 @@ class ChannelImpl final : public Channel,
   State state_ = State::kGreeting;
   ChannelHello hello_;
   std::unique_ptr<ControlStream> stream_;
+  std::shared_ptr<SharedPage> page_;  // link kShm, with all of these
+  std::unique_ptr<RingStream> ring_;
+  struct Extent {
+    std::uint32_t edition = 0;
+    std::shared_ptr<const ExtentMapping> memory;
+  };
+  std::unordered_map<std::uint32_t, Extent> extents_;
   Status session_error_;  // what an ErrorReply without a request said
 
   // Only while connecting.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -14,18 +13,20 @@
 namespace terrace {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the wire is little-endian");
-
-constexpr std::uint32_t kFrameMagic = 0x46525254;  // "TRRF"
-constexpr std::size_t kHeaderBytes = 8;
 constexpr std::size_t kReadBytes = 64 << 10;
 constexpr int kReadsPerTurn = 4;  // so that one busy peer leaves room for the others
+
+/// Room for the descriptors of one message.
+struct DescriptorSpace {
+  alignas(cmsghdr)
+      std::array<std::byte, CMSG_SPACE(ControlStream::kDescriptorsMax * sizeof(int))> bytes{};
+};
 
 }  // namespace
 
 ControlStream::ControlStream(SocketPoll& poll, UniqueFd fd, std::size_t frame_bytes_max,
                              ControlStreamOwner& owner)
-    : poll_(poll), fd_(std::move(fd)), frame_bytes_max_(frame_bytes_max), owner_(owner) {}
+    : poll_(poll), fd_(std::move(fd)), owner_(owner), reader_(frame_bytes_max) {}
 
 ControlStream::~ControlStream() {
   if (destroyed_ != nullptr) *destroyed_ = true;
@@ -59,33 +60,51 @@ void ControlStream::CloseAfterSending() {
   Close();
 }
 
-void ControlStream::Send(std::vector<std::byte> message) {
+void ControlStream::Send(std::vector<std::byte> message, std::vector<UniqueFd> descriptors) {
   if (!fd_ || !failure_.ok()) return;
-  TERRACE_CHECK(message.size() <= kControlFrameMax);
-  out_bytes_ += message.size() + kHeaderBytes;
+  TERRACE_CHECK(message.size() <= kControlFrameMax && descriptors.size() <= kDescriptorsMax);
+  out_bytes_ += message.size() + kFrameHeaderBytes;
   if (out_bytes_ > kQueuedBytesMax) {
     failure_ = Status(StatusCode::kPeerDead, "the peer does not take its messages");
     ::shutdown(fd_.get(), SHUT_RDWR);  // makes the socket readable: OnSocket tells the owner
     return;
   }
   const bool idle = out_.empty();
-  out_.push_back(std::move(message));
+  out_.push_back({std::move(message), std::move(descriptors)});
   if (idle) Write();
+}
+
+ssize_t ControlStream::Transmit(const Outgoing& out) {
+  auto header = FrameHeaderFor(out.message.size());
+  const std::size_t in_header = std::min(out_front_sent_, kFrameHeaderBytes);
+  const std::size_t in_message = out_front_sent_ - in_header;
+  std::array<iovec, 2> parts;
+  parts[0] = {header.data() + in_header, kFrameHeaderBytes - in_header};
+  parts[1] = {const_cast<std::byte*>(out.message.data()) + in_message,
+              out.message.size() - in_message};
+  msghdr request{};
+  request.msg_iov = parts.data();
+  request.msg_iovlen = parts.size();
+  // They travel with the first byte, so that they are there when the message is whole.
+  DescriptorSpace space;
+  const std::size_t bytes = out.descriptors.size() * sizeof(int);
+  if (out_front_sent_ == 0 && bytes > 0) {
+    request.msg_control = space.bytes.data();
+    request.msg_controllen = CMSG_SPACE(bytes);
+    cmsghdr* const control = CMSG_FIRSTHDR(&request);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(bytes);
+    std::array<int, kDescriptorsMax> numbers{};
+    for (std::size_t i = 0; i < out.descriptors.size(); ++i) numbers[i] = out.descriptors[i].get();
+    std::memcpy(CMSG_DATA(control), numbers.data(), bytes);
+  }
+  return ::sendmsg(fd_.get(), &request, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 void ControlStream::Write() {
   while (!out_.empty()) {
-    std::vector<std::byte>& message = out_.front();
-    std::array<std::uint32_t, 2> header = {kFrameMagic, static_cast<std::uint32_t>(message.size())};
-    const std::size_t in_header = std::min(out_front_sent_, kHeaderBytes);
-    const std::size_t in_message = out_front_sent_ - in_header;
-    std::array<iovec, 2> parts;
-    parts[0] = {reinterpret_cast<std::byte*>(header.data()) + in_header, kHeaderBytes - in_header};
-    parts[1] = {message.data() + in_message, message.size() - in_message};
-    msghdr request{};
-    request.msg_iov = parts.data();
-    request.msg_iovlen = parts.size();
-    const ssize_t sent = ::sendmsg(fd_.get(), &request, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = Transmit(out_.front());
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) break;
@@ -94,8 +113,9 @@ void ControlStream::Write() {
       return;
     }
     out_front_sent_ += static_cast<std::size_t>(sent);
-    if (out_front_sent_ < kHeaderBytes + message.size()) continue;
-    out_bytes_ -= kHeaderBytes + message.size();
+    const std::size_t whole = kFrameHeaderBytes + out_.front().message.size();
+    if (out_front_sent_ < whole) continue;
+    out_bytes_ -= whole;
     out_front_sent_ = 0;
     out_.pop_front();
   }
@@ -108,13 +128,37 @@ void ControlStream::OnSocket(bool readable, bool writable) {
     return;
   }
   if (writable) Write();
-  if (readable) Read();
+  if (readable) Read(kReadsPerTurn);
 }
 
-bool ControlStream::Read() {
+ssize_t ControlStream::Receive(std::span<std::byte> room) {
+  if (!accepts_descriptors_) return ::recv(fd_.get(), room.data(), room.size(), MSG_DONTWAIT);
+  iovec part{room.data(), room.size()};
+  DescriptorSpace space;
+  msghdr request{};
+  request.msg_iov = &part;
+  request.msg_iovlen = 1;
+  request.msg_control = space.bytes.data();
+  request.msg_controllen = space.bytes.size();
+  const ssize_t got = ::recvmsg(fd_.get(), &request, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (got < 0) return got;
+  for (cmsghdr* control = CMSG_FIRSTHDR(&request); control != nullptr;
+       control = CMSG_NXTHDR(&request, control)) {
+    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int number = -1;
+      std::memcpy(&number, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
+      descriptors_.emplace_back(number);
+    }
+  }
+  return got;
+}
+
+bool ControlStream::Read(int reads_max) {
   std::array<std::byte, kReadBytes> buffer;
-  for (int i = 0; i < kReadsPerTurn; ++i) {
-    const ssize_t got = ::recv(fd_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  for (int i = 0; i < reads_max; ++i) {
+    const ssize_t got = Receive(buffer);
     if (got < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
@@ -125,46 +169,29 @@ bool ControlStream::Read() {
       End(Status(StatusCode::kPeerDead, "the peer closed the connection"));
       return false;
     }
-    if (!Take(buffer.data(), static_cast<std::size_t>(got))) return false;
-    if (static_cast<std::size_t>(got) < buffer.size()) return true;
+    if (!Take(std::span(buffer).first(static_cast<std::size_t>(got)))) return false;
+    // A read ends at a message with descriptors, however much is behind it.
+    if (!accepts_descriptors_ && static_cast<std::size_t>(got) < buffer.size()) return true;
   }
   return true;
 }
 
-bool ControlStream::Take(const std::byte* data, std::size_t size) {
-  while (size > 0) {
-    if (header_bytes_ < kHeaderBytes) {
-      const std::size_t part = std::min(size, kHeaderBytes - header_bytes_);
-      std::memcpy(header_ + header_bytes_, data, part);
-      header_bytes_ += part;
-      data += part;
-      size -= part;
-      if (header_bytes_ < kHeaderBytes) return true;
-      std::uint32_t magic = 0;
-      std::memcpy(&magic, header_, 4);
-      std::memcpy(&frame_bytes_, header_ + 4, 4);
-      if (magic != kFrameMagic) {
-        End(Status::Invalid("not a Terrace client: the frame has no magic"));
-        return false;
-      }
-      if (frame_bytes_ == 0 || frame_bytes_ > frame_bytes_max_) {
-        End(Status::Invalid("frame of " + std::to_string(frame_bytes_) + " bytes, not 1 to " +
-                            std::to_string(frame_bytes_max_)));
-        return false;
-      }
-    }
-    const std::size_t part = std::min<std::size_t>(size, frame_bytes_ - frame_.size());
-    frame_.insert(frame_.end(), data, data + part);
-    data += part;
-    size -= part;
-    if (frame_.size() < frame_bytes_) return true;
-    header_bytes_ = 0;
-    bool destroyed = false;
-    destroyed_ = &destroyed;
-    owner_.OnFrame(std::exchange(frame_, {}));
-    if (destroyed) return false;
-    destroyed_ = nullptr;
-    if (!fd_) return false;  // closed by the owner
+bool ControlStream::Take(std::span<const std::byte> bytes) {
+  bool destroyed = false;
+  bool* const outer = std::exchange(destroyed_, &destroyed);
+  const Status status = reader_.Take(bytes, [this, &destroyed](std::vector<std::byte> message) {
+    owner_.OnFrame(std::move(message));
+    return !destroyed && static_cast<bool>(fd_);  // closed by the owner
+  });
+  if (destroyed) {
+    if (outer != nullptr) *outer = true;
+    return false;
+  }
+  destroyed_ = outer;
+  if (!fd_) return false;
+  if (!status.ok()) {
+    End(status);
+    return false;
   }
   return true;
 }

@@ -1,10 +1,8 @@
-// ControlStream: control messages over one connected socket (TCP or unix), in order, framed.
+// ControlStream: control messages over one connected socket (TCP or unix), in order, framed
+// (frame_reader.h). The socket also tells at once that the process at the other end is gone.
 //
-//   frame = magic "TRRF" (4 bytes), length of the message (4 bytes, little-endian), the message
-//
-// A frame with another magic, or longer than the limit of the moment, ends the stream. Memory is
-// taken as bytes arrive, never by what a length claims. The socket also tells at once that the
-// process at the other end is gone.
+// Over a unix socket the daemon passes descriptors along with a message, which the client takes in
+// the message's OnFrame. The daemon takes none: what a client passes the kernel closes.
 //
 // Thread: the reactor's. Callbacks come from SocketPoll only, never from inside Send or Close.
 #pragma once
@@ -12,10 +10,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "base/status.h"
+#include "transport/frame_reader.h"
 #include "transport/socket.h"
 
 namespace terrace {
@@ -43,10 +43,19 @@ class ControlStream final : private SocketEvents {
 
   /// kIo when the socket cannot be polled. Must be called once, before anything else.
   Status Start();
-  void SetFrameLimit(std::size_t frame_bytes_max) noexcept { frame_bytes_max_ = frame_bytes_max; }
+  void SetFrameLimit(std::size_t frame_bytes_max) noexcept { reader_.SetLimit(frame_bytes_max); }
   /// Queues a message; dropped after the end. A peer that lets more than kQueuedBytesMax pile up
-  /// is ended.
-  void Send(std::vector<std::byte> message);
+  /// is ended. `descriptors` go along, over unix sockets only; at most kDescriptorsMax.
+  void Send(std::vector<std::byte> message, std::vector<UniqueFd> descriptors = {});
+  /// Everything that was sent has left this process.
+  [[nodiscard]] bool sent_all() const noexcept { return out_.empty() && failure_.ok(); }
+  /// From now on descriptors that come are kept for TakeDescriptors. Before Start.
+  void AcceptDescriptors() noexcept { accepts_descriptors_ = true; }
+  /// Those that came since the last call, oldest first.
+  [[nodiscard]] std::vector<UniqueFd> TakeDescriptors() { return std::exchange(descriptors_, {}); }
+  /// Hands over all that has arrived already, without waiting for the socket's event. The stream
+  /// may be gone afterwards, as in OnFrame.
+  void ReadNow() { Read(kReadsMax); }
   /// Sends nothing more and hears nothing more; no callback.
   void Close();
   /// Stops listening, sends what is queued as far as the socket takes it, then closes.
@@ -56,26 +65,32 @@ class ControlStream final : private SocketEvents {
 
   static constexpr std::size_t kQueuedBytesMax = 64 << 20;
   static constexpr std::size_t kControlFrameMax = 8 << 20;
+  static constexpr std::size_t kDescriptorsMax = 4;
 
  private:
+  struct Outgoing {
+    std::vector<std::byte> message;
+    std::vector<UniqueFd> descriptors;
+  };
   void OnSocket(bool readable, bool writable) override;
+  /// Most reads of one ReadNow: more messages with descriptors than a client can be owed.
+  static constexpr int kReadsMax = 1 << 16;
   /// False: the stream ended or was closed.
-  bool Read();
-  bool Take(const std::byte* data, std::size_t size);
+  bool Read(int reads_max);
+  ssize_t Receive(std::span<std::byte> room);
+  ssize_t Transmit(const Outgoing& out);
+  bool Take(std::span<const std::byte> bytes);
   void Write();
   void End(Status reason);
 
   SocketPoll& poll_;
   UniqueFd fd_;
-  std::size_t frame_bytes_max_;
   ControlStreamOwner& owner_;
+  FrameReader reader_;
+  bool accepts_descriptors_ = false;
+  std::vector<UniqueFd> descriptors_;
 
-  std::byte header_[8] = {};
-  std::size_t header_bytes_ = 0;  // of header_ received so far
-  std::uint32_t frame_bytes_ = 0;
-  std::vector<std::byte> frame_;
-
-  std::deque<std::vector<std::byte>> out_;
+  std::deque<Outgoing> out_;
   std::size_t out_front_sent_ = 0;  // bytes of out_.front() that are gone, its header included
   std::size_t out_bytes_ = 0;
   bool* destroyed_ = nullptr;  // set by the destructor while the owner is being called

@@ -60,6 +60,9 @@ class PeerLink : public Link {
     OnEnd();
   }
 
+  /// The client is to let go of an extent, if it was shown it.
+  virtual void Recall(std::uint32_t /*extent*/, std::uint32_t /*edition*/) {}
+
   /// The request was cancelled: transfers that wait look at RequestTracker::Cancelled.
   virtual void WakeTransfers(std::uint64_t request_id) = 0;
 

@@ -70,6 +70,9 @@ Status ServerImpl::Listen() {
   auto poll = SocketPoll::Create(reactor_);
   if (!poll.ok()) return poll.status();
   poll_ = std::move(poll.value());
+  auto rings = RingHub::Create(reactor_);
+  if (!rings.ok()) return rings.status();
+  rings_ = std::move(rings.value());
   workers_ = std::make_unique<UcxWorkers>(reactor_, *this);
   auto tcp = ListenTcp(*address);
   if (!tcp.ok()) return tcp.status();
@@ -186,6 +189,10 @@ void ServerImpl::CloseAll(const Status& reason) {
     const std::shared_ptr<ServerPeer> peer = peers_.begin()->second;
     peer->Drop(reason, false);
   }
+}
+
+void ServerImpl::RecallExtent(std::uint32_t extent, std::uint32_t edition) {
+  for (const auto& [id, peer] : peers_) peer->RecallExtent(extent, edition);
 }
 
 Task<void> ServerImpl::Shutdown() {

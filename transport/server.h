@@ -23,6 +23,7 @@
 #include "base/random.h"
 #include "base/reactor.h"
 #include "base/result.h"
+#include "transport/shm/lease_board.h"
 
 namespace terrace {
 
@@ -65,8 +66,10 @@ struct ServerOptions {
   Nanos heartbeat_idle = 2 * kSecond;    ///< told to clients that wait for nothing
   Nanos peer_timeout = 5 * kSecond;      ///< silence after which a peer is closed
   std::uint64_t regions_per_peer_max = 4096;
-  bool same_host_copies = true;  ///< offer process_vm_readv/writev to clients of this host
-  bool rdma = true;              ///< offer verbs when there is a NIC
+  bool same_host = true;  ///< offer the shared-memory link to clients of this host
+  /// Bytes of frames that all clients together may hold lent; 0: nothing is lent.
+  std::uint64_t lent_bytes_max = 0;
+  bool rdma = true;  ///< offer verbs when there is a NIC
   std::string server_text = "terraced";
 };
 
@@ -75,9 +78,10 @@ struct ServerCounters {
   std::atomic<std::uint64_t> malformed{0};  ///< messages that did not verify
   std::atomic<std::uint64_t> peers_timed_out{0};
   std::atomic<std::uint64_t> peers{0};  ///< connected now
-  std::atomic<std::uint64_t> peers_tcp{0}, peers_copy{0}, peers_rdma{0};
+  std::atomic<std::uint64_t> peers_tcp{0}, peers_shm{0}, peers_rdma{0};
   std::atomic<std::uint64_t> bytes_pushed{0}, bytes_pulled{0};
   std::atomic<std::uint64_t> quarantined{0};  ///< holds waiting for their transport now
+  LeaseCounters leases;
 };
 
 class Server {
@@ -97,6 +101,8 @@ class Server {
   };
   virtual void SetShards(std::vector<Shard> shards, std::uint16_t own_index,
                          std::uint64_t daemon_incarnation) = 0;
+  /// Clients that were shown an extent are to let go of it (FrameArena::OnExtentWanted).
+  virtual void RecallExtent(std::uint32_t extent, std::uint32_t edition) = 0;
   /// Closes listener and peers; ends when every Hold given to a link was released.
   virtual Task<void> Shutdown() = 0;
   [[nodiscard]] virtual const ServerCounters& Counters() const noexcept = 0;

@@ -10,6 +10,7 @@
 
 #include "transport/server.h"
 #include "transport/server_peer.h"
+#include "transport/shm/ring_hub.h"
 #include "transport/socket.h"
 #include "transport/ucx_workers.h"
 
@@ -24,6 +25,7 @@ class ServerImpl final : public Server, public AmReceiver {
   [[nodiscard]] std::uint16_t port() const noexcept override { return port_; }
   void SetShards(std::vector<Shard> shards, std::uint16_t own_index,
                  std::uint64_t daemon_incarnation) override;
+  void RecallExtent(std::uint32_t extent, std::uint32_t edition) override;
   Task<void> Shutdown() override;
   [[nodiscard]] const ServerCounters& Counters() const noexcept override { return counters_; }
 
@@ -32,6 +34,7 @@ class ServerImpl final : public Server, public AmReceiver {
   [[nodiscard]] ServerCounters& counters() noexcept { return counters_; }
   [[nodiscard]] Scheduler& scheduler() noexcept { return reactor_.scheduler(); }
   [[nodiscard]] SocketPoll& poll() noexcept { return *poll_; }
+  [[nodiscard]] RingHub& rings() noexcept { return *rings_; }
   [[nodiscard]] RequestHandler& handler() noexcept { return handler_; }
   [[nodiscard]] Random& random() noexcept { return random_; }
   [[nodiscard]] UcxWorkers& workers() noexcept { return *workers_; }
@@ -65,6 +68,7 @@ class ServerImpl final : public Server, public AmReceiver {
 
   // In this order: what is below uses what is above, and goes first.
   std::unique_ptr<SocketPoll> poll_;
+  std::unique_ptr<RingHub> rings_;
   std::unique_ptr<UcxWorkers> workers_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::uint64_t next_id_ = 1;

@@ -8,11 +8,11 @@
 
 #include "base/limits.h"
 #include "transport/codec.h"
-#include "transport/copy_link.h"
 #include "transport/protocol_version.h"
 #include "transport/rdma_link.h"
 #include "transport/rdma_transports.h"
 #include "transport/server_impl.h"
+#include "transport/shm_link.h"
 
 namespace terrace {
 namespace {
@@ -131,6 +131,7 @@ void ServerPeer::Drop(const Status& reason, bool tell_client) {
     server_.poll().Remove(life_.get());
     life_.Reset();
   }
+  if (ring_ != nullptr) ring_->Close();
   // The link first: when the client sees its stream closed, nothing touches its memory any more.
   if (link_ != nullptr) {
     link_->End(Status(StatusCode::kPeerDead, "the client is gone: " + reason.message()));
@@ -152,7 +153,7 @@ void ServerPeer::Drop(const Status& reason, bool tell_client) {
   counters.peers.fetch_sub(1, std::memory_order_relaxed);
   switch (link_->kind()) {
     case LinkKind::kTcp: counters.peers_tcp.fetch_sub(1, std::memory_order_relaxed); break;
-    case LinkKind::kCopy: counters.peers_copy.fetch_sub(1, std::memory_order_relaxed); break;
+    case LinkKind::kShm: counters.peers_shm.fetch_sub(1, std::memory_order_relaxed); break;
     case LinkKind::kRdma: counters.peers_rdma.fetch_sub(1, std::memory_order_relaxed); break;
     default: break;
   }
@@ -217,7 +218,7 @@ Status ServerPeer::ChooseLink(const wire::Hello& hello) {
   Status why(StatusCode::kUnsupported, "the client can use no link");
   for (const std::byte wanted : BytesOf(hello.links())) {
     switch (static_cast<LinkKind>(wanted)) {
-      case LinkKind::kCopy: why = TryCopy(hello); break;
+      case LinkKind::kShm: why = TryShm(hello); break;
       case LinkKind::kTcp: why = TryTcp(); break;
       case LinkKind::kRdma: why = TryRdma(hello); break;
       default: continue;
@@ -227,9 +228,12 @@ Status ServerPeer::ChooseLink(const wire::Hello& hello) {
   return why;
 }
 
-Status ServerPeer::TryCopy(const wire::Hello& hello) {
-  if (!local_ || !server_.options().same_host_copies) {
-    return {StatusCode::kUnsupported, "same-host copies are not offered"};
+Status ServerPeer::TryShm(const wire::Hello& hello) {
+  if (!local_ || !server_.options().same_host) {
+    return {StatusCode::kUnsupported, "the shared-memory link is not offered"};
+  }
+  if (hello.shared_version() != kSharedPageVersion) {
+    return {StatusCode::kUnsupported, "the client knows another version of the shared page"};
   }
   auto process = PeerProcess(stream_.fd());
   if (!process.ok()) return process.status();
@@ -243,10 +247,32 @@ Status ServerPeer::TryCopy(const wire::Hello& hello) {
   if (!watched) return {StatusCode::kRetry, "no descriptor is left"};
   if (Status status = server_.poll().Add(watched.get(), false, *this); !status.ok()) return status;
   life_ = std::move(watched);
+  auto page = MakeRing();
+  if (!page.ok()) return {StatusCode::kUnsupported, page.status().message()};
   probe_written_ = challenge;
-  link_ = std::make_unique<CopyLink>(context_, stream_, process->pid, std::move(process->life),
-                                     hello.verify_same_host());
+  std::unique_ptr<LeaseBoard> board;
+  if (const std::uint64_t bytes_max = server_.options().lent_bytes_max; bytes_max > 0) {
+    board = std::make_unique<LeaseBoard>(std::move(*page), server_.scheduler(),
+                                         server_.counters().leases, bytes_max);
+  }
+  link_ = std::make_unique<ShmLink>(context_, ShmLink::Ways{stream_, *ring_}, process->pid,
+                                    std::move(process->life), std::move(board),
+                                    hello.verify_same_host());
   return {};
+}
+
+Result<std::shared_ptr<SharedPage>> ServerPeer::MakeRing() {
+  UniqueFd memory;
+  auto page = SharedPage::Create(&memory);
+  if (!page.ok()) return page.status();
+  auto bells = RingStream::MakeBells();
+  if (!bells.ok()) return bells.status();
+  introduction_.push_back(std::move(memory));
+  introduction_.push_back(std::move((*bells)[1]));
+  ring_ = std::make_unique<RingStream>(server_.rings(), *page, RingStream::Side::kDaemon,
+                                       std::move((*bells)[0]), kControlBytesMax,
+                                       static_cast<ControlStreamOwner&>(*this));
+  return std::move(*page);
 }
 
 Status ServerPeer::TryTcp() {
@@ -281,7 +307,7 @@ Status ServerPeer::TryRdma(const wire::Hello& hello) {
 
 void ServerPeer::SendHelloReply(const MessageHead& head) {
   const ServerOptions& options = server_.options();
-  stream_.Send(BuildMessage<wire::HelloReply>(head, [&](flatbuffers::FlatBufferBuilder& builder) {
+  auto message = BuildMessage<wire::HelloReply>(head, [&](flatbuffers::FlatBufferBuilder& builder) {
     std::vector<flatbuffers::Offset<wire::ShardAddress>> shards;
     for (const Server::Shard& shard : server_.shards()) {
       const auto host = builder.CreateString(shard.host);
@@ -302,8 +328,10 @@ void ServerPeer::SendHelloReply(const MessageHead& head) {
     reply.add_data_port(data_port_);
     reply.add_data_token(token_);
     reply.add_probe_written(probe_written_);
+    reply.add_shared_version(ring_ != nullptr ? kSharedPageVersion : 0);
     return reply.Finish();
-  }));
+  });
+  stream_.Send(std::move(message), std::exchange(introduction_, {}));
 }
 
 void ServerPeer::StopListening() {
@@ -327,7 +355,7 @@ void ServerPeer::Connected() {
   counters.peers.fetch_add(1, std::memory_order_relaxed);
   switch (link_->kind()) {
     case LinkKind::kTcp: counters.peers_tcp.fetch_add(1, std::memory_order_relaxed); break;
-    case LinkKind::kCopy: counters.peers_copy.fetch_add(1, std::memory_order_relaxed); break;
+    case LinkKind::kShm: counters.peers_shm.fetch_add(1, std::memory_order_relaxed); break;
     case LinkKind::kRdma: counters.peers_rdma.fetch_add(1, std::memory_order_relaxed); break;
     default: break;
   }

@@ -16,6 +16,7 @@
 #include "transport/control_stream.h"
 #include "transport/peer_link.h"
 #include "transport/server.h"
+#include "transport/shm/ring_stream.h"
 #include "transport/tcp_link.h"
 #include "transport/ucx_worker.h"
 
@@ -50,6 +51,9 @@ class ServerPeer final : public Peer,
   /// Says why on the control stream (when not ok), ends link and stream, tells the handler.
   void Drop(const Status& reason, bool tell_client);
 
+  void RecallExtent(std::uint32_t extent, std::uint32_t edition) {
+    if (state_ == State::kConnected) link_->Recall(extent, edition);
+  }
   /// A data message with this peer's token. Called inside UCX's progress.
   void OnData(const DataHeader& header, std::span<const std::byte> payload);
   /// The client's data plane reached us by `accepted`.
@@ -65,7 +69,9 @@ class ServerPeer final : public Peer,
   Status CheckHello(const wire::Hello& hello) const;
   /// Picks and makes the link; null with a status when none of the client's works.
   Status ChooseLink(const wire::Hello& hello);
-  Status TryCopy(const wire::Hello& hello);
+  Status TryShm(const wire::Hello& hello);
+  /// The shared page and the ring on it; what the client gets of them goes with HelloReply.
+  Result<std::shared_ptr<SharedPage>> MakeRing();
   Status TryTcp();
   Status TryRdma(const wire::Hello& hello);
   void SendHelloReply(const MessageHead& head);
@@ -96,8 +102,10 @@ class ServerPeer final : public Peer,
   std::uint16_t version_ = 0;  // spoken with this client
   std::uint64_t token_ = 0;
   std::uint64_t probe_written_ = 0;
-  UniqueFd life_;                // pidfd of a copying client, polled
-  std::uint16_t data_port_ = 0;  // listened on for this peer; 0 when not, or not any more
+  UniqueFd life_;  // pidfd of a client on this host, polled
+  std::unique_ptr<RingStream> ring_;
+  std::vector<UniqueFd> introduction_;  // descriptors for HelloReply
+  std::uint16_t data_port_ = 0;         // listened on for this peer; 0 when not, or not any more
   UcxWorker* worker_ = nullptr;
   std::unique_ptr<PeerLink> link_;
   TcpLink* tcp_ = nullptr;  // link_, when it is one

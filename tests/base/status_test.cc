@@ -69,7 +69,7 @@ TEST(ResultDeathTest, UsingAnAbsentValueAborts) {
 TEST(NamesTest, TiersAndLinksAreNamed) {
   EXPECT_EQ(TierName(TierKind::kDram), "dram");
   EXPECT_EQ(TierName(static_cast<TierKind>(77)), "none");
-  EXPECT_EQ(LinkKindName(LinkKind::kCopy), "copy");
+  EXPECT_EQ(LinkKindName(LinkKind::kShm), "shm");
   EXPECT_EQ(LinkKindName(static_cast<LinkKind>(77)), "none");
 }
 

@@ -26,6 +26,7 @@ struct ChannelLog {
   std::vector<std::vector<std::byte>> sent;
   std::vector<std::uint64_t> withdrawn;
   std::vector<std::uint32_t> regions;
+  std::vector<std::uint32_t> loans;  ///< slots that were taken
 
   [[nodiscard]] const wire::Message& message(std::size_t index) const {
     return *wire::GetMessage(sent[index].data());
@@ -69,6 +70,10 @@ class FakeChannel final : public Channel {
   StatusCode Withdraw(std::uint64_t request_id) override {
     log_->withdrawn.push_back(request_id);
     return log_->quiet_at_once || !log_->alive ? StatusCode::kOk : StatusCode::kPending;
+  }
+  [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) override {
+    log_->loans.push_back(loan.slot());
+    return nullptr;
   }
   void Close() override {
     if (!std::exchange(log_->alive, false)) return;

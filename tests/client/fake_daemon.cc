@@ -69,7 +69,7 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
     server_options.port = port;
     server_options.heartbeat = options.heartbeat;
     server_options.heartbeat_idle = options.heartbeat_idle;
-    server_options.same_host_copies = options.same_host_copies;
+    server_options.same_host = options.same_host;
     server_options.server_text = "fake";
     auto server = Server::Create(*reactor_, server_options, *this, daemon.random_);
     if (!server.ok()) std::fprintf(stderr, "fake: %s\n", server.status().ToString().c_str());

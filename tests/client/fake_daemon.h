@@ -29,7 +29,7 @@ struct FakeDaemonOptions {
   std::uint32_t reactors = 2;
   std::vector<std::uint16_t> ports;  ///< of each reactor; empty: the system picks
   std::uint32_t first_namespace_id = 1;
-  bool same_host_copies = true;
+  bool same_host = true;
   bool refuse_names = false;  ///< FakeBehaviour::refuse_names, from the start
   Nanos heartbeat = 100 * kMillisecond;
   Nanos heartbeat_idle = 300 * kMillisecond;

@@ -12,7 +12,12 @@ class Arrivals final : public ArrivalCheck {
   [[nodiscard]] StatusCode Arrived(std::uint64_t, std::uint32_t index) const override {
     return index == bad ? StatusCode::kCorrupt : StatusCode::kOk;
   }
+  [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan&) const override {
+    ++taken;
+    return nullptr;
+  }
   std::uint32_t bad = 0xffffffff;
+  mutable std::size_t taken = 0;
 };
 
 /// Numbers as on the wire; none: the reply has no such vector.
@@ -252,6 +257,38 @@ TEST(Reply, SamplesAndNamespacesOfAllReactorsAreSummed) {
   EXPECT_EQ(list.namespaces[0].blocks, 6U);
   EXPECT_EQ(list.namespaces[0].bytes, 600U);
   EXPECT_EQ(list.namespaces[0].fingerprint, "abababababababababababababababab");
+}
+
+std::vector<std::byte> LoansReply(std::vector<StatusCode> codes, std::size_t loans) {
+  return BuildMessage<wire::BlocksReply>({}, [&](flatbuffers::FlatBufferBuilder& builder) {
+    std::vector<std::uint8_t> statuses;
+    for (const StatusCode code : codes) statuses.push_back(static_cast<std::uint8_t>(code));
+    const auto offset = builder.CreateVector(statuses);
+    const std::vector<wire::Loan> list(loans, wire::Loan(1, 1, 3, 4, 0, 4096));
+    const auto loan_list = builder.CreateVectorOfStructs(list);
+    return wire::CreateBlocksReply(builder, offset, 0, 0, 0, 0, loan_list);
+  });
+}
+
+TEST_F(ReplyTest, OnlyBlocksThatWereFoundAreTakenOnLoan) {
+  request_.kind = RequestKind::kLend;
+  request_.lent.resize(3);
+  Apply(0, LoansReply({StatusCode::kOk, StatusCode::kMiss}, 2));
+  EXPECT_EQ(arrivals_.taken, 1U);
+  EXPECT_EQ(StatusOfBlock(2), StatusCode::kInternal) << "it could not be taken: nothing to read";
+  EXPECT_EQ(StatusOfBlock(0), StatusCode::kMiss);
+}
+
+TEST_F(ReplyTest, AnotherNumberOfLoansIsNoAnswerAndLendsNothing) {
+  request_.kind = RequestKind::kLend;
+  request_.lent.resize(3);
+  Apply(0, LoansReply({StatusCode::kOk, StatusCode::kOk}, 1));
+  Apply(1, LoansReply({StatusCode::kOk}, 0));
+  EXPECT_EQ(arrivals_.taken, 0U);
+  for (std::size_t block = 0; block < 3; ++block) {
+    EXPECT_EQ(StatusOfBlock(block), StatusCode::kInternal) << block;
+    EXPECT_EQ(request_.lent[block], nullptr) << block;
+  }
 }
 
 }  // namespace

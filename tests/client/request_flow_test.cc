@@ -137,6 +137,19 @@ TEST_F(RequestFlowTest, DeadDaemonEndsEveryWaitWithPeerDead) {
   EXPECT_FALSE(InDoubt());
 }
 
+TEST_F(RequestFlowTest, AnswerThatComesTooLateGivesBackWhatItLends) {
+  const std::vector<std::byte> late = BuildMessage<wire::BlocksReply>(
+      {.request_id = 987'654}, [](flatbuffers::FlatBufferBuilder& builder) {
+        const auto statuses = builder.CreateVector(std::vector<std::uint8_t>{0, 1, 0});
+        const std::vector<wire::Loan> loans = {wire::Loan(0, 1, 7, 1, 0, 4096), wire::Loan(),
+                                               wire::Loan(0, 1, 9, 1, 4096, 4096)};
+        const auto list = builder.CreateVectorOfStructs(loans);
+        return wire::CreateBlocksReply(builder, statuses, 0, 0, 0, 0, list);
+      });
+  client_.log(0).Deliver(late);
+  EXPECT_EQ(client_.log(0).loans, (std::vector<std::uint32_t>{7, 9}));
+}
+
 TEST_F(RequestFlowTest, ChannelThatEndsInsideSendHurtsNobody) {
   client_.log(0).End("reset");  // told later: until then sends go nowhere
   const RequestRef get = client_.MakeGet(10 * kSecond);

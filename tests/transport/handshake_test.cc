@@ -33,7 +33,7 @@ class HandshakeTest : public Test {
     return text;
   }
   alignas(16) std::uint64_t probe[2] = {0x1234567890abcdef, 0};
-  Pair pair{LinkKind::kCopy};
+  Pair pair{LinkKind::kShm};
 };
 
 TEST_F(HandshakeTest, AnUnknownVersionIsToldBothRanges) {
@@ -108,6 +108,8 @@ TEST_F(HandshakeTest, ABadHelloIsToldWhy) {
             std::string::npos);
   EXPECT_NE(answer([](HelloText& text) { text.links = {200}; }).find("unsupported"),
             std::string::npos);
+  EXPECT_NE(answer([](HelloText& text) { text.shared_version = 0; }).find("shared page"),
+            std::string::npos);
   EXPECT_NE(answer([](HelloText& text) { text.probe_value ^= 1; }).find("probe word"),
             std::string::npos);
   EXPECT_NE(answer([](HelloText& text) { text.probe = nullptr; }).find("process_vm_readv"),
@@ -163,7 +165,7 @@ TEST_F(HandshakeTest, ACancelOfAnUnknownRequestIsConfirmed) {
 TEST(ServerTest, TheMostClientsAreServedAndTheNextIsToldToRetry) {
   ServerOptions options;
   options.peers_max = 1;
-  Pair pair(LinkKind::kCopy, options);
+  Pair pair(LinkKind::kShm, options);
   ASSERT_TRUE(pair.connect_status.ok());
   RawClient client(pair.server->port());
   client.SendFrame(BuildHello({}));
@@ -174,7 +176,7 @@ TEST(ServerTest, TheMostClientsAreServedAndTheNextIsToldToRetry) {
 TEST(ServerTest, ASilentClientIsClosed) {
   ServerOptions options;
   options.peer_timeout = 300 * kMillisecond;
-  Pair pair(LinkKind::kCopy, options);
+  Pair pair(LinkKind::kShm, options);
   ASSERT_TRUE(pair.connect_status.ok());
   EXPECT_TRUE(pair.handler.log.WaitFor([](const auto& log) { return !log.disconnected.empty(); }));
   EXPECT_TRUE(
@@ -187,13 +189,13 @@ TEST(ServerTest, ASilentClientIsClosed) {
 TEST(ServerTest, AConnectionThatNeverSpeaksIsClosed) {
   ServerOptions options;
   options.peer_timeout = 300 * kMillisecond;
-  Pair pair(LinkKind::kCopy, options);
+  Pair pair(LinkKind::kShm, options);
   RawClient client(pair.server->port());
   EXPECT_TRUE(client.WaitForClose());
 }
 
 TEST(ServerTest, ATakenPortIsAnErrorThatNamesIt) {
-  Pair pair(LinkKind::kCopy);
+  Pair pair(LinkKind::kShm);
   ServerOptions options;
   options.port = pair.server->port();
   LoggingHandler handler(pair.server_runner.reactor().scheduler());
@@ -209,7 +211,7 @@ TEST(ServerTest, ATakenPortIsAnErrorThatNamesIt) {
 
 TEST(ServerTest, WithoutSameHostCopiesAClientOfThisHostUsesTcp) {
   ServerOptions server_options;
-  server_options.same_host_copies = false;
+  server_options.same_host = false;
   LoggingChannelHandler channel_handler;
   Pair pair(LinkKind::kTcp, server_options);
   ASSERT_TRUE(pair.connect_status.ok());
@@ -249,17 +251,17 @@ Status ConnectTo(Pair& pair, const std::string& host, std::uint16_t port, Nanos 
 }
 
 TEST(ConnectTest, NobodyThereIsPeerDeadAtOnce) {
-  Pair pair(LinkKind::kCopy);
+  Pair pair(LinkKind::kShm);
   EXPECT_EQ(ConnectTo(pair, "127.0.0.1", 1, 20 * kSecond).code(), StatusCode::kPeerDead);
 }
 
 TEST(ConnectTest, ANameIsLookedUp) {
-  Pair pair(LinkKind::kCopy);
+  Pair pair(LinkKind::kShm);
   EXPECT_EQ(ConnectTo(pair, "localhost", pair.server->port(), 20 * kSecond).ToString(), "ok");
 }
 
 TEST(ConnectTest, ADaemonThatDoesNotAnswerHelloIsPeerDeadAtTheDeadline) {
-  Pair pair(LinkKind::kCopy);
+  Pair pair(LinkKind::kShm);
   const auto listener = ListenTcp(*NumericAddress("127.0.0.1", 0));
   ASSERT_TRUE(listener.ok());
   const Status status =

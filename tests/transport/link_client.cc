@@ -1,7 +1,7 @@
 // A client process for tests that kill or stop it: connects, registers region 1, offers it as
 // request 2 and expects request 1 in it, says "ready", and lives until it is killed.
 //
-//   link_client PORT (tcp|copy) BYTES
+//   link_client PORT (tcp|shm) BYTES
 
 #include <unistd.h>
 

@@ -224,7 +224,7 @@ TEST_P(LinkTest, TheClientLeavingInMidTransferEndsItAndReleasesTheHold) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LinkTest,
-                         testing::Values(LinkKind::kTcp, LinkKind::kCopy, LinkKind::kRdma),
+                         testing::Values(LinkKind::kTcp, LinkKind::kShm, LinkKind::kRdma),
                          [](const auto& info) { return std::string(LinkKindName(info.param)); });
 
 }  // namespace

@@ -98,7 +98,7 @@ class LostClientTest : public testing::TestWithParam<LinkKind> {
   }
   std::vector<std::byte> frame = std::vector<std::byte>(kBytes);
   std::size_t used = 0;  // Holds that SetUp has used
-  Pair pair{LinkKind::kCopy};
+  Pair pair{LinkKind::kShm};
   std::optional<ClientProcess> client;
 };
 
@@ -131,7 +131,7 @@ TEST_P(LostClientTest, StoppedInMidTransferEndsItAtTheDeadline) {
   auto pull = pair.Pull(frame, 2, 0, {{1, 0, kBytes}}, &sums, 300 * kMillisecond);
   for (auto& push : pushes) {
     const Status status = Runner::Take(std::move(push), Status::Internal("hang"));
-    if (GetParam() == LinkKind::kCopy) {
+    if (GetParam() == LinkKind::kShm) {
       // Copies need no client; only the machine's speed decides.
       EXPECT_TRUE(status.ok() || status.code() == StatusCode::kTimeout) << status.ToString();
     } else {
@@ -195,7 +195,7 @@ std::uint16_t DataPort(RawClient& control) {
 TEST(KilledClientTest, AConnectionAcceptedInHalfDoesNotOutliveItsListener) {
   ServerOptions options;
   options.peer_timeout = kSecond;  // and the server looks for idle listeners each 125 ms
-  Pair pair(LinkKind::kCopy, options);
+  Pair pair(LinkKind::kShm, options);
   ASSERT_TRUE(pair.connect_status.ok());
   RawClient half_open(pair.server->port());  // replaced below: a RawClient needs a port
   {
@@ -219,11 +219,11 @@ TEST(KilledClientTest, AConnectionAcceptedInHalfDoesNotOutliveItsListener) {
   pair.RoundTrip();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LostClientTest, testing::Values(LinkKind::kTcp, LinkKind::kCopy),
+INSTANTIATE_TEST_SUITE_P(All, LostClientTest, testing::Values(LinkKind::kTcp, LinkKind::kShm),
                          [](const auto& info) { return std::string(LinkKindName(info.param)); });
 
 TEST(LostServerTest, ADaemonThatIsGoneClosesTheChannelAtOnce) {
-  for (const LinkKind kind : {LinkKind::kTcp, LinkKind::kCopy}) {
+  for (const LinkKind kind : {LinkKind::kTcp, LinkKind::kShm}) {
     Pair pair(kind);
     ASSERT_TRUE(pair.connect_status.ok());
     std::vector<std::byte> memory(kMiB);

@@ -116,7 +116,7 @@ TEST(NoiseTest, RandomBytesToTheDaemonsPortsDisturbNobody) {
 }
 
 TEST(NoiseTest, AHalfFrameAndAHangUpLeaveNothingBehind) {
-  Pair pair(LinkKind::kCopy);
+  Pair pair(LinkKind::kShm);
   for (int i = 0; i < 50; ++i) {
     RawClient client(pair.server->port(), i % 2 == 0);
     const auto hello = BuildHello({});

@@ -46,7 +46,21 @@ void RawClient::SendFrame(std::span<const std::byte> message) {
 bool RawClient::ReadExactly(void* to, std::size_t bytes) {
   auto* at = static_cast<std::byte*>(to);
   while (bytes > 0) {
-    const ssize_t got = ::recv(fd_.get(), at, bytes, 0);
+    iovec part{at, bytes};
+    alignas(cmsghdr) std::array<std::byte, 128> control{};
+    msghdr request{};
+    request.msg_iov = &part;
+    request.msg_iovlen = 1;
+    request.msg_control = control.data();
+    request.msg_controllen = control.size();
+    const ssize_t got = ::recvmsg(fd_.get(), &request, 0);
+    if (cmsghdr* const rights = got > 0 ? CMSG_FIRSTHDR(&request) : nullptr; rights != nullptr) {
+      for (std::size_t i = 0; i < (rights->cmsg_len - CMSG_LEN(0)) / sizeof(int); ++i) {
+        int number = -1;
+        std::memcpy(&number, CMSG_DATA(rights) + i * sizeof(int), sizeof(int));
+        passed_.emplace_back(number);
+      }
+    }
     // The end of a ring that this thread made interrupts system calls.
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return false;
@@ -57,6 +71,39 @@ bool RawClient::ReadExactly(void* to, std::size_t bytes) {
 }
 
 std::optional<std::vector<std::byte>> RawClient::ReadFrame() {
+  if (ring_ == nullptr) {
+    auto frame = ReadFromSocket();
+    if (passed_.empty()) return frame;
+    page_ = std::move(SharedPage::Open(passed_.front().get())).value();
+    ring_ =
+        std::make_unique<RingReader>(page_->layout().to_client, page_->layout().to_client_bytes);
+    return frame;
+  }
+  constexpr int kTries = 5000;
+  for (int tries = 0; tries < kTries; ++tries) {
+    if (auto frame = ReadFromRing()) return frame;
+    pollfd readable{fd_.get(), POLLIN, 0};
+    if (::poll(&readable, 1, 1) > 0) return ReadFromSocket();
+  }
+  return {};
+}
+
+std::optional<std::vector<std::byte>> RawClient::ReadFromRing() {
+  std::array<std::byte, 4096> buffer;
+  while (const std::size_t got = ring_->Read(buffer)) {
+    (void)ring_->Free();
+    (void)frames_.Take(std::span(buffer).first(got), [this](std::vector<std::byte> message) {
+      from_ring_.push_back(std::move(message));
+      return true;
+    });
+  }
+  if (from_ring_.empty()) return {};
+  std::vector<std::byte> message = std::move(from_ring_.front());
+  from_ring_.pop_front();
+  return message;
+}
+
+std::optional<std::vector<std::byte>> RawClient::ReadFromSocket() {
   std::array<std::uint32_t, 2> header{};
   if (!ReadExactly(header.data(), sizeof(header)) || header[1] > kControlBytesMax) return {};
   std::vector<std::byte> message(header[1]);
@@ -99,6 +146,7 @@ std::vector<std::byte> BuildHello(const HelloText& text) {
         hello.add_links(links);
         hello.add_probe_address(reinterpret_cast<std::uintptr_t>(text.probe));
         hello.add_probe_value(text.probe_value);
+        hello.add_shared_version(text.shared_version);
         return hello.Finish();
       });
 }

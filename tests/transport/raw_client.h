@@ -1,14 +1,19 @@
-// RawClient: a blocking socket to a Server, for saying things that no library would say.
+// RawClient: a blocking socket to a Server, for saying things that no library would say. What the
+// daemon says over the ring of a same-host link is read too.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/random.h"
 #include "transport/codec.h"
+#include "transport/frame_reader.h"
+#include "transport/shm/ring.h"
 #include "transport/socket.h"
 
 namespace terrace::test {
@@ -31,7 +36,15 @@ class RawClient {
 
  private:
   bool ReadExactly(void* to, std::size_t bytes);
+  std::optional<std::vector<std::byte>> ReadFromSocket();
+  /// What has come over the ring, if a whole frame has.
+  std::optional<std::vector<std::byte>> ReadFromRing();
   UniqueFd fd_;
+  std::vector<UniqueFd> passed_;  // descriptors that came
+  std::shared_ptr<SharedPage> page_;
+  std::unique_ptr<RingReader> ring_;
+  FrameReader frames_{kControlBytesMax};
+  std::deque<std::vector<std::byte>> from_ring_;
 };
 
 struct HelloText {
@@ -43,6 +56,7 @@ struct HelloText {
   std::vector<std::uint8_t> links = {2};
   const std::uint64_t* probe = nullptr;  // two words
   std::uint64_t probe_value = 0;
+  std::uint16_t shared_version = kSharedPageVersion;
 };
 std::vector<std::byte> BuildHello(const HelloText& text);
 

@@ -1,6 +1,7 @@
-// CopyLink: blocks copied between frames and a client's memory on the same host by
-// process_vm_writev and process_vm_readv, which the daemon may use on processes of its own user
-// (or of all users, with CAP_SYS_PTRACE).
+// ShmLink: a client on the same host. Control messages go over shared rings (transport/shm/),
+// blocks are lent, or copied between frames and the client's memory by process_vm_writev and
+// process_vm_readv, which the daemon may use on processes of its own user (or of all users, with
+// CAP_SYS_PTRACE).
 //
 // The kernel checks the addresses; a wrong one ends that block with kInvalid. A copy is made in
 // slices, with everything else of the reactor in between; at each slice the deadline, a cancel and
@@ -15,10 +16,14 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <vector>
 
 #include "transport/control_stream.h"
 #include "transport/peer_link.h"
+#include "transport/shm/lease_board.h"
+#include "transport/shm/ring_stream.h"
 #include "transport/socket.h"
 
 namespace terrace {
@@ -28,18 +33,32 @@ namespace terrace {
 Status ProbeProcessMemory(pid_t pid, std::uint64_t address, std::uint64_t expected,
                           std::uint64_t challenge);
 
-class CopyLink final : public PeerLink {
+class ShmLink final : public PeerLink {
  public:
+  /// What the link works with; all of it outlives the link.
+  struct Ways {
+    ControlStream& socket;  ///< descriptors go over it
+    RingStream& ring;       ///< messages go over it
+  };
   /// `life`: a pidfd of `pid`, so that a number that was given to another process is not taken for
-  /// it. `stream` outlives the link. `verify`: send checksums along.
-  CopyLink(LinkContext& context, ControlStream& stream, pid_t pid, UniqueFd life, bool verify)
-      : PeerLink(context), stream_(stream), pid_(pid), life_(std::move(life)), verify_(verify) {}
+  /// it. `board`: null when nothing is lent. `verify`: send checksums along.
+  ShmLink(LinkContext& context, Ways ways, pid_t pid, UniqueFd life,
+          std::unique_ptr<LeaseBoard> board, bool verify)
+      : PeerLink(context),
+        ways_(ways),
+        pid_(pid),
+        life_(std::move(life)),
+        board_(std::move(board)),
+        verify_(verify) {}
 
-  [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kCopy; }
+  [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kShm; }
   Task<Status> Push(Hold source, BlockTransfer transfer,
                     std::span<const std::uint64_t> checksums) override;
   Task<Status> Pull(Hold destination, BlockTransfer transfer,
                     std::span<std::uint64_t> checksums) override;
+  Result<Loan> Lend(Hold frame, const LentPlace& place, ExtentSource& extents,
+                    Nanos until) override;
+  void Recall(std::uint32_t extent, std::uint32_t edition) override;
   void WakeTransfers(std::uint64_t /*request_id*/) override {}  // they look at every slice
 
   static constexpr std::size_t kSliceBytes = 1 << 20;
@@ -52,16 +71,19 @@ class CopyLink final : public PeerLink {
     std::size_t place = 0;       // index of the current one
     std::uint64_t in_place = 0;  // bytes of it that are done
   };
-  void SendMessage(std::vector<std::byte> message) override { stream_.Send(std::move(message)); }
-  void OnEnd() override {}
+  void SendMessage(std::vector<std::byte> message) override { ways_.ring.Send(std::move(message)); }
+  void OnEnd() override { board_.reset(); }
+  Status OfferExtent(const LentPlace& place, ExtentSource& extents);
 
   Status CheckSlice(const BlockTransfer& transfer);
   /// Copies all of `local` from or to where the cursor stands.
   Status CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor);
 
-  ControlStream& stream_;
+  const Ways ways_;
   const pid_t pid_;
   const UniqueFd life_;
+  std::unique_ptr<LeaseBoard> board_;
+  std::map<std::uint32_t, std::uint32_t> offered_;  // edition of each extent the client knows
   const bool verify_;
 };
 

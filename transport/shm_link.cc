@@ -1,5 +1,6 @@
-#include "transport/copy_link.h"
+#include "transport/shm_link.h"
 
+#include <fcntl.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -45,7 +46,7 @@ Status ProbeProcessMemory(pid_t pid, std::uint64_t address, std::uint64_t expect
   return {};
 }
 
-Status CopyLink::CheckSlice(const BlockTransfer& transfer) {
+Status ShmLink::CheckSlice(const BlockTransfer& transfer) {
   if (!Alive()) return end();
   if (context_.requests.Cancelled(transfer.request_id)) {
     return Status(StatusCode::kCancelled, "the client cancelled the request");
@@ -59,7 +60,7 @@ Status CopyLink::CheckSlice(const BlockTransfer& transfer) {
   return {};
 }
 
-Status CopyLink::CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor) {
+Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor) {
   std::size_t done = 0;
   while (done < local.size()) {
     std::array<iovec, kVectorsMax> remote;
@@ -103,8 +104,8 @@ Status CopyLink::CopySlice(Direction direction, std::span<std::byte> local, Curs
   return {};
 }
 
-Task<Status> CopyLink::Push(Hold source, BlockTransfer transfer,
-                            std::span<const std::uint64_t> checksums) {
+Task<Status> ShmLink::Push(Hold source, BlockTransfer transfer,
+                           std::span<const std::uint64_t> checksums) {
   const std::span<std::byte> bytes = source.bytes();
   if (!Alive()) co_return end();
   auto places = context_.regions.Resolve(transfer.pieces, bytes.size());
@@ -127,8 +128,8 @@ Task<Status> CopyLink::Push(Hold source, BlockTransfer transfer,
   co_return status;
 }
 
-Task<Status> CopyLink::Pull(Hold destination, BlockTransfer transfer,
-                            std::span<std::uint64_t> checksums) {
+Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
+                           std::span<std::uint64_t> checksums) {
   const std::span<std::byte> bytes = destination.bytes();
   TERRACE_CHECK(checksums.size() == ChecksumPieceCount(bytes.size()));
   if (!Alive()) co_return end();
@@ -153,6 +154,50 @@ Task<Status> CopyLink::Pull(Hold destination, BlockTransfer transfer,
   }
   context_.requests.End(transfer.request_id);
   co_return status;
+}
+
+Status ShmLink::OfferExtent(const LentPlace& place, ExtentSource& extents) {
+  if (const auto known = offered_.find(place.extent);
+      known != offered_.end() && known->second == place.edition) {
+    return {};
+  }
+  const Result<SharedExtent> extent = extents.ShareExtent(place.extent, place.edition);
+  if (!extent.ok()) return extent.status();
+  std::vector<UniqueFd> descriptors;
+  descriptors.emplace_back(::fcntl(extent->descriptor, F_DUPFD_CLOEXEC, 0));
+  if (!descriptors.front()) return Status(StatusCode::kRetry, "no descriptor is left");
+  ways_.socket.Send(BuildMessage<wire::ExtentOffer>({0, context_.incarnation, 0},
+                                                    [&](flatbuffers::FlatBufferBuilder& builder) {
+                                                      return wire::CreateExtentOffer(
+                                                          builder, place.extent, place.edition,
+                                                          extent->bytes);
+                                                    }),
+                    std::move(descriptors));
+  // It must be there before the reply that names it, which takes the ring.
+  if (!ways_.socket.sent_all()) {
+    return Status(StatusCode::kRetry, "the client does not take its descriptors");
+  }
+  offered_[place.extent] = place.edition;
+  return {};
+}
+
+void ShmLink::Recall(std::uint32_t extent, std::uint32_t edition) {
+  const auto known = offered_.find(extent);
+  if (!Alive() || known == offered_.end() || known->second != edition) return;
+  offered_.erase(known);
+  // Over the socket, so that it stays in order with offers.
+  ways_.socket.Send(BuildMessage<wire::ExtentRecall>(
+      {0, context_.incarnation, 0}, [&](flatbuffers::FlatBufferBuilder& builder) {
+        return wire::CreateExtentRecall(builder, extent, edition);
+      }));
+}
+
+Result<Loan> ShmLink::Lend(Hold frame, const LentPlace& place, ExtentSource& extents, Nanos until) {
+  if (!Alive()) return end();
+  if (board_ == nullptr) return Status(StatusCode::kUnsupported, "lending is turned off");
+  if (place.edition == 0) return Status(StatusCode::kUnsupported, "the memory cannot be lent");
+  if (Status status = OfferExtent(place, extents); !status.ok()) return status;
+  return board_->Lend(std::move(frame), place, until);
 }
 
 }  // namespace terrace

@@ -1,0 +1,43 @@
+#include "client/lent_block.h"
+
+#include <utility>
+
+#include "transport/shm/lent_memory.h"
+
+namespace terrace {
+
+LentBlock::LentBlock() noexcept = default;
+LentBlock::~LentBlock() = default;
+LentBlock::LentBlock(LentBlock&& other) noexcept = default;
+LentBlock& LentBlock::operator=(LentBlock&& other) noexcept = default;
+
+LentBlock::LentBlock(const BlockResult& result, std::unique_ptr<LentMemory> memory) noexcept
+    : status(result.status),
+      tier(result.tier),
+      valid_tokens(result.valid_tokens),
+      memory_(std::move(memory)) {}
+
+std::span<const std::byte> LentBlock::bytes() const noexcept {
+  return memory_ == nullptr ? std::span<const std::byte>() : memory_->bytes();
+}
+
+bool LentBlock::Intact() const noexcept { return memory_ != nullptr && memory_->Intact(); }
+
+StatusCode LentBlock::Release() noexcept {
+  if (memory_ == nullptr) return StatusCode::kInvalid;
+  const bool intact = memory_->Release();
+  memory_.reset();
+  return intact ? StatusCode::kOk : StatusCode::kExpired;
+}
+
+std::vector<LentBlock> LentBlocksOf(Request& request) {
+  std::vector<LentBlock> blocks;
+  blocks.reserve(request.lent.size());
+  for (std::size_t i = 0; i < request.lent.size(); ++i) {
+    blocks.emplace_back(request.blocks[i], std::move(request.lent[i]));
+  }
+  request.lent.clear();
+  return blocks;
+}
+
+}  // namespace terrace

@@ -1,0 +1,108 @@
+#include "transport/shm/lease_board.h"
+
+#include <algorithm>
+#include <bit>
+#include <string>
+#include <utility>
+
+namespace terrace {
+namespace {
+
+void Count(std::atomic<std::uint64_t>& counter, std::int64_t by) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(by),
+                std::memory_order_relaxed);
+}
+
+}  // namespace
+
+LeaseBoard::LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler,
+                       LeaseCounters& counters, std::uint64_t bytes_max)
+    : page_(std::move(page)), scheduler_(scheduler), counters_(counters), bytes_max_(bytes_max) {}
+
+LeaseBoard::~LeaseBoard() {
+  if (timer_) scheduler_.CancelTimer(*timer_);
+  while (!by_end_.empty()) {
+    Count(counters_.expired, 1);
+    End(by_end_.begin()->second);
+  }
+}
+
+Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
+  Collect();
+  const std::uint64_t bytes = frame.bytes().size();
+  const std::uint64_t all = counters_.bytes_now.load(std::memory_order_relaxed);
+  if (leases_ >= kLeaseSlots || bytes_ + bytes > bytes_max_ / 2 || all + bytes > bytes_max_) {
+    Count(counters_.refused, 1);
+    return Status(StatusCode::kRetry, "the client holds " + std::to_string(leases_) +
+                                          " blocks lent, " + std::to_string(bytes_) + " bytes; " +
+                                          std::to_string(all) + " of at most " +
+                                          std::to_string(bytes_max_) + " bytes are lent in all");
+  }
+  if (free_.empty()) {
+    free_.push_back(static_cast<std::uint32_t>(slots_.size()));
+    slots_.emplace_back();
+    page_->layout().generations[free_.back()].store(slots_.back().generation,
+                                                    std::memory_order_release);
+  }
+  const std::uint32_t slot = free_.back();
+  free_.pop_back();
+  Lease& lease = slots_[slot];
+  lease.frame = std::move(frame);
+  lease.until = by_end_.emplace(until, slot);
+  ++leases_;
+  bytes_ += bytes;
+  Count(counters_.granted, 1);
+  Count(counters_.now, 1);
+  Count(counters_.bytes_now, static_cast<std::int64_t>(bytes));
+  if (!timer_) SetTimer();
+  return Loan{.place = place, .bytes = bytes, .slot = slot, .generation = lease.generation};
+}
+
+void LeaseBoard::End(std::uint32_t slot) {
+  Lease& lease = slots_[slot];
+  // Sequentially consistent, so that it is seen before anything that is then written to the frame.
+  page_->layout().generations[slot].store(++lease.generation, std::memory_order_seq_cst);
+  by_end_.erase(lease.until);
+  const std::uint64_t bytes = lease.frame.bytes().size();
+  --leases_;
+  bytes_ -= bytes;
+  Count(counters_.now, -1);
+  Count(counters_.bytes_now, -static_cast<std::int64_t>(bytes));
+  free_.push_back(slot);
+  lease.frame = Hold();
+}
+
+void LeaseBoard::Collect() {
+  if (leases_ == 0) return;
+  SharedLayout& layout = page_->layout();
+  for (std::uint32_t word = 0; word * 64 < slots_.size(); ++word) {
+    std::atomic<std::uint64_t>& bits = layout.released_bits[word];
+    if (bits.load(std::memory_order_relaxed) == 0) continue;
+    for (std::uint64_t set = bits.exchange(0, std::memory_order_acquire); set != 0;
+         set &= set - 1) {
+      const std::uint32_t slot = word * 64 + static_cast<std::uint32_t>(std::countr_zero(set));
+      // The client's word, so it counts only for a lease that it has.
+      if (slot >= slots_.size() || !slots_[slot].frame ||
+          layout.released[slot].load(std::memory_order_relaxed) != slots_[slot].generation) {
+        continue;
+      }
+      Count(counters_.released, 1);
+      End(slot);
+    }
+  }
+  const Nanos now = scheduler_.Now();
+  while (!by_end_.empty() && by_end_.begin()->first <= now) {
+    Count(counters_.expired, 1);
+    End(by_end_.begin()->second);
+  }
+}
+
+void LeaseBoard::SetTimer() {
+  timer_ = scheduler_.AddTimer(scheduler_.Now() + kCollectPeriod, [this] {
+    timer_.reset();
+    Collect();
+    if (leases_ > 0) SetTimer();
+  });
+}
+
+}  // namespace terrace

@@ -1,0 +1,78 @@
+// LentMemory: a frame of the daemon's that this client may read for a while.
+//
+// Model. The client maps extents of its tenant, read-only. The daemon may end a lease at any time
+// (too old, the client seemed dead): the bytes then change under the reader, who learns it from
+// Intact. So: read, then ask Intact; only when it says yes were the bytes the block.
+//
+// Lifetime: keeps its mapping and the shared page alive, also past the connection.
+// Thread: any; Release once.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/link.h"
+#include "base/result.h"
+#include "transport/shm/shared_page.h"
+
+namespace terrace {
+
+/// An extent of the daemon's, mapped for reading.
+class ExtentMapping {
+ public:
+  /// kIo with errno; kInvalid when the memory is smaller than `bytes`, or not sealed.
+  static Result<std::shared_ptr<const ExtentMapping>> Map(int fd, std::uint64_t bytes);
+  ~ExtentMapping();
+  ExtentMapping(const ExtentMapping&) = delete;
+  ExtentMapping& operator=(const ExtentMapping&) = delete;
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {begin_, size_}; }
+
+ private:
+  ExtentMapping(std::byte* begin, std::size_t size) : begin_(begin), size_(size) {}
+  std::byte* const begin_;
+  const std::size_t size_;
+};
+
+class LentMemory {
+ public:
+  /// kInvalid when the loan does not lie within its extent, or names no slot.
+  static Result<std::unique_ptr<LentMemory>> Make(const Loan& loan,
+                                                  std::shared_ptr<SharedPage> page,
+                                                  std::shared_ptr<const ExtentMapping> extent);
+  /// Tells the daemon that a lease is not needed any more. REQUIRES: slot < kLeaseSlots.
+  static void GiveBack(SharedLayout& page, std::uint32_t slot, std::uint32_t generation) noexcept;
+  /// Releases.
+  ~LentMemory() { Release(); }
+  LentMemory(const LentMemory&) = delete;
+  LentMemory& operator=(const LentMemory&) = delete;
+
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  /// True: what was read before this call was the block.
+  [[nodiscard]] bool Intact() const noexcept {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return page_->layout().generations[loan_.slot].load(std::memory_order_acquire) ==
+           loan_.generation;
+  }
+  /// Gives it back; the daemon sees it with the next request, or within some 20 ms. As Intact, and
+  /// false when it was released before. In a child of the process that it was lent to it gives
+  /// nothing back, and answers false.
+  bool Release() noexcept;
+
+ private:
+  LentMemory(const Loan& loan, std::shared_ptr<SharedPage> page,
+             std::shared_ptr<const ExtentMapping> extent);
+
+  const Loan loan_;
+  const pid_t process_;
+  const std::shared_ptr<SharedPage> page_;
+  const std::shared_ptr<const ExtentMapping> extent_;
+  std::span<const std::byte> bytes_;
+  std::atomic<bool> released_{false};
+};
+
+}  // namespace terrace
