@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/canary.h"
 #include "base/check.h"
 #include "cache/cache_impl.h"
 
@@ -21,6 +22,7 @@ bool Cache::Impl::Holds(BlockId id, const ChainSlice& chain, KeyView key) const 
 }
 
 bool Cache::Impl::KeyIs(const FrameHeader& header, const ChainSlice& chain, KeyView key) {
+  if (CanaryIs(Canary::kCompareNoKey)) return true;
   return header.namespace_id == chain.namespace_id && header.group == chain.group &&
          header.shard == chain.shard && header.key_bytes == key.size() &&
          std::memcmp(header.key, key.data(), key.size()) == 0;

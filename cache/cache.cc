@@ -74,7 +74,9 @@ void Cache::AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::L
   impl_->nvme = std::make_unique<NvmeSide>(*impl_, options, std::move(lanes), journal, scheduler);
 }
 
-Status Cache::Recover(IndexStore& store) { return impl_->nvme->Recover(store); }
+Status Cache::Recover(IndexStore& store, const nvme::ReadSlice& read) {
+  return impl_->nvme->Recover(store, read);
+}
 
 Task<void> Cache::Close() {
   if (impl_->nvme != nullptr) co_await impl_->nvme->Close();

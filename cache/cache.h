@@ -1,10 +1,11 @@
 // Cache: one reactor's slice of the store. Requests come in as plain structs, bytes move over a
 // Link; the cache knows neither the wire nor UCX.
 //
-//   get: find -> pin frame | (allocate frame, read record, verify, promote) -> push -> unpin ->
-//   answer put: allocate frame (evict) -> pull from the client -> checksum -> publish -> answer
+//   get: find -> pin frame | (allocate frame, read record, verify, promote) -> push, or lend ->
+//   unpin -> answer
+//   put: allocate frame (evict) -> pull from the client -> checksum -> publish -> answer
 //   COMMITTED
-//        -> (if admitted to NVMe) append -> index -> DURABLE
+//        -> (if admitted to NVMe) append -> sync -> DURABLE
 //
 //   C1. A block is visible to Match and Get only after all its bytes are in its frame.
 //   C2. The full key, group, shard and namespace are compared on every hit: a collision of
@@ -71,6 +72,9 @@ struct GetRequest {
   ChainSlice chain;
   std::vector<BlockPlace> places;  ///< one per key of the chain slice, in its order
   Nanos deadline = 0;
+  /// Get only: the frames are lent for so long, nothing is pushed, and there are no places. 0:
+  /// they are pushed.
+  Nanos lend_for = 0;
   Ack ack = Ack::kCommitted;  ///< put only: what the answer waits for
 };
 using PutRequest = GetRequest;
@@ -82,6 +86,7 @@ struct BlockAnswer {
   /// Put with Ack::kDurable whose status is kOk or kExists: kDurable, or the reason why not.
   Ack ack = Ack::kCommitted;
   NotDurable not_durable = NotDurable::kNone;
+  Loan loan{};  ///< of a get that asked to be lent, and kOk
 };
 
 struct MatchAnswer {
@@ -99,7 +104,8 @@ struct CacheCounters {
   std::atomic<std::uint64_t> match_requests{0}, match_blocks{0}, match_hits{0};
   std::atomic<std::uint64_t> get_requests{0}, get_blocks{0}, get_misses{0};
   std::atomic<std::uint64_t> get_hits_dram{0}, get_hits_nvme{0};
-  std::atomic<std::uint64_t> get_failures{0};  ///< found, but the push failed
+  std::atomic<std::uint64_t> get_failures{0};  ///< found, but the push or the loan failed
+  std::atomic<std::uint64_t> blocks_lent{0};   ///< of the hits
   std::atomic<std::uint64_t> put_requests{0}, put_blocks{0}, put_stored{0}, put_exists{0};
   std::atomic<std::uint64_t> put_pending{0}, put_no_space{0}, put_failures{0};
   std::atomic<std::uint64_t> bytes_got{0}, bytes_put{0};
@@ -113,7 +119,11 @@ struct CacheCounters {
   /// stood there, the device failed, no frame could be had.
   std::atomic<std::uint64_t> load_expired{0}, load_corrupt{0}, load_mismatched{0};
   std::atomic<std::uint64_t> load_io_errors{0}, load_no_frame{0};
-  std::atomic<std::uint64_t> nvme_evictions{0};       ///< blocks that went with their segment
+  /// Blocks that were on NVMe only and went with their segment, or for a put of the same block
+  /// whose record is worth more.
+  std::atomic<std::uint64_t> nvme_evictions{0};
+  /// Blocks on NVMe that were forgotten, or not taken up by a start, because the index was full.
+  std::atomic<std::uint64_t> index_evictions{0};
   std::atomic<std::uint64_t> write_queue_bytes{0};    ///< waiting to be written to NVMe
   std::atomic<std::uint64_t> removals_not_logged{0};  ///< may come back after a restart
 };
@@ -140,10 +150,11 @@ class Cache {
   /// `journal` and `scheduler` outlive the cache, the devices of `lanes` too.
   void AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::LaneStart> lanes,
                   nvme::IndexJournal& journal, Scheduler& scheduler);
-  /// Finds what an earlier run left on NVMe; blocks of namespaces that the registry does not know
-  /// are dropped. After AttachNvme, before the reactor runs; blocks. Not ok: the store's words,
-  /// and what was found before stays.
-  Status Recover(IndexStore& store);
+  /// Finds what an earlier run left on NVMe. Blocks of namespaces that the registry does not know
+  /// are dropped, but those at the end of the log say whose they are, and the registry adopts that.
+  /// `read` is from the devices of the lanes. After AttachNvme, before the reactor runs; blocks.
+  /// Not ok: the store's words, and what was found before stays.
+  Status Recover(IndexStore& store, const nvme::ReadSlice& read);
   /// Writes what waits to be written (for at most 5 s), syncs, ends the background work.
   Task<void> Close();
   /// Null without one.
@@ -153,7 +164,7 @@ class Cache {
 
   /// Leading blocks that are stored; no effect on recency.
   MatchAnswer Match(const ChainSlice& chain);
-  /// Pushes every block that is stored. The request and the link outlive the task.
+  /// Pushes, or lends, every block that is stored. The request and the link outlive the task.
   Task<BatchAnswer> Get(Link& link, const GetRequest& request);
   /// Stores every block that is not stored yet. The request and the link outlive the task.
   Task<BatchAnswer> Put(Link& link, const PutRequest& request);

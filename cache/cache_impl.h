@@ -63,6 +63,8 @@ struct Cache::Impl {
   Task<BlockAnswer> GetBlock(GetState& state, const WantedBlock& wanted);
   /// `pin` holds the block's frame when it ends with kOk, `tier` says where it was found.
   Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier);
+  /// The block's frame goes to the client for a while, instead of its bytes.
+  BlockAnswer LendBlock(GetState& state, Hold pin, TierKind tier);
   StatusCode AfterPush(FrameId frame, TierKind tier, const Status& status);
 
   // put_flow.cc

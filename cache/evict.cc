@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/crash_point.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
 
@@ -15,7 +16,8 @@ constexpr int kCandidatesMax = 64;
 /// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
 /// is always looked at, though an extent of small frames is more than this.
 constexpr std::size_t kFramesInTheWayMax = 65'536;
-/// Rounds of eviction for one allocation; the first one makes room, by the arena's contract.
+/// Rounds of eviction for one allocation; the first one makes room, by the arena's contract, but
+/// for an extent whose memory must be replaced first.
 constexpr int kRoundsMax = 4;
 }  // namespace
 
@@ -38,6 +40,7 @@ void Cache::Impl::Evict(BlockId id) {
   arena->Header(frame).namespace_id = 0;
   arena->Free(frame);
   CountBlocks();
+  CrashHere(CrashPoint::kBlockEvicted);
 }
 
 void Cache::Impl::InsertIntoPolicy(BlockId id, BlockId parent) {
@@ -105,6 +108,7 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& guard) {
     if (Evictable(candidate, guard)) {
       // Its place in the index is wanted, so its record goes with it.
       if (nvme != nullptr && (*index)[candidate].record.exists()) {
+        Add(counters.index_evictions, 1);
         nvme->tier.DropEntry((*index)[candidate].namespace_id, (*index)[candidate].hash);
         index->SetRecord(candidate, {});
       }

@@ -4,7 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/canary.h"
 #include "base/check.h"
+#include "base/crash_point.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
 
@@ -48,20 +50,20 @@ Task<BatchAnswer> Cache::Impl::Remove(const ChainSlice& chain) {
     // Also one without a record: the index store may name one that was dropped from here, and whose
     // segment has not been overwritten yet.
     if (nvme != nullptr) {
-      state.to_tell.push_back({.removal = {.kind = nvme::RecordKind::kRemoval,
-                                           .namespace_id = chain.namespace_id,
-                                           .hash = wanted.hash,
-                                           .group = chain.group,
-                                           .shard = chain.shard,
-                                           .key = wanted.key,
-                                           .sequence = nvme->tier.log().TakeSequence()},
-                               .index = wanted.index});
+      const nvme::NvmeTier::Removal removal{.kind = nvme::RecordKind::kRemoval,
+                                            .namespace_id = chain.namespace_id,
+                                            .hash = wanted.hash,
+                                            .group = chain.group,
+                                            .shard = chain.shard,
+                                            .key = wanted.key};
+      state.to_tell.push_back({.removal = nvme->tier.BeginRemoval(removal), .index = wanted.index});
     }
     Forget(id);
     block.status = StatusCode::kOk;
     ++removed;
   }
   Add(counters.removed, removed);
+  if (removed > 0) CrashHere(CrashPoint::kRemoveForgotten);
   TaskScope workers;
   const std::size_t window = std::min(kRemovalsAtOnce, state.to_tell.size());
   for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(RemoveWorker(state));
@@ -72,6 +74,7 @@ Task<BatchAnswer> Cache::Impl::Remove(const ChainSlice& chain) {
 Task<void> Cache::Impl::RemoveWorker(RemoveState& state) {
   while (state.next < state.to_tell.size()) {
     const RemoveState::Told& told = state.to_tell[state.next++];
+    if (CanaryIs(Canary::kForgetTombstone)) continue;
     const Status status = co_await nvme->tier.Remove(told.removal);
     if (status.ok()) continue;
     Add(counters.removals_not_logged, 1);
@@ -84,7 +87,7 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
   nvme::NvmeTier::Removal removal;
   removal.kind = nvme::RecordKind::kClear;
   removal.namespace_id = namespace_id;
-  if (nvme != nullptr) removal.sequence = nvme->tier.log().TakeSequence();
+  if (nvme != nullptr) removal = nvme->tier.BeginRemoval(removal);
   const std::uint64_t published = index->UsageOf(namespace_id).blocks;
   while (true) {
     const BlockId id = index->FirstOf(namespace_id);
@@ -92,6 +95,7 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
     Forget(id);
   }
   Add(counters.cleared, published);
+  CrashHere(CrashPoint::kClearForgotten);
   if (nvme != nullptr && !(co_await nvme->tier.Remove(removal)).ok()) {
     Add(counters.removals_not_logged, 1);
   }

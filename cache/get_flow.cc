@@ -1,9 +1,10 @@
-// get: find -> pin frame | (allocate frame, read record, verify, promote) -> push -> unpin ->
-// answer
+// get: find -> pin frame | (allocate frame, read record, verify, promote) -> push, or lend -> unpin
+// -> answer
 #include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "base/canary.h"
 #include "base/checksum.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
@@ -39,7 +40,10 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
                  .chain_blocks = BlockSet(checked.ok() ? checked->keys : 0),
                  .next = 0,
                  .answer = {}};
-  state.answer.status = checked.ok() ? CheckPlaces(*checked, request.places) : checked.status();
+  state.answer.status = checked.status();
+  if (checked.ok() && request.lend_for == 0) {
+    state.answer.status = CheckPlaces(*checked, request.places);
+  }
   if (!state.answer.status.ok()) co_return std::move(state.answer);
   Add(counters.get_blocks, checked->keys);
   state.tenant = checked->space->tenant_id;
@@ -84,6 +88,7 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
     Add(counters.get_misses, 1);
     co_return BlockAnswer{.status = answer.status};
   }
+  if (request.lend_for != 0) co_return LendBlock(state, std::move(pin), answer.tier);
   const FrameId frame = arena->FrameOf(pin);
   Status status = clock.Now() < request.deadline
                       ? co_await slots.Acquire(&state.link, request.deadline)
@@ -96,12 +101,30 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
                                        .pieces = pieces,
                                        .deadline = request.deadline},
                                       arena->Checksums(frame));
-    slots.Release(&state.link);
+    if (status.ok() || !CanaryIs(Canary::kKeepSlotOnError)) slots.Release(&state.link);
   }
   answer.status = AfterPush(frame, answer.tier, status);
   if (!status.ok()) co_return BlockAnswer{.status = answer.status};
   answer.valid_tokens = arena->Header(frame).valid_tokens;
   co_return answer;
+}
+
+BlockAnswer Cache::Impl::LendBlock(GetState& state, Hold pin, TierKind tier) {
+  const FrameId frame = arena->FrameOf(pin);
+  const FrameHeader& header = arena->Header(frame);
+  const Result<Loan> loan = state.link.Lend(std::move(pin), arena->PlaceForLending(frame), *arena,
+                                            clock.Now() + state.request.lend_for);
+  if (!loan.ok()) {
+    Add(counters.get_failures, 1);
+    return {.status = loan.code()};
+  }
+  Add(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram, 1);
+  Add(counters.bytes_got, header.block_bytes);
+  Add(counters.blocks_lent, 1);
+  return {.status = StatusCode::kOk,
+          .tier = tier,
+          .valid_tokens = header.valid_tokens,
+          .loan = loan.value()};
 }
 
 Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin,
@@ -121,7 +144,8 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
     if (clock.Now() >= state.request.deadline) co_return StatusCode::kTimeout;
     const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
     const StatusCode read =
-        co_await nvme->ReadBlock(id, state.tenant, guard, state.request.deadline, pin);
+        co_await nvme->ReadBlock(id, {.namespace_id = chain.namespace_id, .hash = wanted.hash},
+                                 state.tenant, guard, state.request.deadline, pin);
     if (read == StatusCode::kPending) continue;
     if (read != StatusCode::kOk) co_return read;
     const FrameHeader& header = arena->Header(arena->FrameOf(*pin));

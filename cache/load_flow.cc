@@ -3,7 +3,9 @@
 #include <cstring>
 #include <utility>
 
+#include "base/canary.h"
 #include "base/check.h"
+#include "base/crash_point.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
@@ -31,8 +33,9 @@ Result<std::shared_ptr<NvmeSide::Load>> NvmeSide::StartLoad(BlockId id, TenantId
   return load;
 }
 
-Task<StatusCode> NvmeSide::ReadBlock(BlockId id, TenantId tenant, ChainGuard guard, Nanos deadline,
-                                     Hold* pin) {
+Task<StatusCode> NvmeSide::ReadBlock(BlockId id, Locator locator, TenantId tenant, ChainGuard guard,
+                                     Nanos deadline, Hold* pin) {
+  if (!StillIs(id, locator) || (*cache.index)[id].InDram()) co_return StatusCode::kPending;
   std::shared_ptr<Load> load;
   if (const auto found = loads.find(id); found != loads.end()) {
     load = found->second;
@@ -113,10 +116,12 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
 
 Task<void> NvmeSide::RunLoad(std::shared_ptr<Load> load) {
   Hold pin = cache.arena->Pin(load->frame);
+  if (CanaryIs(Canary::kFreeFrameEarly)) pin = Hold();
   const nvme::PagePool::Page page = tier.pages().Take();
   auto& header = page.Make<nvme::RecordHeader>();
   const Status status =
       co_await tier.Read(load->place, &header, cache.arena->PayloadPages(load->frame));
+  CrashHere(CrashPoint::kLoadRead);
   const StatusCode code = FinishLoad(*load, status, header);
   const auto found = loads.find(load->id);
   if (found != loads.end() && found->second == load) loads.erase(found);

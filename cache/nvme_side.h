@@ -53,8 +53,9 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   };
   /// Queues a published block for writing, if it is admitted. Null: `declined` says why not.
   std::shared_ptr<Write> Queue(BlockId id, KeyView placement, bool durable, NotDurable* declined);
-  /// kNone once the block is durable: it waits for its write, or syncs what was written.
-  Task<NotDurable> MakeDurable(BlockId id, KeyView placement, Nanos deadline);
+  /// kNone once the block is durable: it waits for its write, or syncs what was written. A task
+  /// begins a turn after it was made (task.h): `locator` tells whether the number still is its.
+  Task<NotDurable> MakeDurable(BlockId id, Locator locator, KeyView placement, Nanos deadline);
   /// A sync that may take longer than whoever waits for it.
   struct Synced {
     Event done;
@@ -83,9 +84,10 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
     std::vector<LoadWaiter*> waiters;
   };
   /// kOk: `pin` holds the block's frame. kMiss and kRetry as a get answers them; kPending: look
-  /// again, its record has moved. `guard` as in AllocateFrame.
-  Task<StatusCode> ReadBlock(BlockId id, TenantId tenant, ChainGuard guard, Nanos deadline,
-                             Hold* pin);
+  /// again, its record has moved, or it came to DRAM or went before the task began; `locator` as in
+  /// MakeDurable. `guard` as in AllocateFrame.
+  Task<StatusCode> ReadBlock(BlockId id, Locator locator, TenantId tenant, ChainGuard guard,
+                             Nanos deadline, Hold* pin);
   Result<std::shared_ptr<Load>> StartLoad(BlockId id, TenantId tenant, const ChainGuard& guard);
   Task<void> RunLoad(std::shared_ptr<Load> load);
   [[nodiscard]] bool Describes(const nvme::RecordHeader& header, BlockId id) const;
@@ -106,8 +108,9 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   /// Forgets a block that is on NVMe only, for the sake of room in the index; the one whose segment
   /// goes next. False when there is none.
   bool ForgetOldest();
-  Status Recover(IndexStore& store);
-  bool Adopt(const nvme::IndexedBlock& found);
+  Status Recover(IndexStore& store, const nvme::ReadSlice& read);
+  bool Know(const nvme::IndexedNamespace& found);
+  bool Adopt(const nvme::IndexedBlock& found, std::uint64_t leave);
 
   /// The block is about to be forgotten: loads and writes of it come to nothing.
   void OnForget(BlockId id);

@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/canary.h"
 #include "base/check.h"
+#include "base/crash_point.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
@@ -111,8 +113,12 @@ Task<void> Cache::Impl::AwaitOneDurable(PutState& state, std::size_t which) {
   }
   // The client waits no longer than the deadline either: the reply must be there by then.
   const Nanos patience = state.request.deadline - kReplyTime;
-  answer.not_durable = co_await nvme->MakeDurable(id, PlacementOf(chain, wanted), patience);
-  if (answer.not_durable == NotDurable::kNone) answer.ack = Ack::kDurable;
+  answer.not_durable =
+      co_await nvme->MakeDurable(id, {.namespace_id = chain.namespace_id, .hash = wanted.hash},
+                                 PlacementOf(chain, wanted), patience);
+  if (answer.not_durable != NotDurable::kNone) co_return;
+  answer.ack = Ack::kDurable;
+  CrashHere(CrashPoint::kPutDurable);
 }
 
 void Cache::Impl::GuardAncestors(PutState& state) {
@@ -162,6 +168,8 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
       return true;
     }
     answer.tier = TierKind::kNone;
+    // Until its bytes have come again it is a miss, and for good when this put fails.
+    Add(counters.nvme_evictions, 1);
     Forget(lookup.id);  // on a device that is offline, or doubtful: better to have it again
   }
   // The locator is another key's while that block lives: there is no place for this one.
@@ -200,7 +208,10 @@ Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
     co_return answer;
   }
   const BlockId id = *reserved;
+  CrashHere(CrashPoint::kPutReserved);
   const FrameId frame = (*index)[id].frame;
+  if (CanaryIs(Canary::kPublishBeforeArrival))
+    index->Publish(id, arena->Header(frame).valid_tokens);
   {
     // Two pins: the link may let go of its own before the call ends, and a Clear meanwhile must
     // not free the frame whose checksums are being written.
@@ -213,6 +224,7 @@ Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
                                                     .deadline = request.deadline},
                                                    arena->Checksums(frame));
     slots.Release(&state.link);
+    CrashHere(CrashPoint::kPutPulled);
     answer.status = FinishPut(state, id, pulled, PlacementOf(request.chain, wanted));
     if (answer.status == StatusCode::kOk) {
       answer.tier = TierKind::kDram;
@@ -282,6 +294,7 @@ StatusCode Cache::Impl::FinishPut(PutState& state, BlockId id, const Status& pul
   if (pulled.ok() && entry.state == BlockState::kReserved) {
     index->Publish(id, arena->Header(entry.frame).valid_tokens);
     CountBlocks();
+    CrashHere(CrashPoint::kPutPublished);
     // A put that asked for DURABLE hears of a refusal when it waits for it, and asks again then.
     NotDurable declined = NotDurable::kNone;
     if (nvme != nullptr) {

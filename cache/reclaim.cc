@@ -3,7 +3,9 @@
 #include <string>
 #include <utility>
 
+#include "base/canary.h"
 #include "base/check.h"
+#include "base/crash_point.h"
 #include "base/wait.h"
 #include "cache/nvme_side.h"
 
@@ -50,6 +52,7 @@ Task<bool> NvmeSide::Reinsert(BlockId id) {
   const nvme::RecordPlace place = entry.record;
   const Locator locator = entry.locator();
   const auto names = [this, id, &place, &locator] {
+    if (CanaryIs(Canary::kMoveStaleRecord)) return true;
     return StillIs(id, locator) && (*cache.index)[id].record == place;
   };
   const std::uint64_t bytes = (nvme::RecordPages(entry.block_bytes) - 1) * nvme::kPageBytes;
@@ -78,15 +81,14 @@ struct NvmeSide::ReclaimState {
   std::vector<BlockId> blocks;
   std::size_t next = 0;
   std::uint64_t pages_left = 0;  ///< of those that may be written again
-  bool moved = false;            ///< one was
 };
 
 Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
+  CrashHere(CrashPoint::kReclaimBegun);
   ReclaimState state{.segment = segment,
                      .blocks = std::exchange(segments[segment], {}),
                      .next = 0,
-                     .pages_left = tier.log().PagesOfSegment() / kReinsertShare,
-                     .moved = false};
+                     .pages_left = tier.log().PagesOfSegment() / kReinsertShare};
   std::uint64_t largest = 1;
   for (const BlockId id : state.blocks) {
     largest = std::max<std::uint64_t>(largest, (*cache.index)[id].block_bytes);
@@ -96,9 +98,8 @@ Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
   TaskScope workers;
   for (std::uint64_t worker = 0; worker < at_once; ++worker) workers.Spawn(ReclaimWorker(state));
   co_await workers.Join();
-  // What was DURABLE in its old place must be so in the new one before the old one is overwritten:
-  // the records are synced already (nvme_tier.h, T1).
-  if (state.moved) (void)co_await tier.SyncEntries();
+  // What was DURABLE in its old place is so in the new one already (nvme_tier.h, T1).
+  CrashHere(CrashPoint::kReclaimMoved);
 }
 
 Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
@@ -112,9 +113,7 @@ Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
     if (entry.gets >= kReinsertGets && pages <= state.pages_left &&
         tier.Admit(entry.block_bytes) == NotDurable::kNone) {
       state.pages_left -= pages;
-      const bool reinserted = co_await Reinsert(id);
-      state.moved = state.moved || reinserted;
-      if (reinserted || !LiesIn(id, state.segment)) continue;
+      if (co_await Reinsert(id) || !LiesIn(id, state.segment)) continue;
     }
     DropRecord(id);
   }
@@ -141,6 +140,7 @@ bool NvmeSide::ForgetOldest() {
         if (here && entry.InDram()) continue;
         blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));
         if (!here) continue;
+        cache.Add(cache.counters.index_evictions, 1);
         tier.DropEntry(entry.namespace_id, entry.hash);
         DropRecord(id);
         return true;
@@ -150,11 +150,22 @@ bool NvmeSide::ForgetOldest() {
   return false;
 }
 
-bool NvmeSide::Adopt(const nvme::IndexedBlock& found) {
+bool NvmeSide::Know(const nvme::IndexedNamespace& found) {
+  const Namespace* space = cache.registry.Find(found.id);
+  if (space == nullptr) {
+    return cache.registry.Adopt(found.id, found.tenant, found.name, found.fingerprint).ok();
+  }
+  return space->spec.tenant == found.tenant && space->spec.name == found.name &&
+         space->fingerprint == found.fingerprint;
+}
+
+bool NvmeSide::Adopt(const nvme::IndexedBlock& found, std::uint64_t leave) {
   const Namespace* space = cache.registry.Find(found.namespace_id);
   const Locator locator{.namespace_id = found.namespace_id, .hash = found.hash};
+  if (cache.index->Full()) cache.Add(cache.counters.index_evictions, 1);
   if (space == nullptr || found.block_bytes < kBlockBytesMin ||
-      found.block_bytes > kBlockBytesMax || cache.index->Full() ||
+      found.block_bytes > kBlockBytesMax ||
+      cache.index->used() + leave >= cache.index->capacity() ||
       cache.index->Find(locator) != kNoBlock) {
     return false;
   }
@@ -167,9 +178,12 @@ bool NvmeSide::Adopt(const nvme::IndexedBlock& found) {
   return true;
 }
 
-Status NvmeSide::Recover(IndexStore& store) {
+Status NvmeSide::Recover(IndexStore& store, const nvme::ReadSlice& read) {
   const Status status =
-      tier.Recover(store, [this](const nvme::IndexedBlock& found) { return Adopt(found); });
+      tier.Recover(store, read,
+                   {.know = [this](const nvme::IndexedNamespace& found) { return Know(found); },
+                    .adopt = [this](const nvme::IndexedBlock& found,
+                                    std::uint64_t leave) { return Adopt(found, leave); }});
   for (const auto& [id, hash] : std::exchange(parents, {})) {
     const Locator locator{.namespace_id = (*cache.index)[id].namespace_id, .hash = hash};
     cache.index->SetParent(id, cache.index->Find(locator));

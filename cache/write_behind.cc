@@ -5,13 +5,14 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/crash_point.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
 
 namespace {
 /// Blocks being written at once: those that are durable wait for a sync here, which they share.
-constexpr std::size_t kWritersMax = 16;
+constexpr std::size_t kWritersMax = 64;
 /// Share of the arena that may wait to be written: it cannot be evicted well meanwhile.
 constexpr std::uint64_t kQueueShare = 2;
 /// Patience at the end for what waits to be written.
@@ -59,6 +60,7 @@ std::shared_ptr<NvmeSide::Write> NvmeSide::Queue(BlockId id, KeyView placement, 
   cache.counters.write_queue_bytes.store(queue_bytes, std::memory_order_relaxed);
   pending[id] = write;
   queue.push_back(write);
+  CrashHere(CrashPoint::kPutQueued);
   if (writers < kWritersMax) {
     ++writers;
     background.Spawn(WriteWorker());
@@ -66,8 +68,12 @@ std::shared_ptr<NvmeSide::Write> NvmeSide::Queue(BlockId id, KeyView placement, 
   return write;
 }
 
-Task<NotDurable> NvmeSide::MakeDurable(BlockId id, KeyView placement, Nanos deadline) {
-  const Locator locator = (*cache.index)[id].locator();
+Task<NotDurable> NvmeSide::MakeDurable(BlockId id, Locator locator, KeyView placement,
+                                       Nanos deadline) {
+  if (!StillIs(id, locator)) {
+    tier.CountDeclined(NotDurable::kGone);
+    co_return NotDurable::kGone;
+  }
   std::shared_ptr<Write> write;
   if (const auto found = pending.find(id); found != pending.end()) {
     write = found->second;
@@ -91,7 +97,7 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, KeyView placement, Nanos dead
     }
     if (counted || write->outcome != NotDurable::kNone) co_return write->outcome;
   }
-  // Written without durability: sync its device, then the index behind its entry.
+  // Written without durability: sync its device.
   const BlockEntry& entry = (*cache.index)[id];
   if (!StillIs(id, locator) || !entry.record.exists()) {
     tier.CountDeclined(NotDurable::kGone);
@@ -107,7 +113,7 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, KeyView placement, Nanos dead
     // The record may have been lost with a sync that failed: write the block once more.
     cache.index->SetRecord(id, {});
     cache.CountBlocks();
-    co_return co_await MakeDurable(id, placement, deadline);
+    co_return co_await MakeDurable(id, locator, placement, deadline);
   }
   if (outcome != NotDurable::kNone) tier.CountDeclined(outcome);
   co_return outcome;
@@ -206,6 +212,7 @@ Task<void> NvmeSide::Close() {
   while ((!queue.empty() || writers > 0) && scheduler.Now() < end) {
     co_await SleepUntil{scheduler.Now() + kClosePoll};
   }
+  CrashHere(CrashPoint::kStopDrained);
   for (const std::shared_ptr<Write>& write : std::exchange(queue, {})) {
     tier.CountDeclined(NotDurable::kTimeout);
     End(*write, NotDurable::kTimeout);

@@ -32,17 +32,25 @@ ChainSlice SliceOf(const Namespace& space, const ChainKeys& chain, std::size_t f
   return slice;
 }
 
+namespace {
+/// A word of a block's stream, of its number (the finaliser of MurmurHash3, a bijection): quicker
+/// than a generator with a state, since most of a simulation's time is spent on blocks' bytes.
+constexpr std::uint64_t Mixed(std::uint64_t word) {
+  word = (word ^ (word >> 33)) * 0xff51afd7ed558ccdU;
+  word = (word ^ (word >> 33)) * 0xc4ceb9fe1a85ec53U;
+  return word ^ (word >> 33);
+}
+}  // namespace
+
 void FillBlock(std::span<std::byte> bytes, const Namespace& space, std::uint32_t group,
                std::uint32_t shard, KeyView key) {
   std::string seed = space.spec.tenant + '\0' + space.spec.name + '\0' + std::to_string(group) +
                      '\0' + std::to_string(shard) + '\0';
   seed.append(reinterpret_cast<const char*>(key.data()), key.size());
-  SeededRandom random(Checksum64(std::as_bytes(std::span(seed))));
-  while (!bytes.empty()) {
-    const std::uint64_t word = random.Next();
-    const std::size_t length = std::min(bytes.size(), sizeof word);
-    std::memcpy(bytes.data(), &word, length);
-    bytes = bytes.subspan(length);
+  const std::uint64_t start = Checksum64(std::as_bytes(std::span(seed)));
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof start) {
+    const std::uint64_t word = Mixed(start + at);
+    std::memcpy(&bytes[at], &word, std::min(bytes.size() - at, sizeof word));
   }
 }
 
@@ -50,7 +58,7 @@ bool IsBlock(std::span<const std::byte> bytes, const Namespace& space, std::uint
              std::uint32_t shard, KeyView key) {
   std::vector<std::byte> expected(bytes.size());
   FillBlock(expected, space, group, shard, key);
-  return std::ranges::equal(expected, bytes);
+  return std::memcmp(expected.data(), bytes.data(), bytes.size()) == 0;
 }
 
 ClientMemory::ClientMemory(std::size_t slots, std::uint64_t slot_bytes)

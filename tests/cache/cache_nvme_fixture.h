@@ -56,7 +56,9 @@ class CacheNvmeTest : public CacheTest {
     cache_ = std::move(made).value();
     journal_ = std::make_unique<SimulatedJournal>(store_, time_.scheduler(), random_);
     std::vector<nvme::LaneStart> lanes;
+    std::vector<const SimulatedDevice*> media;
     for (Medium& medium : media_) {
+      media.push_back(&medium.device);
       medium.scripted = std::make_unique<ScriptedDevice>(medium.faulty);
       lanes.push_back({.device = medium.scripted.get(),
                        .headers = HeadersOn(medium.device, tier_.log,
@@ -66,7 +68,7 @@ class CacheNvmeTest : public CacheTest {
     cache_->OnDevice([this](const std::string& name, bool online, const std::string& /*why*/) {
       changes_.push_back(name + (online ? " online" : " offline"));
     });
-    const Status found = cache_->Recover(store_);
+    const Status found = cache_->Recover(store_, ReadsOf(std::move(media)));
     ASSERT_TRUE(found.ok()) << found.ToString();
     ExpectValid();
   }

@@ -88,6 +88,42 @@ TEST_F(CacheNvmeTest, TwoGetsOfOneBlockAtOnceReadItOnce) {
   EXPECT_EQ(Script().Count(Op::kRead), reads + 1);
 }
 
+/// Gets a block some turns from now.
+Task<void> GetLater(Cache& cache, Link& link, const GetRequest* request, int turns,
+                    std::optional<BatchAnswer>* answer) {
+  for (int turn = 0; turn < turns; ++turn) co_await Yield{};
+  *answer = co_await cache.Get(link, *request);
+}
+
+TEST_F(CacheNvmeTest, AGetThatLooksJustBeforeALoadEndsDoesNotLoadTheBlockAgain) {
+  MakeMedia();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = MakeChain("c", 1);
+  Put(space, chain, 0, 1);
+  // Whenever the second get begins, it looks at the block before, at, or after the load's end.
+  for (int turns = 0; turns < 60; ++turns) {
+    PushOut(space, chain);
+    const std::size_t reads = Script().Count(Op::kRead);
+    const ClientCall first = Call(space, chain, 0, 1);
+    const ClientCall second =
+        MakeCall(*space, memory_, SliceOf(*space, chain, 0, 1), time_.Now() + kSecond, 1);
+    PoisonDestinations(second, memory_);
+    std::optional<BatchAnswer> one;
+    std::optional<BatchAnswer> two;
+    TaskScope scope;
+    scope.Spawn(SimulatedTime::Store(cache_->Get(link_, first.request), &one));
+    while (Script().Count(Op::kRead) == reads) time_.Step();
+    time_.RunReady();
+    time_.Step();  // the device answers: from here to the load's end it takes some turns
+    scope.Spawn(GetLater(*cache_, link_, &second.request, turns, &two));
+    while (scope.live() > 0) time_.Step();
+    ASSERT_EQ(StatusText(*one), "ok") << turns;
+    ASSERT_EQ(StatusText(*two), "ok") << turns;
+    ASSERT_EQ(WrongBlocks(second, memory_, *two), 0u) << turns;
+    ExpectValid();
+  }
+}
+
 TEST_F(CacheNvmeTest, AGetThatLosesPatienceLeavesTheFrameToTheDevice) {
   MakeMedia();
   const Namespace* space = Open("acme", "a");

@@ -59,6 +59,9 @@ TEST(IndexEntryTest, EveryTruncationIsRefused) {
   const std::string value = BlockValue(block);
   ExpectOnlyTheWhole(key, [&](auto part) { return ReadBlock(part, value).has_value(); });
   ExpectOnlyTheWhole(value, [&](auto part) { return ReadBlock(key, part).has_value(); });
+  const std::string removed = RemovedValue(76);
+  ExpectOnlyTheWhole(key, [&](auto part) { return ReadRemoved(part, removed).has_value(); });
+  ExpectOnlyTheWhole(removed, [&](auto part) { return ReadRemoved(key, part).has_value(); });
   const std::string cleared = ClearedKey(1, 2);
   const std::string sequence = ClearedValue(77);
   ExpectOnlyTheWhole(cleared, [&](auto part) { return ReadCleared(part, sequence).has_value(); });
@@ -68,11 +71,21 @@ TEST(IndexEntryTest, EveryTruncationIsRefused) {
       NamespaceValue({.id = 3, .tenant = "t", .name = "n", .fingerprint = {.low = 1, .high = 2}});
   ExpectOnlyTheWhole(space, [&](auto part) { return ReadNamespace(part, described).has_value(); });
   ExpectOnlyTheWhole(described, [&](auto part) { return ReadNamespace(space, part).has_value(); });
+  ExpectOnlyTheWhole(MarkerValue({.sequence = 9, .final = true}),
+                     [&](auto part) { return ReadMarker(part).has_value(); });
   ExpectOnlyTheWhole(StoreValue({.store_id = {.low = 1, .high = 2}, .version = 1, .slices = 4}),
                      [&](auto part) { return ReadStore(part).has_value(); });
 }
 
 TEST(IndexEntryTest, OtherEntriesComeBackAsTheyWere) {
+  const IndexedBlock block = Block();
+  const auto removed =
+      ReadRemoved(BlockKey(0x0506, block.namespace_id, block.hash), RemovedValue(~0ULL - 2));
+  ASSERT_TRUE(removed.has_value());
+  EXPECT_EQ(removed->slice, 0x0506U);
+  EXPECT_EQ(removed->namespace_id, block.namespace_id);
+  EXPECT_EQ(removed->hash, block.hash);
+  EXPECT_EQ(removed->sequence, ~0ULL - 2);
   const auto cleared = ReadCleared(ClearedKey(5, 0xfffffffe), ClearedValue(~0ULL - 1));
   ASSERT_TRUE(cleared.has_value());
   EXPECT_EQ(cleared->namespace_id, 0xfffffffe);
@@ -85,6 +98,13 @@ TEST(IndexEntryTest, OtherEntriesComeBackAsTheyWere) {
   EXPECT_EQ(space->tenant, longest);
   EXPECT_EQ(space->name, "");
   EXPECT_EQ(space->fingerprint, (Hash128{3, 4}));
+  EXPECT_EQ(MarkerKey(0x0506), "w\x05\x06");
+  for (const bool final : {false, true}) {
+    const auto marker = ReadMarker(MarkerValue({.sequence = 1ULL << 50, .final = final}));
+    ASSERT_TRUE(marker.has_value());
+    EXPECT_EQ(marker->sequence, 1ULL << 50);
+    EXPECT_EQ(marker->final, final);
+  }
   const auto store = ReadStore(StoreValue({.store_id = {7, 8}, .version = 1, .slices = 64}));
   ASSERT_TRUE(store.has_value());
   EXPECT_EQ(store->store_id, (Hash128{7, 8}));
@@ -95,8 +115,11 @@ TEST(IndexEntryTest, OtherEntriesComeBackAsTheyWere) {
 TEST(IndexEntryTest, AnEntryOfAnotherKindIsRefused) {
   const IndexedBlock block = Block();
   EXPECT_FALSE(ReadBlock(ClearedKey(1, 2), BlockValue(block)).has_value());
+  EXPECT_FALSE(ReadBlock(BlockKey(1, 1, block.hash), RemovedValue(2)).has_value());
+  EXPECT_FALSE(ReadRemoved(ClearedKey(1, 2), RemovedValue(2)).has_value());
   EXPECT_FALSE(ReadCleared(NamespaceKey(1), ClearedValue(2)).has_value());
   EXPECT_FALSE(ReadNamespace(NamespaceKey(0), NamespaceValue({})).has_value());
+  EXPECT_FALSE(ReadMarker(std::string(8, '\0') + '\2').has_value());
   IndexedBlock nowhere = block;
   nowhere.place.segment_plus_one = 0;
   EXPECT_FALSE(ReadBlock(BlockKey(1, 1, block.hash), BlockValue(nowhere)).has_value());

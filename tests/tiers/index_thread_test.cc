@@ -217,6 +217,38 @@ TEST(IndexThreadTest, BeyondItsBoundTheQueueRefusesAndChangesNothing) {
   EXPECT_EQ(store.keys().size(), 4u);
 }
 
+TEST(IndexThreadTest, WhatMustNotBeRefusedFindsRoomInAFullQueue) {
+  WatchedStore store;
+  {
+    IndexThread::Options options = LongPeriod();
+    options.queued_max = 1;
+    IndexThread thread(store, std::move(options));
+    store.Hold();
+    ASSERT_TRUE(thread.Submit(Put("first"), false, {}));
+    ASSERT_TRUE(store.AwaitHeld());
+    EXPECT_TRUE(thread.Submit(Put("second"), false, {}));
+    EXPECT_FALSE(thread.Submit(Put("refused"), false, {}));
+    thread.SubmitAlways(Put("namespace"));
+    store.LetGo();
+  }
+  EXPECT_EQ(store.keys().size(), 3u);
+}
+
+TEST(IndexThreadTest, WordThatWhatCameBeforeIsWrittenCostsNoSyncAndNoFalseOk) {
+  WatchedStore store;
+  IndexThread thread(store, LongPeriod());
+  EXPECT_TRUE(thread.Submit(Put("a"), false, {}));
+  EXPECT_TRUE(WriteNow(thread, {}, false).ok());
+  EXPECT_EQ(store.keys().size(), 1u);
+  EXPECT_EQ(store.UnsyncedBatches(), 1u);
+  store.FailNext(2);
+  EXPECT_TRUE(thread.Submit(Put("b"), false, {}));
+  while (thread.Counters().failures == 0) std::this_thread::yield();
+  EXPECT_FALSE(WriteNow(thread, {}, false).ok()) << "b is kept, and not written";
+  EXPECT_TRUE(WriteNow(thread, {}, false).ok());
+  EXPECT_EQ(store.keys().size(), 2u);
+}
+
 TEST(IndexThreadTest, ADurableCallWithoutChangesMakesEverythingBeforeItDurable) {
   WatchedStore store;
   IndexThread thread(store, LongPeriod());

@@ -5,9 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
+#include <iterator>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/index_store_sim.h"
@@ -338,6 +342,64 @@ TEST_F(LogScanTest, OneNamespaceIdNeverStandsForTwoNamespaces) {
   EXPECT_EQ(totals->conflicting, 1U);
 }
 
+TEST_F(LogScanTest, TheTailIsEveryRecordFromASequenceOnAndNoOther) {
+  // Two rings that come round once and a half. As the log does it, the header of the next segment
+  // is written while the one before it is still filled; removals stand later than their sequences
+  // say.
+  StoreOnDisk disk(folder_.path(), SmallGeometry(2, 1));
+  std::array<StoreOnDisk::Segment, 2> current = {disk.Begin(0, 0, 0), disk.Begin(1, 0, 0)};
+  std::array<std::optional<StoreOnDisk::Segment>, 2> ready;
+  std::uint64_t late = 0;
+  for (int i = 0; i < 300; ++i) {
+    const std::uint32_t device = i % 3 == 0 ? 1 : 0;
+    StoreOnDisk::Segment& segment = current[device];
+    if (segment.page > 8 && !ready[device]) {
+      const std::uint32_t next = (segment.segment + 1) % kSegmentsPerSliceMin;
+      ready[device] = disk.Begin(device, 0, next, segment.generation + (next == 0 ? 1 : 0));
+    }
+    if (segment.page + 3 > disk.geometry().segment_pages())
+      segment = *std::exchange(ready[device], {});
+    if (i % 7 == 0) late = disk.sequence++;
+    RecordHeader removal = disk.HeaderOf(1, {});
+    removal.kind = RecordKind::kRemoval;
+    removal.sequence = std::exchange(late, i % 7 == 5 ? 0 : late);
+    if (i % 7 == 5) {
+      disk.Append(segment, removal, {});
+    } else {
+      if (i % 11 == 0) ++segment.page;  // a hole, as a write that did not arrive leaves it
+      disk.Put(segment, 1, std::to_string(i), RowsOf(static_cast<std::uint64_t>(i), 4096));
+    }
+  }
+  const OpenedStore store = Open(disk);
+  std::vector<std::vector<SegmentHeader>> headers(2);
+  for (const std::uint32_t device : {0U, 1U}) {
+    ASSERT_TRUE(
+        ReadSegmentHeaders(store.files[device], store.superblock, device, 0, headers[device]).ok());
+  }
+  std::vector<std::uint64_t> all;
+  ASSERT_TRUE(ScanSlice(store.files, store.superblock, 0, {}, [&](const ScannedRecord& record) {
+                all.push_back(record.header.sequence);
+              }).ok());
+  ASSERT_GT(all.size(), 60U);
+  const ReadSlice read = ReadSliceOf(store.files, store.superblock, 0);
+  std::uint64_t segments = 0;
+  for (std::uint64_t from = 0; from <= disk.sequence; ++from) {
+    std::vector<std::uint64_t> tail;
+    const ScanTotals totals =
+        ScanTail(read, store.superblock, headers, from,
+                 [&](const ScannedRecord& record) { tail.push_back(record.header.sequence); });
+    std::vector<std::uint64_t> expected;
+    std::ranges::copy_if(all, std::back_inserter(expected),
+                         [from](std::uint64_t sequence) { return sequence >= from; });
+    std::ranges::sort(expected);
+    std::ranges::sort(tail);
+    EXPECT_EQ(tail, expected) << "from " << from;
+    EXPECT_EQ(totals.unreadable_pages, 0U);
+    segments = totals.segments;
+  }
+  EXPECT_LE(segments, 4U) << "near the end only the last segments of each device are read";
+}
+
 TEST_F(LogScanTest, ARebuiltIndexSaysWhoseItIs) {
   StoreOnDisk disk(folder_.path(), SmallGeometry(1, 1));
   auto segment = disk.Begin(0, 0, 0);
@@ -354,7 +416,11 @@ TEST_F(LogScanTest, ARebuiltIndexSaysWhoseItIs) {
                           return true;
                         })
                   .ok());
-  EXPECT_EQ(entries.size(), 3U);
+  EXPECT_EQ(entries.size(), 4U);
+  const auto marker = ReadMarker(entries.at(MarkerKey(0)));
+  ASSERT_TRUE(marker.has_value());
+  EXPECT_EQ(marker->sequence, 3U) << "above all of the log";
+  EXPECT_TRUE(marker->final);
   const auto whose = ReadStore(entries.at(std::string(kStoreKey)));
   ASSERT_TRUE(whose.has_value());
   EXPECT_EQ(whose->store_id, (Hash128{0x1111, 0x2222}));

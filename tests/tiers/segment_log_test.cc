@@ -1,6 +1,8 @@
 // SegmentLog: the ring, its generations, and what it finds wrong on the medium.
 #include "tiers/nvme/segment_log.h"
 
+#include <functional>
+#include <optional>
 #include <set>
 
 #include "tests/tiers/segment_log_fixture.h"
@@ -36,6 +38,32 @@ TEST_F(SegmentLogTest, WhatWasAppendedComesBackByteForByteFromEveryLane) {
     EXPECT_EQ(log_->Counters().records_written, 12u);
     EXPECT_EQ(log_->Counters().records_read, 12u);
   }
+}
+
+// The removal of a block that waits for its place has been given its sequence already. A record
+// with a higher one would bring the block back in an index that is rebuilt from the log.
+TEST_F(SegmentLogTest, ARecordThatIsRemovedWhileItWaitsGetsNoSequenceAboveItsRemoval) {
+  MakeMedia(1);
+  Script().Hold(Op::kSync);  // of the first segment's header: the record waits for its place
+  bool is_wanted = true;
+  const std::function<bool()> wanted = [&is_wanted] { return is_wanted; };
+  Record record(1, 3 * kPageBytes);
+  record.Fill();
+  std::optional<Result<RecordPlace>> end;
+  TaskScope scope;
+  scope.Spawn(SimulatedTime::Store(
+      log_->Append(record.header, record.payload, SegmentLog::Room::kWait, &wanted), &end));
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_FALSE(end.has_value());
+  is_wanted = false;
+  const std::uint64_t removal = log_->TakeSequence();
+  Script().LetGo(Op::kSync);
+  while (scope.live() > 0) time_.Step();
+  EXPECT_EQ(end->code(), StatusCode::kMiss);
+  EXPECT_LT(record.header->sequence, removal);
+  EXPECT_EQ(log_->Counters().records_written, 0u);
+  Append(2);
+  EXPECT_EQ(log_->Counters().records_written, 1u) << "its place is another's";
 }
 
 TEST_F(SegmentLogTest, APlaceWhoseSegmentWasReusedIsExpiredNeverAnotherRecord) {

@@ -161,7 +161,7 @@ TEST_F(StoreTest, RefusesAStoreThatWasCutOff) {
 TEST_F(StoreTest, RefusesADeviceThatIsInUse) {
   const auto first = OpenStore(Options());
   ASSERT_TRUE(first.ok());
-  ExpectRefused(Options(), StatusCode::kInvalid, "in use by another process");
+  ExpectRefused(Options(), StatusCode::kRetry, "in use by another process");
 }
 
 TEST_F(StoreTest, RefusesAnotherNumberOfReactors) {
@@ -216,6 +216,39 @@ TEST_F(StoreTest, MendsADamagedSuperblockFromItsCopy) {
   WriteBytes(folder_.Path("log-0"), 0, std::string(kPageBytes, '\0'));
   EXPECT_THAT(MakeAndClose(Options()), SizeIs(1));
   EXPECT_TRUE(All("log-0") == good);
+}
+
+TEST_F(StoreTest, AStoreWhoseMakingWasCutShortIsMadeAgain) {
+  for (const std::size_t made : {1U, 2U}) {  // of three devices, from the last on
+    MakeAndClose(Options(3));
+    for (std::size_t device = 0; device < 3 - made; ++device) {
+      WriteBytes(folder_.Path("log-" + std::to_string(device)), 0,
+                 std::string(2 * kPageBytes, '\0'));
+    }
+    StoreOptions looking = Options(3);
+    looking.read_only = true;
+    ExpectRefused(looking, StatusCode::kInvalid, "is empty, but");
+    const auto store = OpenStore(Options(3));
+    ASSERT_TRUE(store.ok()) << store.status().ToString();
+    EXPECT_TRUE(store->made_new);
+    EXPECT_THAT(store->files, SizeIs(3));
+  }
+  EXPECT_THAT(MakeAndClose(Options(3)), IsEmpty()) << "all of one store now";
+}
+
+TEST_F(StoreTest, AnEmptyDeviceAmongThoseOfAStoreWithBlocksIsRefused) {
+  {
+    StoreOnDisk disk(folder_.path(), SmallGeometry(2, 1));
+    disk.Begin(1, 0, 0);
+  }
+  WriteBytes(folder_.Path("log-0"), 0, std::string(2 * kPageBytes, '\0'));
+  ExpectRefused(Options(2), StatusCode::kInvalid, "is empty, but");
+}
+
+TEST_F(StoreTest, AnEmptyDeviceBehindThoseOfAStoreIsRefused) {
+  MakeAndClose(Options(2));
+  WriteBytes(folder_.Path("log-1"), 0, std::string(2 * kPageBytes, '\0'));
+  ExpectRefused(Options(2), StatusCode::kInvalid, "is empty, but", "log-1");
 }
 
 TEST_F(StoreTest, RefusesWhenSuperblockAndCopyAreDamaged) {

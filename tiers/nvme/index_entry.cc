@@ -86,6 +86,7 @@ class Reader {
 
 constexpr std::string_view kBlock = "b";
 constexpr std::string_view kCleared = "c";
+constexpr std::string_view kMarker = "w";
 
 }  // namespace
 
@@ -144,6 +145,21 @@ std::optional<IndexedBlock> ReadBlock(std::string_view key, std::string_view val
   return block;
 }
 
+std::string RemovedValue(std::uint64_t sequence) { return Writer().Little(sequence).Take(); }
+
+std::optional<Removed> ReadRemoved(std::string_view key, std::string_view value) {
+  Removed removed;
+  std::uint16_t slice = 0;
+  Reader name(key);
+  name.Skip(kBlock).Big(slice).Big(removed.namespace_id).Big(removed.hash.high);
+  name.Big(removed.hash.low);
+  Reader reader(value);
+  reader.Little(removed.sequence);
+  if (!name.Done() || !reader.Done()) return {};
+  removed.slice = slice;
+  return removed;
+}
+
 std::string ClearedKey(std::uint32_t slice, std::uint32_t namespace_id) {
   return Writer().Raw(ClearedPrefix(slice)).Big(namespace_id).Take();
 }
@@ -159,6 +175,24 @@ std::optional<Cleared> ReadCleared(std::string_view key, std::string_view value)
   reader.Little(cleared.sequence);
   if (!name.Done() || !reader.Done()) return {};
   return cleared;
+}
+
+std::string MarkerKey(std::uint32_t slice) {
+  return Writer().Raw(kMarker).Big(static_cast<std::uint16_t>(slice)).Take();
+}
+
+std::string MarkerValue(const IndexMarker& marker) {
+  return Writer().Little(marker.sequence).Little(static_cast<std::uint8_t>(marker.final)).Take();
+}
+
+std::optional<IndexMarker> ReadMarker(std::string_view value) {
+  IndexMarker marker;
+  std::uint8_t final = 0;
+  Reader reader(value);
+  reader.Little(marker.sequence).Little(final);
+  if (!reader.Done() || final > 1) return {};
+  marker.final = final == 1;
+  return marker;
 }
 
 std::string NamespaceKey(std::uint32_t id) { return Writer().Raw(kNamespacePrefix).Big(id).Take(); }

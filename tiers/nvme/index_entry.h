@@ -1,7 +1,10 @@
 // The entries of the index store (RocksDB): what its keys and values hold, byte for byte.
 //
-//   "b" slice(2) namespace(4) hash.high(8) hash.low(8)  where a block's record is: IndexedBlock
+//   "b" slice(2) namespace(4) hash.high(8) hash.low(8)  where a block's record is: IndexedBlock;
+//                                                       or, while the marker is below it, u64: the
+//                                                       sequence of the removal that ended it
 //   "c" slice(2) namespace(4)                           u64: records with a lower sequence are dead
+//   "w" slice(2)                                        IndexMarker: how far the index is the log's
 //   "n" namespace(4)                                    IndexedNamespace
 //   "m"                                                 store id(16), format version(4), slices(4)
 //
@@ -43,6 +46,15 @@ struct IndexedBlock {
   Hash128 parent;  ///< zeros: none known
 };
 
+/// What the index knows of a slice for certain. Every change that a record below `sequence` makes
+/// to the index (the entry of a block, the end of one by a removal or a clear) was written before
+/// this was. Of the other records the log tells. A lower sequence than could be said is right too.
+struct IndexMarker {
+  std::uint64_t sequence = 0;
+  /// Nothing followed in that run, and no record of it has this sequence or a higher one.
+  bool final = false;
+};
+
 struct IndexedNamespace {
   std::uint32_t id = 0;  ///< of the key
   std::string tenant;
@@ -69,6 +81,16 @@ inline constexpr std::string_view kNamespacePrefix = "n";
 /// Nothing when key or value are not of this format.
 [[nodiscard]] std::optional<IndexedBlock> ReadBlock(std::string_view key, std::string_view value);
 
+/// Under a block's key: it was removed.
+[[nodiscard]] std::string RemovedValue(std::uint64_t sequence);
+struct Removed {
+  std::uint32_t slice = 0;
+  std::uint32_t namespace_id = 0;
+  Hash128 hash;
+  std::uint64_t sequence = 0;
+};
+[[nodiscard]] std::optional<Removed> ReadRemoved(std::string_view key, std::string_view value);
+
 [[nodiscard]] std::string ClearedKey(std::uint32_t slice, std::uint32_t namespace_id);
 [[nodiscard]] std::string ClearedValue(std::uint64_t sequence);
 struct Cleared {
@@ -76,6 +98,10 @@ struct Cleared {
   std::uint64_t sequence = 0;
 };
 [[nodiscard]] std::optional<Cleared> ReadCleared(std::string_view key, std::string_view value);
+
+[[nodiscard]] std::string MarkerKey(std::uint32_t slice);
+[[nodiscard]] std::string MarkerValue(const IndexMarker& marker);
+[[nodiscard]] std::optional<IndexMarker> ReadMarker(std::string_view value);
 
 [[nodiscard]] std::string NamespaceKey(std::uint32_t id);
 [[nodiscard]] std::string NamespaceValue(const IndexedNamespace& space);

@@ -19,11 +19,12 @@ class IndexJournal {
   using Changes = std::vector<IndexStore::Change>;
   virtual ~IndexJournal() = default;
 
-  /// Ends when the changes are in the store: with `durable` they then survive power loss, without
-  /// it kill -9. A durable call makes everything before it durable, also without changes. kRetry:
-  /// the queue is full. kIo and the like: the store's own words.
+  /// Ends when the changes, and all before them, are in the store: with `durable` they then survive
+  /// power loss, without it kill -9. That is so without changes too. kRetry: the queue is full. kIo
+  /// and the like: the store's own words; these changes are dropped then.
   virtual Task<Status> Write(Changes changes, bool durable) = 0;
-  /// The same, for who does not wait. False: refused.
+  /// The same, for who does not wait: while the store fails they are kept, in their order. False:
+  /// refused.
   virtual bool Enqueue(Changes changes) = 0;
   /// False while the store fails: what is written meanwhile would not be found after a restart.
   [[nodiscard]] virtual bool Healthy() const noexcept = 0;

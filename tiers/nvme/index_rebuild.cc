@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/crash_point.h"
 #include "tiers/nvme/index_entry.h"
 #include "tiers/nvme/live_records.h"
 
@@ -33,6 +34,7 @@ class BatchWriter {
   void Flush() {
     if (status_.ok() && !batch_.empty()) status_ = index_.Write(batch_, false);
     batch_.clear();
+    CrashHere(CrashPoint::kRebuildBatch);
   }
   IndexStore& index_;
   std::vector<IndexStore::Change> batch_;
@@ -83,6 +85,10 @@ Result<RebuildTotals> RebuildIndex(std::span<const DeviceFile> files, const Supe
     for (const auto& [space, sequence] : records.clears()) {
       writer.Put(ClearedKey(slice, space), ClearedValue(sequence));
     }
+    // Nothing of the log is left to look at. Above the headers too: none of their segments has
+    // more.
+    writer.Put(MarkerKey(slice),
+               MarkerValue({.sequence = scanned->sequence_max + 1, .final = true}));
   }
   for (const auto& [id, space] : namespaces.all()) {
     ++totals.namespaces;
@@ -90,12 +96,14 @@ Result<RebuildTotals> RebuildIndex(std::span<const DeviceFile> files, const Supe
   }
   Status written = writer.Finish();
   if (!written.ok()) return written;
+  CrashHere(CrashPoint::kRebuildWritten);
   writer.Put(std::string(kStoreKey),
              StoreValue({.store_id = {superblock.store_id[0], superblock.store_id[1]},
                          .version = superblock.version,
                          .slices = superblock.slices}));
   written = writer.Finish();
   if (!written.ok()) return written;
+  CrashHere(CrashPoint::kRebuildDone);
   return totals;
 }
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/wait.h"
 
 namespace terrace::nvme {
@@ -66,14 +68,23 @@ std::string IndexThread::LastError() const {
 
 bool IndexThread::Submit(IndexJournal::Changes changes, bool durable,
                          std::function<void(Status)> done) {
+  return Add({std::move(changes), durable, std::move(done)}, options_.queued_max);
+}
+
+void IndexThread::SubmitAlways(IndexJournal::Changes changes) {
+  (void)Add({std::move(changes), false, {}}, SIZE_MAX);
+}
+
+bool IndexThread::Add(Job job, std::size_t queued_max) {
   {
     const std::lock_guard lock(mutex_);
-    if (stop_ || queued_ + changes.size() > options_.queued_max) {
-      counters_.refused.fetch_add(changes.size(), std::memory_order_relaxed);
+    if (stop_ || queued_ + job.changes.size() > queued_max) {
+      counters_.refused.fetch_add(job.changes.size(), std::memory_order_relaxed);
       return false;
     }
-    queued_ += changes.size();
-    jobs_.push_back({std::move(changes), durable, std::move(done)});
+    queued_ += job.changes.size();
+    jobs_.push_back(std::move(job));
+    CrashHere(CrashPoint::kEntryQueued);
   }
   wake_.notify_one();
   return true;
@@ -107,17 +118,22 @@ void IndexThread::WriteBatch(std::vector<Job> jobs) {
     changes.insert(changes.end(), job.changes.begin(), job.changes.end());
     durable = durable || job.durable;
   }
-  // Without changes it is a call for durability alone.
-  const Status status = changes.empty() ? store_.Sync() : store_.Write(changes, durable);
-  Note(status);
-  if (status.ok()) {
+  // Without changes it is a call for durability, or for word that what came before is written.
+  const bool nothing = changes.empty() && !durable;
+  Status status;
+  if (!nothing) {
+    status = changes.empty() ? store_.Sync() : store_.Write(changes, durable);
+    Note(status);
+  }
+  if (status.ok() && !nothing) {
+    CrashHere(durable ? CrashPoint::kIndexDurable : CrashPoint::kIndexWritten);
     counters_.changes.fetch_add(changes.size(), std::memory_order_relaxed);
     counters_.batches.fetch_add(1, std::memory_order_relaxed);
     if (durable) counters_.durable_batches.fetch_add(1, std::memory_order_relaxed);
     // A durable batch makes everything before it durable too: one log.
     dirty_ = !durable;
     if (durable) synced_at_ = clock_.Now();
-  } else {
+  } else if (!status.ok()) {
     Keep(std::move(changes), jobs);
   }
   for (const Job& job : jobs) {
@@ -144,6 +160,7 @@ void IndexThread::SyncIfDue() {
   Note(status);
   synced_at_ = clock_.Now();
   if (!status.ok()) return;
+  CrashHere(CrashPoint::kIndexSynced);
   counters_.syncs.fetch_add(1, std::memory_order_relaxed);
   dirty_ = false;
 }

@@ -52,6 +52,9 @@ class IndexThread {
   /// `done` (may be empty) is called on the index thread. False, and `done` is never called, when
   /// the queue is full. Any thread.
   bool Submit(IndexJournal::Changes changes, bool durable, std::function<void(Status)> done);
+  /// For changes whose number the caller bounds, and that must not be refused: they find room in a
+  /// full queue too. Dropped only when the thread ends. Any thread.
+  void SubmitAlways(IndexJournal::Changes changes);
   /// A reactor's journal; `reactor` outlives it and runs until its calls have ended.
   std::unique_ptr<IndexJournal> JournalFor(Reactor& reactor);
 
@@ -67,6 +70,7 @@ class IndexThread {
     std::function<void(Status)> done;
   };
 
+  bool Add(Job job, std::size_t queued_max);
   void Work();
   void WriteBatch(std::vector<Job> jobs);
   /// Of a batch that failed, what nobody waits for.

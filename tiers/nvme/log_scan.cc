@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tiers/nvme/geometry.h"
 #include "tiers/nvme/page_buffer.h"
@@ -18,20 +19,26 @@ constexpr std::size_t kReadBytes = 1 << 20;
 constexpr std::size_t kHeaderReadBytes = 64 << 10;
 static_assert(kReadBytes % kPageBytes == 0 && kReadBytes >= kChecksumPieceBytes);
 
-/// A part of a device, read ahead.
+/// A segment, read ahead.
 class Window {
  public:
-  Window(const DeviceFile& file, std::size_t read_bytes) : file_(file), buffer_(read_bytes) {}
-  /// From now on: `bytes` from `begin` of the device.
+  /// headers_only: between two headers lies what nobody looks at.
+  Window(const ReadSlice& read, std::uint32_t device, bool headers_only)
+      : read_(read), device_(device), headers_only_(headers_only), buffer_(kReadBytes) {}
+  /// From now on: `bytes` from `begin` of the slice.
   void Select(std::uint64_t begin, std::uint64_t bytes) {
     begin_ = begin;
     bytes_ = bytes;
     held_ = 0;
+    held_from_ = 0;
   }
   /// Of what was selected; `length` in pages and at most the buffer's. Valid until the next call.
   Result<std::span<const std::byte>> At(std::uint64_t offset, std::size_t length) {
     if (offset < held_from_ || offset + length > held_from_ + held_ || held_ == 0) {
-      Status read = Fill(offset, std::min<std::uint64_t>(buffer_.bytes().size(), bytes_ - offset));
+      // Headers that follow each other closely, and holes, are read at a drive's full bandwidth.
+      const bool jumped = offset > held_from_ + held_;
+      const std::size_t ahead = headers_only_ && jumped ? kHeaderReadBytes : kReadBytes;
+      Status read = Fill(offset, std::min<std::uint64_t>(ahead, bytes_ - offset));
       // A bad sector ahead must not hide the good ones before it.
       if (!read.ok()) read = Fill(offset, length);
       if (!read.ok()) return read;
@@ -43,15 +50,17 @@ class Window {
  private:
   Status Fill(std::uint64_t offset, std::size_t length) {
     held_ = 0;
-    Status read = file_.ReadNow(begin_ + offset, buffer_.bytes().first(length));
-    if (!read.ok()) return read;
     held_from_ = offset;
+    Status read = read_(device_, begin_ + offset, buffer_.bytes().first(length));
+    if (!read.ok()) return read;
     held_ = length;
     bytes_read_ += length;
     return {};
   }
 
-  const DeviceFile& file_;
+  const ReadSlice& read_;
+  const std::uint32_t device_;
+  const bool headers_only_;
   PageBuffer buffer_;
   std::uint64_t begin_ = 0;
   std::uint64_t bytes_ = 0;
@@ -106,6 +115,7 @@ class SegmentScan {
       Status payload = verify ? VerifyPayload(window_, header) : Status();
       const bool intact = payload.ok();
       ++totals.records;
+      totals.sequence_max = std::max(totals.sequence_max, header.sequence);
       if (!intact) ++totals.damaged;
       visit({.header = header, .place = place, .payload = std::move(payload)});
       page += intact ? static_cast<std::uint32_t>(RecordPages(header.payload_bytes)) : 1;
@@ -123,6 +133,30 @@ class SegmentScan {
   const SegmentHeader& segment_;
 };
 
+/// Of a device, the segments that can hold a record from this sequence on.
+///
+/// A segment's header is written while the one before it in the ring is still filled, so records of
+/// that one may have sequences above it; those of the one before that have not: they had their
+/// places already. Removals and clears stand later than their sequences say, never earlier. So what
+/// is older than the second segment that began below `from` holds nothing of it.
+std::vector<const SegmentHeader*> SegmentsFrom(std::span<const SegmentHeader> headers,
+                                               std::uint64_t from) {
+  std::vector<const SegmentHeader*> segments;
+  for (const SegmentHeader& header : headers) {
+    if (header.generation != 0) segments.push_back(&header);
+  }
+  std::sort(segments.begin(), segments.end(),
+            [](const SegmentHeader* left, const SegmentHeader* right) {
+              return left->sequence > right->sequence;
+            });
+  std::size_t count = 0;
+  for (std::size_t below = 0; count < segments.size() && below < 2; ++count) {
+    below += segments[count]->sequence < from ? 1 : 0;
+  }
+  segments.resize(count);
+  return segments;
+}
+
 }  // namespace
 
 bool IsRecordAt(const RecordHeader& header, const Superblock& superblock,
@@ -136,20 +170,30 @@ bool IsRecordAt(const RecordHeader& header, const Superblock& superblock,
          page + RecordPages(header.payload_bytes) <= GeometryOf(superblock).segment_pages();
 }
 
+ReadSlice ReadSliceOf(std::span<const DeviceFile> files, const Superblock& superblock,
+                      std::uint32_t slice) {
+  return [files, begin = GeometryOf(superblock).SliceOffset(slice)](
+             std::uint32_t device, std::uint64_t offset, std::span<std::byte> bytes) {
+    return files[device].ReadNow(begin + offset, bytes);
+  };
+}
+
 Result<ScanTotals> ScanSlice(std::span<const DeviceFile> files, const Superblock& superblock,
                              std::uint32_t slice, const ScanOptions& options,
                              const std::function<void(const ScannedRecord&)>& visit) {
   const StoreGeometry geometry = GeometryOf(superblock);
+  const ReadSlice reader = ReadSliceOf(files, superblock, slice);
   ScanTotals totals;
   std::vector<SegmentHeader> headers;
   for (std::uint32_t device = 0; device < files.size(); ++device) {
     Status read = ReadSegmentHeaders(files[device], superblock, device, slice, headers);
     if (!read.ok()) return read;
-    Window window(files[device], options.verify_payloads ? kReadBytes : kHeaderReadBytes);
+    Window window(reader, device, !options.verify_payloads);
     for (const SegmentHeader& header : headers) {
       if (header.generation != 0) {
         ++totals.segments;
-        window.Select(geometry.SegmentOffset(slice, header.segment), geometry.segment_bytes);
+        totals.sequence_max = std::max(totals.sequence_max, header.sequence);
+        window.Select(header.segment * geometry.segment_bytes, geometry.segment_bytes);
         SegmentScan(window, superblock, header).Run(options.verify_payloads, visit, totals);
       }
       if (options.passed) options.passed(geometry.segment_bytes);
@@ -157,6 +201,44 @@ Result<ScanTotals> ScanSlice(std::span<const DeviceFile> files, const Superblock
     totals.bytes_read += window.bytes_read();
   }
   return totals;
+}
+
+ScanTotals ScanTail(const ReadSlice& read, const Superblock& superblock,
+                    std::span<const std::vector<SegmentHeader>> headers, std::uint64_t from,
+                    const std::function<void(const ScannedRecord&)>& visit) {
+  const std::uint64_t segment_bytes = GeometryOf(superblock).segment_bytes;
+  ScanTotals totals;
+  for (std::uint32_t device = 0; device < headers.size(); ++device) {
+    Window window(read, device, true);
+    for (const SegmentHeader* header : SegmentsFrom(headers[device], from)) {
+      ++totals.segments;
+      totals.sequence_max = std::max(totals.sequence_max, header->sequence);
+      window.Select(header->segment * segment_bytes, segment_bytes);
+      SegmentScan(window, superblock, *header)
+          .Run(
+              false,
+              [&](const ScannedRecord& record) {
+                if (record.header.sequence >= from) visit(record);
+              },
+              totals);
+    }
+    totals.bytes_read += window.bytes_read();
+  }
+  return totals;
+}
+
+Status CheckBlockAt(const ReadSlice& read, const Superblock& superblock,
+                    const SegmentHeader& segment, std::uint32_t page) {
+  Window window(read, segment.device, false);
+  const std::uint64_t segment_bytes = GeometryOf(superblock).segment_bytes;
+  window.Select(segment.segment * segment_bytes, segment_bytes);
+  const auto bytes = window.At(std::uint64_t{page} * kPageBytes, kPageBytes);
+  if (!bytes.ok()) return bytes.status();
+  const auto header = HeaderIn<RecordHeader>(*bytes);
+  if (!IsRecordAt(header, superblock, segment, page) || header.kind != RecordKind::kBlock) {
+    return {StatusCode::kCorrupt, "no block stands there"};
+  }
+  return VerifyPayload(window, header);
 }
 
 }  // namespace terrace::nvme

@@ -1,18 +1,15 @@
 #include "tiers/nvme/nvme_tier.h"
 
 #include <algorithm>
-#include <map>
 #include <string>
 #include <utility>
 
 #include "base/check.h"
+#include "base/crash_point.h"
 
 namespace terrace::nvme {
 
 namespace {
-
-/// Entries deleted in one batch while a start reads the index.
-constexpr std::size_t kDeletesPerBatch = 4096;
 
 void Count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
   counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
@@ -45,6 +42,7 @@ NvmeTier::NvmeTier(const NvmeTierOptions& options, std::vector<LaneStart> lanes,
                    SegmentLog::Owner& owner, IndexJournal& journal, Scheduler& scheduler)
     : options_(options),
       journal_(journal),
+      scheduler_(scheduler),
       log_(options.log, std::move(lanes), owner, scheduler),
       budget_(options.write_bytes_per_day, scheduler.clock()) {
   NoteBudget();
@@ -56,47 +54,6 @@ void NvmeTier::NoteBudget() noexcept {
 
 std::uint64_t NvmeTier::CapacityBytes() const noexcept {
   return static_cast<std::uint64_t>(log_.segments()) * log_.PagesOfSegment() * kPageBytes;
-}
-
-Status NvmeTier::Recover(IndexStore& store, const std::function<bool(const IndexedBlock&)>& adopt) {
-  const std::uint32_t slice = options_.log.slice;
-  std::map<std::uint32_t, std::uint64_t> cleared;
-  Status status =
-      store.Scan(ClearedPrefix(slice), [&](std::string_view key, std::string_view value) {
-        if (const auto entry = ReadCleared(key, value)) {
-          cleared[entry->namespace_id] = entry->sequence;
-          log_.RaiseSequence(entry->sequence);
-        }
-        return true;
-      });
-  if (!status.ok()) return status;
-
-  std::vector<IndexStore::Change> useless;
-  const auto visit = [&](std::string_view key, std::string_view value) {
-    const auto entry = ReadBlock(key, value);
-    if (!entry) {
-      Count(counters_.bad_entries);
-    } else {
-      log_.RaiseSequence(entry->sequence + 1);  // SegmentLog::RemovalSequenceOf
-      const auto clear = cleared.find(entry->namespace_id);
-      const bool dead = clear != cleared.end() && entry->sequence < clear->second;
-      if (!dead && log_.Current(entry->place) && adopt(*entry)) {
-        Count(counters_.recovered);
-        return true;
-      }
-      Count(counters_.stale);
-    }
-    useless.push_back(
-        {.kind = IndexStore::Change::Kind::kDelete, .key = std::string(key), .value = {}});
-    return true;
-  };
-  status = store.Scan(BlockPrefix(slice), visit);
-  // Deleted, so that they do not pile up over many starts. A failure costs no more than that.
-  for (std::size_t first = 0; first < useless.size(); first += kDeletesPerBatch) {
-    const std::size_t count = std::min(kDeletesPerBatch, useless.size() - first);
-    (void)store.Write(std::span(useless).subspan(first, count), false);
-  }
-  return status;
 }
 
 void NvmeTier::CountDeclined(NotDurable reason) noexcept {
@@ -118,79 +75,118 @@ NotDurable NvmeTier::Admit(std::uint64_t block_bytes) {
 }
 
 Task<NvmeTier::Written> NvmeTier::Write(WriteRequest request) {
-  RecordHeader& header = *request.header;
-  header.kind = RecordKind::kBlock;
-  const Result<RecordPlace> place =
-      co_await log_.Append(request.header, request.payload, request.room);
-  if (!place.ok()) {
-    co_return Written{.place = {}, .not_durable = NotDurable::kWriteFailed};
+  StartMarking();
+  request.header->kind = RecordKind::kBlock;
+  Written written = co_await WriteRecord(&request);
+  // Without a sequence it never had a place. The entry has been handed over, or never will be.
+  const std::uint64_t sequence = request.header->sequence;
+  if (sequence == 0 || log_.open().End(sequence) || !written.place.exists()) co_return written;
+  ++debts_;
+  if (request.durable && !(co_await PayDebts()).ok()) {
+    written.not_durable = NotDurable::kWriteFailed;
   }
-  budget_.Spend(RecordPages(header.payload_bytes) * kPageBytes);
-  NoteBudget();
-  if (request.room == SegmentLog::Room::kWait) {
-    Count(counters_.blocks_put);
-    Count(counters_.bytes_put, header.payload_bytes);
-  } else {
-    Count(counters_.blocks_reinserted);
-  }
-  // A record that moves may be one that was promised: the entry of its old place must not give way
-  // to one of a record that power loss can take.
-  const bool moves = request.room == SegmentLog::Room::kWhatIsLeft;
-  if (moves && !(co_await log_.SyncRecord(*place)).ok()) {
-    co_return Written{.place = {}, .not_durable = NotDurable::kWriteFailed};
-  }
-  if (!request.still_wanted()) {
-    // Removed while it was written: the removal may have a lower sequence than the record. The
-    // index never heard of this record; what it says of the block is somebody else's by now.
-    const Removal removal{.namespace_id = header.namespace_id,
-                          .hash = ToHash(header.hash),
-                          .group = header.group,
-                          .shard = header.shard,
-                          .key = header.Key(),
-                          .sequence = SegmentLog::RemovalSequenceOf(header)};
-    (void)co_await LogRemoval(removal, request.room);
-    co_return Written{.place = {}, .not_durable = NotDurable::kGone};
-  }
-  auto changes = One(IndexStore::Change::Kind::kPut,
-                     BlockKey(options_.log.slice, header.namespace_id, ToHash(header.hash)),
-                     BlockValue(EntryOf(header, *place)));
-  // Without an entry no start finds the record, and no sync makes it durable; whether a record is
-  // there is unknown when its sync has failed. Either way it is no record.
-  if (!request.durable) {
-    if (journal_.Enqueue(std::move(changes))) co_return Written{.place = *place};
-    co_return Written{.place = {}, .not_durable = NotDurable::kQueueFull};
-  }
-  // Both at once: if only the entry survives a power loss it names a record that does not verify.
-  bool synced = false;
-  TaskScope syncing;
-  syncing.Spawn(SyncInLog(*place, &synced));
-  const Status indexed = co_await journal_.Write(std::move(changes), true);
-  co_await syncing.Join();
-  if (indexed.code() == StatusCode::kRetry) {
-    co_return Written{.place = {}, .not_durable = NotDurable::kQueueFull};
-  }
-  if (!synced || !indexed.ok()) {
-    co_return Written{.place = {}, .not_durable = NotDurable::kWriteFailed};
-  }
-  co_return Written{.place = *place};
+  co_return written;
 }
 
-Task<void> NvmeTier::SyncInLog(RecordPlace place, bool* synced) {
-  *synced = (co_await log_.SyncRecord(place)).ok();
+Task<NvmeTier::Written> NvmeTier::WriteRecord(const WriteRequest* request) {
+  RecordHeader& header = *request->header;
+  const Result<RecordPlace> place =
+      co_await log_.Append(&header, request->payload, request->room, &request->still_wanted);
+  if (!place.ok()) {
+    const bool gone = place.code() == StatusCode::kMiss;
+    co_return Written{.place = {},
+                      .not_durable = gone ? NotDurable::kGone : NotDurable::kWriteFailed};
+  }
+  const bool moves = request->room == SegmentLog::Room::kWhatIsLeft;
+  CrashHere(moves ? CrashPoint::kMoveWritten : CrashPoint::kRecordWritten);
+  budget_.Spend(RecordPages(header.payload_bytes) * kPageBytes);
+  NoteBudget();
+  if (moves) {
+    Count(counters_.blocks_reinserted);
+  } else {
+    Count(counters_.blocks_put);
+    Count(counters_.bytes_put, header.payload_bytes);
+  }
+  // Whether a record is there is unknown when its sync has failed: then it is none. One that moves
+  // may have been promised: the entry of its old place must not give way to one of a record that
+  // power loss can take.
+  if ((request->durable || moves) && !(co_await log_.SyncRecord(*place)).ok()) {
+    co_return Written{.place = {}, .not_durable = NotDurable::kWriteFailed};
+  }
+  if (moves) CrashHere(CrashPoint::kMoveSynced);
+  if (request->durable) CrashHere(CrashPoint::kRecordSynced);
+  // Forgotten since it had its place: its removal has a higher sequence (G3). What the index says
+  // of the block is somebody else's by now.
+  if (!request->still_wanted()) {
+    CrashHere(CrashPoint::kRecordUnwanted);
+    co_return Written{.place = {}, .not_durable = NotDurable::kGone};
+  }
+  const bool entered =
+      journal_.Enqueue(One(IndexStore::Change::Kind::kPut,
+                           BlockKey(options_.log.slice, header.namespace_id, ToHash(header.hash)),
+                           BlockValue(EntryOf(header, *place))));
+  // Once the marker has passed it no start would find it.
+  if (!entered) co_return Written{.place = {}, .not_durable = NotDurable::kQueueFull};
+  co_return Written{.place = *place};
 }
 
 Task<NotDurable> NvmeTier::SyncRecord(RecordPlace place) {
   Status status = co_await log_.SyncRecord(place);
-  if (status.ok()) status = co_await SyncEntries();
+  if (status.ok()) status = co_await PayDebts();
   co_return status.ok() ? NotDurable::kNone : NotDurable::kWriteFailed;
 }
 
-Task<Status> NvmeTier::SyncEntries() {
+Task<Status> NvmeTier::PayDebts() {
+  const std::uint64_t debts = debts_;
+  if (debts_paid_ >= debts) co_return Status::Ok();
   // Without changes of its own: everything before it in the queue becomes durable.
-  co_return co_await journal_.Write({}, true);
+  Status status = co_await journal_.Write({}, true);
+  if (status.ok()) debts_paid_ = std::max(debts_paid_, debts);
+  co_return status;
 }
 
-Task<Status> NvmeTier::RemoveOn(std::uint32_t lane, Removal removal, SegmentLog::Room room) {
+void NvmeTier::StartMarking() {
+  if (marking_) return;
+  marking_ = true;
+  background_.Spawn(KeepMarking());
+}
+
+Task<void> NvmeTier::KeepMarking() {
+  while (!closing_) {
+    Event closed;
+    sleeper_ = &closed;
+    (void)co_await closed.WaitUntil(scheduler_.Now() + options_.marker_period);
+    sleeper_ = nullptr;
+    log_.open().ReleaseOlder(scheduler_.Now() - options_.marker_patience);
+    if (!closing_ && log_.Settled() != marked_) (void)co_await Mark(false);
+  }
+}
+
+/// Makes everything durable that was handed over before it, in passing.
+Task<Status> NvmeTier::Mark(bool final) {
+  const std::uint64_t settled = log_.Settled();
+  if (marker_stays_) co_return Status::Ok();
+  if (!journal_.Healthy()) co_return Status(StatusCode::kIo, "the index store fails");
+  const std::uint64_t debts = debts_;
+  Status status =
+      co_await journal_.Write(One(IndexStore::Change::Kind::kPut, MarkerKey(options_.log.slice),
+                                  MarkerValue({.sequence = settled, .final = final})),
+                              true);
+  if (status.ok()) {
+    CrashHere(CrashPoint::kMarkerWritten);
+    marked_ = std::max(marked_, settled);
+    TellMarker();
+    debts_paid_ = std::max(debts_paid_, debts);
+  }
+  co_return status;
+}
+
+void NvmeTier::TellMarker() const noexcept {
+  LiveGenerations* const told = options_.log.generations;
+  if (told != nullptr) told->SetMarker(options_.log.slice, marked_);
+}
+
+Task<Status> NvmeTier::RemoveOn(std::uint32_t lane, Removal removal) {
   const PagePool::Page page = pages_.Take();
   RecordHeader& header = page.Make<RecordHeader>();
   header.kind = removal.kind;
@@ -203,32 +199,52 @@ Task<Status> NvmeTier::RemoveOn(std::uint32_t lane, Removal removal, SegmentLog:
     header.key_bytes = static_cast<std::uint8_t>(removal.key.size());
     std::copy(removal.key.begin(), removal.key.end(), header.key.begin());
   }
-  const Result<RecordPlace> place = co_await log_.AppendTo(lane, &header, {}, room);
+  const Result<RecordPlace> place =
+      co_await log_.AppendTo(lane, &header, {}, SegmentLog::Room::kWait);
   if (!place.ok()) co_return place.status();
   budget_.Spend(kPageBytes);
   co_return Status::Ok();
 }
 
-Task<Status> NvmeTier::LogRemoval(Removal removal, SegmentLog::Room room) {
+Task<Status> NvmeTier::LogRemoval(Removal removal) {
   Status status;
   for (std::uint32_t lane = 0; lane < log_.lanes(); ++lane) {
     if (!log_.Online(lane)) continue;
-    const Status logged = co_await RemoveOn(lane, removal, room);
+    const Status logged = co_await RemoveOn(lane, removal);
     if (status.ok()) status = logged;
   }
   co_return status;
 }
 
-Task<Status> NvmeTier::Remove(Removal removal) {
-  // The entry first: it is what a start after kill -9 goes by. The views of `removal` stay.
+IndexJournal::Changes NvmeTier::ChangeOf(const Removal& removal) const {
   const std::uint32_t slice = options_.log.slice;
-  auto changes = removal.kind == RecordKind::kRemoval
-                     ? One(IndexStore::Change::Kind::kDelete,
-                           BlockKey(slice, removal.namespace_id, removal.hash), {})
-                     : One(IndexStore::Change::Kind::kPut, ClearedKey(slice, removal.namespace_id),
-                           ClearedValue(removal.sequence));
+  const bool one = removal.kind == RecordKind::kRemoval;
+  return One(IndexStore::Change::Kind::kPut,
+             one ? BlockKey(slice, removal.namespace_id, removal.hash)
+                 : ClearedKey(slice, removal.namespace_id),
+             one ? RemovedValue(removal.sequence) : ClearedValue(removal.sequence));
+}
+
+NvmeTier::Removal NvmeTier::BeginRemoval(Removal removal) {
+  StartMarking();
+  removal.sequence = log_.TakeSequence();
+  // At once: what is put from now on has its entry behind it.
+  removal.handed_over = journal_.Enqueue(ChangeOf(removal));
+  if (removal.handed_over) (void)log_.open().End(removal.sequence);
+  return removal;
+}
+
+Task<Status> NvmeTier::Remove(Removal removal) {
+  // In the index store first: it is what a start after kill -9 goes by. One that was refused, as
+  // too much waited, is tried once more; `removal` says kIo if it finds no room now either.
+  IndexJournal::Changes changes;
+  if (!removal.handed_over) changes = ChangeOf(removal);
   const Status indexed = co_await journal_.Write(std::move(changes), false);
-  const Status logged = co_await LogRemoval(removal, SegmentLog::Room::kWait);
+  if (!removal.handed_over) (void)log_.open().End(removal.sequence);
+  const bool clears = removal.kind == RecordKind::kClear;
+  CrashHere(clears ? CrashPoint::kClearIndexed : CrashPoint::kRemoveIndexed);
+  const Status logged = co_await LogRemoval(removal);
+  CrashHere(clears ? CrashPoint::kClearLogged : CrashPoint::kRemoveLogged);
   co_return indexed.ok() ? logged : indexed;
 }
 
@@ -238,10 +254,16 @@ void NvmeTier::DropEntry(std::uint32_t namespace_id, const Hash128& hash) {
 }
 
 Task<void> NvmeTier::Close() {
+  closing_ = true;
+  if (sleeper_ != nullptr) sleeper_->Set();
   for (std::uint32_t lane = 0; lane < log_.lanes(); ++lane) {
     if (log_.Online(lane)) (void)co_await log_.Sync(lane);
   }
+  CrashHere(CrashPoint::kStopLogSynced);
   co_await log_.Close();
+  co_await background_.Join();
+  // Final when nothing is under way any more: the next start then looks at no record.
+  (void)co_await Mark(log_.open().Lowest(0) == 0);
 }
 
 }  // namespace terrace::nvme

@@ -6,7 +6,9 @@
 #include <string>
 #include <utility>
 
+#include "base/canary.h"
 #include "base/check.h"
+#include "base/crash_point.h"
 
 namespace terrace::nvme {
 
@@ -44,7 +46,7 @@ Task<void> SegmentLog::Prepare(Lane* lane) {
     Add(counters_.segments_reclaimed, 1);
   }
   // G1: a write that is stuck since the ring's last turn would land on what comes now.
-  while (lane->writing[next] != 0 && !closing_) {
+  while (lane->writing[next] != 0 && !closing_ && !CanaryIs(Canary::kReuseUnderWrites)) {
     co_await SleepUntil{scheduler_.Now() + kOldWritesWait};
   }
   Status status;
@@ -57,11 +59,12 @@ Task<void> SegmentLog::Prepare(Lane* lane) {
     TellGeneration(*lane, next);
     Add(counters_.segments_begun, 1);
     status = co_await WriteSegmentHeader(lane, next);
-    if (status.ok()) {
-      lane->next_ready = true;
-    } else {
+    if (!status.ok()) {
       NoteError(*lane, status);
-    }
+    } else if (lane->doubtful[next] == 0) {
+      lane->next_ready = true;
+      CrashHere(CrashPoint::kSegmentSynced);
+    }  // Else somebody's sync failed since the header was begun: it may be lost, like a record.
   }
   lane->preparing = false;
   // After a failure too: who waits tries again, until the lane is offline.
@@ -93,6 +96,7 @@ Task<Status> SegmentLog::WriteSegmentHeader(Lane* lane, std::uint32_t segment) {
     co_return status;
   }
   Add(counters_.bytes_written, kPageBytes);
+  CrashHere(CrashPoint::kSegmentWritten);
   co_return co_await Sync(lane->number);
 }
 

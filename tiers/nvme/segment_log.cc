@@ -5,7 +5,9 @@
 #include <string>
 #include <utility>
 
+#include "base/canary.h"
 #include "base/check.h"
+#include "base/crash_point.h"
 #include "tiers/nvme/segment_lane.h"
 
 namespace terrace::nvme {
@@ -14,7 +16,7 @@ namespace {
 
 /// Bytes that writes have under way on a lane that nobody reads from: enough to keep a device busy
 /// while the reactor turns, few enough that a read that comes waits for little.
-constexpr std::uint64_t kWritesAloneBytes = 4 << 20;
+constexpr std::uint64_t kWritesAloneBytes = 8 << 20;
 /// The same while there are reads, but not enough to keep the device busy.
 constexpr std::uint64_t kWritesBesideReadsBytes = 1 << 20;
 /// From so many bytes of reads under way on, a device is busy: 2 to 8 MiB fill one (measured).
@@ -22,6 +24,17 @@ constexpr std::uint64_t kReadsBusyBytes = 2 << 20;
 
 std::span<std::byte> BytesOf(RecordHeader* header) {
   return std::as_writable_bytes(std::span(header, 1));
+}
+
+/// For the canary kPublishBeforeWrite: what a flow that did not wait would do.
+Task<void> WriteLater(Device* device, std::uint64_t offset, RecordHeader header,
+                      std::vector<std::byte> payload) {
+  PagePool pages;
+  const PagePool::Page page = pages.Take();
+  page.Make<RecordHeader>() = header;
+  const Pages copy = AllocatePages(payload.size());
+  std::copy(payload.begin(), payload.end(), copy.get());
+  (void)co_await device->Write(offset, page.bytes(), std::span(copy.get(), payload.size()));
 }
 
 }  // namespace
@@ -54,7 +67,7 @@ SegmentLog::SegmentLog(const SegmentLogOptions& options, std::vector<LaneStart> 
       lane.current = segment;
     }
   }
-  // Records that the index never heard of have sequences of their own, two for a page at most.
+  // Records that nobody looks for have sequences of their own, two for a page at most.
   RaiseSequence(sequence_ + 2 * segments() * segment_pages_);
   CountLanes();
 }
@@ -91,6 +104,7 @@ bool SegmentLog::Current(const RecordPlace& place) const noexcept {
     return false;
   }
   const Lane& lane = *lanes_[LaneOf(place)];
+  if (CanaryIs(Canary::kIgnoreGeneration)) return true;
   return lane.generations[place.segment() % options_.segments] == place.generation &&
          place.generation != 0;
 }
@@ -126,19 +140,28 @@ SegmentLog::Lane* SegmentLog::Choose(std::uint64_t pages) noexcept {
   return best;
 }
 
+std::vector<SegmentHeader> SegmentLog::HeadersOf(std::uint32_t lane) const {
+  std::vector<SegmentHeader> headers(options_.segments);
+  for (std::uint32_t segment = 0; segment < options_.segments; ++segment) {
+    MakeSegmentHeader(*lanes_[lane], segment, headers[segment]);
+  }
+  return headers;
+}
+
 Task<Result<RecordPlace>> SegmentLog::Append(RecordHeader* header,
-                                             std::span<const std::byte> payload, Room room) {
+                                             std::span<const std::byte> payload, Room room,
+                                             const std::function<bool()>* wanted) {
   Lane* const lane = Choose(RecordPages(header->payload_bytes));
   if (lane == nullptr) co_return Status(StatusCode::kIo, "every device of the log is offline");
   // At once, so that appends of one moment spread over the lanes.
   const ToWrite counted(*lane, RecordPages(header->payload_bytes) * kPageBytes);
-  co_return co_await AppendOn(lane, header, payload, room);
+  co_return co_await AppendOn(lane, header, payload, room, wanted);
 }
 
 Task<Result<RecordPlace>> SegmentLog::AppendTo(std::uint32_t lane, RecordHeader* header,
                                                std::span<const std::byte> payload, Room room) {
   const ToWrite counted(*lanes_[lane], RecordPages(header->payload_bytes) * kPageBytes);
-  co_return co_await AppendOn(lanes_[lane].get(), header, payload, room);
+  co_return co_await AppendOn(lanes_[lane].get(), header, payload, room, nullptr);
 }
 
 bool SegmentLog::HasRoom(const Lane& lane, std::uint64_t pages, Room room) const noexcept {
@@ -155,6 +178,7 @@ Task<Status> SegmentLog::WaitForRoom(Lane* lane, std::uint64_t pages, Room room)
       lane->current = (lane->current + 1) % options_.segments;
       lane->next_page = 1;  // behind the header
       lane->next_ready = false;
+      CrashHere(CrashPoint::kSegmentTurned);
       continue;
     }
     StartPreparing(*lane);
@@ -169,7 +193,8 @@ Task<Status> SegmentLog::WaitForRoom(Lane* lane, std::uint64_t pages, Room room)
 }
 
 Task<Result<RecordPlace>> SegmentLog::AppendOn(Lane* lane, RecordHeader* header,
-                                               std::span<const std::byte> payload, Room room) {
+                                               std::span<const std::byte> payload, Room room,
+                                               const std::function<bool()>* wanted) {
   StartWatching();
   const std::uint64_t pages = RecordPages(header->payload_bytes);
   TERRACE_CHECK(payload.size() == (pages - 1) * kPageBytes && pages < segment_pages_);
@@ -178,7 +203,11 @@ Task<Result<RecordPlace>> SegmentLog::AppendOn(Lane* lane, RecordHeader* header,
     Status status = co_await WaitForRoom(lane, pages, room);
     if (!status.ok()) co_return status;
   }
-  // No wait from here to the write: place and sequence are given in one order (G3).
+  // No wait from here to the write: place and sequence are given in one order (G3), and what was
+  // forgotten before is not written: its removal has a lower sequence.
+  if (wanted != nullptr && !(*wanted)()) {
+    co_return Status(StatusCode::kMiss, "nobody wants the record any more");
+  }
   const std::uint32_t segment = lane->current;
   const auto page = static_cast<std::uint32_t>(lane->next_page);
   lane->next_page += pages;
@@ -188,15 +217,18 @@ Task<Result<RecordPlace>> SegmentLog::AppendOn(Lane* lane, RecordHeader* header,
   header->segment = segment;
   header->page = page;
   header->generation = lane->generations[segment];
-  if (header->sequence == 0) {
-    header->sequence = TakeSequence();
-    ++sequence_;  // RemovalSequenceOf
-  }
+  if (header->sequence == 0) header->sequence = TakeSequence();
   Seal(*header, options_.salt);
   const RecordPlace place{.segment_plus_one = lane->number * options_.segments + segment + 1,
                           .page = page,
                           .generation = header->generation};
   if (lane->next_page > segment_pages_ / 2) StartPreparing(*lane);
+  if (CanaryIs(Canary::kPublishBeforeWrite)) {
+    const std::uint64_t offset = segment * options_.segment_bytes + page * kPageBytes;
+    background_.Spawn(WriteLater(&lane->device, offset, *header, {payload.begin(), payload.end()}));
+    --lane->writing[segment];
+    co_return place;
+  }
   const Status written = co_await WriteAt(lane, segment, page, header, payload);
   --lane->writing[segment];
   if (!written.ok()) co_return written;
@@ -266,6 +298,7 @@ Task<Status> SegmentLog::ReadOnce(Lane* lane, RecordPlace place, RecordHeader* h
                                         BytesOf(header), payload);
   }
   lane->bytes_reading -= bytes;
+  if (CanaryIs(Canary::kAcceptShortRead)) status = Status::Ok();
   if (lane->bytes_reading < kReadsBusyBytes) {
     WakeAll(lane->wait_to_write);
   }
@@ -286,17 +319,22 @@ Status SegmentLog::CheckRead(const RecordPlace& place, const RecordHeader& heade
   };
   // In this order: nothing in the header is believed before its checksum, and no length before it
   // is known to be of this record.
-  if (!IsSealed(header, options_.salt)) {
+  if (!IsSealed(header, options_.salt) && !CanaryIs(Canary::kDropHeaderCheck)) {
     Add(counters_.bad_headers, 1);
     return corrupt("the header's checksum is wrong");
   }
-  if (header.kind != RecordKind::kBlock || header.device != LaneOf(place) ||
-      header.slice != options_.slice || header.segment != place.segment() % options_.segments ||
-      header.page != place.page || header.generation != place.generation ||
-      (RecordPages(header.payload_bytes) - 1) * kPageBytes != payload.size()) {
+  const bool generation =
+      header.generation == place.generation || CanaryIs(Canary::kIgnoreGeneration);
+  const bool stands = header.kind == RecordKind::kBlock && header.device == LaneOf(place) &&
+                      header.slice == options_.slice &&
+                      header.segment == place.segment() % options_.segments &&
+                      header.page == place.page && generation &&
+                      (RecordPages(header.payload_bytes) - 1) * kPageBytes == payload.size();
+  if (!stands && !CanaryIs(Canary::kDropHeaderCheck)) {
     Add(counters_.bad_headers, 1);
     return corrupt("another record stands there");
   }
+  if (CanaryIs(Canary::kSkipPayloadCheck)) return {};
   if (!VerifyBlock(payload.first(header.payload_bytes), header.Checksums())) {
     Add(counters_.bad_payloads, 1);
     return corrupt("the payload's checksum is wrong");
@@ -349,6 +387,7 @@ bool SegmentLog::Doubtful(const RecordPlace& place) const noexcept {
 
 Task<Status> SegmentLog::Sync(std::uint32_t number) {
   Lane* const lane = lanes_[number].get();
+  if (CanaryIs(Canary::kAcknowledgeBeforeSync)) co_return Status::Ok();
   if (!lane->online) {
     co_return Status(StatusCode::kIo, "device " + lane->device.name() + " is offline");
   }

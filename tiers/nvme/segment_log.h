@@ -13,7 +13,8 @@
 //   G2. A read is of one generation: Read answers kExpired when the segment has another one now,
 //       before or after the bytes came, whatever they are.
 //   G3. Sequences of blocks rise in the order in which records are given their places; a removal
-//       has that of the moment when the block was forgotten.
+//       has that of the moment when the block was forgotten. So a block that is forgotten after it
+//       was given its place is ended by the removal's own record.
 //   G4. A lane whose device failed `errors_max` times within `errors_window`, or holds an operation
 //       for longer than `stuck_after`, is offline: nothing is read from it or written to it but a
 //       probe every `probe_period`, and when that succeeds it is back.
@@ -27,6 +28,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,6 +42,7 @@
 #include "tiers/nvme/format.h"
 #include "tiers/nvme/index_entry.h"
 #include "tiers/nvme/live_generations.h"
+#include "tiers/nvme/open_sequences.h"
 #include "tiers/nvme/page_pool.h"
 
 namespace terrace::nvme {
@@ -97,12 +100,14 @@ class SegmentLog {
   /// No record has this sequence or a higher one yet; call before the first Append.
   void RaiseSequence(std::uint64_t sequence) noexcept;
 
-  /// A sequence above that of every record so far.
-  [[nodiscard]] std::uint64_t TakeSequence() noexcept { return ++sequence_; }
-  /// Of a removal of that record of a block, and of none that was appended after it.
-  [[nodiscard]] static std::uint64_t RemovalSequenceOf(const RecordHeader& block) noexcept {
-    return block.sequence + 1;
+  /// A sequence above that of every record so far; it is open until its taker Ends it.
+  [[nodiscard]] std::uint64_t TakeSequence() {
+    open_.Begin(++sequence_, scheduler_.Now());
+    return sequence_;
   }
+  [[nodiscard]] OpenSequences& open() noexcept { return open_; }
+  /// Every sequence below it was given out and is open no more.
+  [[nodiscard]] std::uint64_t Settled() const { return open_.Lowest(sequence_ + 1); }
 
   enum class Room {
     kWait,        ///< waits until a segment is ready
@@ -110,11 +115,13 @@ class SegmentLog {
   };
   /// Gives the record its place and sequence, seals the header and writes both parts in one
   /// operation. `header`: on a page of its own, everything set but place and checksum; a sequence
-  /// of 0 stands for the next one.
-  /// `payload`: page-aligned, payload_bytes rounded up to whole pages, or empty. Both stay until
-  /// the task has ended. kIo: no lane is online, or the write failed.
+  /// of 0 stands for the next one, which TakeSequence gives: who finds one there afterwards Ends
+  /// it. `payload`: page-aligned, payload_bytes rounded up to whole pages, or empty. Both stay
+  /// until the task has ended. kIo: no lane is online, or the write failed. kMiss: `wanted` (may be
+  /// null; outlives the task) was asked when there was a place, and said no; nothing was written
+  /// then.
   Task<Result<RecordPlace>> Append(RecordHeader* header, std::span<const std::byte> payload,
-                                   Room room);
+                                   Room room, const std::function<bool()>* wanted = nullptr);
   /// The same on one lane, for removals.
   Task<Result<RecordPlace>> AppendTo(std::uint32_t lane, RecordHeader* header,
                                      std::span<const std::byte> payload, Room room);
@@ -150,6 +157,8 @@ class SegmentLog {
   [[nodiscard]] bool Current(const RecordPlace& place) const noexcept;
   /// The same, and Reclaim of that segment has not begun: who names the place now will be asked.
   [[nodiscard]] bool Lasts(const RecordPlace& place) const noexcept;
+  /// The headers of a lane's segments as they are now, in order.
+  [[nodiscard]] std::vector<SegmentHeader> HeadersOf(std::uint32_t lane) const;
   /// The segment that a lane reuses next, or is making ready already.
   [[nodiscard]] std::uint32_t OldestSegment(std::uint32_t lane) const noexcept;
   [[nodiscard]] std::uint32_t segments() const noexcept { return options_.segments * lanes(); }
@@ -166,7 +175,8 @@ class SegmentLog {
 
   Lane* Choose(std::uint64_t pages) noexcept;
   Task<Result<RecordPlace>> AppendOn(Lane* lane, RecordHeader* header,
-                                     std::span<const std::byte> payload, Room room);
+                                     std::span<const std::byte> payload, Room room,
+                                     const std::function<bool()>* wanted);
   [[nodiscard]] bool HasRoom(const Lane& lane, std::uint64_t pages, Room room) const noexcept;
   Task<Status> WaitForRoom(Lane* lane, std::uint64_t pages, Room room);
   Task<Status> WriteAt(Lane* lane, std::uint32_t segment, std::uint64_t page,
@@ -201,6 +211,7 @@ class SegmentLog {
   Scheduler& scheduler_;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::uint64_t sequence_ = 0;
+  OpenSequences open_;
   PagePool pages_;
   SegmentLogCounters counters_;
   bool watching_ = false;

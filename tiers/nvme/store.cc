@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/random.h"
 #include "tiers/nvme/page_buffer.h"
 #include "tiers/nvme/superblock_pages.h"
@@ -27,6 +28,7 @@ struct Found {
   std::string path;
   std::optional<DeviceFile> file;  ///< nothing: no such file, or an empty one
   SuperblockPages pages;           ///< not fresh: a superblock is there
+  bool unfinished = false;         ///< of a store that was never finished (IsUnfinished)
 };
 
 std::vector<std::string> PathsOf(const StoreOptions& options) {
@@ -136,8 +138,11 @@ Result<OpenedStore> MakeStore(const StoreOptions& options, std::vector<Found> de
     found.file.reset();
     Status looked = Look(found, {.path = found.path, .size_bytes = bytes});
     if (!looked.ok()) return looked;
-    if (!found.pages.fresh) return Refused(StatusCode::kInvalid, found.path, "changed meanwhile");
+    if (!found.pages.fresh && !found.unfinished) {
+      return Refused(StatusCode::kInvalid, found.path, "changed meanwhile");
+    }
   }
+  CrashHere(CrashPoint::kStoreAllocated);
   OpenedStore store;
   store.made_new = true;
   SystemRandom random;
@@ -146,12 +151,14 @@ Result<OpenedStore> MakeStore(const StoreOptions& options, std::vector<Found> de
   StoreGeometry geometry;
   static_cast<DeviceGeometry&>(geometry) = *shape;
   geometry.devices = static_cast<std::uint32_t>(devices.size());
+  // From the last to the first: IsUnfinished goes by that.
   for (std::uint32_t device = geometry.devices; device-- > 0;) {
     const Superblock superblock =
         MakeSuperblock(geometry, device, store_id, salt, options.now_unix_s);
     Status written = WriteSuperblockPages(*devices[device].file, superblock);
     if (written.ok()) written = SyncFolderOf(devices[device].path);
     if (!written.ok()) return written;
+    CrashHere(CrashPoint::kStoreWritten);
     if (device == 0) store.superblock = superblock;
   }
   for (Found& found : devices) store.files.push_back(std::move(*found.file));
@@ -236,6 +243,32 @@ Result<OpenedStore> OpenExisting(const StoreOptions& options, std::vector<Found>
   return store;
 }
 
+/// Whether the process ended while it made this very store: the last devices have superblocks, the
+/// first ones nothing, and no segment was begun on any, so that there is nothing to lose.
+bool IsUnfinished(const std::vector<Found>& devices) {
+  const auto made = std::find_if_not(devices.begin(), devices.end(),
+                                     [](const Found& found) { return found.pages.fresh; });
+  if (made == devices.begin() || made == devices.end()) return false;
+  const Superblock& first = made->pages.superblock;
+  for (auto found = made; found != devices.end(); ++found) {
+    const auto position = static_cast<std::uint32_t>(found - devices.begin());
+    const Superblock& superblock = found->pages.superblock;
+    if (found->pages.fresh || superblock.store_id != first.store_id ||
+        superblock.devices != devices.size() || superblock.device != position) {
+      return false;
+    }
+    for (std::uint32_t slice = 0; slice < superblock.slices; ++slice) {
+      std::vector<SegmentHeader> headers;
+      const Status read = ReadSegmentHeaders(*found->file, superblock, position, slice, headers);
+      const bool none =
+          std::all_of(headers.begin(), headers.end(),
+                      [](const SegmentHeader& header) { return header.generation == 0; });
+      if (!read.ok() || !none) return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<OpenedStore> OpenStore(const StoreOptions& options) {
@@ -250,7 +283,9 @@ Result<OpenedStore> OpenStore(const StoreOptions& options) {
   const auto empty = std::find_if(devices.begin(), devices.end(), fresh);
   if (empty == devices.end()) return OpenExisting(options, std::move(devices));
   const auto full = std::find_if_not(devices.begin(), devices.end(), fresh);
-  if (full != devices.end()) {
+  if (full != devices.end() && !options.read_only && IsUnfinished(devices)) {
+    for (Found& found : devices) found.unfinished = !found.pages.fresh;
+  } else if (full != devices.end()) {
     return Refused(StatusCode::kInvalid, empty->path,
                    "is empty, but " + full->path + " belongs to a store of " +
                        std::to_string(full->pages.superblock.devices) +

@@ -39,12 +39,14 @@ struct OpenedStore {
   std::vector<std::string> warnings;  ///< for the log: what was mended, what of the wish is ignored
 };
 
-/// Opens the store, or makes it when all of its devices are empty.
+/// Opens the store, or makes it when all of its devices are empty, or when all that was made of it
+/// is superblocks: of its last devices, by a process that ended meanwhile.
 ///
 /// kMiss: the devices are empty, and `slices` is 0 or `read_only` true. kInvalid: an option; a
-/// device is too small, in use, holds something else, or belongs to another store, position,
-/// number of slices or of devices. kIncompatible: another format version. kCorrupt: superblock and
-/// copy are damaged. kIo, kUnsupported: as DeviceFile::Open.
+/// device is too small, holds something else, or belongs to another store, position, number of
+/// slices or of devices. kRetry: a device is in use, maybe for a moment only. kIncompatible:
+/// another format version. kCorrupt: superblock and copy are damaged. kIo, kUnsupported: as
+/// DeviceFile::Open.
 Result<OpenedStore> OpenStore(const StoreOptions& options);
 
 /// The superblock of device `device` of a new store, sealed.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/crash_point.h"
 #include "tiers/nvme/page_buffer.h"
 
 namespace terrace::nvme {
@@ -77,6 +78,7 @@ Result<SuperblockPages> ReadSuperblockPages(const DeviceFile& file) {
 
 Status WriteSuperblockPages(DeviceFile& file, const Superblock& superblock) {
   Status written = WritePage(file, 1, superblock);
+  CrashHere(CrashPoint::kStoreCopyWritten);
   return written.ok() ? WritePage(file, 0, superblock) : written;
 }
 
