@@ -1,0 +1,54 @@
+#include "base/crash_point.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <set>
+#include <string>
+
+namespace terrace {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::KilledBySignal;
+
+TEST(CrashPointTest, EveryPointHasANameOfItsOwnAndAMeaning) {
+  std::set<std::string_view> names;
+  for (const CrashPointInfo& info : CrashPoints()) {
+    EXPECT_NE(info.point, CrashPoint::kNone);
+    EXPECT_FALSE(info.meaning.empty()) << info.name;
+    EXPECT_TRUE(names.insert(info.name).second) << info.name;
+  }
+  EXPECT_FALSE(names.empty());
+}
+
+TEST(CrashPointTest, AnUnknownNameOrNumberIsRefusedAndTheKnownNamesAreTold) {
+  const Status unknown = ArmCrashPoint("put.nowhere:1");
+  EXPECT_EQ(unknown.code(), StatusCode::kInvalid);
+  EXPECT_THAT(unknown.message(), HasSubstr("put.nowhere"));
+  for (const CrashPointInfo& info : CrashPoints()) {
+    EXPECT_THAT(unknown.message(), HasSubstr(std::string(info.name)));
+  }
+  for (const char* const wrong :
+       {"put.queued", "put.queued:", "put.queued:0", "put.queued:x", "put.queued:1x",
+        "put.queued:-1", "put.queued:99999999999999999999", "", ":1"}) {
+    EXPECT_EQ(ArmCrashPoint(wrong).code(), StatusCode::kInvalid) << wrong;
+  }
+  CrashHere(CrashPoint::kPutQueued);  // nothing was armed
+}
+
+TEST(CrashPointDeathTest, StrikesAtTheTimeThatWasNamedAndAtNoOtherPoint) {
+  const auto reach = [](int times) {
+    if (!ArmCrashPoint("put.queued:3").ok()) std::exit(9);
+    for (int i = 0; i < 10; ++i) CrashHere(CrashPoint::kPutPublished);
+    for (int i = 0; i < times; ++i) CrashHere(CrashPoint::kPutQueued);
+    std::exit(0);
+  };
+  EXPECT_EXIT(reach(2), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(reach(3), KilledBySignal(SIGKILL), "");
+}
+
+}  // namespace
+}  // namespace terrace
