@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <memory>
+#include <iterator>
 #include <utility>
 
 #include "base/wait.h"
@@ -14,14 +14,16 @@ namespace {
 constexpr std::array<std::string_view, kDeviceFaultCount> kNames = {
     "read_error",        "write_error",  "sync_error",    "short_read",
     "short_write",       "flipped_read", "flipped_write", "misdirected_read",
-    "misdirected_write", "lost_write",   "delay",
-};
-
-struct FreeBytes {
-  void operator()(std::byte* bytes) const noexcept { std::free(bytes); }
+    "misdirected_write", "lost_write",   "stale_read",    "delay",
 };
 
 }  // namespace
+
+void FaultyDevice::FreeBytes::operator()(std::byte* bytes) const noexcept { std::free(bytes); }
+
+FaultyDevice::Bytes FaultyDevice::Allocate(std::size_t length) const {
+  return Bytes(static_cast<std::byte*>(std::aligned_alloc(alignment(), length)));
+}
 
 std::string_view DeviceFaultName(DeviceFault fault) noexcept {
   const auto index = static_cast<std::size_t>(fault);
@@ -87,17 +89,44 @@ Task<Status> FaultyDevice::Read(std::uint64_t offset, std::span<std::byte> first
   if (Draw(DeviceFault::kMisdirectedRead, offset, length)) {
     co_return co_await device_.Read(OtherOffset(length), first, second);
   }
+  const Overwritten stale = TakeOverwritten(offset, length);
   const bool flip = Draw(DeviceFault::kFlippedRead, offset, length);
   Status read = co_await device_.Read(offset, first, second);
+  if (stale.bytes != nullptr && read.ok()) {
+    for (std::size_t i = 0; i < length; ++i) {
+      const std::uint64_t at = offset + i - stale.offset;  // wraps below the start
+      if (at >= stale.length) continue;
+      (i < first.size() ? first[i] : second[i - first.size()]) = stale.bytes[at];
+    }
+  }
   if (flip && read.ok()) FlipBit(first, second);
   co_return read;
+}
+
+Task<void> FaultyDevice::Remember(std::uint64_t offset, std::size_t length) {
+  Overwritten old{.offset = offset, .length = length, .bytes = Allocate(length)};
+  if (old.bytes == nullptr) co_return;
+  const Status read = co_await device_.Read(offset, std::span(old.bytes.get(), length));
+  if (!read.ok()) co_return;
+  overwritten_.push_back(std::move(old));
+  if (overwritten_.size() > kOverwrittenMax) overwritten_.pop_front();
+}
+
+FaultyDevice::Overwritten FaultyDevice::TakeOverwritten(std::uint64_t offset, std::size_t length) {
+  for (auto old = overwritten_.rbegin(); old != overwritten_.rend(); ++old) {
+    if (old->offset >= offset + length || offset >= old->offset + old->length) continue;
+    if (!Draw(DeviceFault::kStaleRead, offset, length)) break;
+    Overwritten taken = std::move(*old);
+    overwritten_.erase(std::next(old).base());
+    return taken;
+  }
+  return {};
 }
 
 Task<Status> FaultyDevice::WriteFlipped(std::uint64_t offset, std::span<const std::byte> first,
                                         std::span<const std::byte> second) {
   const std::size_t length = first.size() + second.size();
-  const std::unique_ptr<std::byte, FreeBytes> copy(
-      static_cast<std::byte*>(std::aligned_alloc(alignment(), length)));
+  const Bytes copy = Allocate(length);
   if (copy == nullptr) {
     co_return Status(StatusCode::kIo, "device " + name() + ": no memory to make a fault");
   }
@@ -126,6 +155,8 @@ Task<Status> FaultyDevice::Write(std::uint64_t offset, std::span<const std::byte
     co_return written.ok() ? Failed(DeviceFault::kShortWrite, offset) : written;
   }
   if (Draw(DeviceFault::kLostWrite, offset, length)) co_return Status::Ok();
+  const auto stale = static_cast<std::size_t>(DeviceFault::kStaleRead);
+  if (options_.rates[stale].probability > 0) co_await Remember(offset, length);
   if (Draw(DeviceFault::kMisdirectedWrite, offset, length)) {
     co_return co_await device_.Write(OtherOffset(length), first, second);
   }

@@ -11,6 +11,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,9 +35,10 @@ enum class DeviceFault : std::uint8_t {
   kMisdirectedRead,   ///< ok, the bytes of another place
   kMisdirectedWrite,  ///< ok, written to another place (which is overwritten)
   kLostWrite,         ///< ok, but nothing is written: later reads are stale
+  kStaleRead,         ///< ok, the bytes that the last write of that place overwrote
   kDelay,             ///< the call takes `delay` longer, then goes on as usual
 };
-inline constexpr std::size_t kDeviceFaultCount = 11;
+inline constexpr std::size_t kDeviceFaultCount = 12;
 /// "read_error", ... for messages and metrics.
 std::string_view DeviceFaultName(DeviceFault fault) noexcept;
 
@@ -86,9 +89,25 @@ class FaultyDevice final : public Device {
   static constexpr std::size_t kNotesMax = 4096;
 
  private:
+  struct FreeBytes {
+    void operator()(std::byte* bytes) const noexcept;
+  };
+  using Bytes = std::unique_ptr<std::byte[], FreeBytes>;
+  struct Overwritten {
+    std::uint64_t offset = 0;
+    std::size_t length = 0;
+    Bytes bytes;
+  };
+  static constexpr std::size_t kOverwrittenMax = 128;  ///< kept for stale reads
+
+  [[nodiscard]] Bytes Allocate(std::size_t length) const;
   bool Draw(DeviceFault fault, std::uint64_t offset, std::uint64_t length);
   [[nodiscard]] std::uint64_t OtherOffset(std::uint64_t length);
   [[nodiscard]] std::size_t Part(std::size_t length);
+  /// Keeps what a write will overwrite, when reads may be stale.
+  Task<void> Remember(std::uint64_t offset, std::size_t length);
+  /// The newest of what was overwritten that lies there, taken out; empty: none.
+  Overwritten TakeOverwritten(std::uint64_t offset, std::size_t length);
   void FlipBit(std::span<std::byte> first, std::span<std::byte> second);
   [[nodiscard]] Status Failed(DeviceFault fault, std::uint64_t offset) const;
   Task<Status> WriteFlipped(std::uint64_t offset, std::span<const std::byte> first,
@@ -100,7 +119,8 @@ class FaultyDevice final : public Device {
   bool enabled_ = true;
   std::array<std::uint64_t, kDeviceFaultCount> counts_{};
   std::vector<Note> notes_;
-  bool notes_full_ = false;  ///< the last fault was not noted
+  std::deque<Overwritten> overwritten_;  ///< oldest first
+  bool notes_full_ = false;              ///< the last fault was not noted
 };
 
 }  // namespace terrace

@@ -127,7 +127,7 @@ Result<DeviceFile> DeviceFile::OpenDescriptor(const DeviceOptions& options, int 
                   "this file system does not support O_DIRECT (tmpfs?): choose another place");
   }
   if (error == EBUSY) {
-    return Failed(StatusCode::kInvalid, options.path,
+    return Failed(StatusCode::kRetry, options.path,
                   "in use: mounted, or opened by another process");
   }
   return FailedBy(StatusCode::kIo, options.path, "open", error);
@@ -136,7 +136,7 @@ Result<DeviceFile> DeviceFile::OpenDescriptor(const DeviceOptions& options, int 
 Status DeviceFile::Lock(bool shared) const {
   if (::flock(descriptor_, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return Status::Ok();
   return errno == EWOULDBLOCK
-             ? Failed(StatusCode::kInvalid, name_, "in use by another process (flock)")
+             ? Failed(StatusCode::kRetry, name_, "in use by another process (flock)")
              : FailedBy(StatusCode::kIo, name_, "flock", errno);
 }
 

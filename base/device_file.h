@@ -36,9 +36,11 @@ struct DeviceOptions {
 class DeviceFile {
  public:
   /// Opens, locks (flock, against a second daemon) and preallocates. kInvalid: not a file or block
-  /// device, too small, size not aligned, in use by another process. kUnsupported: no O_DIRECT or
-  /// no preallocation there. kIo: anything else, by errno, and a full file system by its bytes
-  /// left. A failure leaves no new file, and what was there at its old length.
+  /// device, too small, size not aligned. kRetry: in use by another process, or by one that was
+  /// killed: the kernel ends what its io_uring has under way before it lets go of the file.
+  /// kUnsupported: no O_DIRECT or no preallocation there. kIo: anything else, by errno, and a full
+  /// file system by its bytes left. A failure leaves no new file, and what was there at its old
+  /// length.
   static Result<DeviceFile> Open(const DeviceOptions& options);
   DeviceFile(DeviceFile&& other) noexcept;
   DeviceFile& operator=(DeviceFile&& other) noexcept;

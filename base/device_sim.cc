@@ -114,10 +114,11 @@ void SimulatedDevice::MakeDurable(std::uint64_t through_write) {
 void SimulatedDevice::Crash() {
   ++crashes_;
   ++writes_done_;
+  double survive = random_.Unit();
+  if (random_.Chance(0.25)) survive = survive < 0.5 ? 0 : 1;
   for (const InFlight& write : writes_) {
-    ForEachSector(write, [this](std::uint64_t sector, const std::byte* bytes) {
-      if (random_.Chance(0.5)) Apply(sector, bytes);
-    });
+    ForEachSector(write,
+                  [this](std::uint64_t sector, const std::byte* bytes) { Apply(sector, bytes); });
   }
   writes_.clear();
   // In order of sectors: the order of a hash map must not decide what a seed does.
@@ -127,9 +128,8 @@ void SimulatedDevice::Crash() {
   std::ranges::sort(sectors);
   for (const std::uint64_t sector : sectors) {
     std::vector<Version>& versions = unsynced_[sector];
-    // 0: what was synced before remains.
-    const std::uint64_t survivor = random_.Below(versions.size() + 1);
-    if (survivor > 0) synced_[sector] = std::move(versions[survivor - 1].bytes);
+    if (!random_.Chance(survive)) continue;  // what was synced before remains
+    synced_[sector] = std::move(versions[random_.Below(versions.size())].bytes);
   }
   unsynced_.clear();
 }

@@ -4,8 +4,10 @@
 // Model. The device holds, per sector of 4 KiB, the synced bytes and every version written since.
 // A read sees the newest version. Crash() is power loss: of each sector's versions since the last
 // sync any one may be what remains, or none of them; of the writes in flight every sector may or
-// may not have arrived. Faults are another file's business (device_faulty.h), so what this one
-// holds is what was really asked for: Peek() shows it to the judge of a simulation.
+// may not have arrived. Each sector is drawn for itself, so any subset may survive; how many do is
+// drawn per crash, so that also all, none, all but one and one alone come often, in long records
+// too. Faults are another file's business (device_faulty.h), so what this one holds is what was
+// really asked for: Peek() shows it to the judge of a simulation.
 //
 // Thread: the scheduler's. Memory: as much as was written, and every version until the next Sync.
 #pragma once

@@ -88,7 +88,10 @@ SimLink::Fault SimLink::DrawFault() {
 }
 
 Task<Status> SimLink::WaitInFlight(Event& cut, Nanos time, Nanos deadline) {
-  const bool was_cut = co_await cut.WaitUntil(std::min(time, deadline));
+  bool was_cut = co_await cut.WaitUntil(std::min(time, deadline));
+  while (!was_cut && scheduler_.Now() < std::min(frozen_until_, deadline)) {
+    was_cut = co_await cut.WaitUntil(std::min(frozen_until_, deadline));
+  }
   if (was_cut) co_return PeerDead();
   if (scheduler_.Now() >= deadline) {
     co_return Status(StatusCode::kTimeout, "the deadline passed in flight");
@@ -113,6 +116,8 @@ Task<Status> SimLink::Travel(std::span<std::byte> frame, std::vector<std::span<s
   if (status.ok()) {
     CopyPart(frame, places, 0, frame.size() / 2, to_places);
     if (fault == Fault::kDeath) Close();
+    deaths_ += fault == Fault::kDeath ? 1 : 0;
+    stalls_ += fault == Fault::kStall ? 1 : 0;
     const Nanos arrival = fault == Fault::kStall ? kForever : start + latency;
     status = co_await WaitInFlight(cut, arrival, deadline);
   }
@@ -195,11 +200,34 @@ void SimLink::Quarantine(Hold hold, Direction direction) {
 void SimLink::EndQuarantine(std::list<Late>::iterator late) {
   const std::span<std::byte> bytes = late->hold.bytes();
   if (late->direction == Direction::kPull) {
-    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random_.Next());
+    // A stream of its own: noise as long as the frame, of one number.
+    SeededRandom noise(random_.Next());
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(noise.Next());
   } else if (Checksum64(bytes) != late->checksum) {
     ++late_changes_;
   }
   quarantine_.erase(late);
+}
+
+Task<Status> SimLink::Carry(Nanos deadline) {
+  if (!alive_) co_return PeerDead();
+  if (faults_.message_drop > 0 && random_.Chance(faults_.message_drop)) {
+    ++messages_dropped_;
+    co_await SleepUntil{deadline};
+    co_return Status(StatusCode::kTimeout, "a message was dropped");
+  }
+  const std::uint64_t number = ++messages_sent_;
+  Nanos arrival = scheduler_.Now();
+  if (faults_.message_delay_max > 0) {
+    arrival +=
+        static_cast<Nanos>(random_.Below(static_cast<std::uint64_t>(faults_.message_delay_max)));
+  }
+  arrival = std::max(arrival, frozen_until_);
+  if (arrival > scheduler_.Now()) co_await SleepUntil{arrival};
+  if (!alive_) co_return PeerDead();
+  messages_reordered_ += number < newest_arrived_ ? 1 : 0;
+  newest_arrived_ = std::max(newest_arrived_, number);
+  co_return Status::Ok();
 }
 
 void SimLink::Send(std::vector<std::byte> message) {

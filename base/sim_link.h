@@ -5,7 +5,8 @@
 // Random, so one seed replays it all:
 //   stall       the transfer never arrives: it ends at its deadline with kTimeout;
 //   death       the peer dies half way: this and every other transfer ends with kPeerDead;
-//   corruption  a bit flips on the way: the receiver's checksums find it, kCorrupt.
+//   corruption  a bit flips on the way: the receiver's checksums find it, kCorrupt;
+//   messages    one is dropped, or takes so long that later ones overtake it (Carry).
 // A transfer that ended early keeps its Hold for a while after the call has ended (L2), and uses
 // it at the end of that time: a late pull writes noise into the frame, a late push checks that the
 // frame still holds what it was given. So a frame that is freed too early shows as wrong bytes or
@@ -46,6 +47,8 @@ struct SimLinkFaults {
   double stall = 0;  ///< probability per transfer, as the next two
   double death = 0;
   double corruption = 0;
+  double message_drop = 0;                   ///< probability per message of Carry
+  Nanos message_delay_max = 0;               ///< of a message; 0: it takes no time
   Nanos quarantine_max = 10 * kMillisecond;  ///< how long a Hold may be kept after an early end
 };
 
@@ -67,6 +70,13 @@ class SimLink final : public Link {
   void Send(std::vector<std::byte> message) override;
   void Close() override;
 
+  /// The journey of one control message, either way, in a simulation whose calls are no messages.
+  /// kTimeout when it was dropped: told at `deadline`; one that is late arrives all the same.
+  /// kPeerDead when the link has ended meanwhile.
+  Task<Status> Carry(Nanos deadline);
+  /// The client stops: nothing arrives, in either direction, before that time.
+  void FreezeUntil(Nanos time) { frozen_until_ = time; }
+
   /// Faults of transfers that start from now on.
   void SetFaults(const SimLinkFaults& faults) { faults_ = faults; }
   /// Messages sent since the last call, oldest first.
@@ -81,6 +91,12 @@ class SimLink final : public Link {
   [[nodiscard]] std::uint64_t late_changes() const noexcept { return late_changes_; }
   /// Bits flipped so far; each must have been answered with kCorrupt, and nothing else may be.
   [[nodiscard]] std::uint64_t corruptions() const noexcept { return corruptions_; }
+  /// Transfers that never arrived; deaths in mid transfer.
+  [[nodiscard]] std::uint64_t stalls() const noexcept { return stalls_; }
+  [[nodiscard]] std::uint64_t deaths() const noexcept { return deaths_; }
+  [[nodiscard]] std::uint64_t messages_dropped() const noexcept { return messages_dropped_; }
+  /// Messages that arrived after one that was sent later.
+  [[nodiscard]] std::uint64_t messages_reordered() const noexcept { return messages_reordered_; }
 
  private:
   enum class Fault { kNone, kStall, kDeath, kCorruption };
@@ -117,6 +133,13 @@ class SimLink final : public Link {
   std::list<Late> quarantine_;
   std::uint64_t late_changes_ = 0;
   std::uint64_t corruptions_ = 0;
+  std::uint64_t stalls_ = 0;
+  std::uint64_t deaths_ = 0;
+  Nanos frozen_until_ = 0;
+  std::uint64_t messages_sent_ = 0;
+  std::uint64_t newest_arrived_ = 0;  // number of a message
+  std::uint64_t messages_dropped_ = 0;
+  std::uint64_t messages_reordered_ = 0;
   std::vector<std::vector<std::byte>> messages_;
 };
 

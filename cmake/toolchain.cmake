@@ -31,6 +31,12 @@ if(TERRACE_SANITIZE)
   add_link_options(-fsanitize=${TERRACE_SANITIZE})
 endif()
 
+# Never in a release: base/canary.h.
+option(TERRACE_CANARIES "Build in the bugs that tools/canaries wakes" OFF)
+if(TERRACE_CANARIES)
+  add_compile_definitions(TERRACE_CANARIES)
+endif()
+
 find_program(TERRACE_CCACHE ccache)
 if(TERRACE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${TERRACE_CCACHE})

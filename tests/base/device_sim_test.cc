@@ -99,6 +99,29 @@ TEST_F(SimulatedDeviceTest, UnsyncedSectorsAreAnyOfTheirVersions) {
   EXPECT_EQ(seen, (std::set<int>{0, 1, 2, 3}));
 }
 
+TEST_F(SimulatedDeviceTest, EverySubsetOfARecordsSectorsMaySurviveACrash) {
+  // A header and its payload, written in one call, ended and not synced, or still in flight.
+  for (const bool in_flight : {false, true}) {
+    std::set<unsigned> subsets;
+    for (std::uint64_t seed = 1; seed <= 400; ++seed) {
+      MakeDevice(seed);
+      const auto header = Filled(kSector, 1);
+      const auto payload = Filled(3 * kSector, 1);
+      scope_.Spawn(Note(device_->Write(kSector, header, payload), 1, &ended_));
+      loop_.RunReady();
+      if (!in_flight) loop_.RunAll();
+      device_->Crash();
+      unsigned subset = 0;
+      for (unsigned sector = 0; sector < 4; ++sector) {
+        if (ByteAt((sector + 1) * kSector) == 1) subset |= 1U << sector;
+      }
+      subsets.insert(subset);
+      loop_.RunAll();
+    }
+    EXPECT_EQ(subsets.size(), 16U) << (in_flight ? "in flight" : "ended");
+  }
+}
+
 TEST_F(SimulatedDeviceTest, WritesInFlightAreTornByACrashAndEndInAnError) {
   int partial = 0;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
@@ -240,6 +263,18 @@ TEST_F(FaultyDeviceTest, LostWriteAnswersOkAndReadsStale) {
   EXPECT_EQ(ByteAt(0), 0);
   EXPECT_TRUE(Do(faulty_->Write(0, buffer)).ok());
   EXPECT_EQ(ByteAt(0), 1);
+}
+
+TEST_F(FaultyDeviceTest, StaleReadGivesWhatWasOverwrittenAndLeavesTheMediumRight) {
+  Make(DeviceFault::kStaleRead, 1);
+  EXPECT_TRUE(Do(faulty_->Write(0, Filled(4 * kSector, 1))).ok());
+  EXPECT_TRUE(Do(faulty_->Write(kSector, Filled(2 * kSector, 2))).ok());
+  auto read = Filled(4 * kSector, 0);
+  EXPECT_TRUE(Do(faulty_->Read(0, read)).ok());
+  EXPECT_EQ(read, Filled(4 * kSector, 1)) << "the second write, of two sectors, is not seen";
+  EXPECT_TRUE(Do(faulty_->Read(0, read)).ok());
+  EXPECT_EQ(static_cast<int>(read[kSector]), 2);
+  EXPECT_EQ(ByteAt(kSector), 2);
 }
 
 TEST_F(FaultyDeviceTest, FlippedWriteChangesTheMediumNotTheSource) {

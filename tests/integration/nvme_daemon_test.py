@@ -136,6 +136,21 @@ class NvmeTest(unittest.TestCase):
         self.assertGreaterEqual(self.blocks(second), stored)
         self.assertEqual(len([name for name in os.listdir(self.store) if ".old-" in name]), 1)
 
+    def test_an_index_moved_aside_in_the_same_second_is_not_in_the_way(self):
+        first = self.start()
+        self.put_blocks(first)
+        stored = self.blocks(first)
+        self.assertEqual(first.stop(), 0, first.log())
+        with open(os.path.join(self.index, "CURRENT"), "w", encoding="utf-8") as file:
+            file.write("rubbish\n")
+        now = int(time.time())
+        for second in range(now, now + 60):
+            os.makedirs(f"{self.index}.old-{second}/kept")
+        second = self.start()
+        self.wait_for_log(second, "nvme_index_moved_aside")
+        self.assertGreaterEqual(self.blocks(second), stored)
+        self.assertEqual(len([name for name in os.listdir(self.store) if name.endswith("-2")]), 1)
+
     def test_damage_inside_the_index_is_found_at_the_start(self):
         first = self.start()
         self.put_blocks(first)

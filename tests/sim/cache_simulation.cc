@@ -1,6 +1,9 @@
 #include "tests/sim/cache_simulation.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -12,8 +15,11 @@ namespace terrace::testing {
 namespace {
 
 /// More events than the busiest seed needs; a run that passes them goes in circles.
-constexpr std::uint64_t kStepsMost = 2'000'000;
+constexpr std::uint64_t kStepsMost = 20'000'000;
+/// Validate looks at every block: not oftener than this, and than a part of the run.
 constexpr std::uint64_t kStepsBetweenChecks = 256;
+/// Tries of one call whose messages are lost.
+constexpr int kTriesMax = 2;
 
 }  // namespace
 
@@ -78,7 +84,7 @@ void Simulation::Note(const BatchAnswer& answer) {
   }
 }
 
-Task<void> Simulation::Put(SimulatedClient* client, Target target, std::size_t from,
+Task<bool> Simulation::Put(SimulatedClient* client, Target target, std::size_t from,
                            std::size_t first_slot) {
   const std::size_t pieces = random_.Between(1, 4);
   ClientCall call = MakeCall(*target.space, client->memory, target.Slice(from, target.count),
@@ -91,37 +97,54 @@ Task<void> Simulation::Put(SimulatedClient* client, Target target, std::size_t f
     call.request.ack = Ack::kDurable;
   }
   FillSources(call, client->memory);
+  SimLink* const link = client->link;
+  const Status sent = co_await link->Carry(call.request.deadline);
+  if (!sent.ok()) co_return sent.code() == StatusCode::kPeerDead;
+  ++report_.calls;
+  report_.operations += keys.size();
   const SimulationOracle::Began began = oracle_->CallBegins(call, time_.Now());
   oracle_->PutBegins(call);
   const std::uint64_t segments = SegmentsBegun();
   const std::uint64_t crashes = oracle_->crashes();
   const std::uint64_t forgets = forgets_[target.space];
   ++calls_;
-  const BatchAnswer answer = co_await cache_->Put(*client->link, call.request);
+  const BatchAnswer answer = co_await cache_->Put(*link, call.request);
   --calls_;
   oracle_->PutEnds(call, answer, began, time_.Now());
   if (crashes == oracle_->crashes() && forgets == forgets_[target.space]) {
     NotePromises(target, from, answer, segments);
   }
   Note(answer);
+  const Status told = co_await link->Carry(std::max(call.request.deadline, time_.Now()));
+  co_return told.code() != StatusCode::kTimeout;
 }
 
-Task<void> Simulation::Get(SimulatedClient* client, Target target, std::size_t most,
-                           std::size_t first_slot, bool promised) {
+Task<bool> Simulation::Get(SimulatedClient* client, Target target, std::size_t most,
+                           std::size_t first_slot, std::uint64_t losses_then) {
   const std::size_t pieces = random_.Between(1, 4);
   const ClientCall call = MakeCall(*target.space, client->memory, target.Slice(target.first, most),
                                    DrawDeadline(), first_slot, pieces);
   PoisonDestinations(call, client->memory);
+  SimLink* const link = client->link;
+  const Status sent = co_await link->Carry(call.request.deadline);
+  if (!sent.ok()) co_return sent.code() == StatusCode::kPeerDead;
+  ++report_.calls;
+  report_.operations += call.request.places.size();
+  const bool promised = losses_then == oracle_->Losses();
   const SimulationOracle::Began began = oracle_->CallBegins(call, time_.Now(), promised);
   ++calls_;
-  const BatchAnswer answer = co_await cache_->Get(*client->link, call.request);
+  const BatchAnswer answer = co_await cache_->Get(*link, call.request);
   --calls_;
   oracle_->GetEnds(call, client->memory, answer, began, time_.Now());
   Note(answer);
+  const Status told = co_await link->Carry(std::max(call.request.deadline, time_.Now()));
+  co_return told.code() != StatusCode::kTimeout;
 }
 
 std::size_t Simulation::Match(const Target& target) {
   const ChainSlice slice = target.Slice(target.first, target.count);
+  ++report_.calls;
+  report_.operations += target.count;
   const MatchAnswer answer = cache_->Match(slice);
   if (!answer.status.ok()) oracle_->Fail("match refused: " + answer.status.ToString());
   oracle_->Matched(*target.space, slice, answer);
@@ -136,6 +159,8 @@ Task<void> Simulation::Forget(Target target, bool clear) {
                 [&](const Promise& promise) { return promise.target.space == target.space; });
   const std::uint64_t crashes = oracle_->crashes();
   ++calls_;
+  ++report_.calls;
+  report_.operations += clear ? 1 : target.count;
   if (clear) {
     const std::uint64_t untold = cache_->Counters().removals_not_logged;
     const auto before = oracle_->ClearBegins(*target.space);
@@ -155,6 +180,32 @@ Task<void> Simulation::Forget(Target target, bool clear) {
   ++forgets_[target.space];
 }
 
+/// A prefill worker: match, get what is there, compute and put the rest.
+Task<void> Simulation::Prefill(SimulatedClient* client, Target target, std::size_t first_slot) {
+  SimLink* const link = client->link;
+  const Nanos deadline = time_.Now() + 50 * kMillisecond;
+  if (!(co_await link->Carry(deadline)).ok()) co_return;
+  const std::uint64_t crashes = oracle_->crashes();
+  const std::size_t matched = Match(target);
+  const std::uint64_t losses = oracle_->Losses();
+  if (!(co_await link->Carry(deadline)).ok() || crashes != oracle_->crashes()) co_return;
+  if (matched > 0) {
+    (void)co_await Get(client, target, matched, first_slot, losses);
+  }
+  if (matched == target.count || crashes != oracle_->crashes()) co_return;
+  for (int attempt = 0; attempt < kTriesMax; ++attempt) {
+    if (co_await Put(client, target, target.first + matched, first_slot)) break;
+  }
+}
+
+void Simulation::Stop(SimulatedClient& client) {
+  ++report_.clients_stalled;
+  client.stopped_until =
+      time_.Now() +
+      static_cast<Nanos>(streams_.clients.Below(static_cast<std::uint64_t>(plan_.stop_max)));
+  client.link->FreezeUntil(client.stopped_until);
+}
+
 Task<void> Simulation::Operate(SimulatedClient* client, std::size_t first_slot) {
   if (down_) co_return;
   if (disk_ != nullptr && nvme_random_.Chance(plan_.nvme.index_failure)) {
@@ -168,17 +219,15 @@ Task<void> Simulation::Operate(SimulatedClient* client, std::size_t first_slot) 
     client->link->Close();
     ++report_.links_lost;
   } else if (random_.Chance(0.5)) {
-    // A prefill worker: match, get what is there, compute and put the rest.
-    const std::uint64_t crashes = oracle_->crashes();
-    const std::size_t matched = Match(target);
-    if (matched > 0) co_await Get(client, target, matched, first_slot, true);
-    if (matched < target.count && crashes == oracle_->crashes()) {
-      co_await Put(client, target, target.first + matched, first_slot);
+    co_await Prefill(client, target, first_slot);
+  } else if (random_.Chance(0.5)) {  // a decode worker
+    for (int attempt = 0; attempt < kTriesMax; ++attempt) {
+      if (co_await Get(client, target, target.count, first_slot, kNotPromised)) break;
     }
-  } else if (random_.Chance(0.5)) {
-    co_await Get(client, target, target.count, first_slot, false);  // a decode worker
   } else {
-    co_await Put(client, target, target.first, first_slot);
+    for (int attempt = 0; attempt < kTriesMax; ++attempt) {
+      if (co_await Put(client, target, target.first, first_slot)) break;
+    }
   }
 }
 
@@ -186,8 +235,10 @@ Task<void> Simulation::Lane(SimulatedClient* client, std::size_t lane) {
   for (std::size_t i = 0; i < plan_.operations && oracle_->failure().empty(); ++i) {
     co_await SleepUntil{time_.Now() + static_cast<Nanos>(random_.Below(
                                           static_cast<std::uint64_t>(plan_.pause_max)))};
+    if (client->stopped_until > time_.Now()) co_await SleepUntil{client->stopped_until};
     while (down_) co_await SleepUntil{time_.Now() + kMillisecond};
     if (!client->link->Alive()) Connect(*client);
+    if (plan_.stop_client > 0 && streams_.clients.Chance(plan_.stop_client)) Stop(*client);
     co_await Operate(client, lane * SimulationPlan::kBlocksPerCall);
   }
   --lanes_left_;
@@ -202,6 +253,8 @@ void Simulation::RunLanes() {
     }
   }
   if (disk_ != nullptr) scope.Spawn(Crasher());
+  const std::uint64_t check_every =
+      std::max<std::uint64_t>(kStepsBetweenChecks, plan_.operations * plan_.lanes * plan_.clients);
   std::uint64_t steps = 0;
   while (scope.live() > 0) {
     if (!time_.Step() || ++steps > kStepsMost) {
@@ -210,72 +263,11 @@ void Simulation::RunLanes() {
                    plan_.ToString().c_str());
       CheckFailed(__FILE__, __LINE__, "every lane ends");
     }
-    if (steps % kStepsBetweenChecks != 0 || down_ || !oracle_->failure().empty()) continue;
+    if (steps % check_every != 0 || down_ || !oracle_->failure().empty()) continue;
     const Status valid = cache_->Validate();
     if (!valid.ok()) oracle_->Fail(valid.ToString());
   }
   time_.RunReady();
-}
-
-void Simulation::Drain() {
-  plan_.faults.stall = plan_.faults.death = plan_.faults.corruption = 0;
-  for (SimLink& link : links_) report_.quarantined += link.quarantined();
-  time_.RunUntil(time_.Now() + 2 * plan_.faults.quarantine_max);
-  if (disk_ != nullptr) {
-    // What hangs ends, and devices that were offline are taken back.
-    disk_->EnableFaults(false);
-    disk_->FailIndex(0);
-    time_.RunUntil(time_.Now() + 10 * kSecond);
-  }
-  for (SimLink& link : links_) {
-    if (link.in_flight() != 0 || link.quarantined() != 0) oracle_->Fail("a link never drained");
-  }
-  oracle_->AllEnded();
-}
-
-void Simulation::CheckLiveness() {
-  SimulatedClient& client = clients_.front();
-  Connect(client);
-  const ChainKeys chain = MakeChain("after", 3);
-  for (const Namespace* space : spaces_) {
-    ClientCall call =
-        MakeCall(*space, client.memory, SliceOf(*space, chain, 0, 3), time_.Now() + kSecond);
-    FillSources(call, client.memory);
-    // A frame that is being written to NVMe keeps its extent from another tenant meanwhile.
-    if (disk_ != nullptr) time_.RunUntil(time_.Now() + 100 * kMillisecond);
-    call.request.deadline = time_.Now() + kSecond;
-    const BatchAnswer put = time_.Run(cache_->Put(*client.link, call.request));
-    PoisonDestinations(call, client.memory);
-    const BatchAnswer got = time_.Run(cache_->Get(*client.link, call.request));
-    Note(got);
-    if (WrongBlocks(call, client.memory, got) != 0) oracle_->Fail("O1: wrong bytes at the end");
-    if (plan_.locators_collide) continue;
-    if (StatusText(put) != "ok ok ok") oracle_->Fail("put after the faults: " + StatusText(put));
-    if (StatusText(got) != "ok ok ok") oracle_->Fail("get after the faults: " + StatusText(got));
-  }
-  if (disk_ != nullptr) CheckDurableAgain();
-}
-
-void Simulation::CheckQuiet() {
-  oracle_->AllEnded();
-  std::uint64_t corruptions = 0;
-  for (SimLink& link : links_) {
-    corruptions += link.corruptions();
-    if (link.late_changes() != 0) {
-      oracle_->Fail("a frame changed while a transport still used it");
-    }
-  }
-  if (corruptions != report_.corruptions) {
-    oracle_->Fail("O6: " + std::to_string(report_.corruptions) + " blocks answered corrupt, " +
-                  std::to_string(corruptions) + " were corrupted");
-  }
-  for (const Namespace* space : spaces_) time_.Run(cache_->Clear(space->id));
-  time_.RunUntil(time_.Now() + kSecond);
-  time_.Run(cache_->Close());
-  // A frame that is still pinned would stay, doomed.
-  if (const std::uint64_t frames = cache_->arena().Stats().frames; frames != 0) {
-    oracle_->Fail(std::to_string(frames) + " frames stay after everything was cleared");
-  }
 }
 
 SimulationReport Simulation::Run() {
@@ -290,40 +282,28 @@ SimulationReport Simulation::Run() {
     time_.Run(cache_->Close());
   }
   AddCounters();
-  if (disk_ != nullptr) report_.device_faults = disk_->Faults();
+  AddLinks();
+  if (disk_ != nullptr) disk_->AddFaults(report_);
   report_.failure = oracle_->failure();
   return report_;
 }
 
-void SimulationReport::Add(const SimulationReport& other) {
-  stored += other.stored;
-  got += other.got;
-  missed += other.missed;
-  pending += other.pending;
-  no_space += other.no_space;
-  evictions += other.evictions;
-  timeouts += other.timeouts;
-  peer_deaths += other.peer_deaths;
-  corruptions += other.corruptions;
-  links_lost += other.links_lost;
-  removed += other.removed;
-  cleared += other.cleared;
-  key_mismatches += other.key_mismatches;
-  quarantined += other.quarantined;
-  got_nvme += other.got_nvme;
-  nvme_evictions += other.nvme_evictions;
-  reinserted += other.reinserted;
-  corrupt_records += other.corrupt_records;
-  kills += other.kills;
-  power_losses += other.power_losses;
-  recovered += other.recovered;
-  durable += other.durable;
-  durable_judged += other.durable_judged;
-  device_faults += other.device_faults;
-  lanes_failed += other.lanes_failed;
-  lanes_returned += other.lanes_returned;
+void SimulationCounts::Add(const SimulationCounts& other) {
+  static_assert(std::is_trivially_copyable_v<SimulationCounts>);
+  using Row = std::array<std::uint64_t, sizeof(SimulationCounts) / sizeof(std::uint64_t)>;
+  const Row added = std::bit_cast<Row>(other);
+  Row sums = std::bit_cast<Row>(*this);
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += added[i];
+  *this = std::bit_cast<SimulationCounts>(sums);
 }
 
-SimulationReport SimulateCache(std::uint64_t seed) { return Simulation(seed).Run(); }
+SimulationReport SimulateCache(std::uint64_t seed, SimulationProfile profile) {
+  return Simulation(seed, profile).Run();
+}
+
+std::string DescribePlan(std::uint64_t seed, SimulationProfile profile) {
+  SimulationStreams streams(seed);
+  return DrawPlan(streams, profile).ToString();
+}
 
 }  // namespace terrace::testing

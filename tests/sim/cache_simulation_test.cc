@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -18,28 +19,64 @@ std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-/// Seeds that failed once; numbers, one a line, '#' begins a remark.
-std::vector<std::uint64_t> KeptSeeds() {
-  std::vector<std::uint64_t> seeds;
+struct KeptSeed {
+  std::uint64_t seed = 0;
+  SimulationProfile profile = SimulationProfile::kSwarm;
+};
+
+/// Seeds that failed once, one a line: a number, the profile unless it is swarm; '#' begins a
+/// remark.
+std::vector<KeptSeed> KeptSeeds() {
+  std::vector<KeptSeed> seeds;
   std::ifstream file(TERRACE_SIM_SEEDS_FILE);
   EXPECT_TRUE(file.is_open()) << TERRACE_SIM_SEEDS_FILE;
   std::string line;
   while (std::getline(file, line)) {
-    line = line.substr(0, line.find('#'));
-    if (line.find_first_of("0123456789") != std::string::npos) seeds.push_back(std::stoull(line));
+    std::istringstream words(line.substr(0, line.find('#')));
+    KeptSeed kept;
+    if (!(words >> kept.seed)) continue;
+    if (std::string name; words >> name) {
+      const auto profile = FindProfile(name);
+      EXPECT_TRUE(profile.has_value()) << "no profile is called " << name;
+      kept.profile = profile.value_or(kept.profile);
+    }
+    seeds.push_back(kept);
   }
   return seeds;
 }
 
-SimulationReport RunSeed(std::uint64_t seed) {
-  SimulationReport report = SimulateCache(seed);
-  EXPECT_EQ(report.failure, "") << "reproduce with TERRACE_SIM_SEED=" << seed << "\n  "
-                                << report.plan;
+SimulationReport RunSeed(std::uint64_t seed,
+                         SimulationProfile profile = SimulationProfile::kSwarm) {
+  SimulationReport report = SimulateCache(seed, profile);
+  EXPECT_EQ(report.failure, "") << "reproduce with simulate --seed " << seed << " --profile "
+                                << ProfileName(profile) << "\n  " << report.plan;
   return report;
 }
 
 TEST(CacheSimulationTest, SeedsThatFailedOnceStayGreen) {
-  for (const std::uint64_t seed : KeptSeeds()) RunSeed(seed);
+  for (const KeptSeed& kept : KeptSeeds()) RunSeed(kept.seed, kept.profile);
+}
+
+TEST(CacheSimulationTest, NoSeedOfReclaimReadsABlockOfAnotherGeneration) {
+  SimulationReport total;
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    total.Add(RunSeed(seed, SimulationProfile::kReclaim));
+  }
+  EXPECT_GT(total.generations, 1000U);
+  EXPECT_GT(total.got_nvme, 500U);
+  EXPECT_GT(total.reinserted, 500U);
+  EXPECT_GT(total.expired_reads, 0U);
+}
+
+TEST(CacheSimulationTest, NoSeedOfPowerLossBreaksAPromise) {
+  SimulationReport total;
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    total.Add(RunSeed(seed, SimulationProfile::kPower));
+  }
+  EXPECT_GT(total.power_losses, 100U);
+  EXPECT_GT(total.kills, 30U);
+  EXPECT_GT(total.durable_judged, 30U);
+  EXPECT_GT(total.recovered, 1000U);
 }
 
 TEST(CacheSimulationTest, NoSeedFindsWrongBytesAHangOrALostBlock) {
@@ -98,6 +135,13 @@ TEST(CacheSimulationTest, NoSeedFindsWrongBytesAHangOrALostBlock) {
   EXPECT_GT(total.device_faults, 100u);
   EXPECT_GT(total.lanes_failed, 10u);
   EXPECT_GT(total.lanes_returned, 10u);
+  EXPECT_GT(total.bit_flips, 200u);
+  EXPECT_GT(total.misdirected, 50u);
+  EXPECT_GT(total.stale, 2u);
+  EXPECT_GT(total.delayed, 50u);
+  EXPECT_GT(total.messages_dropped, 200u);
+  EXPECT_GT(total.messages_reordered, 200u);
+  EXPECT_GT(total.clients_stalled, 50u);
 }
 
 TEST(CacheSimulationTest, OneSeedReplaysTheSameRun) {

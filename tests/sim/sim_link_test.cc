@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "base/checksum.h"
 #include "tests/cache/cache_harness.h"
@@ -48,6 +49,42 @@ class SimLinkTest : public ::testing::Test, protected Hold::Owner {
   std::uint32_t region_ = 0;
   int released_ = 0;
 };
+
+TEST_F(SimLinkTest, MessagesAreDroppedDelayedAndOvertaken) {
+  SimLinkFaults faults;
+  faults.message_drop = 0.2;
+  faults.message_delay_max = kMillisecond;
+  SimLink link(time_.scheduler(), random_, memory_, faults);
+  constexpr int kMessages = 200;
+  std::vector<std::optional<Status>> outcomes(kMessages);
+  TaskScope scope;
+  const Nanos deadline = time_.Now() + kSecond;
+  for (auto& outcome : outcomes) scope.Spawn(SimulatedTime::Store(link.Carry(deadline), &outcome));
+  time_.RunUntil(deadline - 1);
+  const auto arrived =
+      std::ranges::count_if(outcomes, [](const auto& it) { return it && it->ok(); });
+  EXPECT_EQ(static_cast<std::uint64_t>(arrived) + link.messages_dropped(), kMessages);
+  EXPECT_GT(link.messages_dropped(), 10U);
+  EXPECT_GT(link.messages_reordered(), 50U);
+  time_.RunUntil(deadline);
+  for (const auto& outcome : outcomes) {
+    ASSERT_TRUE(outcome.has_value());
+    EXPECT_TRUE(outcome->ok() || outcome->code() == StatusCode::kTimeout);
+  }
+  link.Close();
+  EXPECT_EQ(time_.Run(link.Carry(time_.Now() + kSecond)).code(), StatusCode::kPeerDead);
+}
+
+TEST_F(SimLinkTest, NothingArrivesAtAStoppedClientBeforeItGoesOn) {
+  SimLink link(time_.scheduler(), random_, memory_, {});
+  const Nanos until = time_.Now() + 50 * kMillisecond;
+  link.FreezeUntil(until);
+  EXPECT_TRUE(time_.Run(link.Push(Frame(), Transfer(), checksums_)).ok());
+  EXPECT_GE(time_.Now(), until);
+  link.FreezeUntil(time_.Now() + kSecond);
+  EXPECT_EQ(time_.Run(link.Push(Frame(), Transfer(kMillisecond), checksums_)).code(),
+            StatusCode::kTimeout);
+}
 
 TEST_F(SimLinkTest, BytesTravelBothWays) {
   SimLink link(time_.scheduler(), random_, memory_, {});

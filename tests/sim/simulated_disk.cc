@@ -19,14 +19,16 @@ SimulatedDisk::SimulatedDisk(const NvmePlan& plan, Scheduler& scheduler, Random&
 Status SimulatedDisk::Attach(Cache& cache) {
   journal_ = std::make_unique<SimulatedJournal>(store_, scheduler_, random_);
   std::vector<nvme::LaneStart> lanes;
+  std::vector<const SimulatedDevice*> media;
   for (Medium& medium : media_) {
+    media.push_back(&medium.device);
     medium.process = std::make_unique<ScriptedDevice>(medium.faulty);
     lanes.push_back({.device = medium.process.get(),
                      .headers = HeadersOn(medium.device, plan_.tier.log,
                                           static_cast<std::uint32_t>(lanes.size()))});
   }
   cache.AttachNvme(plan_.tier, std::move(lanes), *journal_, scheduler_);
-  return cache.Recover(store_);
+  return cache.Recover(store_, ReadsOf(std::move(media)));
 }
 
 void SimulatedDisk::Kill() {
@@ -52,22 +54,27 @@ void SimulatedDisk::EnableFaults(bool enabled) {
 std::uint64_t SimulatedDisk::Lies() const {
   std::uint64_t lies = 0;
   for (const Medium& medium : media_) {
-    for (const DeviceFault fault :
-         {DeviceFault::kFlippedWrite, DeviceFault::kMisdirectedWrite, DeviceFault::kLostWrite}) {
-      lies += medium.faulty.Count(fault);
-    }
+    for (const DeviceFault fault : kWriteLies) lies += medium.faulty.Count(fault);
   }
   return lies;
 }
 
-std::uint64_t SimulatedDisk::Faults() const {
-  std::uint64_t faults = 0;
+void SimulatedDisk::AddFaults(SimulationCounts& counts) const {
   for (const Medium& medium : media_) {
+    const auto count = [&medium](DeviceFault fault) { return medium.faulty.Count(fault); };
     for (std::size_t fault = 0; fault < kDeviceFaultCount; ++fault) {
-      faults += medium.faulty.Count(static_cast<DeviceFault>(fault));
+      counts.device_faults += count(static_cast<DeviceFault>(fault));
     }
+    counts.bit_flips += count(DeviceFault::kFlippedRead) + count(DeviceFault::kFlippedWrite);
+    counts.io_errors += count(DeviceFault::kReadError) + count(DeviceFault::kWriteError) +
+                        count(DeviceFault::kSyncError);
+    counts.torn += count(DeviceFault::kShortRead) + count(DeviceFault::kShortWrite);
+    counts.lost += count(DeviceFault::kLostWrite);
+    counts.misdirected +=
+        count(DeviceFault::kMisdirectedRead) + count(DeviceFault::kMisdirectedWrite);
+    counts.stale += count(DeviceFault::kStaleRead);
+    counts.delayed += count(DeviceFault::kDelay);
   }
-  return faults;
 }
 
 }  // namespace terrace::testing

@@ -15,6 +15,7 @@
 #include "base/index_store_sim.h"
 #include "base/random.h"
 #include "cache/cache.h"
+#include "tests/sim/cache_simulation.h"
 #include "tests/sim/simulation_plan.h"
 #include "tests/tiers/scripted_device.h"
 #include "tests/tiers/simulated_store.h"
@@ -38,8 +39,8 @@ class SimulatedDisk {
   void FailIndex(std::uint32_t calls) { store_.FailNext(calls); }
   /// Times that a device said ok and had not done what it was asked to.
   [[nodiscard]] std::uint64_t Lies() const;
-  /// Faults of all kinds that were made.
-  [[nodiscard]] std::uint64_t Faults() const;
+  /// Adds the faults that were made, by kind.
+  void AddFaults(SimulationCounts& counts) const;
 
  private:
   struct Medium {

@@ -1,4 +1,4 @@
-// The simulation itself: for cache_simulation.cc and simulated_restart.cc only.
+// The simulation itself: for cache_simulation.cc, simulated_restart.cc and simulated_liveness.cc.
 #pragma once
 
 #include <list>
@@ -18,8 +18,8 @@ namespace terrace::testing {
 
 class Simulation {
  public:
-  explicit Simulation(std::uint64_t seed)
-      : random_(seed), nvme_random_(~seed), plan_(DrawPlan(random_, nvme_random_)) {}
+  Simulation(std::uint64_t seed, SimulationProfile profile)
+      : streams_(seed), plan_(DrawPlan(streams_, profile)) {}
   SimulationReport Run();
 
  private:
@@ -27,6 +27,7 @@ class Simulation {
     explicit SimulatedClient(std::size_t slots) : memory(slots, SimulationPlan::kBlockBytesMost) {}
     ClientMemory memory;
     SimLink* link = nullptr;
+    Nanos stopped_until = 0;
   };
   /// One lane's next call: a namespace, group, shard and a part of a chain.
   struct Target {
@@ -48,14 +49,27 @@ class Simulation {
   Task<void> Lane(SimulatedClient* client, std::size_t lane);
   Task<void> Forget(Target target, bool clear);
   Task<void> Operate(SimulatedClient* client, std::size_t first_slot);
-  Task<void> Put(SimulatedClient* client, Target target, std::size_t from, std::size_t first_slot);
-  /// promised: match has just found these blocks.
-  Task<void> Get(SimulatedClient* client, Target target, std::size_t most, std::size_t first_slot,
-                 bool promised);
+  Task<void> Prefill(SimulatedClient* client, Target target, std::size_t first_slot);
+  void Stop(SimulatedClient& client);
+  // Each of them is one try; false: the request or its reply was lost on the way.
+  Task<bool> Put(SimulatedClient* client, Target target, std::size_t from, std::size_t first_slot);
+  /// Losses of the cache when match found these blocks; kNotPromised: it did not.
+  static constexpr std::uint64_t kNotPromised = ~std::uint64_t{0};
+  Task<bool> Get(SimulatedClient* client, Target target, std::size_t most, std::size_t first_slot,
+                 std::uint64_t losses_then);
   std::size_t Match(const Target& target);
   void RunLanes();
+
+  // simulated_liveness.cc
   void Drain();
+  void CheckEverythingIsBack();
   void CheckLiveness();
+  /// Puts and gets again some blocks of each namespace; they end well, and in time.
+  void CheckThroughput();
+  /// Blocks of one call that a healthy cache takes whole, whatever it holds.
+  [[nodiscard]] std::size_t BlocksOfACall() const;
+  void AwaitWritten();
+  void CheckDurableAgain();
   void CheckQuiet();
 
   // simulated_restart.cc
@@ -78,22 +92,24 @@ class Simulation {
   void DropExcused();
   Task<void> JudgePromises();
   [[nodiscard]] std::uint64_t SegmentsBegun() const;
+  /// Of a run that ends: its counters, and what they tell (O8).
   void AddCounters();
-  void CheckDurableAgain();
+  void AddLinks();
 
   void Note(const BatchAnswer& answer);
   void Note(std::uint64_t number);
-  void Finish();
 
   SimulatedTime time_;
-  SeededRandom random_;
-  SeededRandom nvme_random_;  // of everything about NVMe
+  SimulationStreams streams_;
+  SeededRandom& random_ = streams_.general;
+  SeededRandom& nvme_random_ = streams_.nvme;
   SimulationPlan plan_;
   NamespaceRegistry registry_{1 << 20};
   std::vector<const Namespace*> spaces_;
   std::unique_ptr<SimulatedDisk> disk_;  // null without a tier
   std::unique_ptr<Cache> cache_;
   bool down_ = false;      // between a crash and the restart
+  bool torn_ = false;      // power was lost: entries may name records that are not there
   std::size_t calls_ = 0;  // of lanes, under way
   std::size_t lanes_left_ = 0;
   std::vector<Promise> promises_;

@@ -57,7 +57,11 @@ void SimulationOracle::Crashed(bool power_lost) {
 }
 
 void SimulationOracle::Fail(const std::string& what) {
-  if (failure_.empty()) failure_ = what;
+  if (!failure_.empty()) return;
+  // Names of blocks hold any byte.
+  for (const char character : what) {
+    failure_ += character >= ' ' && character <= '~' ? character : '.';
+  }
 }
 
 SimulationOracle::Began SimulationOracle::CallBegins(const ClientCall& call, Nanos now,
@@ -157,7 +161,8 @@ void SimulationOracle::GetEnds(const ClientCall& call, ClientMemory& memory,
     }
     const bool absent = block.status == StatusCode::kMiss || block.status == StatusCode::kPending;
     if (absent && began.promised && Losses() == began.losses) {
-      FailUnlessLenient("O5: match promised a block that get does not find: " + name);
+      FailUnlessLenient("O5: match promised a block that get answers " +
+                        std::string(StatusCodeName(block.status)) + ": " + name);
     }
     if (block.status == StatusCode::kMiss) {
       if (began.stored[i] && Losses() == began.losses_then[i]) {

@@ -10,6 +10,11 @@
 //   O6. As many blocks are answered kCorrupt as the links corrupted (checked by the simulation).
 //   O7. What was answered DURABLE is found after a restart, unless its segment may have been reused
 //       (checked by the simulation).
+//   O8. No record that is read is found to be another block's, unless a device lied about a write;
+//       none is found to be corrupt where devices never lie and no power was lost (checked by the
+//       simulation).
+//   O9. When the faults have ended everything drains and every device is back, and what is put and
+//       got then ends well, no later than link and device need (checked by the simulation).
 //
 // A restart forgets what was only in DRAM. After kill -9 nothing that was removed may be found;
 // after power loss it may, since removals are not synced.
@@ -71,6 +76,9 @@ class SimulationOracle {
   /// The first violation; empty while there is none.
   [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
   [[nodiscard]] std::uint64_t crashes() const noexcept { return crashes_; }
+  /// Blocks that the cache has lost for a reason so far: what was found before may be gone when
+  /// this has changed.
+  [[nodiscard]] std::uint64_t Losses() const;
 
  private:
   struct Facts {
@@ -89,7 +97,6 @@ class SimulationOracle {
                                         KeyView key);
   Facts& FactsOf(const Namespace& space, const ChainSlice& chain, KeyView key);
   [[nodiscard]] Facts Known(const Namespace& space, const ChainSlice& chain, KeyView key) const;
-  [[nodiscard]] std::uint64_t Losses() const;
   void Gone(const std::string& name, const KnownBefore& before, bool told);
   /// One that a cache that collides may excuse.
   void FailUnlessLenient(const std::string& what);

@@ -1,12 +1,15 @@
 #include "tests/sim/simulation_plan.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/checksum.h"
 
 namespace terrace::testing {
 
 namespace {
+
+constexpr std::array<std::string_view, 3> kProfiles = {"swarm", "reclaim", "power"};
 
 /// 16 different locators: nearly every key collides with some other.
 Hash128 NarrowHash(std::span<const std::byte> bytes) noexcept {
@@ -60,9 +63,9 @@ std::vector<ChainKeys> DrawChains(Random& random) {
 }
 
 /// Small segments, so that the ring comes round often, and everything races its reuse.
-NvmePlan DrawNvme(Random& random) {
+NvmePlan DrawNvme(Random& random, bool always) {
   NvmePlan plan;
-  if (random.Chance(0.4)) return plan;
+  if (random.Chance(0.4) && !always) return plan;
   plan.lanes = static_cast<std::uint32_t>(random.Between(1, 3));
   nvme::SegmentLogOptions& log = plan.tier.log;
   log.store_id = {random.Next(), random.Next()};
@@ -73,17 +76,18 @@ NvmePlan DrawNvme(Random& random) {
   log.errors_max = static_cast<std::uint32_t>(random.Between(1, 8));
   log.stuck_after = static_cast<Nanos>(random.Between(20, 2000)) * kMillisecond;
   log.probe_period = static_cast<Nanos>(random.Between(5, 200)) * kMillisecond;
+  // From what is drawn already, so that older seeds keep their plans.
+  plan.tier.marker_period = static_cast<Nanos>(1 + log.salt % 50) * kMillisecond;
+  plan.tier.marker_patience = static_cast<Nanos>(1 + log.salt / 64 % 500) * kMillisecond;
   plan.tier.block_bytes_max = log.segment_bytes - 2 * nvme::kPageBytes;
   if (random.Chance(0.2)) plan.tier.block_bytes_max = random.Between(kBlockBytesMin, 32 << 10);
   if (random.Chance(0.1)) plan.tier.write_bytes_per_day = random.Between(1, 64) << 23;
   for (std::size_t fault = 0; fault < kDeviceFaultCount; ++fault) {
-    plan.faults.rates[fault] = {.probability = DrawRate(random, 0.03), .times_max = 1000};
+    if (fault == static_cast<std::size_t>(DeviceFault::kStaleRead)) continue;  // DrawClients
+    plan.faults.rates[fault] = {.probability = DrawRate(random, 0.03), .times_max = 100'000};
   }
   if (random.Chance(0.6)) {  // a device that fails, but does not lie: DURABLE can be judged
-    for (const DeviceFault lie :
-         {DeviceFault::kFlippedWrite, DeviceFault::kMisdirectedWrite, DeviceFault::kLostWrite}) {
-      plan.faults[lie] = {};
-    }
+    for (const DeviceFault lie : kWriteLies) plan.faults[lie] = {};
   }
   plan.durable = DrawRate(random, 1);
   plan.index_failure = DrawRate(random, 0.02);
@@ -93,9 +97,131 @@ NvmePlan DrawNvme(Random& random) {
   return plan;
 }
 
+/// What came later than the other streams, so that their seeds stay what they were.
+void DrawClients(Random& random, SimulationPlan& plan) {
+  plan.faults.message_drop = DrawRate(random, 0.03);
+  if (random.Chance(0.5)) {
+    plan.faults.message_delay_max = static_cast<Nanos>(random.Between(1, 3000)) * kMicrosecond;
+  }
+  plan.stop_client = DrawRate(random, 0.02);
+  plan.stop_max = static_cast<Nanos>(random.Between(1, 400)) * kMillisecond;
+  FaultyDeviceOptions& faults = plan.nvme.faults;
+  // Of reads of a place that was overwritten lately, which are few.
+  faults[DeviceFault::kStaleRead] = {.probability = DrawRate(random, 0.3), .times_max = 100'000};
+  // From a little late to a whole turn of the ring and more.
+  faults.delay = static_cast<Nanos>(random.Between(1, 100)) * kMillisecond;
+  if (random.Chance(0.4)) faults.delay *= static_cast<Nanos>(random.Between(2, 50));
+  if (random.Chance(0.3)) {  // devices that may fail, but do not lie: no record is ever corrupt
+    for (const DeviceFault lie : kWriteLies) faults[lie] = {};
+    for (const DeviceFault lie : kReadLies) faults[lie] = {};
+  }
+}
+
+void MakeTinyBlocks(Random& random, SimulationPlan& plan) {
+  for (NamespaceSpec& space : plan.spaces) {
+    for (NamespaceGroup& group : space.groups) {
+      group.block_bytes = kBlockBytesMin * random.Between(1, 3);
+      if (random.Chance(0.2)) group.block_bytes -= random.Below(kBlockBytesMin / 2);
+      group.block_bytes = std::max<std::uint64_t>(group.block_bytes, kBlockBytesMin);
+    }
+  }
+  plan.cache.arena.capacity_bytes = random.Between(1, 2) << 21;
+}
+
+/// Blocks that are got on NVMe, from segments that go while they are.
+void MakeReclaim(Random& random, SimulationPlan& plan) {
+  MakeTinyBlocks(random, plan);
+  nvme::SegmentLogOptions& log = plan.nvme.tier.log;
+  log.segments = static_cast<std::uint32_t>(random.Between(8, 20));
+  log.segment_bytes = random.Between(12, 32) * nvme::kPageBytes;
+  plan.nvme.tier.block_bytes_max = log.segment_bytes - 2 * nvme::kPageBytes;
+  plan.nvme.tier.write_bytes_per_day = 0;
+  for (DeviceFaultRate& rate : plan.nvme.faults.rates) rate.probability /= 100;
+  if (random.Chance(0.5)) {  // then no record may be found to be corrupt (O8)
+    for (const DeviceFault lie : kWriteLies) plan.nvme.faults[lie] = {};
+    for (const DeviceFault lie : kReadLies) plan.nvme.faults[lie] = {};
+  }
+  // Reads that take as long as a segment lives, and writes that come after it.
+  plan.nvme.faults[DeviceFault::kDelay].probability = DrawRate(random, 0.05);
+  plan.nvme.faults.delay = static_cast<Nanos>(random.Between(1, 40)) * kMillisecond;
+  plan.nvme.index_failure /= 100;
+  plan.nvme.crashes = random.Below(3);
+  plan.nvme.between_crashes = 2 * kSecond;
+  plan.cache.blocks_max = 0;
+  if (random.Chance(0.3)) {
+    plan.cache.blocks_max = static_cast<std::uint32_t>(random.Between(60, 400));
+  }
+  plan.cache.transfers_max = static_cast<std::uint32_t>(random.Between(4, 32));
+  plan.cache.window_per_request = static_cast<std::uint32_t>(random.Between(2, 16));
+  // More than DRAM and the rings hold together, so that everything moves.
+  for (std::size_t space = 0; space < plan.spaces.size(); ++space) {
+    for (int more = 0; more < 8; ++more) {
+      const std::string name = "long" + std::to_string(more);
+      plan.chains[space].push_back(MakeChain(name, random.Between(16, 120)));
+    }
+  }
+  plan.clients = random.Between(2, 6);
+  plan.lanes = random.Between(1, 3);
+  plan.operations = 3000 / (plan.clients * plan.lanes);
+  plan.pause_max = static_cast<Nanos>(random.Between(1, 300)) * kMicrosecond;
+  SimLinkFaults& faults = plan.faults;
+  faults.latency_max = std::min<Nanos>(faults.latency_max, 200 * kMicrosecond);
+  for (double* const rate :
+       {&faults.stall, &faults.death, &faults.corruption, &faults.message_drop,
+        &plan.short_deadline, &plan.stop_client, &plan.clear, &plan.lose_link}) {
+    *rate /= 20;
+  }
+}
+
+/// Short lives: what is written, promised and half written when the power goes.
+void MakePower(Random& random, SimulationPlan& plan) {
+  MakeTinyBlocks(random, plan);
+  plan.cache.arena.capacity_bytes = 1 << 21;
+  plan.cache.blocks_max = 0;  // an index that is full excuses what was promised
+  plan.locators_collide = false;
+  plan.cache.locator_hash = HashBytes128;
+  plan.nvme.crashes = random.Between(20, 60);
+  plan.nvme.power_loss = 0.5 + random.Unit() / 2;
+  plan.nvme.between_crashes = static_cast<Nanos>(random.Between(1, 12)) * kMillisecond;
+  plan.nvme.durable = random.Unit();
+  plan.clients = random.Between(1, 4);
+  plan.lanes = random.Between(1, 2);
+  plan.operations = 60 + 6 * plan.nvme.crashes;
+  plan.pause_max = static_cast<Nanos>(random.Between(1, 2000)) * kMicrosecond;
+  if (random.Chance(0.6)) {  // devices that are sound until the power goes: every promise counts
+    for (DeviceFaultRate& rate : plan.nvme.faults.rates) rate.probability /= 20;
+    for (const DeviceFault lie : kWriteLies) plan.nvme.faults[lie] = {};
+    for (const DeviceFault lie : kReadLies) plan.nvme.faults[lie] = {};
+    plan.nvme.tier.log.errors_max = 8;
+    plan.clear /= 10;
+  }
+  // What hangs holds up the next life.
+  plan.stop_max = std::min<Nanos>(plan.stop_max, 20 * kMillisecond);
+  plan.faults.quarantine_max = std::min<Nanos>(plan.faults.quarantine_max, 20 * kMillisecond);
+}
+
 }  // namespace
 
-SimulationPlan DrawPlan(Random& random, Random& nvme_random) {
+bool NvmePlan::Lies() const {
+  const auto lies = [this](DeviceFault fault) {
+    return faults.rates[static_cast<std::size_t>(fault)].probability > 0;
+  };
+  return std::ranges::any_of(kWriteLies, lies) || std::ranges::any_of(kReadLies, lies);
+}
+
+std::string_view ProfileName(SimulationProfile profile) noexcept {
+  return kProfiles[static_cast<std::size_t>(profile)];
+}
+
+std::optional<SimulationProfile> FindProfile(std::string_view name) noexcept {
+  for (std::size_t i = 0; i < kProfiles.size(); ++i) {
+    if (kProfiles[i] == name) return static_cast<SimulationProfile>(i);
+  }
+  return std::nullopt;
+}
+
+SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
+  Random& random = streams.general;
   SimulationPlan plan;
   plan.cache.arena.capacity_bytes = random.Between(1, 4) << 21;
   plan.cache.arena.huge_pages = false;
@@ -128,7 +254,11 @@ SimulationPlan DrawPlan(Random& random, Random& nvme_random) {
   plan.remove = DrawRate(random, 0.1);
   plan.clear = DrawRate(random, 0.03);
   plan.lose_link = DrawRate(random, 0.05);
-  plan.nvme = DrawNvme(nvme_random);
+  const bool always = profile != SimulationProfile::kSwarm;
+  plan.nvme = DrawNvme(streams.nvme, always);
+  DrawClients(streams.clients, plan);
+  if (profile == SimulationProfile::kReclaim) MakeReclaim(streams.nvme, plan);
+  if (profile == SimulationProfile::kPower) MakePower(streams.nvme, plan);
   return plan;
 }
 
@@ -142,7 +272,10 @@ std::string SimulationPlan::ToString() const {
       ", death " + std::to_string(faults.death) + ", corruption " +
       std::to_string(faults.corruption) + ", short deadlines " + std::to_string(short_deadline) +
       ", remove " + std::to_string(remove) + ", clear " + std::to_string(clear) + ", lose link " +
-      std::to_string(lose_link);
+      std::to_string(lose_link) + ", stop " + std::to_string(stop_client) + " for " +
+      std::to_string(stop_max / kMillisecond) + " ms, messages dropped " +
+      std::to_string(faults.message_drop) + ", delayed " +
+      std::to_string(faults.message_delay_max / kMicrosecond) + " us";
   if (locators_collide) text += ", locators collide";
   if (nvme.lanes > 0) {
     const auto& log = nvme.tier.log;
@@ -150,7 +283,8 @@ std::string SimulationPlan::ToString() const {
             " segments x " + std::to_string(log.segment_bytes / kBlockBytesMin) +
             " pages, durable " + std::to_string(nvme.durable) + ", index failures " +
             std::to_string(nvme.index_failure) + ", crashes " + std::to_string(nvme.crashes) +
-            ", of them power loss " + std::to_string(nvme.power_loss);
+            ", of them power loss " + std::to_string(nvme.power_loss) + ", delay of " +
+            std::to_string(nvme.faults.delay / kMillisecond) + " ms";
     for (std::size_t fault = 0; fault < kDeviceFaultCount; ++fault) {
       if (nvme.faults.rates[fault].probability == 0) continue;
       text += ", " + std::string(DeviceFaultName(static_cast<DeviceFault>(fault))) + " " +

@@ -2,8 +2,11 @@
 // out and overdoes others, so that together they reach what no single setting would.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/device_faulty.h"
@@ -15,6 +18,23 @@
 
 namespace terrace::testing {
 
+/// What the seeds of a campaign have in common.
+enum class SimulationProfile : std::uint8_t {
+  kSwarm,    ///< everything, in every mixture
+  kReclaim,  ///< many operations on small blocks and tiny segments, whose ring comes round all the
+             ///< time; faults are rare
+  kPower,    ///< power is lost, or the process killed, again and again
+};
+/// "swarm", "reclaim", "power".
+std::string_view ProfileName(SimulationProfile profile) noexcept;
+std::optional<SimulationProfile> FindProfile(std::string_view name) noexcept;
+
+/// Faults whose call says ok.
+inline constexpr std::array kWriteLies = {DeviceFault::kFlippedWrite,
+                                          DeviceFault::kMisdirectedWrite, DeviceFault::kLostWrite};
+inline constexpr std::array kReadLies = {DeviceFault::kFlippedRead, DeviceFault::kMisdirectedRead,
+                                         DeviceFault::kStaleRead};
+
 /// The tier below the cache; a seed may leave it out.
 struct NvmePlan {
   std::uint32_t lanes = 0;  ///< devices; 0: no tier
@@ -25,6 +45,8 @@ struct NvmePlan {
   std::size_t crashes = 0;    ///< at most, while the clients run
   double power_loss = 0;      ///< share of the crashes; the others are kill -9
   Nanos between_crashes = 0;  ///< at most
+  /// Whether a device may say ok and have done, or brought, something else.
+  [[nodiscard]] bool Lies() const;
 };
 
 struct SimulationPlan {
@@ -43,6 +65,8 @@ struct SimulationPlan {
   double remove = 0;          ///< shares of operations
   double clear = 0;
   double lose_link = 0;
+  double stop_client = 0;  ///< share of operations before which the client stops for a while
+  Nanos stop_max = 0;      ///< for at most so long
   bool locators_collide = false;
   NvmePlan nvme;
 
@@ -50,8 +74,15 @@ struct SimulationPlan {
   [[nodiscard]] std::string ToString() const;
 };
 
-/// What concerns NVMe is drawn from a stream of its own: it leaves the rest of a seed alone.
-SimulationPlan DrawPlan(Random& random, Random& nvme_random);
+/// The streams of one seed. What concerns NVMe has one of its own, and messages and stopped clients
+/// another: each leaves what the others draw alone.
+struct SimulationStreams {
+  explicit SimulationStreams(std::uint64_t seed)
+      : general(seed), nvme(~seed), clients(seed ^ 0x5bd1e995'9d1b54a3U) {}
+  SeededRandom general, nvme, clients;
+};
+
+SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile);
 
 /// How many tokens the block of a key holds: a function of the key, 1 to block_tokens.
 std::uint32_t ValidTokens(KeyView key, std::uint32_t block_tokens);
