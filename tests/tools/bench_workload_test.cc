@@ -21,6 +21,7 @@ class BenchWorkloadTest : public ::testing::Test {
                                                                      .block_bytes = 64 << 10,
                                                                      .set_bytes = 8 << 20,
                                                                      .burst_bytes = 1 << 20,
+                                                                     .put_bytes = 1 << 20,
                                                                      .memory_bytes = 2 << 20});
   }
 

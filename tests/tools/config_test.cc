@@ -66,7 +66,7 @@ listen = "[::1]:9000"
 trusted_network = true
 reactors = 4
 clients_max = 7
-same_host_copies = false
+same_host = false
 rdma = false
 heartbeat_ms = 100
 heartbeat_idle_ms = 200
@@ -94,7 +94,7 @@ listen = "127.0.0.1:0"
   EXPECT_TRUE(config.server.trusted_network);
   EXPECT_EQ(config.server.reactors, 4U);
   EXPECT_EQ(config.server.clients_max, 7U);
-  EXPECT_FALSE(config.server.same_host_copies);
+  EXPECT_FALSE(config.server.same_host);
   EXPECT_FALSE(config.server.rdma);
   EXPECT_EQ(config.server.heartbeat_ms, 100U);
   EXPECT_EQ(config.server.heartbeat_idle_ms, 200U);

@@ -51,7 +51,7 @@ class Metrics : public testing::Test {
     cache_[1].blocks_nvme = 7;
     for (std::uint32_t index = 0; index < 2; ++index) {
       cache_[index].get_hits_dram = 10 + index;
-      server_[index].peers_copy = 3;
+      server_[index].peers_shm = 3;
       reactor_[index].stall_max_ns = 1'000'000'000 * (index + 1);
       sources_.push_back(std::make_unique<ReactorMetricSource>(
           ReactorMetricParts{.reactor = index,
@@ -96,7 +96,7 @@ TEST_F(Metrics, ReactorsAreToldApartAndSummed) {
   EXPECT_EQ(ValueOf(apart, kGetBlocksHit, "reactor=\"1\",tier=\"dram\""), 11);
   const std::vector<MetricSample> summed = registry_.Summed();
   EXPECT_EQ(ValueOf(summed, kGetBlocksHit, "tier=\"dram\""), 21);
-  EXPECT_EQ(ValueOf(summed, kClientsByLink, "link=\"copy\""), 6);
+  EXPECT_EQ(ValueOf(summed, kClientsByLink, "link=\"shm\""), 6);
   EXPECT_EQ(ValueOf(summed, kReactors, "sleeps_in=\"io_uring\""), 2);
   EXPECT_EQ(ValueOf(summed, kTierCapacity, "tier=\"dram\""), 2 << 20);
   EXPECT_EQ(ValueOf(summed, kReactorStallMax, ""), 2);  // the worst, not the sum

@@ -30,7 +30,7 @@ std::vector<Sample> Samples() {
           {"terrace_get_bytes_total", "", 3 << 20},
           {"terrace_put_blocks_stored_total", "", 77},
           {"terrace_client_connections", "", 3},
-          {"terrace_client_connections_by_link", "link=\"copy\"", 2},
+          {"terrace_client_connections_by_link", "link=\"shm\"", 2},
           {"terrace_client_connections_by_link", "link=\"tcp\"", 1},
           {"terrace_client_connections_by_link", "link=\"rdma\"", 0},
           {"terrace_reactors", "sleeps_in=\"io_uring\"", 2},
@@ -65,7 +65,7 @@ TEST(StatSummary, SamplesLandWhereTheyBelong) {
   EXPECT_EQ(summary.nvme.devices_online, 3);
   EXPECT_EQ(summary.nvme.declined, (std::map<std::string, double>{{"write_budget", 5}}));
   EXPECT_EQ(summary.get_hits, 150);  // over the tiers
-  EXPECT_EQ(summary.connections_by_link.at("copy"), 2);
+  EXPECT_EQ(summary.connections_by_link.at("shm"), 2);
   EXPECT_EQ(summary.reactors.at("io_uring"), 2);
 }
 
@@ -133,7 +133,7 @@ TEST(StatText, ShowsWhatAnOperatorAsksFor) {
   EXPECT_THAT(text, HasSubstr("25.0 %"));  // match
   EXPECT_THAT(text, HasSubstr("50.0 %"));  // get
   EXPECT_THAT(text, HasSubstr("77 stored"));
-  EXPECT_THAT(text, HasSubstr("3 connections: 2 copy, 1 tcp; 0 refused"));
+  EXPECT_THAT(text, HasSubstr("3 connections: 2 shm, 1 tcp; 0 refused"));
   EXPECT_THAT(text, HasSubstr("2 asleep in io_uring"));
   EXPECT_THAT(text, Not(HasSubstr("/s")));  // rates need two samples
   const StatRates rates = RatesBetween(summary, summary, 1);
@@ -199,7 +199,7 @@ TEST(StatJson, HasTheNumbersAndEverySample) {
   EXPECT_EQ(json["nvme"]["write_amplification"], 1.5);
   EXPECT_EQ(json["nvme"]["errors"], nlohmann::json({{"read", 2}}));  // no kind that never was
   EXPECT_EQ(json["nvme"]["write_budget_left_bytes"], -8192);
-  EXPECT_EQ(json["clients"]["by_link"]["copy"], 2);
+  EXPECT_EQ(json["clients"]["by_link"]["shm"], 2);
   EXPECT_EQ(json["samples"]["terrace_some_future_metric_total{a=\"b\"}"], 5);
   EXPECT_EQ(json["samples"].size(), samples.size());
   const StatRates rates = RatesBetween(summary, summary, 1);

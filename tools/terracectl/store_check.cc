@@ -133,6 +133,7 @@ class StoreCheck {
       return cleared.has_value();
     });
     ScanIndex(nvme::BlockPrefix(slice), [&](std::string_view key, std::string_view value) {
+      if (nvme::ReadRemoved(key, value).has_value()) return true;
       const auto block = nvme::ReadBlock(key, value);
       if (!block.has_value()) return false;
       ++report_.index_entries;

@@ -23,7 +23,7 @@ struct ServerConfig {
   bool trusted_network = false;
   std::uint32_t reactors = 1;
   std::uint32_t clients_max = 1024;
-  bool same_host_copies = true;
+  bool same_host = true;
   bool rdma = true;
   std::uint32_t heartbeat_ms = 500;
   std::uint32_t heartbeat_idle_ms = 2000;
@@ -38,6 +38,7 @@ struct DramConfig {
   std::uint64_t capacity_bytes = 1ULL << 30;  ///< of the daemon, over all reactors
   std::uint64_t extent_bytes = 1ULL << 30;
   bool huge_pages = true;
+  std::uint32_t lend_percent = 50;  ///< of the capacity; 0: nothing is lent
   friend bool operator==(const DramConfig&, const DramConfig&) = default;
 };
 

@@ -43,11 +43,11 @@ constexpr ConfigKey kKeys[] = {
     {"server", "clients_max", ConfigKind::kNumber, "clients", "1024", 1, 65536,
      "Clients connected at once; a client above it is refused and told to retry.",
      TERRACE_FIELD(server.clients_max)},
-    {"server", "same_host_copies", ConfigKind::kFlag, "flag", "true", 0, 0,
-     "Copy straight between the daemon's memory and that of clients on this host "
-     "(process_vm_readv and process_vm_writev) where the kernel permits it, tested at connect. "
-     "Otherwise their bytes go over TCP.",
-     TERRACE_FIELD(server.same_host_copies)},
+    {"server", "same_host", ConfigKind::kFlag, "flag", "true", 0, 0,
+     "Talk to clients on this host over shared memory, lend them blocks, and copy straight between "
+     "the daemon's memory and theirs (process_vm_readv and process_vm_writev) where the kernel "
+     "permits it, tested at connect. Otherwise their bytes go over TCP.",
+     TERRACE_FIELD(server.same_host)},
     {"server", "rdma", ConfigKind::kFlag, "flag", "true", 0, 0,
      "Offer RDMA to clients when this host has a network card for it.", TERRACE_FIELD(server.rdma)},
     {"server", "heartbeat_ms", ConfigKind::kNumber, "milliseconds", "500", 10, 60'000,
@@ -90,6 +90,10 @@ constexpr ConfigKey kKeys[] = {
      "/sys/kernel/mm/transparent_hugepage/shmem_enabled at \"advise\" or \"always\"; "
      "`terracectl stat` shows the share achieved.",
      TERRACE_FIELD(dram.huge_pages)},
+    {"dram", "lend_percent", ConfigKind::kNumber, "percent", "50", 0, 90,
+     "Share of the capacity that clients of this host may hold lent at once (Client::Lend), one of "
+     "them half of it; blocks that are lent cannot be evicted. 0: nothing is lent.",
+     TERRACE_FIELD(dram.lend_percent)},
 
     {"nvme", "folder", ConfigKind::kText, "path", "\"\"", 0, 0,
      "Folder of the tier: its index and, unless files names others, its log (FOLDER/log-0). Made "

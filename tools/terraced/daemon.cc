@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "tools/terraced/daemon_options.h"
 #include "tools/terraced/logging.h"
 
@@ -63,6 +64,7 @@ Status Daemon::OpenNvme() {
     return Status(StatusCode::kIo, "nvme.folder " + folder + ": cannot be written to");
   }
   start_noted_ = true;
+  CrashHere(CrashPoint::kStartNoted);
   Result<std::unique_ptr<NvmeStore>> store = NvmeStore::Open(config_);
   if (!store.ok()) return store.status();
   nvme_ = std::move(store).value();
@@ -160,6 +162,7 @@ Status Daemon::Start() {
   started_ = clock_.Now();
   Tick();
   for (const auto& shard : shards_) shard->Start();
+  CrashHere(CrashPoint::kStartListening);
   if (Status status = StartEndpoint(); !status.ok()) return status;
   for (const auto& shard : shards_) {
     const ArenaStats stats = shard->cache().arena().Stats();
@@ -215,6 +218,7 @@ void Daemon::Tick() {
 bool Daemon::Stop(Nanos limit) {
   stopping_.store(true);
   if (!config_.server.port_file.empty()) ::unlink(config_.server.port_file.c_str());
+  CrashHere(CrashPoint::kStopBegun);
   const Nanos deadline = clock_.Now() + limit;
   for (const auto& shard : shards_) shard->BeginStop();
   for (const auto& shard : shards_) {

@@ -28,8 +28,10 @@ ServerOptions ServerOptionsOf(const DaemonConfig& config, std::uint32_t reactor)
   options.heartbeat = server.heartbeat_ms * kMillisecond;
   options.heartbeat_idle = server.heartbeat_idle_ms * kMillisecond;
   options.peer_timeout = server.client_timeout_ms * kMillisecond;
-  options.same_host_copies = server.same_host_copies;
+  options.same_host = server.same_host;
   options.rdma = server.rdma;
+  options.lent_bytes_max =
+      config.dram.capacity_bytes / server.reactors / 100 * config.dram.lend_percent;
   return options;
 }
 
@@ -41,6 +43,7 @@ CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor,
   options.arena.capacity_bytes = config.dram.capacity_bytes / reactors;
   options.arena.extent_bytes = config.dram.extent_bytes;
   options.arena.huge_pages = config.dram.huge_pages;
+  options.arena.lendable = config.server.same_host && config.dram.lend_percent > 0;
   options.arena.name = "dram-" + std::to_string(reactor);
   options.blocks_max =
       config.cache.blocks_max / reactors + (config.cache.blocks_max % reactors != 0 ? 1U : 0U);

@@ -4,9 +4,11 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <string>
 
+#include "base/crash_point.h"
 #include "tools/terraced/config.h"
 #include "tools/terraced/daemon.h"
 #include "tools/terraced/daemon_options.h"
@@ -15,6 +17,8 @@
 namespace terrace {
 namespace {
 
+/// Makes the daemon die where tests want it to (base/crash_point.h).
+constexpr const char* kCrashPointVariable = "TERRACE_CRASH_POINT";
 constexpr Nanos kStopLimit = 10 * kSecond;
 constexpr time_t kTickSeconds = 10;
 
@@ -40,6 +44,9 @@ int RunDaemon(const DaemonConfig& config) {
   signal(SIGPIPE, SIG_IGN);
   if (Status status = StartLogging(LogOptionsOf(config)); !status.ok()) {
     return Fail(status);
+  }
+  if (const char* const point = std::getenv(kCrashPointVariable); point != nullptr) {
+    Log(LogLevel::kWarning, "crash_point_armed", "point={}", point);
   }
   Result<std::unique_ptr<Daemon>> daemon = Daemon::Create(config);
   if (!daemon.ok()) return Fail(daemon.status());
@@ -74,13 +81,22 @@ int Main(int argc, char** argv) {
   std::string config_path;
   bool check_config = false;
   bool print_default_config = false;
+  bool print_crash_points = false;
   app.add_option("--config", config_path, "TOML file; without it the embedded default is used");
   app.add_flag("--check-config", check_config, "check the file of --config and exit");
   app.add_flag("--print-default-config", print_default_config,
                "print every key with its meaning and default and exit");
+  app.add_flag("--crash-points", print_crash_points,
+               "print the places of TERRACE_CRASH_POINT=NAME:N, for tests, and exit");
   app.set_version_flag("--version", "terraced " TERRACE_VERSION);
   CLI11_PARSE(app, argc, argv);
 
+  if (print_crash_points) {
+    for (const CrashPointInfo& info : CrashPoints()) {
+      std::cout << info.name << '\t' << info.meaning << '\n';
+    }
+    return 0;
+  }
   if (print_default_config) {
     std::cout << PrintDefaultConfig();
     return 0;
@@ -97,6 +113,12 @@ int Main(int argc, char** argv) {
   if (!config.ok()) {
     std::cerr << config.status().message() << '\n';
     return 1;
+  }
+  if (const char* const point = std::getenv(kCrashPointVariable); point != nullptr) {
+    if (Status armed = ArmCrashPoint(point); !armed.ok()) {
+      std::cerr << "terraced: " << kCrashPointVariable << ": " << armed.message() << '\n';
+      return 1;
+    }
   }
   return RunDaemon(*config);
 }

@@ -44,6 +44,9 @@ const MetricInfo kPutBytes = {"terrace_put_bytes_total", kCounter, kSum,
                               "Bytes of blocks taken from clients."};
 const MetricInfo kEvictedBlocks = {"terrace_evicted_blocks_total", kCounter, kSum,
                                    "Blocks that made room for others, by tier."};
+const MetricInfo kIndexEvictedBlocks = {
+    "terrace_index_evicted_blocks_total", kCounter, kSum,
+    "Blocks on NVMe alone that were forgotten because the index was full."};
 const MetricInfo kEvictedBytes = {"terrace_evicted_bytes_total", kCounter, kSum,
                                   "Bytes of blocks that made room for others, by tier."};
 const MetricInfo kRemovedBlocks = {"terrace_removed_blocks_total", kCounter, kSum,
@@ -68,7 +71,15 @@ const MetricInfo kTierHugePages = {"terrace_tier_huge_page_bytes", kGauge, kSum,
 const MetricInfo kTierFrames = {"terrace_tier_frames", kGauge, kSum, "Frames allocated."};
 const MetricInfo kTierExtents = {"terrace_tier_extents", kGauge, kSum, "Extents of a tier."};
 const MetricInfo kTierExtentsFree = {"terrace_tier_extents_free", kGauge, kSum,
-                                     "Extents that belong to no tenant."};
+                                     "Extents without frames."};
+const MetricInfo kTierExtentsShared = {"terrace_tier_extents_shared", kGauge, kSum,
+                                       "Extents that clients of this host may have mapped."};
+const MetricInfo kTierExtentsReplaced = {
+    "terrace_tier_extents_replaced_total", kCounter, kSum,
+    "Extents that got new memory because another tenant needed them."};
+const MetricInfo kTierExtentsKept = {
+    "terrace_tier_extents_not_let_go_total", kCounter, kSum,
+    "Times that an extent stayed with its tenant because a client kept it mapped."};
 const MetricInfo kIndexBytes = {"terrace_index_bytes", kGauge, kSum,
                                 "Memory of the index and of the eviction policy."};
 const MetricInfo kIndexCapacity = {"terrace_index_capacity_blocks", kGauge, kSum,
@@ -127,6 +138,18 @@ const MetricInfo kClients = {"terrace_client_connections", kGauge, kSum,
                              "Connections of clients; a client has one to each reactor it uses."};
 const MetricInfo kClientsByLink = {"terrace_client_connections_by_link", kGauge, kSum,
                                    "Connections of clients, by the link that moves their bytes."};
+const MetricInfo kLeases = {"terrace_lent_blocks", kGauge, kSum, "Blocks that clients hold lent."};
+const MetricInfo kLeaseBytes = {"terrace_lent_bytes", kGauge, kSum,
+                                "Bytes of the blocks that clients hold lent."};
+const MetricInfo kLeasesGranted = {"terrace_leases_granted_total", kCounter, kSum,
+                                   "Blocks that were lent."};
+const MetricInfo kLeasesReleased = {"terrace_leases_released_total", kCounter, kSum,
+                                    "Leases that the client ended."};
+const MetricInfo kLeasesExpired = {"terrace_leases_expired_total", kCounter, kSum,
+                                   "Leases that were too old, or whose client was gone."};
+const MetricInfo kLeasesRefused = {
+    "terrace_leases_refused_total", kCounter, kSum,
+    "Blocks not lent because the client, or all of them, held as much as they may."};
 const MetricInfo kClientConnects = {"terrace_client_connects_total", kCounter, kSum,
                                     "Connections that clients made."};
 const MetricInfo kClientDisconnects = {"terrace_client_disconnects_total", kCounter, kSum,
@@ -192,6 +215,7 @@ constexpr const MetricInfo* kAll[] = {
     &kPutBlocksFailed,
     &kPutBytes,
     &kEvictedBlocks,
+    &kIndexEvictedBlocks,
     &kEvictedBytes,
     &kRemovedBlocks,
     &kClearedBlocks,
@@ -205,6 +229,9 @@ constexpr const MetricInfo* kAll[] = {
     &kTierFrames,
     &kTierExtents,
     &kTierExtentsFree,
+    &kTierExtentsShared,
+    &kTierExtentsReplaced,
+    &kTierExtentsKept,
     &kIndexBytes,
     &kIndexCapacity,
     &kNvmeWrittenBytes,
@@ -228,6 +255,12 @@ constexpr const MetricInfo* kAll[] = {
     &kRemovalsNotLogged,
     &kClients,
     &kClientsByLink,
+    &kLeases,
+    &kLeaseBytes,
+    &kLeasesGranted,
+    &kLeasesReleased,
+    &kLeasesExpired,
+    &kLeasesRefused,
     &kClientConnects,
     &kClientDisconnects,
     &kClientsRefused,

@@ -24,11 +24,15 @@ extern const MetricInfo kGetRequests, kGetBlocks, kGetBlocksHit, kGetBlocksMisse
 extern const MetricInfo kGetBlocksFailed, kGetBytes;
 extern const MetricInfo kPutRequests, kPutBlocks, kPutBlocksStored, kPutBlocksExisting;
 extern const MetricInfo kPutBlocksPending, kPutBlocksNoSpace, kPutBlocksFailed, kPutBytes;
-extern const MetricInfo kEvictedBlocks, kEvictedBytes, kRemovedBlocks, kClearedBlocks;
+extern const MetricInfo kEvictedBlocks, kEvictedBytes, kIndexEvictedBlocks, kRemovedBlocks;
+extern const MetricInfo kClearedBlocks;
 extern const MetricInfo kKeyMismatches;
 // Tiers and index: what is stored where.
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;
+extern const MetricInfo kTierExtentsShared, kTierExtentsReplaced, kTierExtentsKept;
+extern const MetricInfo kLeases, kLeaseBytes, kLeasesGranted, kLeasesReleased, kLeasesExpired;
+extern const MetricInfo kLeasesRefused;
 extern const MetricInfo kIndexBytes, kIndexCapacity;
 // NVMe: what the log and its index do.
 extern const MetricInfo kNvmeWrittenBytes, kNvmeReadBytes, kNvmeBlocksWritten, kNvmePutBytes;

@@ -91,6 +91,7 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   all.Add(kPutBytes, counters.bytes_put);
   dram.Add(kEvictedBlocks, counters.evictions);
   nvme.Add(kEvictedBlocks, counters.nvme_evictions);
+  all.Add(kIndexEvictedBlocks, counters.index_evictions);
   dram.Add(kEvictedBytes, counters.evicted_bytes);
   all.Add(kRemovedBlocks, counters.removed);
   all.Add(kClearedBlocks, counters.cleared);
@@ -110,6 +111,9 @@ void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,
   dram.Add(kTierFrames, stats.frames);
   dram.Add(kTierExtents, stats.extents);
   dram.Add(kTierExtentsFree, stats.extents_free);
+  dram.Add(kTierExtentsShared, stats.extents_shared);
+  dram.Add(kTierExtentsReplaced, stats.extents_replaced);
+  dram.Add(kTierExtentsKept, stats.extents_not_let_go);
 }
 
 void AppendServerMetrics(const ServerCounters& counters, const MetricLabels& labels,
@@ -120,8 +124,14 @@ void AppendServerMetrics(const ServerCounters& counters, const MetricLabels& lab
     all.With(kLinkLabel, LinkKindName(kind)).Add(kClientsByLink, counter);
   };
   by_link(LinkKind::kTcp, counters.peers_tcp);
-  by_link(LinkKind::kCopy, counters.peers_copy);
+  by_link(LinkKind::kShm, counters.peers_shm);
   by_link(LinkKind::kRdma, counters.peers_rdma);
+  all.Add(kLeases, counters.leases.now);
+  all.Add(kLeaseBytes, counters.leases.bytes_now);
+  all.Add(kLeasesGranted, counters.leases.granted);
+  all.Add(kLeasesReleased, counters.leases.released);
+  all.Add(kLeasesExpired, counters.leases.expired);
+  all.Add(kLeasesRefused, counters.leases.refused);
   all.Add(kClientConnects, counters.connects);
   all.Add(kClientDisconnects, counters.disconnects);
   all.Add(kClientsRefused, counters.refused);

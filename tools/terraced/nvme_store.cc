@@ -3,12 +3,15 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <chrono>
 #include <ctime>
 #include <filesystem>
 #include <set>
 #include <system_error>
+#include <thread>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/device_threads.h"
 #include "base/device_uring.h"
 #include "tiers/nvme/geometry.h"
@@ -20,6 +23,14 @@ namespace terrace {
 
 namespace {
 
+using namespace std::chrono_literals;
+
+/// How long a start waits for a store that is in use: for a daemon that was killed and for the
+/// writes that it had under way, milliseconds where it was measured.
+constexpr auto kInUseWait = 2000ms;
+constexpr auto kInUsePoll = 10ms;
+/// Indexes that are moved aside within one second, each under a name of its own.
+constexpr int kAsideMax = 100;
 constexpr unsigned kDeviceThreads = 8;  // where io_uring is refused: as many reads at once
 
 std::string IndexPath(const DaemonConfig& config) { return config.nvme.folder + "/index"; }
@@ -55,14 +66,34 @@ Result<std::uint64_t> CapacityOf(const NvmeConfig& nvme) {
   return nvme.capacity.Of(whole) / nvme::kPageBytes * nvme::kPageBytes;
 }
 
+/// What a start found of the log behind the marker.
+void LogTail(const nvme::NvmeTier& tier, std::uint32_t slice) {
+  const nvme::NvmeTierCounters& counters = tier.Counters();
+  if (tier.incomplete()) {
+    Log(LogLevel::kWarning, "nvme_log_tail_incomplete",
+        "slice={} unreadable_pages={}: the next start looks at it again", slice,
+        counters.tail_unreadable.load());
+  }
+  if (counters.tail_records > 0) {
+    Log(LogLevel::kInfo, "nvme_log_tail", "slice={} records={} blocks={}", slice,
+        counters.tail_records.load(), counters.tail_blocks.load());
+  }
+}
+
 }  // namespace
 
-NvmeStore::~NvmeStore() = default;
+NvmeStore::~NvmeStore() {
+  thread_.reset();
+  index_.reset();
+  CrashHere(CrashPoint::kStopIndexClosed);
+}
 
 Result<std::unique_ptr<NvmeStore>> NvmeStore::Open(const DaemonConfig& config) {
   std::unique_ptr<NvmeStore> store(new NvmeStore(config));
   if (Status status = store->OpenLog(); !status.ok()) return status;
+  CrashHere(CrashPoint::kStartLogOpened);
   if (Status status = store->OpenIndex(); !status.ok()) return status;
+  CrashHere(CrashPoint::kStartIndexOpened);
   RocksDbIndexStore* const index = store->index_.get();
   nvme::IndexThread::Options options;
   options.sync_period = config.nvme.sync_ms * kMillisecond;
@@ -82,6 +113,12 @@ Status NvmeStore::OpenLog() {
   options.block_bytes_max = config_.nvme.block_bytes_max;
   options.now_unix_s = static_cast<std::uint64_t>(std::time(nullptr));
   Result<nvme::OpenedStore> opened = nvme::OpenStore(options);
+  // A daemon that was killed a moment ago holds its files until what it had under way has ended.
+  for (auto waited = 0ms; opened.code() == StatusCode::kRetry && waited < kInUseWait;
+       waited += kInUsePoll) {
+    std::this_thread::sleep_for(kInUsePoll);
+    opened = nvme::OpenStore(options);
+  }
   if (!opened.ok()) return opened.status();
   log_ = std::move(opened).value();
   generations_ = std::make_unique<nvme::LiveGenerations>(
@@ -109,7 +146,10 @@ Status NvmeStore::NoteStore() {
   const IndexStore::Change change{.kind = IndexStore::Change::Kind::kPut,
                                   .key = std::string(nvme::kStoreKey),
                                   .value = nvme::StoreValue(store)};
-  return index_->Write(std::span(&change, 1), true);
+  CrashHere(CrashPoint::kStartIndexEmpty);
+  Status noted = index_->Write(std::span(&change, 1), true);
+  CrashHere(CrashPoint::kStartIndexNoted);
+  return noted;
 }
 
 Status NvmeStore::OpenIndex() {
@@ -149,8 +189,13 @@ Status NvmeStore::OpenIndex() {
 Status NvmeStore::MoveIndexAside(const std::string& why) {
   const std::string path = IndexPath(config_);
   index_.reset();
-  const std::string aside = path + ".old-" + std::to_string(std::time(nullptr));
+  const std::string dated = path + ".old-" + std::to_string(std::time(nullptr));
   std::error_code error;
+  std::string aside = dated;
+  // Two starts of one second may both meet an index that is of no use.
+  for (int more = 2; more <= kAsideMax && std::filesystem::exists(aside, error); ++more) {
+    aside = dated + "-" + std::to_string(more);
+  }
   if (std::filesystem::exists(path, error)) std::filesystem::rename(path, aside, error);
   if (error) {
     return Status(StatusCode::kIo, "index " + path + " (" + why + "): cannot be moved aside to " +
@@ -164,6 +209,7 @@ Status NvmeStore::MoveIndexAside(const std::string& why) {
 }
 
 Status NvmeStore::RebuildIndex() {
+  CrashHere(CrashPoint::kRebuildBegun);
   Log(LogLevel::kInfo, "nvme_index_rebuilding", "log_bytes={}",
       SliceBytes() * config_.server.reactors);
   const auto totals = nvme::RebuildIndex(log_.files, log_.superblock, *index_, {}, {});
@@ -184,19 +230,20 @@ Status NvmeStore::AdoptNamespaces(NamespaceRegistry& registry) {
   };
   if (Status status = index_->Scan(nvme::kNamespacePrefix, adopt); !status.ok()) return status;
   registry.OnMade([this](const Namespace& made) {
+    CrashHere(CrashPoint::kNamespaceMade);
     const nvme::IndexedNamespace space{.id = made.id,
                                        .tenant = made.spec.tenant,
                                        .name = made.spec.name,
                                        .fingerprint = made.fingerprint};
-    // Ahead of every entry of its blocks (J1). If it is lost, so are they: a start drops entries of
-    // namespaces that it does not know, and a record names its own.
+    // Ahead of every entry of its blocks (J1), and there are at most 65,536: never refused, as a
+    // start drops entries of namespaces that it does not know. If power loss takes it, a start has
+    // it from the records that lost their entries with it.
     nvme::IndexJournal::Changes changes;
     changes.push_back({.kind = IndexStore::Change::Kind::kPut,
                        .key = nvme::NamespaceKey(space.id),
                        .value = nvme::NamespaceValue(space)});
-    if (!thread_->Submit(std::move(changes), false, {})) {
-      Log(LogLevel::kWarning, "nvme_namespace_not_noted", "name={}", space.name);
-    }
+    thread_->SubmitAlways(std::move(changes));
+    CrashHere(CrashPoint::kNamespaceQueued);
   });
   return {};
 }
@@ -240,6 +287,7 @@ Result<NvmeStore::Slice> NvmeStore::Attach(Cache& cache, Reactor& reactor, std::
   options.log.write_share = config.write_share_percent / 100.0;
   options.log.errors_max = config.errors_max;
   options.log.stuck_after = config.stuck_ms * kMillisecond;
+  options.marker_period = config.sync_ms * kMillisecond;
   options.block_bytes_max = std::min(config.block_bytes_max, geometry.payload_bytes_max());
   const double capacity = static_cast<double>(SliceBytes());
   options.write_bytes_per_day =
@@ -253,11 +301,13 @@ Result<NvmeStore::Slice> NvmeStore::Attach(Cache& cache, Reactor& reactor, std::
         "device={} reason=\"{}\"", name, why);
   });
   // The index is the thread's from now on, and it has nothing to do yet.
-  if (Status found = cache.Recover(*index_); !found.ok()) {
+  const nvme::ReadSlice read = nvme::ReadSliceOf(log_.files, superblock, slice);
+  if (Status found = cache.Recover(*index_, read); !found.ok()) {
     Log(LogLevel::kError, "nvme_index_unreadable",
         "slice={} reason=\"{}\": it is rebuilt at the next start", slice, found.message());
     index_unreadable_ = true;
   }
+  LogTail(*cache.nvme(), slice);
   if (index_unreadable_ && slice + 1 == superblock.slices) {  // nobody else reads it now
     nvme::IndexJournal::Changes changes;
     changes.push_back({.kind = IndexStore::Change::Kind::kDelete,

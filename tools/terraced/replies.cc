@@ -32,6 +32,19 @@ Offset<flatbuffers::Vector<Number>> NumberPerBlock(FlatBufferBuilder& builder,
   return vector;
 }
 
+Offset<flatbuffers::Vector<const wire::Loan*>> LoanPerBlock(FlatBufferBuilder& builder,
+                                                            const BatchAnswer& answer) {
+  wire::Loan* loans = nullptr;
+  const auto vector =
+      builder.CreateUninitializedVectorOfStructs<wire::Loan>(answer.blocks.size(), &loans);
+  for (const BlockAnswer& block : answer.blocks) {
+    const Loan& loan = block.loan;
+    *loans++ = wire::Loan(loan.place.extent, loan.place.edition, loan.slot, loan.generation,
+                          loan.place.offset, loan.bytes);
+  }
+  return vector;
+}
+
 }  // namespace
 
 std::vector<std::byte> MakeErrorReply(std::uint64_t request_id, const Status& status) {
@@ -56,7 +69,7 @@ std::vector<std::byte> MakeMatchReply(std::uint64_t request_id, const MatchAnswe
 }
 
 std::vector<std::byte> MakeBlocksReply(std::uint64_t request_id, const BatchAnswer& answer,
-                                       Ack asked) {
+                                       Ack asked, bool lent) {
   return BuildMessage<wire::BlocksReply>(
       {.request_id = request_id}, [&](FlatBufferBuilder& builder) {
         // One at a time: starting the next vector may move the memory of the one before.
@@ -64,6 +77,10 @@ std::vector<std::byte> MakeBlocksReply(std::uint64_t request_id, const BatchAnsw
         const auto tiers = NumberPerBlock<std::uint8_t>(builder, answer, &BlockAnswer::tier);
         const auto tokens =
             NumberPerBlock<std::uint32_t>(builder, answer, &BlockAnswer::valid_tokens);
+        if (lent) {
+          const auto loans = LoanPerBlock(builder, answer);
+          return wire::CreateBlocksReply(builder, statuses, tiers, tokens, 0, 0, loans);
+        }
         if (asked == Ack::kCommitted) {
           return wire::CreateBlocksReply(builder, statuses, tiers, tokens);
         }

@@ -21,8 +21,9 @@ std::vector<std::byte> MakeErrorReply(std::uint64_t request_id, const Status& st
 std::vector<std::byte> MakeOpenNamespaceReply(std::uint64_t request_id, const Namespace& space);
 std::vector<std::byte> MakeMatchReply(std::uint64_t request_id, const MatchAnswer& answer);
 /// `asked`: what a put waited for; the levels that were reached are told only when it is kDurable.
+/// `lent`: a get whose frames were lent.
 std::vector<std::byte> MakeBlocksReply(std::uint64_t request_id, const BatchAnswer& answer,
-                                       Ack asked);
+                                       Ack asked, bool lent = false);
 std::vector<std::byte> MakeStatReply(std::uint64_t request_id,
                                      const std::vector<StatEntry>& entries);
 std::vector<std::byte> MakeListNamespacesReply(std::uint64_t request_id,

@@ -74,6 +74,12 @@ Result<Ack> DecodeAck(std::uint8_t ack) {
   return static_cast<Ack>(ack);
 }
 
+Nanos DecodeLease(const wire::Get& get) noexcept {
+  if (!get.lend()) return 0;
+  if (get.lease_ms() == 0) return kLeaseDefault;
+  return std::min<Nanos>(static_cast<Nanos>(get.lease_ms()) * kMillisecond, kLeaseMax);
+}
+
 NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string& tenant) {
   NamespaceSpec spec;
   spec.tenant = tenant;

@@ -37,6 +37,12 @@ Result<std::vector<BlockPlace>> DecodePlaces(
 /// What a put waits for. @return kInvalid, naming the field, for a number that is no Ack.
 Result<Ack> DecodeAck(std::uint8_t ack);
 
+/// For how long a get's frames are to be lent, kLeaseDefault when it does not say and at most
+/// kLeaseMax; 0: they are not to be.
+inline constexpr Nanos kLeaseDefault = 10 * kSecond;
+inline constexpr Nanos kLeaseMax = 60 * kSecond;
+Nanos DecodeLease(const wire::Get& get) noexcept;
+
 /// The tenant is the connection's, never the message's.
 NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string& tenant);
 

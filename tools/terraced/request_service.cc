@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/crash_point.h"
 #include "tools/terraced/replies.h"
 
 namespace terrace {
@@ -107,6 +108,7 @@ Task<void> RequestService::Remove(PeerRef peer, std::unique_ptr<Flow> flow) {
   const std::uint64_t request_id = flow->request.request_id;
   peer->link().Send(answer.status.ok() ? MakeBlocksReply(request_id, answer, Ack::kCommitted)
                                        : MakeErrorReply(request_id, answer.status));
+  CrashHere(CrashPoint::kRemoveAnswered);
 }
 
 void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> bytes,
@@ -132,6 +134,7 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
         DecodeChain(body.namespace_id(), body.group(), body.shard(), body.runs(), place_);
     if (!chain.ok()) return chain.status();
     request.chain = std::move(chain).value();
+    if (request.lend_for != 0) return {};
     Result<std::vector<BlockPlace>> places =
         DecodePlaces(BlockCount(request.chain), body.pieces(), body.piece_counts(), valid_tokens);
     if (!places.ok()) return places.status();
@@ -144,10 +147,12 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
     request.ack = *ack;
     return decode(put, put.valid_tokens());
   };
-  const Status status = flow->is_put
-                            ? decode_put(*message.body_as_Put())
-                            : decode(*message.body_as_Get(),
-                                     static_cast<flatbuffers::Vector<std::uint32_t>*>(nullptr));
+  const auto decode_get = [&](const wire::Get& get) -> Status {
+    request.lend_for = DecodeLease(get);
+    return decode(get, static_cast<flatbuffers::Vector<std::uint32_t>*>(nullptr));
+  };
+  const Status status =
+      flow->is_put ? decode_put(*message.body_as_Put()) : decode_get(*message.body_as_Get());
   if (!status.ok()) return link.Send(MakeErrorReply(request_id, status));
   flow->bytes = std::move(bytes);
   state.in_progress.emplace(request_id, flow.get());  // before it runs: a Cancel may come first
@@ -157,6 +162,7 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
 Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
   const std::uint64_t request_id = flow->request.request_id;
   const Ack asked = flow->request.ack;
+  const bool lent = flow->request.lend_for != 0;
   BatchAnswer answer;
   if (flow->is_put) {
     answer = co_await cache_.Put(peer->link(), flow->request);
@@ -169,8 +175,9 @@ Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
   if (!answer.status.ok()) {
     peer->link().Send(MakeErrorReply(request_id, answer.status));
   } else {
-    peer->link().Send(MakeBlocksReply(request_id, answer, asked));
+    peer->link().Send(MakeBlocksReply(request_id, answer, asked, lent));
   }
+  if (asked == Ack::kDurable) CrashHere(CrashPoint::kPutAnswered);
 }
 
 void RequestService::Stat(PeerState& state, const wire::Message& message) {
@@ -204,6 +211,7 @@ Task<void> RequestService::Clear(PeerRef peer, std::uint64_t request_id,
                                  std::uint32_t namespace_id) {
   const std::uint64_t blocks = co_await cache_.Clear(namespace_id);
   peer->link().Send(MakeClearNamespaceReply(request_id, blocks));
+  CrashHere(CrashPoint::kClearAnswered);
 }
 
 }  // namespace terrace

@@ -33,6 +33,9 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
       Server::Create(*shard->reactor_, server_options, *shard->service_, shared.random);
   if (!server.ok()) return server.status();
   shard->server_ = std::move(server).value();
+  shard->cache_->arena().OnExtentWanted([self](std::uint32_t extent, std::uint32_t edition) {
+    self->server_->RecallExtent(extent, edition);
+  });
   return shard;
 }
 
