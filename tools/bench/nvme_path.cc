@@ -28,7 +28,8 @@ constexpr std::uint64_t kColdBytesMost = 2048 * kMiB;
 constexpr std::uint64_t kCpuBytes = 1024 * kMiB;  // the kernel counts a daemon's CPU in 10 ms
 constexpr double kWriteAmplificationMax = 1.1;
 constexpr const char* kReadLimit = "bare io_uring random reads of the same records, depth 8";
-constexpr const char* kWriteLimit = "bare io_uring sequential overwrites and fdatasync, depth 8";
+constexpr const char* kWriteLimit =
+    "bare io_uring sequential overwrites, as many at once, and fdatasync";
 
 struct Size {
   std::uint64_t bytes;
@@ -40,21 +41,26 @@ constexpr Size kSizes[] = {{256 << 10, "256KiB"}, {1 * kMiB, "1MiB"}, {4 * kMiB,
 class NvmeLimits {
  public:
   explicit NvmeLimits(const NvmeStore& store)
-      : store_(store),
-        memory_(ColdBytes(store.burst_bytes(), kColdBytesMost)),
-        writer_(store.limit_path(), BareUringLoop::Access::kWrite, kDepth, memory_) {
-    writer_.WriteOnce(store.log_bytes());
+      : store_(store), memory_(ColdBytes(store.put_bytes(), kColdBytesMost)) {
+    UseBlocksOf(kSizes[0].bytes);
+    writer_->WriteOnce(store.log_bytes());
   }
 
-  /// Writes a burst, and goes on where the last one ended; GB/s.
+  /// Writes are as many at once, from now on, as puts of such blocks.
+  void UseBlocksOf(std::uint64_t block_bytes) {
+    writer_.emplace(store_.limit_path(), BareUringLoop::Access::kWrite,
+                    static_cast<unsigned>(PutDepth(block_bytes)), memory_);
+  }
+
+  /// Writes as much as one round of puts, and goes on where the last one ended; GB/s.
   double Write(std::uint64_t block_bytes) {
     std::vector<std::uint64_t> offsets;
-    for (std::uint64_t done = 0; done < store_.burst_bytes(); done += block_bytes) {
+    for (std::uint64_t done = 0; done < store_.put_bytes(); done += block_bytes) {
       if (write_cursor_ + block_bytes > store_.log_bytes()) write_cursor_ = 0;
       offsets.push_back(write_cursor_);
       write_cursor_ += block_bytes;
     }
-    return Rate(offsets.size() * block_bytes, writer_.Run(offsets, block_bytes));
+    return Rate(offsets.size() * block_bytes, writer_->Run(offsets, block_bytes));
   }
 
   /// Looks up where the log has the blocks of a namespace; Read reads them from then on.
@@ -91,7 +97,7 @@ class NvmeLimits {
  private:
   const NvmeStore& store_;
   ColdMemory memory_;
-  BareUringLoop writer_;
+  std::optional<BareUringLoop> writer_;
   std::optional<BareUringLoop> reader_;
   std::vector<std::uint64_t> payloads_;
   std::uint64_t write_cursor_ = 0;
@@ -147,7 +153,7 @@ std::string PerGigabyte(const CpuTimes& cpu, double gigabytes) {
   return fmt::format("{:.3f} system and {:.3f} user", cpu.system / gigabytes, cpu.user / gigabytes);
 }
 
-/// CPU seconds of daemon and client for a GB got, against the bare loop's.
+/// CPU seconds of daemon and client for a GB got lent, against the bare loop's.
 Figure MeasureCpu(NvmeStore& store, NvmeLimits& limits, NvmeWorkload& workload,
                   const BenchOptions& options) {
   const std::uint64_t block_bytes = workload.options().block_bytes;
@@ -166,7 +172,7 @@ Figure MeasureCpu(NvmeStore& store, NvmeLimits& limits, NvmeWorkload& workload,
     const CpuTimes before = store.daemon().Cpu();
     CpuTimes used;
     for (std::uint64_t burst = 0; burst < bursts; ++burst) {
-      const NvmeBurst got = workload.Get();
+      const NvmeBurst got = workload.Lend();
       if (got.rate < 0) return -1.0;
       used = used + got.cpu;
     }
@@ -192,21 +198,24 @@ std::vector<Figure> BenchNvme(const BenchOptions& options) {
   std::vector<Figure> figures;
   for (const Size& size : kSizes) {
     NvmeWorkload workload(store.client(), store.WorkloadOf(size.bytes));
+    limits.UseBlocksOf(size.bytes);
     figures.push_back(ComparePairs(
-        std::string("put_") + size.label + "_qd8", "GB/s", kWriteLimit,
+        fmt::format("put_{}_qd{}", size.label, PutDepth(size.bytes)), "GB/s", kWriteLimit,
         [&] { return limits.Write(size.bytes); },
         [&] { return amplification.Round(workload).rate; }, {.rounds = options.rounds}));
     workload.FillSet();
     figures.back().note = workload.tally().Text();
     store.FlushDram();
     limits.Find(workload.options());
-    figures.push_back(ComparePairs(
-        std::string("get_") + size.label + "_qd8", "GB/s", kReadLimit,
-        [&] {
-          return NvmeLimits::Rate(store.burst_bytes(),
-                                  limits.Read(size.bytes, store.burst_bytes()));
-        },
-        [&] { return workload.Get().rate; }, {.rounds = options.rounds}));
+    const auto bare_read = [&] {
+      return NvmeLimits::Rate(store.burst_bytes(), limits.Read(size.bytes, store.burst_bytes()));
+    };
+    figures.push_back(ComparePairs(std::string("get_") + size.label + "_qd8", "GB/s", kReadLimit,
+                                   bare_read, [&] { return workload.Lend().rate; },
+                                   {.rounds = options.rounds}));
+    figures.push_back(ComparePairs(std::string("get_") + size.label + "_qd8_copied", "GB/s",
+                                   kReadLimit, bare_read, [&] { return workload.Get().rate; },
+                                   {.rounds = options.rounds}));
     figures.back().note = workload.tally().Text();
     if (size.bytes == kMiB) figures.push_back(MeasureCpu(store, limits, workload, options));
     amplification.Add(workload);

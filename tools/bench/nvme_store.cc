@@ -25,12 +25,13 @@ NvmeStore::NvmeStore(const BenchOptions& options)
 void NvmeStore::Start() {
   daemon_ = std::make_unique<DaemonProcess>(DaemonSettings{
       .dram_bytes = burst_bytes(), .nvme_folder = folder(), .nvme_bytes = log_bytes_});
-  client_ = ConnectByCopy(daemon_->address());
+  client_ = ConnectOnThisHost(daemon_->address());
   filler_ =
       std::make_unique<NvmeWorkload>(*client_, NvmeWorkloadOptions{.name = "filler",
                                                                    .block_bytes = kFillerBlockBytes,
                                                                    .set_bytes = log_bytes_,
                                                                    .burst_bytes = burst_bytes(),
+                                                                   .put_bytes = burst_bytes(),
                                                                    .memory_bytes = burst_bytes()});
   filler_->FillSet();
 }
@@ -40,7 +41,8 @@ NvmeWorkloadOptions NvmeStore::WorkloadOf(std::uint64_t block_bytes) const {
           .block_bytes = block_bytes,
           .set_bytes = 8 * burst_bytes(),
           .burst_bytes = burst_bytes(),
-          .memory_bytes = ColdBytes(burst_bytes(), kColdBytesMost)};
+          .put_bytes = put_bytes(),
+          .memory_bytes = ColdBytes(put_bytes(), kColdBytesMost)};
 }
 
 void NvmeStore::FlushDram() {

@@ -31,6 +31,9 @@ class NvmeStore {
 
   [[nodiscard]] std::uint64_t log_bytes() const noexcept { return log_bytes_; }
   [[nodiscard]] std::uint64_t burst_bytes() const noexcept { return log_bytes_ / 32; }
+  /// Of one round of puts: long enough that its end, when less and less is under way, counts
+  /// little.
+  [[nodiscard]] std::uint64_t put_bytes() const noexcept { return 2 * burst_bytes(); }
   [[nodiscard]] std::string log_path() const { return folder() + "/" + kLogName; }
   /// On the same file system, for the limits.
   [[nodiscard]] std::string limit_path() const { return scratch_.path() + "/limit"; }

@@ -57,6 +57,7 @@ NvmeWorkload::NvmeWorkload(Client& client, NvmeWorkloadOptions options)
       options_(std::move(options)),
       blocks_(static_cast<std::uint32_t>(options_.set_bytes / options_.block_bytes)),
       burst_(static_cast<std::uint32_t>(options_.burst_bytes / options_.block_bytes)),
+      put_(static_cast<std::uint32_t>(options_.put_bytes / options_.block_bytes)),
       order_(RandomOrder(blocks_)),
       checksums_(blocks_),
       times_put_(blocks_) {
@@ -110,11 +111,11 @@ void NvmeWorkload::Compose(const BlockBuffer& block) {
   checksums_[block.position] = Checksum64(bytes);
 }
 
-void NvmeWorkload::Verify(const BlockBuffer& block, const BlockResult& result) {
-  if (result.status != StatusCode::kOk) return;
-  if (Checksum64(BytesOf(block)) == checksums_[block.position]) return;
-  Require(Status(StatusCode::kCorrupt, "WRONG BYTES in block " + std::to_string(block.position) +
-                                           " of " + options_.name + " from " +
+void NvmeWorkload::Verify(std::uint32_t position, std::uint64_t checksum,
+                          const BlockResult& result) {
+  if (result.status != StatusCode::kOk || checksum == checksums_[position]) return;
+  Require(Status(StatusCode::kCorrupt, "WRONG BYTES in block " + std::to_string(position) + " of " +
+                                           options_.name + " from " +
                                            std::string(TierName(result.tier))),
           "get");
 }
@@ -163,14 +164,15 @@ NvmeBurst NvmeWorkload::BurstOf(const PipelineRun& run, std::uint64_t counted) c
 }
 
 NvmeBurst NvmeWorkload::Put() {
-  if (put_cursor_ + burst_ > blocks_) put_cursor_ = 0;
-  std::vector<std::uint32_t> positions(burst_);
+  if (put_cursor_ + put_ > blocks_) put_cursor_ = 0;
+  std::vector<std::uint32_t> positions(put_);
   std::iota(positions.begin(), positions.end(), put_cursor_);
-  put_cursor_ += burst_;
+  put_cursor_ += put_;
   const std::vector<BlockBuffer> blocks = PlaceBurst(positions);
   for (const BlockBuffer& block : blocks) Compose(block);
   BuildChain();
-  const PipelineRun run = RunPipeline({client_, space_, chain_}, blocks, true);
+  const PipelineRun run = RunPipeline({client_, space_, chain_}, blocks, PipelineKind::kPutDurable,
+                                      PutDepth(options_.block_bytes));
   return BurstOf(run, CountPuts(run));
 }
 
@@ -180,17 +182,36 @@ void NvmeWorkload::FillSet() {
 
 void NvmeWorkload::RefillSet() {
   put_cursor_ = 0;
-  for (std::uint32_t done = 0; done < blocks_; done += burst_) Put();
+  for (std::uint32_t done = 0; done < blocks_; done += put_) Put();
+}
+
+std::vector<BlockBuffer> NvmeWorkload::NextGets() {
+  if (get_cursor_ + burst_ > blocks_) get_cursor_ = 0;
+  std::vector<BlockBuffer> blocks = PlaceBurst(std::span(order_).subspan(get_cursor_, burst_));
+  get_cursor_ += burst_;
+  return blocks;
+}
+
+NvmeBurst NvmeWorkload::Lend() {
+  const std::vector<BlockBuffer> blocks = NextGets();
+  PipelineRun run = RunPipeline({client_, space_, chain_}, blocks, PipelineKind::kLend, kDepth);
+  for (PipelineRun::Kept& kept : run.kept) {
+    BlockResult& result = run.results[kept.index];
+    const std::uint64_t checksum = Checksum64(kept.block.bytes());
+    result.status = kept.block.Release();
+    Verify(blocks[kept.index].position, checksum, result);
+  }
+  return BurstOf(run, CountGets(run));
 }
 
 NvmeBurst NvmeWorkload::Get() {
-  if (get_cursor_ + burst_ > blocks_) get_cursor_ = 0;
-  const std::vector<BlockBuffer> blocks =
-      PlaceBurst(std::span(order_).subspan(get_cursor_, burst_));
-  get_cursor_ += burst_;
+  const std::vector<BlockBuffer> blocks = NextGets();
   for (const BlockBuffer& block : blocks) std::memset(BytesOf(block).data(), 0xee, kPageBytes);
-  const PipelineRun run = RunPipeline({client_, space_, chain_}, blocks, false);
-  for (std::size_t i = 0; i < blocks.size(); ++i) Verify(blocks[i], run.results[i]);
+  const PipelineRun run =
+      RunPipeline({client_, space_, chain_}, blocks, PipelineKind::kGet, kDepth);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    Verify(blocks[i].position, Checksum64(BytesOf(blocks[i])), run.results[i]);
+  }
   return BurstOf(run, CountGets(run));
 }
 

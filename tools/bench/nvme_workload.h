@@ -42,7 +42,8 @@ struct NvmeWorkloadOptions {
   std::uint64_t block_bytes = 0;
   std::uint64_t set_bytes = 0;     ///< a multiple of burst_bytes
   std::uint64_t burst_bytes = 0;   ///< a multiple of block_bytes
-  std::uint64_t memory_bytes = 0;  ///< of the client, walked through; a multiple of burst_bytes
+  std::uint64_t put_bytes = 0;     ///< of one Put, a multiple of burst_bytes that divides set_bytes
+  std::uint64_t memory_bytes = 0;  ///< of the client, walked through; a multiple of put_bytes
 };
 
 class NvmeWorkload {
@@ -54,7 +55,7 @@ class NvmeWorkload {
   NvmeWorkload(const NvmeWorkload&) = delete;
   NvmeWorkload& operator=(const NvmeWorkload&) = delete;
 
-  /// Puts the next burst of the set to durable.
+  /// Puts the next put_bytes of the set to durable, PutDepth at once.
   NvmeBurst Put();
   /// Puts what no Put has put yet.
   void FillSet();
@@ -63,6 +64,8 @@ class NvmeWorkload {
   /// Gets the next burst in the random order. REQUIRES: the set was filled. Exits with a message
   /// when a block's bytes are not those that were put.
   NvmeBurst Get();
+  /// The same, lent: the last kDepth blocks of the burst are compared.
+  NvmeBurst Lend();
 
   [[nodiscard]] const NvmeTally& tally() const noexcept { return tally_; }
   [[nodiscard]] const NvmeWorkloadOptions& options() const noexcept { return options_; }
@@ -72,10 +75,11 @@ class NvmeWorkload {
   void BuildChain();
   /// The buffers of a burst's blocks, one after the other in the walk through the memory.
   std::vector<BlockBuffer> PlaceBurst(std::span<const std::uint32_t> positions);
+  std::vector<BlockBuffer> NextGets();
   std::span<std::byte> BytesOf(const BlockBuffer& block);
   /// Gives a block other bytes than it had, and notes their checksum.
   void Compose(const BlockBuffer& block);
-  void Verify(const BlockBuffer& block, const BlockResult& result);
+  void Verify(std::uint32_t position, std::uint64_t checksum, const BlockResult& result);
   [[nodiscard]] NvmeBurst BurstOf(const PipelineRun& run, std::uint64_t counted) const;
   std::uint64_t CountGets(const PipelineRun& run);
   std::uint64_t CountPuts(const PipelineRun& run);
@@ -84,6 +88,7 @@ class NvmeWorkload {
   const NvmeWorkloadOptions options_;
   const std::uint32_t blocks_;  // of the set
   const std::uint32_t burst_;   // blocks of a burst
+  const std::uint32_t put_;     // blocks of a Put
   Chain chain_;
   NamespaceId space_;
   RegionId region_;

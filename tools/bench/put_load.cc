@@ -17,7 +17,7 @@ constexpr std::chrono::milliseconds kRunUp{100};
 }  // namespace
 
 PutLoad::PutLoad(const std::string& address, std::uint64_t block_bytes)
-    : block_bytes_(block_bytes), client_(ConnectByCopy(address)) {
+    : block_bytes_(block_bytes), client_(ConnectOnThisHost(address)) {
   NamespaceDescriptor descriptor = BenchNamespace(block_bytes);
   descriptor.name = "put-load";
   const Result<NamespaceId> space = client_->OpenNamespace(descriptor, In(kCallMax));
@@ -46,7 +46,8 @@ void PutLoad::Stop() {
 void PutLoad::Run() {
   while (!stop_) {
     const Chain chain = BenchChain(kPassBlocks, ++pass_);
-    const PipelineRun run = RunPipeline({*client_, space_, chain}, blocks_, true, &stop_);
+    const PipelineRun run =
+        RunPipeline({*client_, space_, chain}, blocks_, PipelineKind::kPutDurable, kDepth, &stop_);
     seconds_ += run.seconds;
     for (const BlockResult& result : run.results) {
       if (result.status == StatusCode::kCancelled) continue;

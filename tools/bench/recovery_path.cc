@@ -80,7 +80,7 @@ class RecoveryStore {
     // It was killed on purpose, and often: the daemon would take it for a store that crashes it.
     std::filesystem::remove(settings_.nvme_folder + "/starts");
     daemon_ = std::make_unique<DaemonProcess>(settings_);
-    client_ = ConnectByCopy(daemon_->address());
+    client_ = ConnectOnThisHost(daemon_->address());
     const Result<NamespaceId> space = client_->OpenNamespace(SyntheticNamespace(), In(kCallMax));
     Require(space.status(), "open the recovered namespace");
     space_ = *space;

@@ -94,7 +94,7 @@ std::vector<Figure> BenchDram(const BenchOptions& options) {
   const DaemonProcess daemon({.dram_bytes = cold + cold / 8});
   ColdMemory source(cold);
   ColdMemory destination(cold);
-  const auto client = Connect(daemon, LinkChoice::kAuto, "copy");
+  const auto client = Connect(daemon, LinkChoice::kAuto, "shm");
   std::vector<Figure> figures;
   MeasureSizes(
       *client, cold, "one cold glibc memcpy",
