@@ -60,7 +60,7 @@ Task<void> Simulation::Crash(bool power_lost) {
   co_await AwaitQuiet();
   co_await cache_->Close();
   AddCounters();
-  torn_ = torn_ || power_lost;
+  torn_ = true;  // also by kill -9: a start takes up what the log has, by its headers alone
   cache_.reset();
   disk_->EndRun();
   if (!StartCache()) {

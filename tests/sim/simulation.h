@@ -109,7 +109,7 @@ class Simulation {
   std::unique_ptr<SimulatedDisk> disk_;  // null without a tier
   std::unique_ptr<Cache> cache_;
   bool down_ = false;      // between a crash and the restart
-  bool torn_ = false;      // power was lost: entries may name records that are not there
+  bool torn_ = false;      // it crashed: blocks may have records that were cut off
   std::size_t calls_ = 0;  // of lanes, under way
   std::size_t lanes_left_ = 0;
   std::vector<Promise> promises_;
