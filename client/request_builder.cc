@@ -27,6 +27,18 @@ Placement RequestBuilder::PlacementOf(const NamespaceView& space) const {
           .shards = session_.shards};
 }
 
+template <typename Encode>
+RequestPart& RequestBuilder::AddPart(Request& request, ShardPlan& plan,
+                                     const Encode& encode) const {
+  RequestPart& part = request.parts.emplace_back();
+  const MessageHead head = NextHead();
+  part.shard = plan.shard;
+  part.request_id = head.request_id;
+  part.message = encode(head);
+  part.blocks = std::move(plan.blocks);
+  return part;
+}
+
 RequestRef RequestBuilder::Match(const NamespaceView& space, const Chain& chain,
                                  BlockKind kind) const {
   RequestRef request = Start(RequestKind::kMatch);
@@ -34,12 +46,9 @@ RequestRef RequestBuilder::Match(const NamespaceView& space, const Chain& chain,
   std::vector<ShardPlan> plans =
       PlanRange(chain, placement, 0, chain.size(), &request->match_steps);
   for (ShardPlan& plan : plans) {
-    RequestPart& part = request->parts.emplace_back();
-    const MessageHead head = NextHead();
-    part.shard = plan.shard;
-    part.request_id = head.request_id;
-    part.message = EncodeMatch(head, {chain, placement, kind, plan});
-    part.blocks = std::move(plan.blocks);
+    AddPart(*request, plan, [&](const MessageHead& head) {
+      return EncodeMatch(head, {chain, placement, kind, plan});
+    });
   }
   return request;
 }
@@ -57,17 +66,14 @@ RequestRef RequestBuilder::Transfer(TransferKind transfer, const NamespaceView& 
   const std::uint64_t block_bytes = space.BlockBytes(kind.group);
   std::vector<ShardPlan> plans = PlanBlocks(chain, placement, blocks);
   for (ShardPlan& plan : plans) {
-    RequestPart& part = request->parts.emplace_back();
-    const MessageHead head = NextHead();
-    const BlockQuestion question{chain, placement, kind, plan};
-    part.shard = plan.shard;
-    part.request_id = head.request_id;
-    part.message = transfer.kind == RequestKind::kGet
-                       ? EncodeGet(head, question, blocks, block_bytes)
-                       : EncodePut(head, question, blocks, block_bytes, transfer.ack);
-    part.memory.reserve(plan.blocks.size());
-    for (const std::uint32_t index : plan.blocks) part.memory.push_back(memory[index]);
-    part.blocks = std::move(plan.blocks);
+    RequestPart& part = AddPart(*request, plan, [&](const MessageHead& head) {
+      const BlockQuestion question{chain, placement, kind, plan};
+      return transfer.kind == RequestKind::kGet
+                 ? EncodeGet(head, question, blocks, block_bytes)
+                 : EncodePut(head, question, blocks, block_bytes, transfer.ack);
+    });
+    part.memory.reserve(part.blocks.size());
+    for (const std::uint32_t index : part.blocks) part.memory.push_back(memory[index]);
   }
   return request;
 }
@@ -83,12 +89,9 @@ RequestRef RequestBuilder::Lend(const NamespaceView& space, const Chain& chain,
   for (std::size_t i = 0; i < positions.size(); ++i) blocks[i].position = positions[i];
   std::vector<ShardPlan> plans = PlanBlocks(chain, placement, blocks);
   for (ShardPlan& plan : plans) {
-    RequestPart& part = request->parts.emplace_back();
-    const MessageHead head = NextHead();
-    part.shard = plan.shard;
-    part.request_id = head.request_id;
-    part.message = EncodeLend(head, {chain, placement, kind, plan}, lease_ms);
-    part.blocks = std::move(plan.blocks);
+    AddPart(*request, plan, [&](const MessageHead& head) {
+      return EncodeLend(head, {chain, placement, kind, plan}, lease_ms);
+    });
   }
   return request;
 }
@@ -100,12 +103,9 @@ RequestRef RequestBuilder::Remove(const NamespaceView& space, const Chain& chain
   const Placement placement = PlacementOf(space);
   std::vector<ShardPlan> plans = PlanRange(chain, placement, first, count, nullptr);
   for (ShardPlan& plan : plans) {
-    RequestPart& part = request->parts.emplace_back();
-    const MessageHead head = NextHead();
-    part.shard = plan.shard;
-    part.request_id = head.request_id;
-    part.message = EncodeRemove(head, {chain, placement, kind, plan});
-    part.blocks = std::move(plan.blocks);
+    AddPart(*request, plan, [&](const MessageHead& head) {
+      return EncodeRemove(head, {chain, placement, kind, plan});
+    });
   }
   return request;
 }

@@ -47,6 +47,10 @@ class RequestBuilder {
  private:
   RequestRef Start(RequestKind kind) const;
   [[nodiscard]] MessageHead NextHead() const;
+  /// The part of a request that goes to a plan's reactor; `encode(head)` makes its message from the
+  /// plan, whose blocks the part then takes.
+  template <typename Encode>
+  RequestPart& AddPart(Request& request, ShardPlan& plan, const Encode& encode) const;
   [[nodiscard]] Placement PlacementOf(const NamespaceView& space) const;
 
   std::atomic<std::uint64_t>& ids_;

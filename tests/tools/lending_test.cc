@@ -413,46 +413,53 @@ class OtherProcess {
   pid_t pid_ = -1;
 };
 
-TEST(LendingProcessTest, AStoppedReaderWakesToExpired) {
-  OtherProcess reader;
-  Host host({.dram_bytes = 16 * kMiB, .client_timeout_ms = 600});
-  Engine engine(host.address());
-  engine.Put("a", 8);
-  reader.Start(host.address());
-  ASSERT_EQ(reader.Hear(), 'l');
-  reader.Signal(SIGSTOP);
-  ASSERT_TRUE(host.Await([&] { return host.leases().now == 0; })) << "it is taken for dead";
-  for (int round = 0; round < 5; ++round) engine.Put("b" + std::to_string(round), 200);
-  reader.Go();
-  reader.Signal(SIGCONT);
-  EXPECT_EQ(reader.Hear(), 'e');
+/// A reader in another process that has been lent eight blocks.
+class LendingProcessTest : public testing::Test {
+ protected:
+  void StartReader(HostOptions options = {}) {
+    options.dram_bytes = 16 * kMiB;
+    host_ = std::make_unique<Host>(options);
+    engine_ = std::make_unique<Engine>(host_->address());
+    engine_->Put("a", 8);
+    reader_.Start(host_->address());
+    ASSERT_EQ(reader_.Hear(), 'l');
+  }
+  void PutManyOthers() {
+    for (int round = 0; round < 5; ++round) engine_->Put("b" + std::to_string(round), 200);
+  }
+  /// What the reader, which was stopped, is told when it goes on.
+  char GoOn() {
+    reader_.Go();
+    reader_.Signal(SIGCONT);
+    return reader_.Hear();
+  }
+
+  OtherProcess reader_;  // first: made before there are threads
+  std::unique_ptr<Host> host_;
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_F(LendingProcessTest, AStoppedReaderWakesToExpired) {
+  StartReader({.client_timeout_ms = 600});
+  reader_.Signal(SIGSTOP);
+  ASSERT_TRUE(host_->Await([&] { return host_->leases().now == 0; })) << "it is taken for dead";
+  PutManyOthers();
+  EXPECT_EQ(GoOn(), 'e');
 }
 
-TEST(LendingProcessTest, AReaderThatWasStoppedForAMomentStillHasItsBlocks) {
-  OtherProcess reader;
-  Host host({.dram_bytes = 16 * kMiB});
-  Engine engine(host.address());
-  engine.Put("a", 8);
-  reader.Start(host.address());
-  ASSERT_EQ(reader.Hear(), 'l');
-  reader.Signal(SIGSTOP);
-  for (int round = 0; round < 5; ++round) engine.Put("b" + std::to_string(round), 200);
-  reader.Go();
-  reader.Signal(SIGCONT);
-  EXPECT_EQ(reader.Hear(), 'o');
+TEST_F(LendingProcessTest, AReaderThatWasStoppedForAMomentStillHasItsBlocks) {
+  StartReader();
+  reader_.Signal(SIGSTOP);
+  PutManyOthers();
+  EXPECT_EQ(GoOn(), 'o');
 }
 
-TEST(LendingProcessTest, AKilledReaderLeavesNothingBehind) {
-  OtherProcess reader;
-  Host host({.dram_bytes = 16 * kMiB});
-  Engine engine(host.address());
-  engine.Put("a", 8);
-  reader.Start(host.address());
-  ASSERT_EQ(reader.Hear(), 'l');
-  EXPECT_EQ(host.leases().now, 8u);
-  reader.Signal(SIGKILL);
-  EXPECT_TRUE(host.Await([&] { return host.leases().now == 0; }));
-  EXPECT_EQ(engine.Put("b", 200), 200u);
+TEST_F(LendingProcessTest, AKilledReaderLeavesNothingBehind) {
+  StartReader();
+  EXPECT_EQ(host_->leases().now, 8u);
+  reader_.Signal(SIGKILL);
+  EXPECT_TRUE(host_->Await([&] { return host_->leases().now == 0; }));
+  EXPECT_EQ(engine_->Put("b", 200), 200u);
 }
 
 }  // namespace
