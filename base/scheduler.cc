@@ -24,6 +24,13 @@ Scheduler::CurrentScope::~CurrentScope() { current_scheduler = previous_; }
 
 std::size_t Scheduler::RunReady(std::size_t most) {
   std::size_t resumed = 0;
+  if (most > 0 && !ready_long_.empty() && (ready_.empty() || ++passed_over_ > kPassedOverMax)) {
+    passed_over_ = 0;
+    const std::coroutine_handle<> handle = ready_long_.front();
+    ready_long_.pop_front();
+    handle.resume();
+    ++resumed;
+  }
   while (resumed < most && !ready_.empty()) {
     const std::coroutine_handle<> handle = ready_.front();
     ready_.pop_front();

@@ -20,6 +20,23 @@ struct Yield {
   void await_resume() const noexcept {}
 };
 
+/// `co_await LongWork{bytes};` before hashing or copying so many bytes in one go. Of many that come
+/// from a device together, each goes to its reader before the next is hashed; nothing waits when it
+/// is alone, or when the work is short.
+struct LongWork {
+  std::size_t bytes;
+  bool ends_request = false;                            ///< goes before other long work
+  static constexpr std::size_t kShortBytes = 64 << 10;  // about 5 us
+  [[nodiscard]] bool await_ready() const noexcept {
+    return bytes < kShortBytes || !Scheduler::Current().HasReady();
+  }
+  void await_suspend(std::coroutine_handle<> waiter) const {
+    Scheduler& scheduler = Scheduler::Current();
+    ends_request ? scheduler.ReadyLongFirst(waiter) : scheduler.ReadyLong(waiter);
+  }
+  void await_resume() const noexcept {}
+};
+
 /// `co_await SleepUntil{time};`
 struct SleepUntil {
   Nanos time;

@@ -1,5 +1,6 @@
 #include "client/region_memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -25,6 +26,19 @@ bool Populate(std::byte* begin, std::size_t length) {
   return true;
 }
 
+/// Puts a sealed memfd in the place of the mapping at `begin`; null, and nothing changed, when the
+/// system makes none.
+std::shared_ptr<const UniqueFd> MapFile(std::byte* begin, std::size_t length) {
+  UniqueFd file(::memfd_create("terrace-region", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file || ::ftruncate(file.get(), static_cast<off_t>(length)) != 0 ||
+      ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 ||
+      ::mmap(begin, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+             file.get(), 0) == MAP_FAILED) {
+    return nullptr;
+  }
+  return std::make_shared<const UniqueFd>(std::move(file));
+}
+
 Status NoMemory(std::uint64_t length) {
   return {StatusCode::kRetry, "no memory for a region of " + std::to_string(length) +
                                   " bytes: " + std::strerror(errno)};
@@ -35,12 +49,14 @@ Status NoMemory(std::uint64_t length) {
 RegionMemory::RegionMemory(RegionMemory&& other) noexcept
     : begin_(std::exchange(other.begin_, nullptr)),
       length_(std::exchange(other.length_, 0)),
-      mapped_(std::exchange(other.mapped_, 0)) {}
+      mapped_(std::exchange(other.mapped_, 0)),
+      file_(std::move(other.file_)) {}
 
 RegionMemory& RegionMemory::operator=(RegionMemory&& other) noexcept {
   std::swap(begin_, other.begin_);
   std::swap(length_, other.length_);
   std::swap(mapped_, other.mapped_);
+  std::swap(file_, other.file_);
   return *this;
 }
 
@@ -68,6 +84,7 @@ Result<RegionMemory> RegionMemory::Allocate(std::uint64_t length) {
   memory.begin_ = begin + head;
   memory.length_ = length;
   memory.mapped_ = rounded;
+  memory.file_ = MapFile(memory.begin_, rounded);
   ::madvise(memory.begin_, rounded, MADV_HUGEPAGE);  // a wish: refused, small pages do as well
   if (!Populate(memory.begin_, rounded)) return NoMemory(length);
   return memory;

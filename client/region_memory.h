@@ -1,11 +1,14 @@
-// RegionMemory: anonymous memory for blocks, on huge pages where the host gives them.
+// RegionMemory: memory for blocks, on huge pages where the host gives them; a sealed memfd, so that
+// a daemon of this host can map it, where the system makes one.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "base/result.h"
+#include "transport/socket.h"
 
 namespace terrace {
 
@@ -22,11 +25,14 @@ class RegionMemory {
   static Result<RegionMemory> Allocate(std::uint64_t length);
 
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {begin_, length_}; }
+  /// The memfd that begins with bytes(); null when the memory is anonymous.
+  [[nodiscard]] const std::shared_ptr<const UniqueFd>& file() const noexcept { return file_; }
 
  private:
   std::byte* begin_ = nullptr;
   std::size_t length_ = 0;  ///< asked for
   std::size_t mapped_ = 0;  ///< length_ rounded up
+  std::shared_ptr<const UniqueFd> file_;
 };
 
 }  // namespace terrace

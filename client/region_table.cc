@@ -68,7 +68,7 @@ Result<RegionTable::Region> RegionTable::Insert(std::span<std::byte> memory, Reg
   Entry& entry = regions_[id];
   entry.memory = memory;
   entry.owned = std::move(owned);
-  return Region{id, memory};
+  return Region{id, {memory, entry.owned.file()}};
 }
 
 Result<RegionTable::Region> RegionTable::Add(void* base, std::uint64_t length) {
@@ -112,7 +112,7 @@ std::vector<RegionTable::Region> RegionTable::All() const {
   const std::lock_guard lock(mutex_);
   std::vector<Region> all;
   all.reserve(regions_.size());
-  for (const auto& [id, entry] : regions_) all.push_back({id, entry.memory});
+  for (const auto& [id, entry] : regions_) all.push_back({id, {entry.memory, entry.owned.file()}});
   return all;
 }
 

@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "client/region_memory.h"
 #include "client/terrace.hpp"
+#include "transport/channel.h"
 
 namespace terrace {
 
@@ -50,7 +51,7 @@ class RegionTable {
  public:
   struct Region {
     std::uint32_t id = 0;
-    std::span<std::byte> memory;
+    ClientMemory memory;
   };
 
   RegionTable() = default;

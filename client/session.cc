@@ -114,7 +114,7 @@ void Session::Start(const RequestRef& request) {
   if (soon < next_heartbeat_) ScheduleHeartbeat(Sane(connections_.front()->hello().heartbeat));
 }
 
-void Session::AddRegion(std::uint32_t region, std::span<std::byte> memory) {
+void Session::AddRegion(std::uint32_t region, ClientMemory memory) {
   if (!connected_) return;  // RegisterRegions will find it in the table
   for (const auto& connection : connections_) connection->AddRegion(region, memory);
 }

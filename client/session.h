@@ -58,7 +58,7 @@ class Session {
   /// Sends a request, or refuses it when the session is lost already.
   void Start(const RequestRef& request);
   /// Also while Open is under way.
-  void AddRegion(std::uint32_t region, std::span<std::byte> memory);
+  void AddRegion(std::uint32_t region, ClientMemory memory);
   void RemoveRegion(std::uint32_t region);
 
   /// Set when the session is lost, or interrupted.

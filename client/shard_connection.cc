@@ -50,9 +50,9 @@ void ShardConnection::Cancel(std::uint64_t request_id, const MessageHead& head) 
       }));
 }
 
-void ShardConnection::AddRegion(std::uint32_t region, std::span<std::byte> memory) {
+void ShardConnection::AddRegion(std::uint32_t region, ClientMemory memory) {
   // A region can be both in the table that a new session reads and in the queue behind it.
-  if (regions_.insert(region).second) channel_->AddRegion(region, memory);
+  if (regions_.insert(region).second) channel_->AddRegion(region, std::move(memory));
 }
 
 void ShardConnection::RemoveRegion(std::uint32_t region) {

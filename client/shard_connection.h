@@ -60,7 +60,7 @@ class ShardConnection final : private ChannelHandler, private ArrivalCheck {
   /// The part needs nothing of this connection any more.
   void Forget(std::uint64_t request_id) { parts_.erase(request_id); }
 
-  void AddRegion(std::uint32_t region, std::span<std::byte> memory);
+  void AddRegion(std::uint32_t region, ClientMemory memory);
   void RemoveRegion(std::uint32_t region);
 
   /// Sends a ping and counts a miss when nothing at all came since the last one.

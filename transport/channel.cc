@@ -1,5 +1,6 @@
 #include "transport/channel.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -121,15 +122,16 @@ void ChannelImpl::OnHelloAnswer(const wire::Message& message) {
 
 Status ChannelImpl::OpenRing() {
   std::vector<UniqueFd> passed = stream_->TakeDescriptors();
-  if (passed.size() != 2) {
+  if (passed.size() != 3) {
     return {StatusCode::kUnsupported,
-            "the daemon passed " + std::to_string(passed.size()) + " descriptors, not 2"};
+            "the daemon passed " + std::to_string(passed.size()) + " descriptors, not 3"};
   }
   auto page = SharedPage::Open(passed[0].get());
   if (!page.ok()) return {StatusCode::kUnsupported, page.status().message()};
   page_ = std::move(page.value());
   ring_ = std::make_unique<RingStream>(factory_.rings(), page_, RingStream::Side::kClient,
-                                       std::move(passed[1]), kControlBytesMax, *this);
+                                       Bell(std::move(passed[1]), std::move(passed[2])),
+                                       kControlBytesMax, *this);
   return {};
 }
 
@@ -318,11 +320,11 @@ void ChannelImpl::Send(std::vector<std::byte> message) {
   }
 }
 
-void ChannelImpl::AddRegion(std::uint32_t region, std::span<std::byte> memory) {
+void ChannelImpl::AddRegion(std::uint32_t region, ClientMemory memory) {
   if (state_ != State::kOpen) return;
   std::vector<std::byte> key;
   if (hello_.link == LinkKind::kRdma) {
-    auto registration = worker_->Register(memory);
+    auto registration = worker_->Register(memory.bytes);
     // Without a key the daemon answers kInvalid, naming the region.
     if (registration.ok()) {
       RemoveRegistration(region);
@@ -330,12 +332,27 @@ void ChannelImpl::AddRegion(std::uint32_t region, std::span<std::byte> memory) {
       key = std::move(registration->packed_key);
     }
   }
+  const bool shared = hello_.link == LinkKind::kShm && memory.file != nullptr &&
+                      ShareRegion(region, memory.bytes.size(), *memory.file);
   Send(BuildMessage<wire::RegisterRegion>(
       {0, options_.incarnation, 0}, [&](flatbuffers::FlatBufferBuilder& builder) {
         return wire::CreateRegisterRegion(builder, region,
-                                          reinterpret_cast<std::uintptr_t>(memory.data()),
-                                          memory.size(), BuildBytes(builder, key));
+                                          reinterpret_cast<std::uintptr_t>(memory.bytes.data()),
+                                          memory.bytes.size(), BuildBytes(builder, key), shared);
       }));
+}
+
+bool ChannelImpl::ShareRegion(std::uint32_t region, std::uint64_t length, const UniqueFd& file) {
+  std::vector<UniqueFd> descriptors;
+  descriptors.emplace_back(::fcntl(file.get(), F_DUPFD_CLOEXEC, 0));
+  if (!descriptors.front()) return false;  // it is copied as any other memory is
+  stream_->Send(BuildMessage<wire::ShareRegion>({0, options_.incarnation, 0},
+                                                [&](flatbuffers::FlatBufferBuilder& builder) {
+                                                  return wire::CreateShareRegion(builder, region,
+                                                                                 length);
+                                                }),
+                std::move(descriptors));
+  return stream_->sent_all();
 }
 
 void ChannelImpl::RemoveRegion(std::uint32_t region) {

@@ -72,6 +72,13 @@ struct ChannelHello {
   std::string server;
 };
 
+/// Memory that the daemon may read and write.
+struct ClientMemory {
+  std::span<std::byte> bytes;
+  /// The sealed memfd whose first bytes these are, for a daemon of this host to map; or null.
+  std::shared_ptr<const UniqueFd> file;
+};
+
 class Channel {
  public:
   virtual ~Channel() = default;  ///< closes by force; see H3
@@ -83,7 +90,7 @@ class Channel {
   virtual void Send(std::vector<std::byte> message) = 0;
 
   /// Tells the daemon of a region. Requests may name it in messages sent later.
-  virtual void AddRegion(std::uint32_t region, std::span<std::byte> memory) = 0;
+  virtual void AddRegion(std::uint32_t region, ClientMemory memory) = 0;
   virtual void RemoveRegion(std::uint32_t region) = 0;
 
   virtual void Expect(std::uint64_t request_id, std::vector<std::span<std::byte>> destinations) = 0;

@@ -42,7 +42,7 @@ class ChannelImpl final : public Channel,
   [[nodiscard]] const ChannelHello& hello() const noexcept override { return hello_; }
   [[nodiscard]] bool Alive() const noexcept override { return state_ == State::kOpen; }
   void Send(std::vector<std::byte> message) override;
-  void AddRegion(std::uint32_t region, std::span<std::byte> memory) override;
+  void AddRegion(std::uint32_t region, ClientMemory memory) override;
   void RemoveRegion(std::uint32_t region) override;
   void Expect(std::uint64_t request_id, std::vector<std::span<std::byte>> destinations) override;
   void Offer(std::uint64_t request_id, std::vector<std::span<const std::byte>> sources) override;
@@ -84,6 +84,8 @@ class ChannelImpl final : public Channel,
   /// The daemon touches nothing of this request any more.
   void Answered(std::uint64_t request_id, const wire::Message& message);
   void StartSending(const DataHeader& header);
+  /// Passes the region's memory over the socket. True: the daemon can take it from there now.
+  bool ShareRegion(std::uint32_t region, std::uint64_t length, const UniqueFd& file);
   void RemoveRegistration(std::uint32_t region);
   void FinishWithdrawn(std::uint64_t request_id);
   void End(const Status& reason);

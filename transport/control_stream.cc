@@ -149,7 +149,9 @@ ssize_t ControlStream::Receive(std::span<std::byte> room) {
     for (std::size_t i = 0; i < count; ++i) {
       int number = -1;
       std::memcpy(&number, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
-      descriptors_.emplace_back(number);
+      UniqueFd passed(number);
+      // Nobody asks for more: a peer that sends them all the same gets them closed.
+      if (descriptors_.size() < kDescriptorsKeptMax) descriptors_.push_back(std::move(passed));
     }
   }
   return got;

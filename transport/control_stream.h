@@ -66,6 +66,7 @@ class ControlStream final : private SocketEvents {
   static constexpr std::size_t kQueuedBytesMax = 64 << 20;
   static constexpr std::size_t kControlFrameMax = 8 << 20;
   static constexpr std::size_t kDescriptorsMax = 4;
+  static constexpr std::size_t kDescriptorsKeptMax = 16;
 
  private:
   struct Outgoing {

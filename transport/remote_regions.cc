@@ -18,8 +18,21 @@ Status RemoteRegions::Add(std::uint32_t id, Region region) {
                   name + ": at most " + std::to_string(regions_max_) + " regions");
   }
   region.generation = next_generation_++;
+  const std::uint64_t length = region.length;
   regions_[id] = std::move(region);
+  if (auto early = shared_early_.extract(id)) {
+    if (early.mapped()->size() == length) regions_[id].shared = std::move(early.mapped());
+  }
   return {};
+}
+
+void RemoteRegions::Share(std::uint32_t id, std::shared_ptr<SharedRegion> shared) {
+  const auto found = regions_.find(id);
+  if (found == regions_.end()) {
+    if (shared_early_.size() < regions_max_) shared_early_[id] = std::move(shared);
+  } else if (found->second.length == shared->size()) {
+    found->second.shared = std::move(shared);
+  }
 }
 
 const RemoteRegions::Region* RemoteRegions::Find(std::uint32_t id) const {
@@ -57,7 +70,7 @@ Result<std::vector<RemoteRegions::RemotePiece>> RemoteRegions::Resolve(
         result.back().address + result.back().length == address) {
       result.back().length += piece.length;
     } else {
-      result.push_back({address, piece.length, piece.region});
+      result.push_back({address, piece.length, piece.region, region->shared, piece.offset});
     }
   }
   if (total != block_bytes) {

@@ -7,12 +7,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "base/link.h"
 #include "base/result.h"
+#include "transport/shm/shared_region.h"
 
 namespace terrace {
 
@@ -22,19 +24,25 @@ class RemoteRegions {
     std::uint64_t base = 0;    ///< address in the client
     std::uint64_t length = 0;  ///< bytes
     std::vector<std::byte> packed_key;
-    std::uint64_t generation = 0;  ///< set by Add: another one for every registration
+    std::shared_ptr<SharedRegion> shared;  ///< its memory here, if the client shares it
+    std::uint64_t generation = 0;          ///< set by Add: another one for every registration
   };
   /// A piece in the client's address space.
   struct RemotePiece {
     std::uint64_t address = 0;
     std::uint64_t length = 0;
     std::uint32_t region = 0;
+    std::shared_ptr<SharedRegion> shared;  ///< null, or the memory of the region
+    std::uint64_t offset = 0;              ///< in the region
   };
 
   explicit RemoteRegions(std::uint64_t regions_max) : regions_max_(regions_max) {}
 
   /// Also replaces. kInvalid: region 0, no bytes, or base + length overflows; kRetry: too many.
   Status Add(std::uint32_t id, Region region);
+  /// The memory of a region that is registered already, or will be: kept until then, for at most
+  /// `regions_max` regions. Not used when its length is another.
+  void Share(std::uint32_t id, std::shared_ptr<SharedRegion> shared);
   void Remove(std::uint32_t id) { regions_.erase(id); }
   /// Null when unknown.
   [[nodiscard]] const Region* Find(std::uint32_t id) const;
@@ -49,6 +57,7 @@ class RemoteRegions {
   const std::uint64_t regions_max_;
   std::uint64_t next_generation_ = 1;
   std::unordered_map<std::uint32_t, Region> regions_;
+  std::unordered_map<std::uint32_t, std::shared_ptr<SharedRegion>> shared_early_;
 };
 
 }  // namespace terrace

@@ -80,7 +80,8 @@ struct ServerCounters {
   std::atomic<std::uint64_t> peers{0};  ///< connected now
   std::atomic<std::uint64_t> peers_tcp{0}, peers_shm{0}, peers_rdma{0};
   std::atomic<std::uint64_t> bytes_pushed{0}, bytes_pulled{0};
-  std::atomic<std::uint64_t> quarantined{0};  ///< holds waiting for their transport now
+  std::atomic<std::uint64_t> regions_shared{0};  ///< regions of clients mapped, ever
+  std::atomic<std::uint64_t> quarantined{0};     ///< holds waiting for their transport now
   LeaseCounters leases;
 };
 

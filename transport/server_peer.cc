@@ -58,7 +58,10 @@ ServerPeer::ServerPeer(ServerImpl& server, std::uint64_t id, UniqueFd fd, bool l
 
 ServerPeer::~ServerPeer() = default;
 
-Status ServerPeer::Start() { return stream_.Start(); }
+Status ServerPeer::Start() {
+  if (local_) stream_.AcceptDescriptors();
+  return stream_.Start();
+}
 
 void ServerPeer::OnFrame(std::vector<std::byte> bytes) {
   const std::shared_ptr<ServerPeer> self = shared_from_this();
@@ -265,10 +268,10 @@ Result<std::shared_ptr<SharedPage>> ServerPeer::MakeRing() {
   UniqueFd memory;
   auto page = SharedPage::Create(&memory);
   if (!page.ok()) return page.status();
-  auto bells = RingStream::MakeBells();
+  auto bells = Bell::MakePair();
   if (!bells.ok()) return bells.status();
   introduction_.push_back(std::move(memory));
-  introduction_.push_back(std::move((*bells)[1]));
+  for (UniqueFd& end : std::move((*bells)[1]).Take()) introduction_.push_back(std::move(end));
   ring_ = std::make_unique<RingStream>(server_.rings(), *page, RingStream::Side::kDaemon,
                                        std::move((*bells)[0]), kControlBytesMax,
                                        static_cast<ControlStreamOwner&>(*this));
@@ -385,6 +388,7 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
       Reply(BuildMessage<wire::Empty>({message.request_id(), context_.incarnation, 0}));
       return;
     case wire::Body_RegisterRegion: OnRegister(message); return;
+    case wire::Body_ShareRegion: OnShare(*message.body_as_ShareRegion()); return;
     case wire::Body_ForgetRegion:
       context_.regions.Remove(message.body_as_ForgetRegion()->region());
       return;
@@ -407,6 +411,10 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
 
 void ServerPeer::OnRegister(const wire::Message& message) {
   const wire::RegisterRegion& body = *message.body_as_RegisterRegion();
+  if (body.shared() && local_) {
+    stream_.ReadNow();  // its ShareRegion was sent before
+    if (state_ != State::kConnected) return;
+  }
   RemoteRegions::Region region;
   region.base = body.base();
   region.length = body.length();
@@ -415,6 +423,16 @@ void ServerPeer::OnRegister(const wire::Message& message) {
   if (Status status = context_.regions.Add(body.region(), std::move(region)); !status.ok()) {
     Refuse(message, status);
   }
+}
+
+void ServerPeer::OnShare(const wire::ShareRegion& body) {
+  std::vector<UniqueFd> passed = stream_.TakeDescriptors();
+  if (passed.size() != 1 || link_->kind() != LinkKind::kShm) return;
+  // What cannot be mapped is copied as any other memory is.
+  auto shared = SharedRegion::Map(passed.front().get(), body.length());
+  if (!shared.ok()) return;
+  server_.counters().regions_shared.fetch_add(1, std::memory_order_relaxed);
+  context_.regions.Share(body.region(), std::move(shared.value()));
 }
 
 void ServerPeer::OnCancel(const wire::Message& message) {

@@ -80,6 +80,8 @@ class ServerPeer final : public Peer,
 
   void OnSession(std::vector<std::byte> bytes, const wire::Message& message);
   void OnRegister(const wire::Message& message);
+  /// Maps a region whose memory the client shares.
+  void OnShare(const wire::ShareRegion& body);
   void OnCancel(const wire::Message& message);
   void OnRequest(std::vector<std::byte> bytes, const wire::Message& message);
   void OnQuiet(std::uint64_t request_id);

@@ -60,15 +60,41 @@ Status ShmLink::CheckSlice(const BlockTransfer& transfer) {
   return {};
 }
 
+void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
+  cursor.in_place += bytes;
+  while (cursor.place < cursor.places.size() &&
+         cursor.in_place >= cursor.places[cursor.place].length) {
+    cursor.in_place -= cursor.places[cursor.place].length;
+    ++cursor.place;
+  }
+}
+
 Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor) {
   std::size_t done = 0;
   while (done < local.size()) {
+    if (cursor.places[cursor.place].shared != nullptr) {
+      const auto& place = cursor.places[cursor.place];
+      const std::uint64_t offset = place.offset + cursor.in_place;
+      const auto part = local.subspan(
+          done, std::min<std::uint64_t>(place.length - cursor.in_place, local.size() - done));
+      const bool copied = direction == Direction::kWrite ? place.shared->Write(offset, part)
+                                                         : place.shared->Read(offset, part);
+      if (!copied) {
+        return Status::Invalid("region " + std::to_string(place.region) +
+                               ": the client took memory away from it");
+      }
+      done += part.size();
+      Advance(cursor, part.size());
+      continue;
+    }
     std::array<iovec, kVectorsMax> remote;
     std::size_t vectors = 0;
     std::size_t wanted = 0;
     std::uint64_t in_place = cursor.in_place;
     for (std::size_t i = cursor.place;
-         i < cursor.places.size() && vectors < kVectorsMax && done + wanted < local.size(); ++i) {
+         i < cursor.places.size() && cursor.places[i].shared == nullptr && vectors < kVectorsMax &&
+         done + wanted < local.size();
+         ++i) {
       const auto& place = cursor.places[i];
       const auto length = static_cast<std::size_t>(
           std::min<std::uint64_t>(place.length - in_place, local.size() - done - wanted));
@@ -94,12 +120,7 @@ Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Curso
     }
     // Less than wanted: a later piece is at fault, and the next call will say so.
     done += static_cast<std::size_t>(copied);
-    cursor.in_place += static_cast<std::uint64_t>(copied);
-    while (cursor.place < cursor.places.size() &&
-           cursor.in_place >= cursor.places[cursor.place].length) {
-      cursor.in_place -= cursor.places[cursor.place].length;
-      ++cursor.place;
-    }
+    Advance(cursor, static_cast<std::uint64_t>(copied));
   }
   return {};
 }
@@ -114,11 +135,11 @@ Task<Status> ShmLink::Push(Hold source, BlockTransfer transfer,
   Cursor cursor{std::move(places.value())};
   Status status;
   for (std::size_t done = 0; done < bytes.size() && status.ok(); done += kSliceBytes) {
-    if (done > 0) co_await Yield{};
+    const auto slice = bytes.subspan(done, std::min(kSliceBytes, bytes.size() - done));
+    co_await LongWork{.bytes = slice.size(), .ends_request = true};
     status = CheckSlice(transfer);
     if (!status.ok()) break;
-    status = CopySlice(Direction::kWrite,
-                       bytes.subspan(done, std::min(kSliceBytes, bytes.size() - done)), cursor);
+    status = CopySlice(Direction::kWrite, slice, cursor);
   }
   if (status.ok()) {
     context_.counters.bytes_pushed.fetch_add(bytes.size(), std::memory_order_relaxed);
@@ -141,7 +162,7 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
   // In checksum pieces, so that each is hashed while it is in the cache; four make a slice.
   for (std::size_t done = 0; done < bytes.size() && status.ok(); done += kChecksumPieceBytes) {
     if (done % kSliceBytes == 0) {
-      if (done > 0) co_await Yield{};
+      co_await LongWork{.bytes = std::min(kSliceBytes, bytes.size() - done)};
       status = CheckSlice(transfer);
       if (!status.ok()) break;
     }

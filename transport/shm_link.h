@@ -76,6 +76,7 @@ class ShmLink final : public PeerLink {
   Status OfferExtent(const LentPlace& place, ExtentSource& extents);
 
   Status CheckSlice(const BlockTransfer& transfer);
+  static void Advance(Cursor& cursor, std::uint64_t bytes);
   /// Copies all of `local` from or to where the cursor stands.
   Status CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor);
 

@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
 #include "base/link.h"
 #include "base/random.h"
+#include "base/wait.h"
 #include "tests/base/scheduler_loop.h"
 
 namespace terrace {
@@ -52,6 +54,52 @@ TEST(SchedulerTest, CallbackMayAddAndCancelTimers) {
   });
   EXPECT_EQ(scheduler.RunTimers(10), 2U);
   EXPECT_EQ(fired, (std::vector<int>{5, 6}));
+}
+
+/// Notes its number, first waiting for its turn to do `work`.
+Task<void> DoLongWork(LongWork work, int number, std::vector<int>& done) {
+  co_await work;
+  done.push_back(number);
+}
+Task<void> Answer(int number, std::vector<int>& done) {
+  co_await Yield{};
+  done.push_back(number);
+}
+
+TEST(SchedulerTest, LongWorkLetsAnswersOutBetweenItsParts) {
+  SchedulerLoop loop;
+  std::vector<int> done;
+  TaskScope scope;
+  constexpr LongWork kBlock{.bytes = 1 << 20};
+  scope.Spawn(Answer(0, done));
+  for (int number = 1; number <= 3; ++number) scope.Spawn(DoLongWork(kBlock, number, done));
+  scope.Spawn(DoLongWork({.bytes = 1 << 20, .ends_request = true}, 4, done));
+  scope.Spawn(DoLongWork({.bytes = 100}, 5, done));
+  loop.scheduler().RunReady(100);
+  EXPECT_EQ(done, (std::vector<int>{5, 0})) << "short work does not wait";
+  loop.scheduler().RunReady(100);
+  EXPECT_EQ(done, (std::vector<int>{5, 0, 4})) << "one long one a call";
+  scope.Spawn(Answer(6, done));
+  loop.RunReady();
+  EXPECT_EQ(done, (std::vector<int>{5, 0, 4, 6, 1, 2, 3}));
+  scope.Spawn(DoLongWork(kBlock, 7, done));
+  EXPECT_EQ(loop.scheduler().RunReady(1), 1U);
+  EXPECT_EQ(done.back(), 7) << "alone, it need not wait";
+  loop.RunReady();
+}
+
+TEST(SchedulerTest, LongWorkIsNotPassedOverForEver) {
+  SchedulerLoop loop;
+  std::vector<int> done;
+  TaskScope scope;
+  scope.Spawn(Answer(0, done));
+  scope.Spawn(DoLongWork({.bytes = 1 << 20}, 1, done));
+  for (int busy = 0; busy < 20; ++busy) {
+    scope.Spawn(Answer(2, done));  // there is always something else
+    loop.scheduler().RunReady(100);
+  }
+  EXPECT_NE(std::find(done.begin(), done.end(), 1), done.end());
+  loop.RunReady();
 }
 
 TEST(SchedulerTest, CurrentScopesNest) {

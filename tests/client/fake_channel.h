@@ -58,7 +58,7 @@ class FakeChannel final : public Channel {
   void Send(std::vector<std::byte> message) override {
     if (log_->alive) log_->sent.push_back(std::move(message));
   }
-  void AddRegion(std::uint32_t region, std::span<std::byte>) override {
+  void AddRegion(std::uint32_t region, ClientMemory /*memory*/) override {
     log_->regions.push_back(region);
   }
   void RemoveRegion(std::uint32_t region) override { std::erase(log_->regions, region); }

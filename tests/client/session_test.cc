@@ -22,7 +22,7 @@ TEST(Session, ConnectsToEveryReactorAndTellsThemOfRegions) {
     EXPECT_EQ(client.log(shard).options.host, "daemon") << "the reply names no host";
     EXPECT_EQ(client.log(shard).regions, std::vector<std::uint32_t>{client.region_});
   }
-  client.session_->AddRegion(client.region_, client.memory_);
+  client.session_->AddRegion(client.region_, {client.memory_, nullptr});
   EXPECT_EQ(client.log(0).regions.size(), 1U) << "known already";
 }
 

@@ -133,8 +133,9 @@ void Pair::RoundTrip() {
   })) << "no answer to Stat";
 }
 
-void Pair::Register(std::uint32_t region, std::span<std::byte> memory) {
-  client_runner.Call([&] { channel->AddRegion(region, memory); });
+void Pair::Register(std::uint32_t region, std::span<std::byte> memory,
+                    std::shared_ptr<const UniqueFd> file) {
+  client_runner.Call([&] { channel->AddRegion(region, {memory, file}); });
   RoundTrip();
 }
 

@@ -169,7 +169,9 @@ class Pair {
 
   [[nodiscard]] const ServerCounters& counters() const { return server->Counters(); }
   /// Tells the server of memory and waits until it knows.
-  void Register(std::uint32_t region, std::span<std::byte> memory);
+  /// `file`: what the client shares as its memory, if anything.
+  void Register(std::uint32_t region, std::span<std::byte> memory,
+                std::shared_ptr<const UniqueFd> file = nullptr);
   /// A round trip: what was sent before, in both directions, has arrived.
   void RoundTrip();
   /// Server-side transfers of one block that is one piece of region 1.

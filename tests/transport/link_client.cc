@@ -34,7 +34,7 @@ Task<void> Live(ChannelFactory* factory, ChannelOptions options, std::vector<std
     std::_Exit(1);
   }
   Channel& open = **channel;
-  open.AddRegion(1, *memory);
+  open.AddRegion(1, {*memory, nullptr});
   open.Expect(1, {*memory});
   open.Offer(2, {*memory});
   std::puts("ready");

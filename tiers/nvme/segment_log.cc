@@ -356,7 +356,10 @@ Task<Status> SegmentLog::Read(RecordPlace place, RecordHeader* header,
       co_return Status(StatusCode::kIo, "device " + lane->device.name() + " is offline");
     }
     Status status = co_await ReadOnce(lane, place, header, payload);
-    if (status.ok()) status = CheckRead(place, *header, payload);
+    if (status.ok()) {
+      co_await LongWork{.bytes = payload.size()};
+      status = CheckRead(place, *header, payload);
+    }
     if (!Current(place)) {
       Add(counters_.expired, 1);
       co_return expired;

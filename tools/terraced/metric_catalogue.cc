@@ -164,6 +164,8 @@ const MetricInfo kLinkPushedBytes = {"terrace_link_pushed_bytes_total", kCounter
                                      "Bytes that links moved to clients."};
 const MetricInfo kLinkPulledBytes = {"terrace_link_pulled_bytes_total", kCounter, kSum,
                                      "Bytes that links moved from clients."};
+const MetricInfo kRegionsShared = {"terrace_regions_shared_total", kCounter, kSum,
+                                   "Regions of clients that the daemon mapped, to copy by itself."};
 const MetricInfo kQuarantinedHolds = {"terrace_quarantined_frames", kGauge, kSum,
                                       "Frames that wait until a transport has let go of them."};
 
@@ -268,6 +270,7 @@ constexpr const MetricInfo* kAll[] = {
     &kMalformedMessages,
     &kLinkPushedBytes,
     &kLinkPulledBytes,
+    &kRegionsShared,
     &kQuarantinedHolds,
     &kReactors,
     &kReactorTurns,

@@ -43,7 +43,7 @@ extern const MetricInfo kNvmeIndexFailures, kNvmeState, kRemovalsNotLogged;
 // Transport: clients and links.
 extern const MetricInfo kClients, kClientsByLink, kClientConnects, kClientDisconnects;
 extern const MetricInfo kClientsRefused, kClientsTimedOut, kMalformedMessages;
-extern const MetricInfo kLinkPushedBytes, kLinkPulledBytes, kQuarantinedHolds;
+extern const MetricInfo kLinkPushedBytes, kLinkPulledBytes, kRegionsShared, kQuarantinedHolds;
 // Reactors.
 extern const MetricInfo kReactors, kReactorTurns, kReactorSleeps, kReactorPosts;
 extern const MetricInfo kReactorStalls, kReactorStallMax;

@@ -139,6 +139,7 @@ void AppendServerMetrics(const ServerCounters& counters, const MetricLabels& lab
   all.Add(kMalformedMessages, counters.malformed);
   all.Add(kLinkPushedBytes, counters.bytes_pushed);
   all.Add(kLinkPulledBytes, counters.bytes_pulled);
+  all.Add(kRegionsShared, counters.regions_shared);
   all.Add(kQuarantinedHolds, counters.quarantined);
 }
 

@@ -11,46 +11,13 @@
 #include <utility>
 
 namespace terrace {
-namespace {
-constexpr std::uintptr_t kHugePageBytes = 2 << 20;
-}  // namespace
-
 Result<std::shared_ptr<const ExtentMapping>> ExtentMapping::Map(int fd, std::uint64_t bytes) {
-  struct stat about{};
-  const int seals = ::fcntl(fd, F_GET_SEALS);
-  if (::fstat(fd, &about) != 0 || seals < 0) {
-    return Status(StatusCode::kIo, std::string("lent extent: ") + std::strerror(errno));
-  }
-  if (bytes == 0 || static_cast<std::uint64_t>(about.st_size) != bytes ||
-      (seals & F_SEAL_SHRINK) == 0) {
-    return Status::Invalid("lent extent of " + std::to_string(about.st_size) + " bytes, not " +
-                           std::to_string(bytes) + " and sealed");
-  }
-  // At an address that huge pages can be mapped at.
-  const std::size_t reserved = bytes + kHugePageBytes;
-  void* const hole = ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (hole == MAP_FAILED) {
-    return Status(StatusCode::kIo, std::string("lent extent: addresses: ") + std::strerror(errno));
-  }
-  auto* const first = static_cast<std::byte*>(hole);
-  const std::size_t skip =
-      (kHugePageBytes - reinterpret_cast<std::uintptr_t>(first) % kHugePageBytes) % kHugePageBytes;
-  std::byte* const begin = first + skip;
-  if (skip > 0) ::munmap(first, skip);
-  const std::size_t pages = (bytes + 4095) / 4096 * 4096;
-  if (reserved - skip > pages) ::munmap(begin + pages, reserved - skip - pages);
-  if (::mmap(begin, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
-    const int error = errno;
-    ::munmap(begin, pages);
-    return Status(StatusCode::kIo, std::string("lent extent: mmap: ") + std::strerror(error));
-  }
-  // Refusals are fine: small pages then. A core file must not hold the tenant's blocks.
-  (void)::madvise(begin, bytes, MADV_HUGEPAGE);
-  (void)::madvise(begin, bytes, MADV_DONTDUMP);
-  return std::shared_ptr<const ExtentMapping>(new ExtentMapping(begin, bytes));
+  const auto mapping = MapSealed(fd, bytes, PROT_READ, "lent extent");
+  if (!mapping.ok()) return mapping.status();
+  return std::shared_ptr<const ExtentMapping>(new ExtentMapping(*mapping, bytes));
 }
 
-ExtentMapping::~ExtentMapping() { ::munmap(begin_, size_); }
+ExtentMapping::~ExtentMapping() { ::munmap(mapping_.begin, mapping_.mapped); }
 
 Result<std::unique_ptr<LentMemory>> LentMemory::Make(const Loan& loan,
                                                      std::shared_ptr<SharedPage> page,

@@ -18,6 +18,7 @@
 
 #include "base/link.h"
 #include "base/result.h"
+#include "transport/shm/sealed_memory.h"
 #include "transport/shm/shared_page.h"
 
 namespace terrace {
@@ -30,11 +31,13 @@ class ExtentMapping {
   ~ExtentMapping();
   ExtentMapping(const ExtentMapping&) = delete;
   ExtentMapping& operator=(const ExtentMapping&) = delete;
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {begin_, size_}; }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return {mapping_.begin, size_};
+  }
 
  private:
-  ExtentMapping(std::byte* begin, std::size_t size) : begin_(begin), size_(size) {}
-  std::byte* const begin_;
+  ExtentMapping(SealedMapping mapping, std::size_t size) : mapping_(mapping), size_(size) {}
+  const SealedMapping mapping_;
   const std::size_t size_;
 };
 

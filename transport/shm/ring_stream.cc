@@ -1,7 +1,5 @@
 #include "transport/shm/ring_stream.h"
 
-#include <sys/socket.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -14,7 +12,6 @@ namespace terrace {
 namespace {
 
 constexpr std::size_t kReadBytes = 16 << 10;
-constexpr int kRingsPerTurn = 4;  // one, unless the peer rings without need
 constexpr int kReadsPerTurn = 8;  // so that one busy peer leaves room for the others
 
 RingEnds& EndsTo(SharedLayout& layout, RingStream::Side reader) {
@@ -31,7 +28,7 @@ RingStream::Side Other(RingStream::Side side) {
 
 }  // namespace
 
-RingStream::RingStream(RingHub& hub, std::shared_ptr<SharedPage> page, Side side, UniqueFd bell,
+RingStream::RingStream(RingHub& hub, std::shared_ptr<SharedPage> page, Side side, Bell bell,
                        std::size_t frame_bytes_max, ControlStreamOwner& owner)
     : hub_(hub),
       page_(std::move(page)),
@@ -40,7 +37,7 @@ RingStream::RingStream(RingHub& hub, std::shared_ptr<SharedPage> page, Side side
       reader_(frame_bytes_max),
       to_peer_(EndsTo(page_->layout(), Other(side)), BytesTo(page_->layout(), Other(side))),
       from_peer_(EndsTo(page_->layout(), side), BytesTo(page_->layout(), side)) {
-  hub_.Add(*this, bell_.get());
+  hub_.Add(*this, bell_.Fd());
 }
 
 RingStream::~RingStream() {
@@ -50,23 +47,8 @@ RingStream::~RingStream() {
 
 void RingStream::Close() {
   if (!std::exchange(open_, false)) return;
-  hub_.Remove(*this, bell_.get());
+  hub_.Remove(*this, bell_.Fd());
   out_.clear();
-}
-
-Result<std::array<UniqueFd, 2>> RingStream::MakeBells() {
-  std::array<int, 2> ends{-1, -1};
-  if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-    return Status(StatusCode::kRetry, std::string("socketpair: ") + std::strerror(errno));
-  }
-  return std::array<UniqueFd, 2>{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
-
-void RingStream::Ring() {
-  const std::byte one{1};
-  // Full (the other side does not read it): then it is rung already.
-  [[maybe_unused]] const ssize_t sent =
-      ::send(bell_.get(), &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void RingStream::Send(std::vector<std::byte> message) {
@@ -94,7 +76,7 @@ void RingStream::Flush() {
     if (out_front_sent_ < front.size()) {
       if (to_peer_.broken()) break;
       // What is in the ring must be seen, or nobody would make room.
-      if (to_peer_.Publish()) Ring();
+      if (to_peer_.Publish()) bell_.Ring();
       if (to_peer_.WaitForRoom()) continue;
       return;
     }
@@ -107,15 +89,11 @@ void RingStream::Flush() {
     hub_.Warm(*this);
     return;
   }
-  if (wrote && to_peer_.Publish()) Ring();
+  if (wrote && to_peer_.Publish()) bell_.Ring();
 }
 
 void RingStream::OnBell() {
-  std::array<std::byte, 8> rings;
-  // However often it was rung: what is left keeps the bell readable, and the reactor calls again.
-  for (int ring = 0; ring < kRingsPerTurn; ++ring) {
-    if (::recv(bell_.get(), rings.data(), rings.size(), MSG_DONTWAIT) < 0) break;
-  }
+  bell_.Hear();
   hub_.Warm(*this);
   Drain();
 }
@@ -138,7 +116,7 @@ unsigned RingStream::Drain() {
     if (from_peer_.broken()) status = Status::Invalid("the ends of the peer's ring are impossible");
     if (got == 0) break;
     // Copied out before it is looked at: the peer may change it at any time.
-    if (from_peer_.Free()) Ring();
+    if (from_peer_.Free()) bell_.Ring();
     const Status taken =
         reader_.Take(std::span(buffer).first(got), [&](std::vector<std::byte> message) {
           ++messages;

@@ -4,20 +4,16 @@
 // A message may be longer than a ring: it goes through in parts. What the ring has no room for
 // waits here. That the other side is gone shows on its socket, not here.
 //
-// The bells are the two ends of a pair of datagram sockets: each side rings by sending to its own
-// end. Not eventfds: both sides would share one open file, and a client that takes O_NONBLOCK from
-// it could stop the daemon in a read or write. Here "do not wait" is said with every call.
-//
 // Thread: the reactor's. Callbacks come from the hub only, never from inside Send or Close.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <deque>
 #include <memory>
 #include <vector>
 
 #include "transport/control_stream.h"
+#include "transport/shm/bell.h"
 #include "transport/shm/ring.h"
 #include "transport/shm/ring_hub.h"
 
@@ -26,12 +22,10 @@ namespace terrace {
 class RingStream {
  public:
   enum class Side : std::uint8_t { kDaemon, kClient };
-  /// `hub` and `owner` outlive the stream. `bell`: this side's end of the pair.
+  /// `hub` and `owner` outlive the stream. `bell`: this side's.
   /// `frame_bytes_max`: of incoming frames.
-  RingStream(RingHub& hub, std::shared_ptr<SharedPage> page, Side side, UniqueFd bell,
+  RingStream(RingHub& hub, std::shared_ptr<SharedPage> page, Side side, Bell bell,
              std::size_t frame_bytes_max, ControlStreamOwner& owner);
-  /// Both ends, not inherited by programs. kRetry when there are no descriptors left.
-  static Result<std::array<UniqueFd, 2>> MakeBells();
   ~RingStream();
   RingStream(const RingStream&) = delete;
   RingStream& operator=(const RingStream&) = delete;
@@ -52,12 +46,11 @@ class RingStream {
 
  private:
   void Flush();
-  void Ring();
   void End(const Status& reason);
 
   RingHub& hub_;
   const std::shared_ptr<SharedPage> page_;
-  const UniqueFd bell_;
+  const Bell bell_;
   ControlStreamOwner& owner_;
   FrameReader reader_;
   RingWriter to_peer_;

@@ -29,7 +29,7 @@
 namespace terrace {
 
 /// Version of what follows; client and daemon must agree, else they use another Link.
-inline constexpr std::uint16_t kSharedPageVersion = 1;
+inline constexpr std::uint16_t kSharedPageVersion = 2;
 inline constexpr std::uint32_t kRingBytes = 64 << 10;  ///< of each direction; a power of two
 inline constexpr std::uint32_t kLeaseSlots = 4096;     ///< leases of one client and reactor at once
 

@@ -1,8 +1,9 @@
 // RingStream: messages of any size between two reactors, and a peer that breaks the rules.
 #include "transport/shm/ring_stream.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -37,8 +38,10 @@ class RingStreamTest : public testing::TestWithParam<bool> {
     UniqueFd fd;
     page_ = std::move(SharedPage::Create(&fd)).value();
     const auto client_page = std::move(SharedPage::Open(fd.get())).value();
-    auto bells = std::move(RingStream::MakeBells()).value();
-    client_bell_ = bells[1].get();
+    auto bells = std::move(Bell::MakePair()).value();
+    auto client_ends = std::move(bells[1]).Take();
+    client_rings_ = client_ends[0].get();
+    client_hears_at_ = client_ends[1].get();
     daemon_.Start();
     client_.Start();
     daemon_.Call([&] {
@@ -48,9 +51,9 @@ class RingStreamTest : public testing::TestWithParam<bool> {
     });
     client_.Call([&] {
       client_hub_ = std::move(RingHub::Create(client_.reactor())).value();
-      client_end_ =
-          std::make_unique<RingStream>(*client_hub_, client_page, RingStream::Side::kClient,
-                                       std::move(bells[1]), kFrameMax, client_hears_);
+      client_end_ = std::make_unique<RingStream>(
+          *client_hub_, client_page, RingStream::Side::kClient,
+          Bell(std::move(client_ends[0]), std::move(client_ends[1])), kFrameMax, client_hears_);
     });
   }
   ~RingStreamTest() override {
@@ -72,7 +75,8 @@ class RingStreamTest : public testing::TestWithParam<bool> {
   Listener daemon_hears_;
   Listener client_hears_;
   std::shared_ptr<SharedPage> page_;
-  int client_bell_ = -1;
+  int client_rings_ = -1;
+  int client_hears_at_ = -1;
   std::unique_ptr<RingHub> daemon_hub_, client_hub_;
   std::unique_ptr<RingStream> daemon_end_, client_end_;
 };
@@ -150,11 +154,25 @@ TEST_P(RingStreamTest, APeerThatTakesNothingIsEndedBeforeMemoryIs) {
 
 TEST_P(RingStreamTest, AClientThatRingsWithoutNeedStopsNobody) {
   for (int ring = 0; ring < 1000; ++ring) {
-    (void)::send(client_bell_, "xyz", 3, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const std::uint64_t one = 1;
+    (void)!::write(client_rings_, &one, sizeof one);
     if (ring % 100 == 0) daemon_.Call([] {});
   }
   client_.Call([&] { client_end_->Send(Message(64, 1)); });
   EXPECT_TRUE(daemon_hears_.heard.WaitFor([](const Heard& all) { return all.frames.size() == 1; }));
+}
+
+TEST_P(RingStreamTest, AClientThatChangesItsDescriptorsStopsNobody) {
+  for (const int fd : {client_rings_, client_hears_at_}) {
+    ASSERT_EQ(::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK), 0);
+  }
+  const std::uint64_t most = ~0ULL - 1;  // the next ring of anybody who waits would wait
+  ASSERT_EQ(::write(client_rings_, &most, sizeof most), static_cast<ssize_t>(sizeof most));
+  daemon_.Call([&] {
+    for (std::uint64_t i = 0; i < 100; ++i) daemon_end_->Send(Message(64, i));
+  });
+  EXPECT_TRUE(
+      client_hears_.heard.WaitFor([](const Heard& all) { return all.frames.size() == 100; }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Loops, RingStreamTest, testing::Bool(), [](const auto& about) {
