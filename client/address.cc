@@ -33,6 +33,8 @@ Result<Address> ParseAddress(std::string_view text) {
     port = text.substr(colon + 1);
   }
   if (host.empty()) return Bad(text, "no host");
+  // The system would look up what stands before it.
+  if (host.find('\0') != std::string_view::npos) return Bad(text, "the host has a NUL byte");
   if (host.size() > kHostBytesMax) return Bad(text, "the host is longer than 255 bytes");
   Address address;
   address.host = host;

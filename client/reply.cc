@@ -120,15 +120,38 @@ void ApplyBlocks(Request& request, RequestPart& part, const wire::Message& messa
   }
 }
 
+/// Copies the texts of one reply. Its entries may all point to one text of megabytes: what is
+/// copied has a limit, some times the longest message, since a daemon may well name a thing twice.
+class Texts {
+ public:
+  std::string Copy(std::string_view text) {
+    if (text.size() > left_) {
+      over_ = true;
+      return {};
+    }
+    left_ -= text.size();
+    return std::string(text);
+  }
+  [[nodiscard]] bool over() const noexcept { return over_; }
+
+ private:
+  std::size_t left_ = 8 * kControlBytesMax;
+  bool over_ = false;
+};
+
 void ApplyStat(Request& request, const wire::Message& message) {
   const wire::StatReply* reply = message.body_as_StatReply();
   if (reply == nullptr) return FailCall(request, Misfit(message, "answers a stat"));
   if (reply->samples() == nullptr) return;
+  Texts texts;
   for (const wire::Sample* sample : *reply->samples()) {
-    request.samples.push_back({std::string(TextOf(sample->name())),
-                               std::string(TextOf(sample->labels())), sample->value()});
+    request.samples.push_back({texts.Copy(TextOf(sample->name())),
+                               texts.Copy(TextOf(sample->labels())), sample->value()});
+    if (texts.over()) return FailCall(request, Misfit(message, "repeats too much text"));
   }
 }
+
+constexpr std::size_t kFingerprintBytesMax = 64;  // today they have 16
 
 std::string FingerprintText(std::span<const std::byte> bytes) {
   constexpr char kDigits[] = "0123456789abcdef";
@@ -144,10 +167,16 @@ void ApplyNamespaces(Request& request, const wire::Message& message) {
   const wire::ListNamespacesReply* reply = message.body_as_ListNamespacesReply();
   if (reply == nullptr) return FailCall(request, Misfit(message, "answers a list of namespaces"));
   if (reply->namespaces() == nullptr) return;
+  Texts texts;
   for (const wire::NamespaceInfo* info : *reply->namespaces()) {
-    request.namespaces.push_back(
-        {std::string(TextOf(info->tenant())), std::string(TextOf(info->name())),
-         FingerprintText(BytesOf(info->fingerprint())), info->blocks(), info->bytes()});
+    const std::span<const std::byte> fingerprint = BytesOf(info->fingerprint());
+    if (fingerprint.size() > kFingerprintBytesMax) {
+      return FailCall(request, Misfit(message, "has a fingerprint that is none"));
+    }
+    request.namespaces.push_back({texts.Copy(TextOf(info->tenant())),
+                                  texts.Copy(TextOf(info->name())), FingerprintText(fingerprint),
+                                  info->blocks(), info->bytes()});
+    if (texts.over()) return FailCall(request, Misfit(message, "repeats too much text"));
   }
 }
 

@@ -31,6 +31,12 @@ if(TERRACE_SANITIZE)
   add_link_options(-fsanitize=${TERRACE_SANITIZE})
 endif()
 
+# Fuzzers instead of tests (tests/fuzz): everything counts the edges that it takes.
+option(TERRACE_FUZZ "Build the fuzzers" OFF)
+if(TERRACE_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 # Never in a release: base/canary.h.
 option(TERRACE_CANARIES "Build in the bugs that tools/canaries wakes" OFF)
 if(TERRACE_CANARIES)

@@ -20,6 +20,11 @@ namespace {
 // How long Close waits for a daemon that may be in the middle of a copy; a slice takes 0.1 ms.
 constexpr int kLetGoMilliseconds = 200;
 
+// A message of a few bytes may name one text of megabytes for each of 100,000 reactors. More than
+// any daemon has, and longer than any host's name: who uses them refuses them.
+constexpr std::size_t kShardsMax = 4096;
+constexpr std::size_t kHostBytesMax = 256;
+
 }  // namespace
 
 ChannelImpl::ChannelImpl(ChannelFactoryImpl& factory, ChannelOptions options,
@@ -102,10 +107,12 @@ void ChannelImpl::OnHelloAnswer(const wire::Message& message) {
   hello_.shard_index = reply->shard_index();
   hello_.heartbeat = reply->heartbeat_ms() * kMillisecond;
   hello_.heartbeat_idle = reply->heartbeat_idle_ms() * kMillisecond;
-  hello_.server = std::string(TextOf(reply->server()));
+  hello_.server = std::string(TextOf(reply->server()).substr(0, kHostBytesMax));
   if (reply->shards() != nullptr) {
     for (const wire::ShardAddress* shard : *reply->shards()) {
-      hello_.shards.push_back({std::string(TextOf(shard->host())), shard->port()});
+      if (hello_.shards.size() >= kShardsMax) break;
+      hello_.shards.push_back(
+          {std::string(TextOf(shard->host()).substr(0, kHostBytesMax)), shard->port()});
     }
   }
   data_port_ = reply->data_port();

@@ -16,6 +16,24 @@ Status BadRun(std::size_t run, const std::string& what) {
   return Status::Invalid("runs[" + std::to_string(run) + "]" + what);
 }
 
+/// True when its entries, which hold numbers of 8 bytes, may be read where they lie.
+template <typename Vector>
+bool IsAligned(const Vector* vector) {
+  return vector == nullptr || vector->size() == 0 ||
+         reinterpret_cast<std::uintptr_t>(vector->Data()) % 8 == 0;
+}
+
+/// The verifier of flatbuffers looks at where a vector's length lies, not at its entries.
+bool HasAlignedEntries(const wire::Message& message) {
+  switch (message.body_type()) {
+    case wire::Body_Get: return IsAligned(message.body_as_Get()->pieces());
+    case wire::Body_Put: return IsAligned(message.body_as_Put()->pieces());
+    case wire::Body_BlocksReply: return IsAligned(message.body_as_BlocksReply()->loans());
+    case wire::Body_BlockChecksums: return IsAligned(message.body_as_BlockChecksums()->checksums());
+    default: return true;
+  }
+}
+
 /// Splits the keys of `wire_run` into `run`.
 Status ReadKeys(const wire::Run& wire_run, std::size_t index, KeyRun& run) {
   const std::span<const std::byte> lengths = BytesOf(wire_run.key_bytes());
@@ -97,6 +115,10 @@ Result<const wire::Message*> VerifyMessage(std::span<const std::byte> bytes) {
   if (message->body_type() > wire::Body_MAX) {
     return Status(StatusCode::kUnsupported,
                   "message body " + std::to_string(message->body_type()) + " is not known");
+  }
+  if (!HasAlignedEntries(*message)) {
+    return Status::Invalid("message whose " + std::string(BodyName(message->body_type())) +
+                           " has entries of 8 bytes that are not aligned");
   }
   return message;
 }

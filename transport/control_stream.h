@@ -54,8 +54,11 @@ class ControlStream final : private SocketEvents {
   /// Those that came since the last call, oldest first.
   [[nodiscard]] std::vector<UniqueFd> TakeDescriptors() { return std::exchange(descriptors_, {}); }
   /// Hands over all that has arrived already, without waiting for the socket's event. The stream
-  /// may be gone afterwards, as in OnFrame.
-  void ReadNow() { Read(kReadsMax); }
+  /// may be gone afterwards, as in OnFrame. Inside of this stream's OnFrame it does nothing: what
+  /// has arrived comes after that, in its order, and not one call deeper for each message.
+  void ReadNow() {
+    if (destroyed_ == nullptr) Read(kReadsMax);
+  }
   /// Sends nothing more and hears nothing more; no callback.
   void Close();
   /// Stops listening, sends what is queued as far as the socket takes it, then closes.

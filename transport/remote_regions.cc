@@ -10,6 +10,10 @@ Status RemoteRegions::Add(std::uint32_t id, Region region) {
   const std::string name = "region " + std::to_string(id);
   if (id == 0) return Status::Invalid("region 0 is no region");
   if (region.length == 0) return Status::Invalid(name + " has no bytes");
+  if (region.packed_key.size() > kKeyBytesMax) {
+    return Status::Invalid(name + " has a key of " + std::to_string(region.packed_key.size()) +
+                           " bytes, at most " + std::to_string(kKeyBytesMax));
+  }
   if (region.base > std::numeric_limits<std::uint64_t>::max() - region.length) {
     return Status::Invalid(name + " ends beyond the address space");
   }

@@ -38,7 +38,10 @@ class RemoteRegions {
 
   explicit RemoteRegions(std::uint64_t regions_max) : regions_max_(regions_max) {}
 
-  /// Also replaces. kInvalid: region 0, no bytes, or base + length overflows; kRetry: too many.
+  /// Longest key of a region, bytes. UCX packs one of each memory domain: some 100 bytes.
+  static constexpr std::size_t kKeyBytesMax = 4096;
+  /// Also replaces. kInvalid: region 0, no bytes, base + length overflows, or too long a key;
+  /// kRetry: too many.
   Status Add(std::uint32_t id, Region region);
   /// The memory of a region that is registered already, or will be: kept until then, for at most
   /// `regions_max` regions. Not used when its length is another.

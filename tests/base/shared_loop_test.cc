@@ -43,6 +43,7 @@ class SharedLoopTest : public testing::Test {
       keeper_id_ = ::gettid();
       loop_->Run();
     });
+    while (keeper_id_ == 0) std::this_thread::yield();
   }
   void TearDown() override {
     StopKeeper();

@@ -17,6 +17,11 @@ TEST(Address, ReadsNamesAndBothKindsOfNumbers) {
   EXPECT_EQ(ParseAddress("cache.example:1")->host, "cache.example");
 }
 
+TEST(Address, AHostIsNotCutShortAtANulByte) {
+  const std::string text("good.example\0.evil.example:7420", 31);
+  EXPECT_EQ(ParseAddress(text).code(), StatusCode::kInvalid);
+}
+
 TEST(Address, QuotesWhatItCannotRead) {
   for (const char* text :
        {"", "host", "host:", ":7420", "host:0", "host:65536", "host:-1", "host:12x", "::1:7420",

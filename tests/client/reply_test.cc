@@ -279,6 +279,21 @@ TEST_F(ReplyTest, OnlyBlocksThatWereFoundAreTakenOnLoan) {
   EXPECT_EQ(StatusOfBlock(0), StatusCode::kMiss);
 }
 
+TEST_F(ReplyTest, OneTextNamedAThousandTimesIsRefusedNotCopied) {
+  request_.kind = RequestKind::kStat;
+  Apply(0, BuildMessage<wire::StatReply>({}, [](flatbuffers::FlatBufferBuilder& builder) {
+          const auto text = builder.CreateString(std::string(1 << 20, 'x'));
+          std::vector<flatbuffers::Offset<wire::Sample>> samples;
+          for (int i = 0; i < 1000; ++i) {
+            samples.push_back(wire::CreateSample(builder, text, text, 1));
+          }
+          return wire::CreateStatReply(builder, builder.CreateVector(samples));
+        }));
+  EXPECT_EQ(request_.status.code(), StatusCode::kInternal);
+  CombineAnswer(request_);
+  EXPECT_TRUE(request_.samples.empty());
+}
+
 TEST_F(ReplyTest, AnotherNumberOfLoansIsNoAnswerAndLendsNothing) {
   request_.kind = RequestKind::kLend;
   request_.lent.resize(3);

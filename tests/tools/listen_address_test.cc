@@ -22,6 +22,11 @@ TEST(ListenAddress, WhatIsNotANumericAddressIsRefused) {
   }
 }
 
+TEST(ListenAddress, WhatFollowsANulByteIsNotPassedOver) {
+  EXPECT_EQ(ParseListenAddress(std::string("127.0.0.1\0x:7420", 16)).code(), StatusCode::kInvalid);
+  EXPECT_EQ(ParseListenAddress(std::string("[::1\0x]:7420", 12)).code(), StatusCode::kInvalid);
+}
+
 TEST(ListenAddress, OnlyThisHostIsLoopback) {
   EXPECT_TRUE((ListenAddress{"127.0.0.1", 1}.IsLoopback()));
   EXPECT_TRUE((ListenAddress{"127.9.9.9", 1}.IsLoopback()));

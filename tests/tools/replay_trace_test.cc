@@ -115,6 +115,14 @@ TEST(TraceTest, OverlongLineIsRefusedBeforeItIsParsed) {
   EXPECT_THAT(result.status().message(), HasSubstr(":1: the line is longer than 4 MiB"));
 }
 
+TEST(TraceTest, DeepNestingIsRefusedAndDoesNotOverflowTheStack) {
+  constexpr std::size_t kLevels = 1 << 20;
+  Trace trace;
+  const Status status = ParseTraceLine(
+      "{\"timestamp\": " + std::string(kLevels, '[') + std::string(kLevels, ']') + "}", trace);
+  EXPECT_THAT(status.message(), HasSubstr("timestamp is not a number: an array"));
+}
+
 TEST(TraceTest, MissingFileAndEmptyFileAndDirectoryAreClearErrors) {
   EXPECT_THAT(ReadTrace("/nonexistent/trace", {}).status().message(),
               HasSubstr("/nonexistent/trace: cannot open: No such file"));

@@ -23,8 +23,12 @@ static_assert(kReadBytes % kPageBytes == 0 && kReadBytes >= kChecksumPieceBytes)
 class Window {
  public:
   /// headers_only: between two headers lies what nobody looks at.
-  Window(const ReadSlice& read, std::uint32_t device, bool headers_only)
-      : read_(read), device_(device), headers_only_(headers_only), buffer_(kReadBytes) {}
+  Window(const ReadSlice& read, std::uint32_t device, std::uint64_t segment_bytes,
+         bool headers_only)
+      : read_(read),
+        device_(device),
+        headers_only_(headers_only),
+        buffer_(std::min<std::uint64_t>(kReadBytes, segment_bytes)) {}
   /// From now on: `bytes` from `begin` of the slice.
   void Select(std::uint64_t begin, std::uint64_t bytes) {
     begin_ = begin;
@@ -33,7 +37,12 @@ class Window {
     held_from_ = 0;
   }
   /// Of what was selected; `length` in pages and at most the buffer's. Valid until the next call.
+  /// kCorrupt: it is not within what was selected.
   Result<std::span<const std::byte>> At(std::uint64_t offset, std::size_t length) {
+    if (offset > bytes_ || length > bytes_ - offset) {
+      return Status(StatusCode::kCorrupt, "byte " + std::to_string(offset) +
+                                              " is beyond the segment's " + std::to_string(bytes_));
+    }
     if (offset < held_from_ || offset + length > held_from_ + held_ || held_ == 0) {
       // Headers that follow each other closely, and holes, are read at a drive's full bandwidth.
       const bool jumped = offset > held_from_ + held_;
@@ -164,6 +173,7 @@ bool IsRecordAt(const RecordHeader& header, const Superblock& superblock,
   return IsSealed(header, superblock.salt) && header.device == segment.device &&
          header.slice == segment.slice && header.segment == segment.segment &&
          header.page == page && header.generation == segment.generation &&
+         segment.generation != 0 &&  // of a header that does not verify: it holds nothing (N2)
          // A removal has the sequence of when the block was forgotten, which may be before the
          // segment that had room for it began.
          (header.kind != RecordKind::kBlock || header.sequence > segment.sequence) &&
@@ -188,7 +198,7 @@ Result<ScanTotals> ScanSlice(std::span<const DeviceFile> files, const Superblock
   for (std::uint32_t device = 0; device < files.size(); ++device) {
     Status read = ReadSegmentHeaders(files[device], superblock, device, slice, headers);
     if (!read.ok()) return read;
-    Window window(reader, device, !options.verify_payloads);
+    Window window(reader, device, geometry.segment_bytes, !options.verify_payloads);
     for (const SegmentHeader& header : headers) {
       if (header.generation != 0) {
         ++totals.segments;
@@ -209,7 +219,7 @@ ScanTotals ScanTail(const ReadSlice& read, const Superblock& superblock,
   const std::uint64_t segment_bytes = GeometryOf(superblock).segment_bytes;
   ScanTotals totals;
   for (std::uint32_t device = 0; device < headers.size(); ++device) {
-    Window window(read, device, true);
+    Window window(read, device, segment_bytes, true);
     for (const SegmentHeader* header : SegmentsFrom(headers[device], from)) {
       ++totals.segments;
       totals.sequence_max = std::max(totals.sequence_max, header->sequence);
@@ -229,8 +239,8 @@ ScanTotals ScanTail(const ReadSlice& read, const Superblock& superblock,
 
 Status CheckBlockAt(const ReadSlice& read, const Superblock& superblock,
                     const SegmentHeader& segment, std::uint32_t page) {
-  Window window(read, segment.device, false);
   const std::uint64_t segment_bytes = GeometryOf(superblock).segment_bytes;
+  Window window(read, segment.device, segment_bytes, false);
   window.Select(segment.segment * segment_bytes, segment_bytes);
   const auto bytes = window.At(std::uint64_t{page} * kPageBytes, kPageBytes);
   if (!bytes.ok()) return bytes.status();

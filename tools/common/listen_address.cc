@@ -10,11 +10,13 @@ namespace terrace {
 
 namespace {
 
-bool ParseIpv4(const std::string& host, in_addr& address) {
-  return inet_pton(AF_INET, host.c_str(), &address) == 1;
+// inet_pton reads up to the first NUL: what is behind one is not to be passed over.
+bool Parse(int family, const std::string& host, void* address) {
+  return host.find('\0') == std::string::npos && inet_pton(family, host.c_str(), address) == 1;
 }
+bool ParseIpv4(const std::string& host, in_addr& address) { return Parse(AF_INET, host, &address); }
 bool ParseIpv6(const std::string& host, in6_addr& address) {
-  return inet_pton(AF_INET6, host.c_str(), &address) == 1;
+  return Parse(AF_INET6, host, &address);
 }
 
 Status Bad(std::string_view text, const std::string& reason) {

@@ -20,6 +20,8 @@ std::string Excerpt(const std::string& text) {
 }
 
 std::string Show(const Json& value) {
+  // Never written out: that takes a call for each level, and a line may have millions of them.
+  if (value.is_structured()) return value.is_array() ? "an array" : "an object";
   return Excerpt(value.dump(-1, ' ', true, Json::error_handler_t::replace));
 }
 

@@ -11,7 +11,11 @@ namespace terrace {
 
 namespace {
 
-std::string StringOf(const flatbuffers::String* text) { return std::string(TextOf(text)); }
+/// Many fields of a message may point to one text of megabytes: what is too long for any of them is
+/// copied just far enough to be refused for it.
+std::string StringOf(const flatbuffers::String* text) {
+  return std::string(TextOf(text).substr(0, kDescriptorTextBytesMax + 1));
+}
 
 }  // namespace
 
@@ -95,6 +99,7 @@ NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string
   spec.run_blocks = open.run_blocks();
   if (open.groups() != nullptr) {
     for (const wire::Group* group : *open.groups()) {
+      if (spec.groups.size() > kGroupsMax) break;  // one too many: refused
       spec.groups.push_back({.id = group->id(),
                              .attention = StringOf(group->attention()),
                              .block_bytes = group->block_bytes()});

@@ -43,7 +43,8 @@ inline constexpr Nanos kLeaseDefault = 10 * kSecond;
 inline constexpr Nanos kLeaseMax = 60 * kSecond;
 Nanos DecodeLease(const wire::Get& get) noexcept;
 
-/// The tenant is the connection's, never the message's.
+/// The tenant is the connection's, never the message's. What is longer than a namespace can have is
+/// cut, but stays too long.
 NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string& tenant);
 
 /// Keys of all runs together.

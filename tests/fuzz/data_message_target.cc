@@ -1,0 +1,121 @@
+// Data messages must put the bytes that were sent where they belong, or call the block corrupt.
+#include <algorithm>
+
+#include "base/check.h"
+#include "tests/fuzz/fuzz_input.h"
+#include "transport/block_receiver.h"
+
+namespace terrace::fuzz {
+namespace {
+
+/// Of two checksum pieces.
+constexpr std::size_t kBlockBytes = 300'000;
+
+std::span<const std::byte> Source() {
+  static const Bytes source = [] {
+    Bytes bytes(kBlockBytes + kDataPayloadMax + 1);
+    std::uint32_t state = 1;
+    for (std::byte& byte : bytes) {
+      state = state * 1664525 + 1013904223;
+      byte = static_cast<std::byte>(state >> 24);
+    }
+    return bytes;
+  }();
+  return source;
+}
+
+/// What a message carries; the receiver must believe none of it.
+DataHeader Claim(Input& input, const DataHeader& honest) {
+  DataHeader header = honest;
+  switch (input.Byte() % 8) {
+    case 0: header.offset = input.Wild(); break;
+    case 1: header.block_bytes = input.Wild(); break;
+    case 2: header.length = input.Take<std::uint32_t>(); break;
+    case 3: header.kind = static_cast<DataKind>(input.Take<std::uint32_t>()); break;
+    case 4: header.pieces = input.Byte(); break;
+    case 5: header.checksums[input.Byte() % kDataPiecesMax] ^= 1U << (input.Byte() % 8); break;
+    case 6: {
+      auto raw = input.First(sizeof(DataHeader));
+      std::memcpy(&header, raw.data(), raw.size());
+      break;
+    }
+    default: break;
+  }
+  return header;
+}
+
+DataHeader Honest(std::size_t block, std::size_t offset, std::span<const std::byte> payload) {
+  DataHeader header;
+  header.offset = offset;
+  header.block_bytes = block;
+  header.length = static_cast<std::uint32_t>(payload.size());
+  header.pieces = static_cast<std::uint32_t>(ChecksumPieceCount(payload.size()));
+  ChecksumBlock(payload, std::span(header.checksums).first(header.pieces));
+  return header;
+}
+
+void Run(std::span<const std::byte> bytes) {
+  Input input(bytes);
+  // Most blocks are short, so that the fuzzer is fast; some have several messages.
+  const std::size_t block =
+      input.Byte() == 255 ? kBlockBytes - input.Byte() : 1 + input.Take<std::uint16_t>() % 4096U;
+  Bytes destination(block);
+  std::vector<std::uint64_t> checksums(ChecksumPieceCount(block));
+  BlockReceiver receiver(destination, checksums);
+  std::size_t sent = 0;  // of the honest story
+  bool honest = true;
+  for (int messages = 0; messages < 16 && !input.empty(); ++messages) {
+    const std::size_t left = block - std::min(sent, block);
+    std::size_t length = std::min(left, kDataPayloadMax);
+    if (input.Flag()) length = std::min<std::size_t>(input.Wild(), kDataPayloadMax + 1);
+    const auto payload = Source().subspan(sent, length);
+    const auto capped = payload.first(std::min(length, kDataPayloadMax));
+    const DataHeader header = Claim(input, Honest(block, sent, capped));
+    DataHeader read;
+    if (!ReadDataHeader(DataHeaderBytes(header), payload.size(), read)) {
+      TERRACE_CHECK(!ReadDataHeader(
+          DataHeaderBytes(header).first(input.Byte() % sizeof(DataHeader)), 0, read));
+      continue;
+    }
+    TERRACE_CHECK(read.length == payload.size() && payload.size() <= kDataPayloadMax);
+    if (read.kind != DataKind::kBlock) continue;
+    TERRACE_CHECK(read.offset + payload.size() <= read.block_bytes && !payload.empty());
+    const auto before = receiver.state();
+    const auto state = receiver.Take(read, payload);
+    if (before != BlockReceiver::State::kWaiting) {
+      TERRACE_CHECK(state == before);
+      continue;
+    }
+    honest = honest && read.offset == sent;
+    sent += payload.size();
+    if (state == BlockReceiver::State::kCorrupt) return;
+    TERRACE_CHECK(honest && sent <= block);
+    TERRACE_CHECK((state == BlockReceiver::State::kWhole) == (sent == block));
+  }
+  if (receiver.state() != BlockReceiver::State::kWhole) return;
+  TERRACE_CHECK(std::equal(destination.begin(), destination.end(), Source().begin()));
+  TERRACE_CHECK(VerifyBlock(destination, checksums));
+}
+
+std::vector<Bytes> Seeds() {
+  std::vector<Bytes> seeds;
+  Output brief;
+  brief.Byte(0).Put(std::uint16_t{1000}).Byte(0).Byte(7);
+  seeds.push_back(brief.Take());
+  Output longer;
+  longer.Byte(255).Byte(3);
+  for (int i = 0; i < 3; ++i) longer.Byte(0).Byte(7);
+  seeds.push_back(longer.Take());
+  for (unsigned lie = 0; lie < 7; ++lie) {
+    Output liar;
+    liar.Byte(0).Put(std::uint16_t{1000}).Byte(0).Byte(lie).Put(std::uint64_t{5}).Byte(0).Byte(7);
+    seeds.push_back(liar.Take());
+  }
+  return seeds;
+}
+
+}  // namespace
+
+const Target kDataMessageTarget{.name = "data_message", .run = Run, .seeds = Seeds};
+
+}  // namespace terrace::fuzz

@@ -1,0 +1,16 @@
+#include <array>
+
+#include "tests/fuzz/fuzz_target.h"
+
+namespace terrace::fuzz {
+
+std::span<const Target* const> AllTargets() {
+  static constexpr std::array kAll = {&kChannelTarget,     &kConfigTarget,     &kDataMessageTarget,
+                                      &kFrameReaderTarget, &kIndexEntryTarget, &kLeaseTarget,
+                                      &kNvmeHeaderTarget,  &kNvmeLogTarget,    &kReplyTarget,
+                                      &kRequestTarget,     &kRingTarget,       &kRingStreamTarget,
+                                      &kTextTarget,        &kTraceTarget};
+  return kAll;
+}
+
+}  // namespace terrace::fuzz

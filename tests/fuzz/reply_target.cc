@@ -1,0 +1,179 @@
+// What the client makes of a daemon's answers: an answer that does not fit its question is never
+// taken for bytes, and a loan never reaches beyond its extent.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "base/check.h"
+#include "client/reply.h"
+#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/wire_story.h"
+#include "tools/terracectl/stat_summary.h"
+#include "transport/codec.h"
+
+namespace terrace::fuzz {
+namespace {
+
+constexpr std::size_t kExtentBytes = 64 << 10;
+
+std::shared_ptr<const ExtentMapping> Extent() {
+  static const auto mapping = [] {
+    const UniqueFd memory(::memfd_create("fuzz extent", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    TERRACE_CHECK(::ftruncate(memory.get(), kExtentBytes) == 0);
+    TERRACE_CHECK(::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
+    return std::move(ExtentMapping::Map(memory.get(), kExtentBytes)).value();
+  }();
+  return mapping;
+}
+
+std::shared_ptr<SharedPage> Page() {
+  static const auto page = [] {
+    UniqueFd memory;
+    return std::move(SharedPage::Create(&memory)).value();
+  }();
+  return page;
+}
+
+class Arrivals final : public ArrivalCheck {
+ public:
+  explicit Arrivals(std::uint8_t arrived) : arrived_(arrived) {}
+  [[nodiscard]] StatusCode Arrived(std::uint64_t, std::uint32_t index) const override {
+    return (arrived_ >> index % 8 & 1) != 0 ? StatusCode::kOk : StatusCode::kMiss;
+  }
+  [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) const override {
+    auto lent = LentMemory::Make({.place = {loan.extent(), loan.edition(), loan.offset()},
+                                  .bytes = loan.length(),
+                                  .slot = loan.slot(),
+                                  .generation = loan.generation()},
+                                 Page(), Extent());
+    return lent.ok() ? std::move(lent.value()) : nullptr;
+  }
+
+ private:
+  const std::uint8_t arrived_;
+};
+
+/// Four blocks over two reactors, in the order 2, 0, 3 and 1.
+void Prepare(Request& request, Input& input) {
+  request.kind = static_cast<RequestKind>(input.Byte() % 10);
+  request.ack = input.Flag() ? Ack::kDurable : Ack::kCommitted;
+  request.parts.resize(2);
+  request.parts[0].blocks = {2, 0, 3};
+  request.parts[1].blocks = {1};
+  request.match_steps = {{.plan = 0, .count = 2}, {.plan = 1, .count = 1}, {.plan = 0, .count = 1}};
+  if (AnswersPerBlock(request.kind)) request.blocks.resize(4);
+  if (request.kind == RequestKind::kLend) request.lent.resize(4);
+}
+
+/// True when the part has an answer.
+bool Answer(Request& request, RequestPart& part, Input& input, const Arrivals& arrivals) {
+  switch (input.Byte() % 16) {
+    case 0: FailPart(request, part, Status(StatusCode::kPeerDead, "gone")); return false;
+    case 1:
+      if (!AnswersPerBlock(request.kind)) return false;  // others have no memory to doubt
+      DoubtPart(request, part);
+      return false;
+    default: break;
+  }
+  const bool built = input.Flag();
+  const Bytes message =
+      built ? DaemonMessage(input) : Aligned(input.First(input.Take<std::uint16_t>()));
+  const auto verified = VerifyMessage(message);
+  TERRACE_CHECK(!built || verified.ok());
+  if (!verified.ok()) return false;
+  if (const auto* error = (*verified)->body_as_ErrorReply()) {
+    TERRACE_CHECK(!StatusOf(*error).ok());
+  }
+  part.replied = true;
+  ApplyReply(request, part, **verified, arrivals);
+  return true;
+}
+
+void CheckBlocks(const Request& request, const Arrivals& arrivals, bool answered) {
+  for (const RequestPart& part : request.parts) {
+    for (std::uint32_t i = 0; i < part.blocks.size(); ++i) {
+      const BlockResult& block = request.blocks[part.blocks[i]];
+      TERRACE_CHECK(static_cast<unsigned>(block.status) < kStatusCodeCount);
+      TERRACE_CHECK(static_cast<unsigned>(block.tier) <= static_cast<unsigned>(Tier::kNvme));
+      if (block.status != StatusCode::kOk) continue;
+      TERRACE_CHECK(answered);
+      if (request.kind == RequestKind::kGet) {
+        TERRACE_CHECK(arrivals.Arrived(part.request_id, i) == StatusCode::kOk);
+      }
+      if (request.kind == RequestKind::kLend) {
+        const auto& lent = request.lent[part.blocks[i]];
+        TERRACE_CHECK(lent != nullptr && !lent->bytes().empty());
+        TERRACE_CHECK(lent->bytes().data() >= Extent()->bytes().data());
+        TERRACE_CHECK(lent->bytes().data() + lent->bytes().size() <=
+                      Extent()->bytes().data() + kExtentBytes);
+      }
+    }
+  }
+}
+
+void CheckSamples(const Request& request) {
+  for (const Sample& sample : request.samples) {
+    for (const char* label : {"tier", "a", ""}) {
+      TERRACE_CHECK(LabelValue(sample.labels, label).size() <= sample.labels.size());
+    }
+  }
+  (void)Summarize(request.samples);
+}
+
+void Run(std::span<const std::byte> bytes) {
+  Input input(bytes);
+  Request request;
+  Prepare(request, input);
+  const Arrivals arrivals(input.Byte());
+  bool answered = false;
+  for (RequestPart& part : request.parts) {
+    answered = Answer(request, part, input, arrivals) || answered;
+  }
+  CombineAnswer(request);
+  if (!request.status.ok()) {
+    TERRACE_CHECK(request.blocks.empty() && request.lent.empty() && request.samples.empty());
+    return;
+  }
+  TERRACE_CHECK(request.match.tiers.size() <= 4 &&
+                request.match.matched == request.match.tiers.size());
+  if (AnswersPerBlock(request.kind)) CheckBlocks(request, arrivals, answered);
+  CheckSamples(request);
+}
+
+std::vector<Bytes> Seeds() {
+  constexpr unsigned kKinds[] = {4, 1, 1, 1, 1, 6, 5, 2, 3, 7};  // the answer to each RequestKind
+  std::vector<Bytes> seeds;
+  for (unsigned kind = 0; kind < std::size(kKinds); ++kind) {
+    Output out;
+    out.Byte(kind).Byte(kind).Byte(255);
+    for (const unsigned count : {3U, 1U}) {
+      Output story;
+      story.Byte(kKinds[kind]).Byte(1).Byte(1).Put(std::uint32_t{0});
+      for (int vector = 0; vector < 5; ++vector) {
+        story.Byte(count);
+        for (unsigned i = 0; i < count; ++i) story.Byte(vector == 0 ? 0 : 1);
+      }
+      story.Byte(count);
+      for (unsigned i = 0; i < count; ++i)
+        story.Byte(1).Byte(1).Byte(1).Byte(0).Byte(1).Byte(160 + 12);
+      const Bytes told = story.Take();
+      if (kind % 2 == 0) {
+        out.Byte(2).Byte(1).Raw(told);
+      } else {
+        Input again{told};
+        const Bytes message = DaemonMessage(again);
+        out.Byte(2).Byte(0).Put(static_cast<std::uint16_t>(message.size())).Raw(message);
+      }
+    }
+    seeds.push_back(out.Take());
+  }
+  return seeds;
+}
+
+}  // namespace
+
+const Target kReplyTarget{.name = "reply", .run = Run, .seeds = Seeds};
+
+}  // namespace terrace::fuzz

@@ -1,0 +1,218 @@
+// What the daemon makes of a client's message: nothing that breaks a limit gets past the decoder.
+#include <string>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "cache/namespace_registry.h"
+#include "tests/fuzz/fuzz_input.h"
+#include "tests/fuzz/wire_story.h"
+#include "tools/terraced/request_decoder.h"
+#include "transport/codec.h"
+#include "transport/remote_regions.h"
+
+namespace terrace::fuzz {
+namespace {
+
+using Runs = flatbuffers::Vector<flatbuffers::Offset<wire::Run>>;
+
+void CheckRefusal(const Status& status, std::string_view place) {
+  TERRACE_CHECK(status.code() == StatusCode::kInvalid);
+  TERRACE_CHECK(status.message().starts_with(place) && status.message().size() < 400);
+}
+
+/// What was read, written again, reads as the same.
+void CheckRunsAgain(const std::vector<KeyRun>& runs) {
+  const Bytes again = BuildMessage<wire::Match>({}, [&](flatbuffers::FlatBufferBuilder& builder) {
+    std::vector<flatbuffers::Offset<wire::Run>> offsets;
+    for (const KeyRun& run : runs) offsets.push_back(BuildRun(builder, run));
+    return wire::CreateMatch(builder, 0, 0, 0, builder.CreateVector(offsets));
+  });
+  const auto message = VerifyMessage(again);
+  TERRACE_CHECK(message.ok());
+  const auto read = ReadRuns((*message)->body_as_Match()->runs(), kChainBlocksMax);
+  TERRACE_CHECK(read.ok() && read->size() == runs.size());
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const KeyRun& left = runs[i];
+    const KeyRun& right = (*read)[i];
+    TERRACE_CHECK(std::ranges::equal(left.placement, right.placement) &&
+                  std::ranges::equal(left.parent, right.parent) &&
+                  left.first_position == right.first_position &&
+                  left.keys.size() == right.keys.size());
+    for (std::size_t key = 0; key < left.keys.size(); ++key) {
+      TERRACE_CHECK(std::ranges::equal(left.keys[key], right.keys[key]));
+    }
+  }
+}
+
+/// How many keys the request has; 0: it was refused.
+std::size_t DecodeRuns(const Runs* runs) {
+  const auto read = ReadRuns(runs, kChainBlocksMax);
+  const auto chain = DecodeChain(1, 0, 0, runs, ShardPlace{});
+  if (!read.ok()) {
+    CheckRefusal(read.status(), "runs[");
+    TERRACE_CHECK(!chain.ok());
+    return 0;
+  }
+  if (!chain.ok()) {
+    TERRACE_CHECK(read->empty());
+    CheckRefusal(chain.status(), "runs");
+    return 0;
+  }
+  for (const RunSlice& run : chain->runs) {
+    TERRACE_CHECK(!run.placement.empty() && run.placement.size() <= kKeyBytesMax &&
+                  run.parent.size() <= kKeyBytesMax && !run.keys.empty());
+    for (const auto& key : run.keys) TERRACE_CHECK(!key.empty() && key.size() <= kKeyBytesMax);
+  }
+  const std::size_t blocks = BlockCount(*chain);
+  TERRACE_CHECK(blocks > 0 && blocks <= kChainBlocksMax);
+  CheckRunsAgain(*read);
+  // Where there are more reactors, each run belongs to exactly one.
+  std::size_t owners = 0;
+  for (std::uint32_t shard = 0; shard < 3; ++shard) {
+    owners += DecodeChain(1, 0, 0, runs, {shard, 3}).ok() ? 1 : 0;
+  }
+  TERRACE_CHECK(owners <= 1 && (owners == 1 || read->size() > 1));
+  return blocks;
+}
+
+/// The memory that a client says it has.
+const RemoteRegions& Regions() {
+  static const RemoteRegions regions = [] {
+    RemoteRegions made(8);
+    TERRACE_CHECK(made.Add(1, {.base = 4096, .length = 1 << 20, .packed_key = {}}).ok());
+    TERRACE_CHECK(
+        made.Add(2, {.base = ~std::uint64_t{0} - 100, .length = 100, .packed_key = {}}).ok());
+    return made;
+  }();
+  return regions;
+}
+
+void CheckPieces(std::span<const Piece> pieces) {
+  std::uint64_t total = 0;
+  for (const Piece& piece : pieces) total += piece.length;
+  for (const std::uint64_t wanted : {total, std::uint64_t{4096}}) {
+    const auto resolved = Regions().Resolve(pieces, wanted);
+    if (!resolved.ok()) {
+      CheckRefusal(resolved.status(), "pieces");
+      continue;
+    }
+    std::uint64_t bytes = 0;
+    for (const auto& piece : *resolved) {
+      const auto* region = Regions().Find(piece.region);
+      TERRACE_CHECK(region != nullptr && piece.length > 0 && piece.address >= region->base);
+      TERRACE_CHECK(piece.address - region->base <= region->length &&
+                    piece.length <= region->length - (piece.address - region->base));
+      bytes += piece.length;
+    }
+    TERRACE_CHECK(bytes == wanted && resolved->size() <= pieces.size());
+  }
+}
+
+template <typename Body>
+void DecodePieces(const Body& body, std::size_t blocks,
+                  const flatbuffers::Vector<std::uint32_t>* tokens) {
+  const auto places = DecodePlaces(blocks, body.pieces(), body.piece_counts(), tokens);
+  if (!places.ok()) return CheckRefusal(places.status(), "");
+  TERRACE_CHECK(places->size() == blocks);
+  std::size_t pieces = 0;
+  for (const BlockPlace& place : *places) {
+    TERRACE_CHECK(!place.pieces.empty());
+    pieces += place.pieces.size();
+    CheckPieces(place.pieces);
+  }
+  TERRACE_CHECK(pieces == body.pieces()->size());
+}
+
+/// A message may let many fields share one long text: what is copied of it has limits.
+void DecodeOpen(const wire::OpenNamespace& open) {
+  const NamespaceSpec spec = DecodeNamespace(open, "tenant");
+  TERRACE_CHECK(spec.groups.size() <= kGroupsMax + 1 && spec.tenant == "tenant");
+  for (const std::string* text : {&spec.name, &spec.model, &spec.weights, &spec.kv_dtype,
+                                  &spec.layout, &spec.hash_algorithm, &spec.hash_seed}) {
+    TERRACE_CHECK(text->size() <= kDescriptorTextBytesMax + 1);
+  }
+  for (const NamespaceGroup& group : spec.groups) {
+    TERRACE_CHECK(group.attention.size() <= kDescriptorTextBytesMax + 1);
+  }
+  NamespaceRegistry registry(kBlockBytesMax);
+  const auto opened = registry.Open(spec);
+  if (!opened.ok()) return;
+  TERRACE_CHECK(spec.name.size() <= kNameBytesMax && spec.groups.size() <= kGroupsMax);
+}
+
+void Register(const wire::RegisterRegion& body) {
+  RemoteRegions regions(2);
+  RemoteRegions::Region region;
+  region.base = body.base();
+  region.length = body.length();
+  if (!regions.Add(body.region(), region).ok()) return;
+  const Piece whole{body.region(), 0, body.length()};
+  TERRACE_CHECK(regions.Resolve({&whole, 1}, body.length()).ok());
+}
+
+void Decode(const wire::Message& message) {
+  switch (message.body_type()) {
+    case wire::Body_Match: (void)DecodeRuns(message.body_as_Match()->runs()); return;
+    case wire::Body_Remove: (void)DecodeRuns(message.body_as_Remove()->runs()); return;
+    case wire::Body_Get: {
+      const wire::Get& get = *message.body_as_Get();
+      const Nanos lease = DecodeLease(get);
+      TERRACE_CHECK(lease >= 0 && lease <= kLeaseMax && get.lend() == (lease != 0));
+      if (const std::size_t blocks = DecodeRuns(get.runs())) DecodePieces(get, blocks, nullptr);
+      return;
+    }
+    case wire::Body_Put: {
+      const wire::Put& put = *message.body_as_Put();
+      const auto ack = DecodeAck(put.ack());
+      TERRACE_CHECK(ack.ok() == (put.ack() <= 1));
+      const std::size_t blocks = DecodeRuns(put.runs());
+      if (blocks > 0) DecodePieces(put, blocks, put.valid_tokens());
+      return;
+    }
+    case wire::Body_OpenNamespace: DecodeOpen(*message.body_as_OpenNamespace()); return;
+    case wire::Body_RegisterRegion: Register(*message.body_as_RegisterRegion()); return;
+    default: return;
+  }
+}
+
+void Run(std::span<const std::byte> bytes) {
+  Input input(bytes);
+  const bool built = input.Flag();
+  const Bytes message = built ? ClientMessage(input) : Aligned(input.Rest());
+  const auto verified = VerifyMessage(message);
+  if (verified.ok()) return Decode(**verified);
+  TERRACE_CHECK(!built && verified.status().message().starts_with("message"));
+}
+
+std::vector<Bytes> Seeds() {
+  std::vector<Bytes> seeds;
+  for (unsigned kind = 0; kind < kClientKinds; ++kind) {
+    Output out;
+    out.Byte(1).Byte(kind).Byte(1).Byte(1).Put(std::uint32_t{1000});
+    if (kind >= 2 && kind <= 5) {
+      out.Byte(1).Chunk("key1").Chunk("").Chunk("key1key2").Chunk("\x04\x04");
+      out.Put(std::uint32_t{0}).Byte(2);
+      for (int piece = 0; piece < 2; ++piece) out.Byte(1).Byte(0).Byte(156);
+      out.Byte(2).Byte(1).Byte(1).Byte(2).Byte(5).Byte(5).Byte(1);
+    } else {
+      out.Chunk("name")
+          .Chunk("model")
+          .Byte(1)
+          .Chunk("full")
+          .Put(std::uint32_t{16})
+          .Byte(1)
+          .Byte(16);
+    }
+    const Bytes story = out.Take();
+    seeds.push_back(story);
+    Input again(std::span(story).subspan(1));
+    seeds.push_back(Output().Byte(0).Raw(ClientMessage(again)).Take());
+  }
+  return seeds;
+}
+
+}  // namespace
+
+const Target kRequestTarget{.name = "request", .run = Run, .seeds = Seeds};
+
+}  // namespace terrace::fuzz

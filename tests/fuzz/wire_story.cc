@@ -1,0 +1,274 @@
+#include "tests/fuzz/wire_story.h"
+
+#include <string>
+
+#include "transport/codec.h"
+
+namespace terrace::fuzz {
+namespace {
+
+using Builder = flatbuffers::FlatBufferBuilder;
+template <typename T>
+using Vector = flatbuffers::Offset<flatbuffers::Vector<T>>;
+
+Vector<std::uint8_t> MakeBytes(Builder& builder, Input& input) {
+  return BuildBytes(builder, input.Chunk());
+}
+
+/// Absent for one byte in 8.
+template <typename Number>
+Vector<Number> MakeNumbers(Builder& builder, Input& input) {
+  const std::uint8_t kind = input.Byte();
+  if (kind % 8 == 7) return 0;
+  std::vector<Number> numbers(kind % 8);
+  for (Number& number : numbers) number = static_cast<Number>(input.Wild());
+  return builder.CreateVector(numbers);
+}
+
+flatbuffers::Offset<flatbuffers::String> MakeText(Builder& builder, Input& input) {
+  const std::string_view text = input.Text();
+  return builder.CreateString(text.data(), text.size());
+}
+
+Vector<flatbuffers::Offset<wire::Run>> MakeRuns(Builder& builder, Input& input) {
+  const std::uint8_t kind = input.Byte();
+  if (kind % 8 == 7) return 0;
+  std::vector<flatbuffers::Offset<wire::Run>> runs;
+  for (int run = 0; run < kind % 4; ++run) {
+    const auto placement = MakeBytes(builder, input);
+    const auto parent = MakeBytes(builder, input);
+    const auto keys = MakeBytes(builder, input);
+    const auto lengths = MakeBytes(builder, input);
+    runs.push_back(
+        wire::CreateRun(builder, placement, input.Take<std::uint32_t>(), parent, keys, lengths));
+  }
+  return builder.CreateVector(runs);
+}
+
+Vector<const wire::Piece*> MakePieces(Builder& builder, Input& input) {
+  const std::uint8_t kind = input.Byte();
+  if (kind % 8 == 7) return 0;
+  std::vector<wire::Piece> pieces;
+  for (int piece = 0; piece < kind % 8; ++piece) {
+    const std::uint32_t region = input.Byte() % 4U;
+    const std::uint64_t offset = input.Wild();
+    pieces.emplace_back(region, 0, offset, input.Wild());
+  }
+  return builder.CreateVectorOfStructs(pieces);
+}
+
+Vector<flatbuffers::Offset<wire::Group>> MakeGroups(Builder& builder, Input& input) {
+  std::vector<flatbuffers::Offset<wire::Group>> groups;
+  const std::uint8_t count = input.Byte();
+  const auto shared = MakeText(builder, input);  // one text may stand in many groups
+  for (unsigned group = 0; group < count; ++group) {
+    groups.push_back(wire::CreateGroup(builder, group, shared, 4096U * (count % 8U)));
+  }
+  return builder.CreateVector(groups);
+}
+
+MessageHead MakeHead(Input& input) {
+  return {input.Byte() % 4U, input.Byte() % 4U, input.Take<std::uint32_t>()};
+}
+
+Bytes OpenNamespace(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::OpenNamespace>(head, [&](Builder& builder) {
+    const auto name = MakeText(builder, input);
+    const auto model = MakeText(builder, input);
+    const auto groups = MakeGroups(builder, input);
+    wire::OpenNamespaceBuilder open(builder);
+    open.add_name(name);
+    open.add_model(model);
+    open.add_weights(model);
+    open.add_layout(name);
+    open.add_block_tokens(input.Take<std::uint32_t>());
+    open.add_shard_count(input.Byte());
+    open.add_run_blocks(input.Byte());
+    open.add_groups(groups);
+    return open.Finish();
+  });
+}
+
+Bytes Hello(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::Hello>(head, [&](Builder& builder) {
+    const auto tenant = MakeText(builder, input);
+    const auto name = MakeText(builder, input);
+    const auto links = MakeBytes(builder, input);
+    const auto address = MakeBytes(builder, input);
+    wire::HelloBuilder hello(builder);
+    hello.add_version_min(input.Byte());
+    hello.add_version_max(input.Byte());
+    hello.add_incarnation(input.Byte());
+    hello.add_tenant(tenant);
+    hello.add_name(name);
+    hello.add_links(links);
+    hello.add_rdma_address(address);
+    hello.add_probe_address(input.Wild());
+    hello.add_shared_version(input.Byte());
+    return hello.Finish();
+  });
+}
+
+Bytes BlocksReply(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::BlocksReply>(head, [&](Builder& builder) {
+    const auto statuses = MakeNumbers<std::uint8_t>(builder, input);
+    const auto tiers = MakeNumbers<std::uint8_t>(builder, input);
+    const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
+    const auto acks = MakeNumbers<std::uint8_t>(builder, input);
+    const auto reasons = MakeNumbers<std::uint8_t>(builder, input);
+    const std::uint8_t kind = input.Byte();
+    Vector<const wire::Loan*> loans = 0;
+    if (kind % 8 != 7) {
+      std::vector<wire::Loan> list;
+      for (int loan = 0; loan < kind % 8; ++loan) {
+        const std::uint32_t extent = input.Byte() % 3U;
+        const std::uint32_t edition = input.Byte() % 3U;
+        const auto slot = static_cast<std::uint32_t>(input.Wild());
+        const std::uint64_t offset = input.Wild();
+        list.emplace_back(extent, edition, slot, input.Byte() % 3U, offset, input.Wild());
+      }
+      loans = builder.CreateVectorOfStructs(list);
+    }
+    return wire::CreateBlocksReply(builder, statuses, tiers, tokens, acks, reasons, loans);
+  });
+}
+
+Bytes HelloReply(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::HelloReply>(head, [&](Builder& builder) {
+    const auto host = MakeText(builder, input);
+    std::vector<flatbuffers::Offset<wire::ShardAddress>> shards;
+    for (unsigned shard = input.Byte(); shard > 0; --shard) {
+      shards.push_back(wire::CreateShardAddress(builder, host, static_cast<std::uint16_t>(shard)));
+    }
+    const auto list = builder.CreateVector(shards);
+    wire::HelloReplyBuilder reply(builder);
+    reply.add_version(input.Byte() % 3);
+    reply.add_link(input.Byte() % 6);
+    reply.add_shards(list);
+    reply.add_server(host);
+    reply.add_heartbeat_ms(static_cast<std::uint32_t>(input.Wild()));
+    reply.add_heartbeat_idle_ms(static_cast<std::uint32_t>(input.Wild()));
+    reply.add_probe_written(input.Wild());
+    return reply.Finish();
+  });
+}
+
+Bytes StatReply(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::StatReply>(head, [&](Builder& builder) {
+    std::vector<flatbuffers::Offset<wire::Sample>> samples;
+    for (int sample = input.Byte() % 8; sample > 0; --sample) {
+      const auto name = MakeText(builder, input);
+      const auto labels = MakeText(builder, input);
+      samples.push_back(
+          wire::CreateSample(builder, name, labels, static_cast<double>(input.Wild())));
+    }
+    return wire::CreateStatReply(builder, builder.CreateVector(samples));
+  });
+}
+
+Bytes NamespacesReply(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::ListNamespacesReply>(head, [&](Builder& builder) {
+    std::vector<flatbuffers::Offset<wire::NamespaceInfo>> list;
+    for (int space = input.Byte() % 8; space > 0; --space) {
+      const auto tenant = MakeText(builder, input);
+      const auto name = MakeText(builder, input);
+      const auto fingerprint = MakeBytes(builder, input);
+      list.push_back(wire::CreateNamespaceInfo(builder, tenant, name, fingerprint, input.Wild()));
+    }
+    return wire::CreateListNamespacesReply(builder, builder.CreateVector(list));
+  });
+}
+
+}  // namespace
+
+Bytes ClientMessage(Input& input) {
+  const std::uint8_t kind = input.Byte();
+  const MessageHead head = MakeHead(input);
+  switch (kind % kClientKinds) {
+    case 0: return Hello(input, head);
+    case 1: return OpenNamespace(input, head);
+    case 2:
+      return BuildMessage<wire::Get>(head, [&](Builder& builder) {
+        const auto runs = MakeRuns(builder, input);
+        const auto pieces = MakePieces(builder, input);
+        const auto counts = MakeNumbers<std::uint16_t>(builder, input);
+        return wire::CreateGet(builder, 1, 0, 0, runs, pieces, counts, input.Flag(),
+                               input.Take<std::uint32_t>());
+      });
+    case 3:
+      return BuildMessage<wire::Put>(head, [&](Builder& builder) {
+        const auto runs = MakeRuns(builder, input);
+        const auto pieces = MakePieces(builder, input);
+        const auto counts = MakeNumbers<std::uint16_t>(builder, input);
+        const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
+        return wire::CreatePut(builder, 1, 0, 0, runs, pieces, counts, tokens, input.Byte());
+      });
+    case 4:
+      return BuildMessage<wire::Match>(head, [&](Builder& builder) {
+        return wire::CreateMatch(builder, 1, 0, 0, MakeRuns(builder, input));
+      });
+    case 5:
+      return BuildMessage<wire::Remove>(head, [&](Builder& builder) {
+        return wire::CreateRemove(builder, 1, 0, 0, MakeRuns(builder, input));
+      });
+    case 6:
+      return BuildMessage<wire::Cancel>(
+          head, [&](Builder& builder) { return wire::CreateCancel(builder, input.Wild()); });
+    default:
+      return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
+        const auto key = MakeBytes(builder, input);
+        const std::uint64_t base = input.Wild();
+        return wire::CreateRegisterRegion(builder, input.Byte() % 4U, base, input.Wild(), key);
+      });
+  }
+}
+
+Bytes DaemonMessage(Input& input) {
+  const std::uint8_t kind = input.Byte();
+  const MessageHead head = MakeHead(input);
+  switch (kind % kDaemonKinds) {
+    case 0: return HelloReply(input, head);
+    case 1: return BlocksReply(input, head);
+    case 2: return StatReply(input, head);
+    case 3: return NamespacesReply(input, head);
+    case 4:
+      return BuildMessage<wire::MatchReply>(head, [&](Builder& builder) {
+        return wire::CreateMatchReply(builder, MakeBytes(builder, input));
+      });
+    case 5:
+      return BuildMessage<wire::ErrorReply>(head, [&](Builder& builder) {
+        const std::uint8_t status = input.Byte();
+        return wire::CreateErrorReply(builder, status, MakeText(builder, input));
+      });
+    case 6:
+      return BuildMessage<wire::OpenNamespaceReply>(head, [&](Builder& builder) {
+        return wire::CreateOpenNamespaceReply(builder, input.Byte(), MakeBytes(builder, input));
+      });
+    case 7:
+      return BuildMessage<wire::ClearNamespaceReply>(head, [&](Builder& builder) {
+        return wire::CreateClearNamespaceReply(builder, input.Wild());
+      });
+    case 8:
+      return BuildMessage<wire::ExtentOffer>(head, [&](Builder& builder) {
+        const std::uint32_t extent = input.Byte() % 3U;
+        const std::uint32_t edition = input.Byte() % 3U;
+        return wire::CreateExtentOffer(builder, extent, edition, input.Wild());
+      });
+    case 9:
+      return BuildMessage<wire::ExtentRecall>(head, [&](Builder& builder) {
+        const std::uint32_t extent = input.Byte() % 3U;
+        return wire::CreateExtentRecall(builder, extent, input.Byte() % 3U);
+      });
+    case 10:
+      return BuildMessage<wire::BlockChecksums>(head, [&](Builder& builder) {
+        const auto block = static_cast<std::uint32_t>(input.Wild());
+        return wire::CreateBlockChecksums(builder, block,
+                                          MakeNumbers<std::uint64_t>(builder, input));
+      });
+    default:
+      return BuildMessage<wire::CancelReply>(
+          head, [&](Builder& builder) { return wire::CreateCancelReply(builder, input.Wild()); });
+  }
+}
+
+}  // namespace terrace::fuzz
