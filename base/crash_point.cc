@@ -4,7 +4,6 @@
 
 #include <array>
 #include <charconv>
-#include <csignal>
 #include <string>
 
 namespace terrace {
@@ -17,11 +16,21 @@ constexpr auto kPoints = std::to_array<CrashPointInfo>({
 #undef TERRACE_CRASH_POINT_INFO
 });
 
-/// Times that the armed point is still passed.
+constexpr auto kClientPoints = std::to_array<CrashPointInfo>({
+#define TERRACE_CRASH_POINT_INFO(constant, name, meaning) {CrashPoint::constant, name, meaning},
+    TERRACE_CLIENT_POINT_LIST(TERRACE_CRASH_POINT_INFO)
+#undef TERRACE_CRASH_POINT_INFO
+});
+
+/// Times that the armed point is still passed, and what happens then.
 std::atomic<std::uint64_t> times_left{0};
+std::atomic<int> last_signal{SIGKILL};
 
 CrashPoint PointOf(std::string_view name) {
   for (const CrashPointInfo& info : kPoints) {
+    if (info.name == name) return info.point;
+  }
+  for (const CrashPointInfo& info : kClientPoints) {
     if (info.name == name) return info.point;
   }
   return CrashPoint::kNone;
@@ -30,8 +39,9 @@ CrashPoint PointOf(std::string_view name) {
 }  // namespace
 
 std::span<const CrashPointInfo> CrashPoints() noexcept { return kPoints; }
+std::span<const CrashPointInfo> ClientCrashPoints() noexcept { return kClientPoints; }
 
-Status ArmCrashPoint(std::string_view text) {
+Status ArmCrashPoint(std::string_view text, int signal) {
   const std::size_t colon = text.find(':');
   const std::string_view name = text.substr(0, colon);
   const CrashPoint point = PointOf(name);
@@ -48,14 +58,21 @@ Status ArmCrashPoint(std::string_view text) {
     return Status::Invalid("crash point '" + std::string(text) +
                            "': must be NAME:N, with a number N from 1 on");
   }
+  last_signal.store(signal);
   times_left.store(times - 1);
   crash_point_internal::armed.store(point);
   return {};
 }
 
-void crash_point_internal::Reached() noexcept {
-  if (times_left.load() > 0 && times_left.fetch_sub(1) > 0) return;
-  ::kill(::getpid(), SIGKILL);
+bool crash_point_internal::Due() noexcept {
+  if (times_left.load() > 0 && times_left.fetch_sub(1) > 0) return false;
+  // Once: other threads may come here while this one is being stopped.
+  return armed.exchange(CrashPoint::kNone) != CrashPoint::kNone;
+}
+
+void CrashNow() noexcept {
+  ::kill(::getpid(), last_signal.load());
+  if (last_signal.load() != SIGKILL) return;
   // Threads run on for a moment; this one does nothing more.
   for (;;) ::pause();
 }

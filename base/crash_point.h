@@ -1,15 +1,19 @@
 // CrashPoint: places where a daemon can be told to die, for tests of what a crash leaves behind.
 //
-// Model. Every step that changes what a restart finds has a name. The environment variable
-// TERRACE_CRASH_POINT=NAME:N (see ArmCrashPoint) makes the process kill itself, with SIGKILL and
-// without any cleaning up, when it reaches that place for the N-th time; a place that is not armed
-// costs the comparison of one byte that never changes. All names stand in the list below, so that
-// `terraced --crash-points` and the crash loop (tests/crash) know them.
+// Model. Every step that changes what a restart finds has a name, and so has every step of a client
+// library's conversation with the daemon, of which a client that dies leaves the rest unsaid. The
+// environment variable TERRACE_CRASH_POINT=NAME:N (see ArmCrashPoint) makes the process kill
+// itself, with SIGKILL and without any cleaning up, when it reaches that place for the N-th time; a
+// place that is not armed costs the comparison of one byte that never changes. All names stand in
+// the lists below, so that `terraced --crash-points` and the crash loop (tests/crash) know the
+// daemon's, and peer_faults (tests/peers) those of clients. A client is armed by a test that calls
+// ArmCrashPoint: the library reads no such variable.
 //
 // Thread: Arm before other threads run; Here from any thread.
 #pragma once
 
 #include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -75,10 +79,31 @@ namespace terrace {
   X(kStopLogSynced, "stop.log_synced", "the log is synced for a clean stop")                      \
   X(kStopIndexClosed, "stop.index_closed", "the index is closed for a clean stop")
 
+// The same for clients, in the order of a connection's life.
+#define TERRACE_CLIENT_POINT_LIST(X)                                                              \
+  X(kClientConnected, "client.connected", "the control socket is connected, nothing was said")    \
+  X(kClientHelloSent, "client.hello_sent", "Hello is on its way")                                 \
+  X(kClientHelloAnswered, "client.hello_answered", "HelloReply has come, with what it passes")    \
+  X(kClientPlaneAsked, "client.plane_asked", "the data plane is being connected (TCP)")           \
+  X(kClientSessionOpen, "client.session_open", "every reactor is connected, namespaces are open") \
+  X(kClientRegionTold, "client.region_told", "the daemon is being told of a region")              \
+  X(kClientMessageHalf, "client.message_half", "half of a message is written")                    \
+  X(kClientRequestSent, "client.request_sent", "a part of a request is on its way")               \
+  X(kClientDataCame, "client.data_came", "a piece of a block has come (TCP)")                     \
+  X(kClientDataSent, "client.data_sent", "the pieces of a block are being sent (TCP)")            \
+  X(kClientReplyCame, "client.reply_came", "the daemon has replied, nobody was told")             \
+  X(kClientCancelSent, "client.cancel_sent", "a request was given up, the daemon is told")        \
+  X(kClientExtentOffered, "client.extent_offered", "the daemon showed an extent, it is mapped")   \
+  X(kClientExtentRecalled, "client.extent_recalled", "the daemon wants an extent back")           \
+  X(kClientPingSent, "client.ping_sent", "a heartbeat is on its way")                             \
+  X(kClientClosing, "client.closing", "a connection is about to be closed")                       \
+  X(kClientClosed, "client.closed", "a connection is closed, the process is not")
+
 enum class CrashPoint : std::uint8_t {
   kNone = 0,
 #define TERRACE_CRASH_POINT_CONSTANT(constant, name, meaning) constant,
   TERRACE_CRASH_POINT_LIST(TERRACE_CRASH_POINT_CONSTANT)
+      TERRACE_CLIENT_POINT_LIST(TERRACE_CRASH_POINT_CONSTANT)
 #undef TERRACE_CRASH_POINT_CONSTANT
 };
 
@@ -88,22 +113,33 @@ struct CrashPointInfo {
   std::string_view meaning;
 };
 
-/// All of them, in the order of the list.
+/// All of the daemon's, in the order of the list.
 std::span<const CrashPointInfo> CrashPoints() noexcept;
+/// All of a client's.
+std::span<const CrashPointInfo> ClientCrashPoints() noexcept;
 
 /// "NAME:N", N from 1 on. kInvalid names what is wrong, and every known name when it is the name.
-Status ArmCrashPoint(std::string_view text);
+/// `signal`: SIGKILL, or SIGSTOP, after which the process goes on when it is told to (SIGCONT).
+Status ArmCrashPoint(std::string_view text, int signal = SIGKILL);
 
 namespace crash_point_internal {
 inline std::atomic<CrashPoint> armed{CrashPoint::kNone};
-void Reached() noexcept;
+bool Due() noexcept;
 }  // namespace crash_point_internal
+
+/// True once: when this point is armed and its time has come. For a place that must do something
+/// by halves before it calls CrashNow.
+inline bool CrashIsDue(CrashPoint point) noexcept {
+  return crash_point_internal::armed.load(std::memory_order_relaxed) == point &&
+         crash_point_internal::Due();
+}
+/// Dies, or stops.
+void CrashNow() noexcept;
 
 /// The process dies here when this point is armed and its time has come.
 inline void CrashHere(CrashPoint point) noexcept {
-  if (crash_point_internal::armed.load(std::memory_order_relaxed) == point) [[unlikely]] {
-    crash_point_internal::Reached();
-  }
+  if (CrashIsDue(point)) [[unlikely]]
+    CrashNow();
 }
 
 }  // namespace terrace

@@ -12,7 +12,7 @@ namespace {
 
 /// The answer that `take` finds in a finished request, or why there is none.
 template <typename T, typename Take>
-Result<T> AnswerOf(const Status& status, const Result<RequestRef>& request, Take take) {
+Result<T> AnswerOf(const Status& status, const Result<RequestRef>& request, Take take) noexcept {
   if (!status.ok()) return status;
   return Result<T>(take(*request.value()));
 }

@@ -1,5 +1,7 @@
 #include "client/client_impl.h"
 
+#include <new>
+
 #include <algorithm>
 
 #include "client/validation.h"
@@ -11,6 +13,9 @@ constexpr Nanos kDeadlineMax = 3600 * kSecond;
 // A library thread that is silent for so long after a call should have ended is broken; the caller
 // is let go all the same.
 constexpr Nanos kLibraryStallMax = 5 * kSecond;
+
+/// Nothing of the request has been sent. So short that the text needs no memory either.
+Status OutOfMemory() { return {StatusCode::kRetry, "out of memory"}; }
 
 }  // namespace
 
@@ -72,17 +77,19 @@ RequestBuilder Client::Impl::BuilderFor(const Target& target) const {
 }
 
 Result<RequestRef> Client::Impl::PrepareMatch(NamespaceId space, const Chain& chain, BlockKind kind,
-                                              Deadline deadline) const {
+                                              Deadline deadline) const try {
   const Result<Target> target = FindTarget(space, chain, kind, deadline);
   if (!target.ok()) return target.status();
   if (Status status = CheckTarget(*target); !status.ok()) return status;
   return BuilderFor(*target).Match(target->space, chain, kind);
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
 Result<RequestRef> Client::Impl::PrepareTransfer(TransferKind transfer, NamespaceId space,
                                                  const Chain& chain,
                                                  std::span<const BlockBuffer> blocks,
-                                                 BlockKind kind, Deadline deadline) const {
+                                                 BlockKind kind, Deadline deadline) const try {
   const Result<Target> target = FindTarget(space, chain, kind, deadline);
   if (!target.ok()) return target.status();
   const NamespaceView& view = target->space;
@@ -94,12 +101,14 @@ Result<RequestRef> Client::Impl::PrepareTransfer(TransferKind transfer, Namespac
   if (Status status = CheckTarget(*target); !status.ok()) return status;
   return BuilderFor(*target).Transfer(transfer, view, chain, blocks, kind, memory,
                                       std::move(regions.value()));
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
 Result<RequestRef> Client::Impl::PrepareLend(NamespaceId space, const Chain& chain,
                                              std::span<const std::uint32_t> positions,
                                              BlockKind kind, Deadline deadline,
-                                             std::chrono::milliseconds lease) const {
+                                             std::chrono::milliseconds lease) const try {
   const Result<Target> target = FindTarget(space, chain, kind, deadline);
   if (!target.ok()) return target.status();
   if (Status status = ValidatePositions(chain, positions); !status.ok()) return status;
@@ -107,20 +116,24 @@ Result<RequestRef> Client::Impl::PrepareLend(NamespaceId space, const Chain& cha
   if (Status status = CheckTarget(*target); !status.ok()) return status;
   return BuilderFor(*target).Lend(target->space, chain, positions, kind,
                                   static_cast<std::uint32_t>(lease.count()));
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
 Result<RequestRef> Client::Impl::PrepareRemove(NamespaceId space, const Chain& chain,
                                                std::uint32_t first, std::uint32_t count,
-                                               BlockKind kind, Deadline deadline) const {
+                                               BlockKind kind, Deadline deadline) const try {
   const Result<Target> target = FindTarget(space, chain, kind, deadline);
   if (!target.ok()) return target.status();
   if (Status status = ValidateRange(chain, first, count); !status.ok()) return status;
   if (Status status = CheckTarget(*target); !status.ok()) return status;
   return BuilderFor(*target).Remove(target->space, chain, first, count, kind);
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
 Result<RequestRef> Client::Impl::PreparePlain(
-    Deadline deadline, const std::function<RequestRef(const RequestBuilder&)>& build) const {
+    Deadline deadline, const std::function<RequestRef(const RequestBuilder&)>& build) const try {
   if (Status status = CheckProcess(); !status.ok()) return status;
   Target target;
   target.session = core_->View();
@@ -131,9 +144,11 @@ Result<RequestRef> Client::Impl::PreparePlain(
     return Status(StatusCode::kTimeout, "the deadline has passed");
   }
   return build(BuilderFor(target));
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
-Status Client::Impl::Run(const Result<RequestRef>& request) const {
+Status Client::Impl::Run(const Result<RequestRef>& request) const noexcept {
   if (!request.ok()) return request.status();
   const std::shared_ptr<ClientCore> core = core_;
   const RequestRef& call = request.value();
@@ -145,7 +160,7 @@ Status Client::Impl::Run(const Result<RequestRef>& request) const {
   return call->status;
 }
 
-Result<Ticket> Client::Impl::Submit(const Result<RequestRef>& request) const {
+Result<Ticket> Client::Impl::Submit(const Result<RequestRef>& request) const noexcept {
   if (!request.ok()) return request.status();
   const RequestRef& call = request.value();
   const Ticket ticket = core_->NextTicket();

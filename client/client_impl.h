@@ -30,7 +30,8 @@ class Client::Impl {
   [[nodiscard]] Status CheckProcess() const;
   [[nodiscard]] const std::shared_ptr<ClientCore>& core() const noexcept { return core_; }
 
-  // Arguments to request. kInvalid names the argument; kPeerDead when not connected.
+  // Arguments to request. kInvalid names the argument; kPeerDead when not connected; kRetry when
+  // there is no memory for it.
   Result<RequestRef> PrepareMatch(NamespaceId space, const Chain& chain, BlockKind kind,
                                   Deadline deadline) const;
   Result<RequestRef> PrepareTransfer(TransferKind transfer, NamespaceId space, const Chain& chain,
@@ -45,10 +46,12 @@ class Client::Impl {
   Result<RequestRef> PreparePlain(
       Deadline deadline, const std::function<RequestRef(const RequestBuilder&)>& build) const;
 
-  /// Hands the request over and waits for its end. The answer is in the request when ok.
-  [[nodiscard]] Status Run(const Result<RequestRef>& request) const;
-  /// Hands the request over.
-  Result<Ticket> Submit(const Result<RequestRef>& request) const;
+  /// Hands the request over and waits for its end. The answer is in the request when ok. From here
+  /// on the caller may run the library's loop, which cannot be left in the middle: memory that is
+  /// refused there ends the process (docs/fault-model.md).
+  [[nodiscard]] Status Run(const Result<RequestRef>& request) const noexcept;
+  /// Hands the request over; likewise.
+  Result<Ticket> Submit(const Result<RequestRef>& request) const noexcept;
 
  private:
   /// What a call about blocks needs to know.

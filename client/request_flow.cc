@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/crash_point.h"
 #include "client/lent_block.h"
 
 namespace terrace {
@@ -51,6 +52,7 @@ void RequestFlow::OnReply(const RequestRef& request, std::uint32_t index,
                           const wire::Message& message, const ArrivalCheck& arrivals) {
   RequestPart& part = request->parts[index];
   if (part.state != PartState::kWaiting) return;  // after its deadline; it has its outcome
+  CrashHere(CrashPoint::kClientReplyCame);
   ApplyReply(*request, part, message, arrivals);
   part.replied = true;
   EndPart(*request, part);

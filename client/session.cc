@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "client/request_builder.h"
 
 namespace terrace {
@@ -38,6 +39,7 @@ Task<Status> Session::Open(Nanos deadline) {
   status = co_await OpenNamespaces(deadline);
   if (!status.ok()) co_return status;
   if (Lost()) co_return EndReason();
+  CrashHere(CrashPoint::kClientSessionOpen);
   ScheduleHeartbeat(Sane(connections_.front()->hello().heartbeat));
   co_return Status();
 }
@@ -149,18 +151,28 @@ void Session::ScheduleHeartbeat(Nanos interval) {
   });
 }
 
+bool Session::Waits() const noexcept {
+  return std::any_of(connections_.begin(), connections_.end(), [](const auto& connection) {
+    return !connection->idle() || connection->awaits_pong();
+  });
+}
+
 void Session::Heartbeat() {
   if (Lost()) return;
-  bool waits = false;
+  const ChannelHello& hello = connections_.front()->hello();
+  const Nanos interval = Sane(hello.heartbeat);
+  const Nanos idle = Sane(hello.heartbeat_idle);
+  // A ping without an answer is watched as closely as a request: only who looks at it one interval
+  // later may go on to rest until the next idle ping.
+  if (std::exchange(looks_back_, false) && !Waits()) return ScheduleHeartbeat(idle - interval);
   for (const auto& connection : connections_) {
     connection->Heartbeat(shared_.flow.NextHead());
     if (connection->heartbeats_missed() >= kMissesMax) silent_ = true;
-    // A ping without an answer is watched as closely as a request.
-    waits |= !connection->idle() || connection->heartbeats_missed() > 0;
   }
+  CrashHere(CrashPoint::kClientPingSent);
   if (silent_) return ended.Set();
-  const ChannelHello& hello = connections_.front()->hello();
-  ScheduleHeartbeat(Sane(waits ? hello.heartbeat : hello.heartbeat_idle));
+  looks_back_ = idle > interval;
+  ScheduleHeartbeat(interval);
 }
 
 void Session::Interrupt(const Status& status) {

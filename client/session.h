@@ -2,8 +2,9 @@
 //
 // Open connects to the address, reads from HelloReply where the other reactors listen, connects to
 // those, registers the regions and opens the namespaces again; only then callers see the session.
-// One timer sends heartbeats: often while something waits, rarely when idle. A session is lost as
-// a whole: when one connection ends, or kMissesMax heartbeats were not answered.
+// One timer sends heartbeats: often while something waits, a ping's answer among it, rarely when
+// idle. A session is lost as a whole: when one connection ends, or kMissesMax heartbeats were not
+// answered. So silence is found after at most heartbeat_idle + kMissesMax x heartbeat.
 //
 // Thread: the library's.
 #pragma once
@@ -79,14 +80,16 @@ class Session {
   [[nodiscard]] bool Lost() const noexcept;
   void ScheduleHeartbeat(Nanos interval);
   void Heartbeat();
+  [[nodiscard]] bool Waits() const noexcept;
 
   const Shared shared_;
   const std::uint64_t epoch_;
   std::vector<std::unique_ptr<ShardConnection>> connections_;  // by shard
   std::optional<Scheduler::TimerId> timer_;
   Nanos next_heartbeat_ = 0;
-  bool connected_ = false;  // to every reactor
-  bool silent_ = false;     // heartbeats were missed
+  bool connected_ = false;   // to every reactor
+  bool silent_ = false;      // heartbeats were missed
+  bool looks_back_ = false;  // the timer looks for answers before it sends pings
 };
 
 }  // namespace terrace

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/crash_point.h"
 
 namespace terrace {
 
@@ -33,6 +34,7 @@ void ShardConnection::Send(const RequestRef& request, std::uint32_t part_index) 
     channel_->Offer(part.request_id, {part.memory.begin(), part.memory.end()});
   }
   channel_->Send(std::move(part.message));
+  CrashHere(CrashPoint::kClientRequestSent);
 }
 
 StatusCode ShardConnection::Withdraw(const RequestPart& part) {
@@ -48,6 +50,7 @@ void ShardConnection::Cancel(std::uint64_t request_id, const MessageHead& head) 
       BuildMessage<wire::Cancel>(head, [request_id](flatbuffers::FlatBufferBuilder& builder) {
         return wire::CreateCancel(builder, request_id);
       }));
+  CrashHere(CrashPoint::kClientCancelSent);
 }
 
 void ShardConnection::AddRegion(std::uint32_t region, ClientMemory memory) {

@@ -66,6 +66,8 @@ class ShardConnection final : private ChannelHandler, private ArrivalCheck {
   /// Sends a ping and counts a miss when nothing at all came since the last one.
   void Heartbeat(const MessageHead& head);
   [[nodiscard]] std::uint32_t heartbeats_missed() const noexcept { return missed_; }
+  /// Nothing came since the last ping.
+  [[nodiscard]] bool awaits_pong() const noexcept { return pinged_ && !heard_; }
 
   /// The channel has ended, and every part was told.
   [[nodiscard]] bool ended() const noexcept { return told_; }

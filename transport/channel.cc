@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/checksum.h"
+#include "base/crash_point.h"
 #include "transport/channel_factory.h"
 #include "transport/protocol_version.h"
 
@@ -42,7 +43,9 @@ Task<Status> ChannelImpl::Greet(UniqueFd fd, LinkKind kind, UcxWorker* worker, N
       std::make_unique<ControlStream>(factory_.poll(), std::move(fd), kControlBytesMax, *this);
   if (kind == LinkKind::kShm) stream_->AcceptDescriptors();
   if (Status status = stream_->Start(); !status.ok()) co_return status;
+  CrashHere(CrashPoint::kClientConnected);
   SendHello(kind);
+  CrashHere(CrashPoint::kClientHelloSent);
   if (!co_await decided_.WaitUntil(deadline)) {
     co_return Status(StatusCode::kPeerDead, "the daemon did not answer Hello before the deadline");
   }
@@ -52,6 +55,7 @@ Task<Status> ChannelImpl::Greet(UniqueFd fd, LinkKind kind, UcxWorker* worker, N
   }
   if (kind == LinkKind::kTcp) {
     if (Status status = OpenDataPlane(); !status.ok()) co_return status;
+    CrashHere(CrashPoint::kClientPlaneAsked);
     if (!co_await decided_.WaitUntil(deadline)) {
       co_return Status(StatusCode::kPeerDead,
                        "the daemon's data plane did not open before the deadline");
@@ -124,6 +128,7 @@ void ChannelImpl::OnHelloAnswer(const wire::Message& message) {
   }
   if (hello_.link == LinkKind::kShm && decision_.ok()) decision_ = OpenRing();
   state_ = State::kOpening;
+  CrashHere(CrashPoint::kClientHelloAnswered);
   decided_.Set();
 }
 
@@ -150,9 +155,11 @@ void ChannelImpl::OnExtentOffer(const wire::Message& message) {
   if (!memory.ok()) return;
   // What was lent of an older edition keeps that mapping for itself.
   extents_[offer.extent()] = {offer.edition(), std::move(memory.value())};
+  CrashHere(CrashPoint::kClientExtentOffered);
 }
 
 void ChannelImpl::OnExtentRecall(const wire::ExtentRecall& recall) {
+  CrashHere(CrashPoint::kClientExtentRecalled);
   const auto extent = extents_.find(recall.extent());
   // Whoever still reads what was lent of it keeps the mapping until then.
   if (extent != extents_.end() && extent->second.edition == recall.edition()) {
@@ -283,6 +290,7 @@ bool ChannelImpl::OnData(const DataHeader& header, std::span<const std::byte> pa
   const auto found = requests_.find(header.request_id);
   if (found == requests_.end() || header.block >= found->second.receivers.size()) return false;
   found->second.receivers[header.block].Take(header, payload);
+  CrashHere(CrashPoint::kClientDataCame);
   return false;
 }
 
@@ -309,6 +317,7 @@ void ChannelImpl::StartSending(const DataHeader& header) {
   outgoing->bytes = found->second.sources[header.block];
   found->second.sending.push_back(outgoing);
   sender_->Send(outgoing);
+  CrashHere(CrashPoint::kClientDataSent);
 }
 
 void ChannelImpl::OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) {
@@ -347,6 +356,7 @@ void ChannelImpl::AddRegion(std::uint32_t region, ClientMemory memory) {
                                           reinterpret_cast<std::uintptr_t>(memory.bytes.data()),
                                           memory.bytes.size(), BuildBytes(builder, key), shared);
       }));
+  CrashHere(CrashPoint::kClientRegionTold);
 }
 
 bool ChannelImpl::ShareRegion(std::uint32_t region, std::uint64_t length, const UniqueFd& file) {
@@ -452,8 +462,10 @@ void ChannelImpl::End(const Status& reason) {
 
 void ChannelImpl::Close() {
   if (state_ == State::kEnded) return;
+  CrashHere(CrashPoint::kClientClosing);
   if (state_ == State::kOpen) WaitForDaemonToLetGo();
   TearDown(Status(StatusCode::kPeerDead, "closed by the client"));
+  CrashHere(CrashPoint::kClientClosed);
 }
 
 void ChannelImpl::TearDown(const Status& reason) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "base/crash_point.h"
 
 namespace terrace {
 namespace {
@@ -74,14 +75,13 @@ void ControlStream::Send(std::vector<std::byte> message, std::vector<UniqueFd> d
   if (idle) Write();
 }
 
-ssize_t ControlStream::Transmit(const Outgoing& out) {
+ssize_t ControlStream::Transmit(const Outgoing& out, std::size_t message_bytes) {
   auto header = FrameHeaderFor(out.message.size());
   const std::size_t in_header = std::min(out_front_sent_, kFrameHeaderBytes);
   const std::size_t in_message = out_front_sent_ - in_header;
   std::array<iovec, 2> parts;
   parts[0] = {header.data() + in_header, kFrameHeaderBytes - in_header};
-  parts[1] = {const_cast<std::byte*>(out.message.data()) + in_message,
-              out.message.size() - in_message};
+  parts[1] = {const_cast<std::byte*>(out.message.data()) + in_message, message_bytes - in_message};
   msghdr request{};
   request.msg_iov = parts.data();
   request.msg_iovlen = parts.size();
@@ -104,7 +104,12 @@ ssize_t ControlStream::Transmit(const Outgoing& out) {
 
 void ControlStream::Write() {
   while (!out_.empty()) {
-    const ssize_t sent = Transmit(out_.front());
+    if (out_front_sent_ == 0 && CrashIsDue(CrashPoint::kClientMessageHalf)) {
+      const ssize_t sent = Transmit(out_.front(), out_.front().message.size() / 2);
+      if (sent > 0) out_front_sent_ = static_cast<std::size_t>(sent);
+      CrashNow();
+    }
+    const ssize_t sent = Transmit(out_.front(), out_.front().message.size());
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) break;

@@ -82,7 +82,8 @@ class ControlStream final : private SocketEvents {
   /// False: the stream ended or was closed.
   bool Read(int reads_max);
   ssize_t Receive(std::span<std::byte> room);
-  ssize_t Transmit(const Outgoing& out);
+  /// Sends on, up to so many bytes of the message.
+  ssize_t Transmit(const Outgoing& out, std::size_t message_bytes);
   bool Take(std::span<const std::byte> bytes);
   void Write();
   void End(Status reason);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -39,7 +40,12 @@ Status FrameReader::Take(std::span<const std::byte> bytes,
       }
     }
     const std::size_t part = std::min<std::size_t>(bytes.size(), frame_bytes_ - frame_.size());
-    frame_.insert(frame_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(part));
+    try {
+      frame_.insert(frame_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(part));
+    } catch (const std::bad_alloc&) {
+      // The peer says how long a message is: it loses its connection, nobody else notices.
+      return {StatusCode::kRetry, "out of memory"};
+    }
     bytes = bytes.subspan(part);
     if (frame_.size() < frame_bytes_) return {};
     header_bytes_ = 0;

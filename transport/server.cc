@@ -14,6 +14,7 @@ namespace {
 // Connections that have not said Hello yet; beyond it newcomers are closed without a word.
 constexpr std::size_t kGreetingsMax = 256;
 constexpr int kAcceptsPerTurn = 16;
+constexpr Nanos kAcceptPause = 100 * kMillisecond;
 
 }  // namespace
 
@@ -28,7 +29,8 @@ class ServerImpl::Listener final : public SocketEvents {
   Listener(ServerImpl& server, UniqueFd fd, bool local)
       : server_(server), fd_(std::move(fd)), local_(local) {}
   ~Listener() {
-    if (fd_) server_.poll_->Remove(fd_.get());
+    if (pause_timer_) server_.scheduler().CancelTimer(*pause_timer_);
+    if (fd_ && !pause_timer_) server_.poll_->Remove(fd_.get());
   }
   Status Start() {
     Status status = server_.poll_->Add(fd_.get(), false, *this);
@@ -36,13 +38,25 @@ class ServerImpl::Listener final : public SocketEvents {
     return status;
   }
   void OnSocket(bool /*readable*/, bool /*writable*/) override {
-    server_.Accept(fd_.get(), local_);
+    if (server_.Accept(fd_.get(), local_)) return;
+    // Who waits to be accepted keeps the socket readable: looking at it all the time would burn a
+    // core until somebody leaves.
+    server_.poll_->Remove(fd_.get());
+    Pause();
   }
 
  private:
+  void Pause() {
+    pause_timer_ = server_.scheduler().AddTimer(server_.scheduler().Now() + kAcceptPause, [this] {
+      pause_timer_.reset();
+      if (!server_.poll_->Add(fd_.get(), false, *this).ok()) Pause();
+    });
+  }
+
   ServerImpl& server_;
   UniqueFd fd_;
   const bool local_;
+  std::optional<Scheduler::TimerId> pause_timer_;  // set: the socket is not polled
 };
 
 Result<std::unique_ptr<Server>> Server::Create(Reactor& reactor, const ServerOptions& options,
@@ -89,7 +103,9 @@ Status ServerImpl::Listen() {
     // wait.
     if (auto worker = workers_->For("lo"); !worker.ok()) return worker.status();
   }
-  sweep_timer_ = scheduler().AddTimer(scheduler().Now() + kSecond / 2, [this] { Sweep(); });
+  // Long before the reactor runs, perhaps: late for a reason, too.
+  sweep_due_ = scheduler().Now() + kSecond / 2;
+  sweep_timer_ = scheduler().AddTimer(sweep_due_, [this] { Sweep(); });
   return {};
 }
 
@@ -100,10 +116,13 @@ void ServerImpl::SetShards(std::vector<Shard> shards, std::uint16_t own_index,
   daemon_incarnation_ = daemon_incarnation;
 }
 
-void ServerImpl::Accept(int fd, bool local) {
+bool ServerImpl::Accept(int fd, bool local) {
   for (int i = 0; i < kAcceptsPerTurn; ++i) {
     UniqueFd client(::accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!client) return;  // EAGAIN, or the client has gone; others are tried next turn
+    if (!client) {
+      // EAGAIN, or the client has gone; others are tried next turn.
+      return errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM;
+    }
     if (peers_.size() - connected_ >= kGreetingsMax) {
       counters_.refused.fetch_add(1, std::memory_order_relaxed);
       continue;
@@ -112,6 +131,7 @@ void ServerImpl::Accept(int fd, bool local) {
     auto peer = std::make_shared<ServerPeer>(*this, id, std::move(client), local);
     if (peer->Start().ok()) peers_[id] = std::move(peer);
   }
+  return true;
 }
 
 std::uint64_t ServerImpl::MakeToken(ServerPeer& peer) {
@@ -161,7 +181,13 @@ void ServerImpl::OpenDataPlanes() {
 
 void ServerImpl::Sweep() {
   const Nanos now = scheduler().Now();
+  const Nanos period = std::clamp(options_.peer_timeout / 8, 10 * kMillisecond, kSecond);
   workers_->CloseIdleListeners();
+  // Who did not run (SIGSTOP, a machine that was paused) has heard nobody, and nobody is to blame:
+  // what clients sent meanwhile is still to be read.
+  if (const Nanos late = now - sweep_due_; late > period) {
+    for (const auto& [id, peer] : peers_) peer->Excuse(late, now);
+  }
   std::vector<std::shared_ptr<ServerPeer>> silent;
   for (const auto& [id, peer] : peers_) {
     if (now - peer->last_heard() > options_.peer_timeout) silent.push_back(peer);
@@ -177,8 +203,8 @@ void ServerImpl::Sweep() {
     const auto alive = peer.lock();
     return alive == nullptr || alive->transfers() == 0;
   });
-  const Nanos period = std::clamp(options_.peer_timeout / 8, 10 * kMillisecond, kSecond);
-  sweep_timer_ = scheduler().AddTimer(now + period, [this] { Sweep(); });
+  sweep_due_ = now + period;
+  sweep_timer_ = scheduler().AddTimer(sweep_due_, [this] { Sweep(); });
 }
 
 void ServerImpl::CloseAll(const Status& reason) {

@@ -63,8 +63,9 @@ struct ServerOptions {
   std::uint16_t port = 0;          ///< 0: the system picks
   std::uint32_t peers_max = 1024;
   Nanos heartbeat = 500 * kMillisecond;  ///< told to clients that wait for something
-  Nanos heartbeat_idle = 2 * kSecond;    ///< told to clients that wait for nothing
-  Nanos peer_timeout = 5 * kSecond;      ///< silence after which a peer is closed
+  Nanos heartbeat_idle = kSecond;        ///< told to clients that wait for nothing
+  /// Silence after which a peer is closed; looked at 8 times in that long.
+  Nanos peer_timeout = 2500 * kMillisecond;
   std::uint64_t regions_per_peer_max = 4096;
   bool same_host = true;  ///< offer the shared-memory link to clients of this host
   /// Bytes of frames that all clients together may hold lent; 0: nothing is lent.

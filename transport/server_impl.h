@@ -49,7 +49,8 @@ class ServerImpl final : public Server, public AmReceiver {
 
  private:
   class Listener;
-  void Accept(int fd, bool local);
+  /// False: nothing more can be accepted for now, for want of descriptors or memory.
+  bool Accept(int fd, bool local);
   void OnActiveMessage(unsigned id, std::span<const std::byte> header,
                        std::span<const std::byte> data, ucp_ep_h from) override;
   void OpenDataPlanes();
@@ -80,6 +81,7 @@ class ServerImpl final : public Server, public AmReceiver {
   std::vector<std::pair<std::uint64_t, ucp_ep_h>> opening_;
   std::optional<Scheduler::TimerId> opening_timer_;
   std::optional<Scheduler::TimerId> sweep_timer_;
+  Nanos sweep_due_ = 0;
 };
 
 }  // namespace terrace

@@ -284,7 +284,8 @@ Status ServerPeer::TryTcp() {
   auto worker = server_.workers().For(InterfaceOf(own));
   if (!worker.ok()) return worker.status();
   const auto port = (*worker)->Listen(own);
-  if (!port.ok()) return port.status();
+  // No descriptor, no memory, no port: a moment later there may be some.
+  if (!port.ok()) return {StatusCode::kRetry, port.status().message()};
   worker_ = *worker;
   data_port_ = *port;
   token_ = server_.MakeToken(*this);

@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -45,6 +46,8 @@ class ServerPeer final : public Peer,
   Status Start();
   [[nodiscard]] State state() const noexcept { return state_; }
   [[nodiscard]] Nanos last_heard() const noexcept { return last_heard_; }
+  /// `span` of this daemon's own absence, in which it could hear nobody.
+  void Excuse(Nanos span, Nanos now) noexcept { last_heard_ = std::min(last_heard_ + span, now); }
   [[nodiscard]] std::uint64_t token() const noexcept { return token_; }
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return context_.incarnation; }
   [[nodiscard]] std::size_t transfers() const noexcept { return context_.requests.transfers(); }

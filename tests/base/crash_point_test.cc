@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdlib>
 #include <set>
@@ -22,6 +25,11 @@ TEST(CrashPointTest, EveryPointHasANameOfItsOwnAndAMeaning) {
     EXPECT_TRUE(names.insert(info.name).second) << info.name;
   }
   EXPECT_FALSE(names.empty());
+  for (const CrashPointInfo& info : ClientCrashPoints()) {
+    EXPECT_FALSE(info.meaning.empty()) << info.name;
+    EXPECT_TRUE(info.name.starts_with("client.")) << info.name;
+    EXPECT_TRUE(names.insert(info.name).second) << info.name;
+  }
 }
 
 TEST(CrashPointTest, AnUnknownNameOrNumberIsRefusedAndTheKnownNamesAreTold) {
@@ -48,6 +56,21 @@ TEST(CrashPointDeathTest, StrikesAtTheTimeThatWasNamedAndAtNoOtherPoint) {
   };
   EXPECT_EXIT(reach(2), testing::ExitedWithCode(0), "");
   EXPECT_EXIT(reach(3), KilledBySignal(SIGKILL), "");
+}
+
+TEST(CrashPointDeathTest, AProcessThatIsOnlyStoppedGoesOnAndIsStoppedOnce) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!ArmCrashPoint("client.closing:2", SIGSTOP).ok()) ::_exit(9);
+    for (int i = 0; i < 5; ++i) CrashHere(CrashPoint::kClientClosing);
+    ::_exit(7);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+  ASSERT_TRUE(WIFSTOPPED(status)) << status;
+  ::kill(child, SIGCONT);
+  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
 }
 
 }  // namespace

@@ -115,6 +115,19 @@ TEST(Session, IdleHeartbeatsAreRareAndABusySessionDoesNotWaitForThem) {
   client.session_->End(Status(StatusCode::kCancelled));
 }
 
+TEST(Session, AnIdleSessionFindsSilenceAsFastAsABusyOneOnceItsPingIsOut) {
+  PaperClient client(1);
+  client.OpenWithNamespace();
+  client.Pass(500 * kMillisecond);  // the first ping
+  AnswerPings(client.log(0));
+  // Cut off right after: the next ping comes an idle interval after the first, then three misses.
+  client.Pass(2 * kSecond + 1499 * kMillisecond);
+  EXPECT_FALSE(client.session_->ended.IsSet());
+  client.Pass(kMillisecond);
+  EXPECT_TRUE(client.session_->ended.IsSet());
+  client.session_->End(client.session_->EndReason());
+}
+
 TEST(Session, InterruptEndsAnOpeningThatWaitsForAnAnswer) {
   PaperClient client(1);
   client.StartOpening();

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <utility>
 
-#include "tests/crash/block_content.h"
+#include "tests/common/block_content.h"
 
 namespace terrace::crash {
 

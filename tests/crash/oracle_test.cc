@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "tests/crash/block_content.h"
+#include "tests/common/block_content.h"
 #include "tests/crash/log_marks.h"
 
 namespace terrace::crash {

@@ -29,9 +29,10 @@ def run(name, *arguments):
 
 
 class Daemon:
-    """A terraced with its own folder, configuration and ports. `wait` false: it need not start."""
+    """A terraced with its own folder, configuration and ports. `wait` false: it need not start.
+    `before`: what its process does to itself before it becomes terraced."""
 
-    def __init__(self, extra="", reactors=1, wait=True, port=0):
+    def __init__(self, extra="", reactors=1, wait=True, port=0, before=None, dram='"64MiB"'):
         self.folder = tempfile.TemporaryDirectory(prefix="terrace-daemon-test-")
         self.port_file = os.path.join(self.folder.name, "ports")
         self.log_file = os.path.join(self.folder.name, "log")
@@ -40,12 +41,29 @@ class Daemon:
             file.write(
                 f'[server]\nlisten = "127.0.0.1:{port}"\nreactors = {reactors}\n'
                 f'port_file = "{self.port_file}"\n'
-                f'[dram]\ncapacity = "64MiB"\n[log]\nfile = "{self.log_file}"\n'
+                f'[dram]\ncapacity = {dram}\n[log]\nfile = "{self.log_file}"\n'
                 f'[metrics]\nlisten = "127.0.0.1:0"\n{extra}'
             )
-        self.process = subprocess.Popen([program("terraced"), "--config", self.config])
+        self.error_file = os.path.join(self.folder.name, "errors")
+        self.launch(before)
         if wait:
             self.wait_until_it_serves()
+
+    def launch(self, before=None):
+        with open(self.error_file, "ab") as errors:
+            self.process = subprocess.Popen([program("terraced"), "--config", self.config],
+                                            stderr=errors, preexec_fn=before)
+
+    def start_again(self):
+        """After it has ended by itself."""
+        if os.path.exists(self.port_file):
+            os.unlink(self.port_file)
+        self.launch()
+        self.wait_until_it_serves()
+
+    def errors(self):
+        with open(self.error_file, encoding="utf-8") as file:
+            return file.read()
 
     def wait_until_it_serves(self):
         deadline = time.monotonic() + START_S

@@ -200,9 +200,9 @@ TEST(Config, ContradictionsNameBothSettings) {
   EXPECT_THAT(ErrorsOf("[server]\nlisten = \"127.0.0.1:65535\"\nreactors = 2\n"),
               HasSubstr("65535 is the last"));
   EXPECT_THAT(ErrorsOf("[server]\nheartbeat_ms = 3000\n"), HasSubstr("heartbeat_idle_ms"));
-  EXPECT_THAT(ErrorsOf("[server]\nclient_timeout_ms = 3000\n"),
-              HasSubstr("t.toml:2: server.client_timeout_ms: 3000 ms is less than twice "
-                        "server.heartbeat_idle_ms = 2000"));
+  EXPECT_THAT(ErrorsOf("[server]\nclient_timeout_ms = 1900\n"),
+              HasSubstr("t.toml:2: server.client_timeout_ms: 1900 ms is less than twice "
+                        "server.heartbeat_idle_ms = 1000"));
   EXPECT_THAT(ErrorsOf("[dram]\ncapacity = \"9GiB\"\n"), HasSubstr("more than the 8 GiB"));
   EXPECT_THAT(ErrorsOf("[server]\nreactors = 4\nlisten=\"127.0.0.1:0\"\n[dram]\ncapacity = "
                        "\"4MiB\"\n"),
@@ -326,7 +326,7 @@ TEST(DaemonOptions, ReactorsShareCapacityAndTakePortsInARow) {
   EXPECT_EQ(CacheOptionsOf(config, 2).arena.capacity_bytes, 3U << 20);
   EXPECT_EQ(CacheOptionsOf(config, 2).blocks_max, 4U);
   EXPECT_EQ(ServerOptionsOf(config, 2).port, 7422);
-  EXPECT_EQ(ServerOptionsOf(config, 2).peer_timeout, 5 * kSecond);
+  EXPECT_EQ(ServerOptionsOf(config, 2).peer_timeout, 2500 * kMillisecond);
   EXPECT_EQ(ReactorOptionsOf(config, 2).name, "reactor-2");
   config.server.listen.port = 0;
   EXPECT_EQ(ServerOptionsOf(config, 2).port, 0);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "tests/transport/harness.h"
 #include "tests/transport/raw_client.h"
 
@@ -184,6 +186,22 @@ TEST(ServerTest, ASilentClientIsClosed) {
   EXPECT_EQ(pair.counters().peers_timed_out.load(), 1u);
   EXPECT_EQ(pair.counters().peers.load(), 0u);
   EXPECT_FALSE(pair.peer->link().Alive());
+}
+
+// All clients of a daemon that was stopped, or whose machine was paused, would be closed at once
+// when it goes on, before what they sent meanwhile is read.
+TEST(ServerTest, ADaemonThatDidNotRunBlamesNoClient) {
+  ServerOptions options;
+  options.peer_timeout = 2 * kSecond;
+  Pair pair(LinkKind::kShm, options);
+  ASSERT_TRUE(pair.connect_status.ok());
+  pair.RoundTrip();
+  pair.server_runner.Call([] { std::this_thread::sleep_for(std::chrono::milliseconds(2500)); });
+  // The reactor runs again, and its timers come before any message.
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  pair.RoundTrip();
+  EXPECT_EQ(pair.counters().peers_timed_out.load(), 0u);
+  EXPECT_TRUE(pair.handler.log.Get().disconnected.empty());
 }
 
 TEST(ServerTest, AConnectionThatNeverSpeaksIsClosed) {

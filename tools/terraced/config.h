@@ -26,8 +26,8 @@ struct ServerConfig {
   bool same_host = true;
   bool rdma = true;
   std::uint32_t heartbeat_ms = 500;
-  std::uint32_t heartbeat_idle_ms = 2000;
-  std::uint32_t client_timeout_ms = 5000;
+  std::uint32_t heartbeat_idle_ms = 1000;
+  std::uint32_t client_timeout_ms = 2500;
   std::uint32_t spin_us = 0;
   bool io_uring = true;
   std::string port_file;  ///< empty: none

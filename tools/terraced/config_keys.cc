@@ -53,10 +53,10 @@ constexpr ConfigKey kKeys[] = {
     {"server", "heartbeat_ms", ConfigKind::kNumber, "milliseconds", "500", 10, 60'000,
      "How often a client that waits for an answer shows that it lives.",
      TERRACE_FIELD(server.heartbeat_ms)},
-    {"server", "heartbeat_idle_ms", ConfigKind::kNumber, "milliseconds", "2000", 10, 600'000,
+    {"server", "heartbeat_idle_ms", ConfigKind::kNumber, "milliseconds", "1000", 10, 600'000,
      "How often a client that waits for nothing shows that it lives.",
      TERRACE_FIELD(server.heartbeat_idle_ms)},
-    {"server", "client_timeout_ms", ConfigKind::kNumber, "milliseconds", "5000", 100, 3'600'000,
+    {"server", "client_timeout_ms", ConfigKind::kNumber, "milliseconds", "2500", 100, 3'600'000,
      "Silence after which a client is taken for dead. At least twice heartbeat_idle_ms and three "
      "times heartbeat_ms, so that one lost message ends nobody.",
      TERRACE_FIELD(server.client_timeout_ms)},

@@ -5,8 +5,11 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <iostream>
+#include <new>
 #include <string>
+#include <string_view>
 
 #include "base/crash_point.h"
 #include "tools/terraced/config.h"
@@ -36,6 +39,23 @@ int Fail(const Status& status) {
   Log(LogLevel::kError, "start_failed", "{}", status.message());
   StopLogging();
   return 1;
+}
+
+/// Where memory is refused for what is small and cannot be done without, the process ends: half a
+/// request would be worse (docs/fault-model.md). Nothing here allocates.
+[[noreturn]] void EndSayingWhy() {
+  std::string_view words = "terraced: ends by std::terminate\n";
+  if (const std::exception_ptr exception = std::current_exception(); exception != nullptr) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::bad_alloc&) {
+      words = "terraced: ends because it is out of memory: an allocation was refused\n";
+    } catch (...) {
+      words = "terraced: ends because of an exception that nobody caught\n";
+    }
+  }
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, words.data(), words.size());
+  std::abort();
 }
 
 int RunDaemon(const DaemonConfig& config) {
@@ -126,4 +146,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace terrace
 
-int main(int argc, char** argv) { return terrace::Main(argc, argv); }
+int main(int argc, char** argv) {
+  std::set_terminate(terrace::EndSayingWhy);
+  return terrace::Main(argc, argv);
+}

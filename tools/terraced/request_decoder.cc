@@ -1,5 +1,6 @@
 #include "tools/terraced/request_decoder.h"
 
+#include <new>
 #include <string>
 #include <utility>
 
@@ -21,7 +22,7 @@ std::string StringOf(const flatbuffers::String* text) {
 
 Result<ChainSlice> DecodeChain(std::uint32_t namespace_id, std::uint32_t group, std::uint32_t shard,
                                const flatbuffers::Vector<flatbuffers::Offset<wire::Run>>* runs,
-                               ShardPlace place) {
+                               ShardPlace place) try {
   Result<std::vector<KeyRun>> decoded = ReadRuns(runs, kChainBlocksMax);
   if (!decoded.ok()) return decoded.status();
   if (decoded->empty()) return Status::Invalid("runs is empty");
@@ -38,12 +39,14 @@ Result<ChainSlice> DecodeChain(std::uint32_t namespace_id, std::uint32_t group, 
                           .keys = std::move(run.keys)});
   }
   return chain;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kRetry, "out of memory");  // a client says how much is needed
 }
 
 Result<std::vector<BlockPlace>> DecodePlaces(
     std::size_t blocks, const flatbuffers::Vector<const wire::Piece*>* pieces,
     const flatbuffers::Vector<std::uint16_t>* piece_counts,
-    const flatbuffers::Vector<std::uint32_t>* valid_tokens) {
+    const flatbuffers::Vector<std::uint32_t>* valid_tokens) try {
   if (pieces == nullptr || piece_counts == nullptr || piece_counts->size() != blocks) {
     return Status::Invalid("piece_counts does not have one entry per key");
   }
@@ -69,6 +72,8 @@ Result<std::vector<BlockPlace>> DecodePlaces(
   }
   if (next != pieces->size()) return Status::Invalid("pieces has entries that belong to no block");
   return places;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kRetry, "out of memory");  // a client says how much is needed
 }
 
 Result<Ack> DecodeAck(std::uint8_t ack) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/crash_point.h"
 
 namespace terrace {
 namespace {
@@ -70,6 +71,11 @@ void RingStream::Flush() {
   bool wrote = false;
   while (!out_.empty()) {
     const std::vector<std::byte>& front = out_.front();
+    if (out_front_sent_ == 0 && CrashIsDue(CrashPoint::kClientMessageHalf)) {
+      out_front_sent_ = to_peer_.Write(std::span(front).first(front.size() / 2));
+      if (to_peer_.Publish()) Ring();
+      CrashNow();
+    }
     const std::size_t sent = to_peer_.Write(std::span(front).subspan(out_front_sent_));
     wrote = wrote || sent > 0;
     out_front_sent_ += sent;

@@ -1,4 +1,4 @@
-#include "tests/crash/block_content.h"
+#include "tests/common/block_content.h"
 
 #include <array>
 #include <cstring>
