@@ -109,6 +109,7 @@ Task<void> Cache::Impl::AwaitOneDurable(PutState& state, std::size_t which) {
   const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
   if (id == kNoBlock || (*index)[id].state != BlockState::kPublished) {
     answer.not_durable = NotDurable::kGone;
+    nvme->tier.CountDeclined(answer.not_durable);
     co_return;
   }
   // The client waits no longer than the deadline either: the reply must be there by then.
@@ -116,7 +117,10 @@ Task<void> Cache::Impl::AwaitOneDurable(PutState& state, std::size_t which) {
   answer.not_durable =
       co_await nvme->MakeDurable(id, {.namespace_id = chain.namespace_id, .hash = wanted.hash},
                                  PlacementOf(chain, wanted), patience);
-  if (answer.not_durable != NotDurable::kNone) co_return;
+  if (answer.not_durable != NotDurable::kNone) {
+    nvme->tier.CountDeclined(answer.not_durable);  // the one place: once for each answer
+    co_return;
+  }
   answer.ack = Ack::kDurable;
   CrashHere(CrashPoint::kPutDurable);
 }
@@ -295,10 +299,12 @@ StatusCode Cache::Impl::FinishPut(PutState& state, BlockId id, const Status& pul
     index->Publish(id, arena->Header(entry.frame).valid_tokens);
     CountBlocks();
     CrashHere(CrashPoint::kPutPublished);
-    // A put that asked for DURABLE hears of a refusal when it waits for it, and asks again then.
-    NotDurable declined = NotDurable::kNone;
     if (nvme != nullptr) {
-      (void)nvme->Queue(id, placement, state.request.ack == Ack::kDurable, &declined);
+      const bool durable = state.request.ack == Ack::kDurable;
+      NotDurable declined = NotDurable::kNone;
+      (void)nvme->Queue(id, placement, durable, &declined);
+      // A put that asked for DURABLE asks again when it waits for it, and hears of a refusal then.
+      if (declined != NotDurable::kNone && !durable) nvme->tier.CountDeclined(declined);
     }
     Add(counters.put_stored, 1);
     Add(counters.bytes_put, entry.block_bytes);

@@ -110,10 +110,14 @@ Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
     if (!LiesIn(id, state.segment)) continue;
     const BlockEntry& entry = (*cache.index)[id];
     const std::uint64_t pages = nvme::RecordPages(entry.block_bytes);
-    if (entry.gets >= kReinsertGets && pages <= state.pages_left &&
-        tier.Admit(entry.block_bytes) == NotDurable::kNone) {
-      state.pages_left -= pages;
-      if (co_await Reinsert(id) || !LiesIn(id, state.segment)) continue;
+    if (entry.gets >= kReinsertGets && pages <= state.pages_left) {
+      const NotDurable declined = tier.Admit(entry.block_bytes);
+      if (declined != NotDurable::kNone) {
+        tier.CountDeclined(declined);
+      } else {
+        state.pages_left -= pages;
+        if (co_await Reinsert(id) || !LiesIn(id, state.segment)) continue;
+      }
     }
     DropRecord(id);
   }

@@ -46,7 +46,6 @@ std::shared_ptr<NvmeSide::Write> NvmeSide::Queue(BlockId id, KeyView placement, 
   if (*declined != NotDurable::kNone) return nullptr;
   if (queue_bytes + entry.block_bytes > cache.options.arena.capacity_bytes / kQueueShare) {
     *declined = NotDurable::kQueueFull;
-    tier.CountDeclined(*declined);
     return nullptr;
   }
   auto write = std::make_shared<Write>();
@@ -70,10 +69,7 @@ std::shared_ptr<NvmeSide::Write> NvmeSide::Queue(BlockId id, KeyView placement, 
 
 Task<NotDurable> NvmeSide::MakeDurable(BlockId id, Locator locator, KeyView placement,
                                        Nanos deadline) {
-  if (!StillIs(id, locator)) {
-    tier.CountDeclined(NotDurable::kGone);
-    co_return NotDurable::kGone;
-  }
+  if (!StillIs(id, locator)) co_return NotDurable::kGone;
   std::shared_ptr<Write> write;
   if (const auto found = pending.find(id); found != pending.end()) {
     write = found->second;
@@ -90,19 +86,13 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, Locator locator, KeyView plac
       write->waiters.push_back(&ended);
       const bool in_time = co_await ended.WaitUntil(deadline);
       std::erase(write->waiters, &ended);
-      if (!in_time) {
-        tier.CountDeclined(NotDurable::kTimeout);
-        co_return NotDurable::kTimeout;
-      }
+      if (!in_time) co_return NotDurable::kTimeout;
     }
     if (counted || write->outcome != NotDurable::kNone) co_return write->outcome;
   }
   // Written without durability: sync its device.
   const BlockEntry& entry = (*cache.index)[id];
-  if (!StillIs(id, locator) || !entry.record.exists()) {
-    tier.CountDeclined(NotDurable::kGone);
-    co_return NotDurable::kGone;
-  }
+  if (!StillIs(id, locator) || !entry.record.exists()) co_return NotDurable::kGone;
   const auto synced = std::make_shared<Synced>();
   background.Spawn(SyncOne(synced, entry.record));
   const nvme::RecordPlace place = entry.record;
@@ -115,7 +105,6 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, Locator locator, KeyView plac
     cache.CountBlocks();
     co_return co_await MakeDurable(id, locator, placement, deadline);
   }
-  if (outcome != NotDurable::kNone) tier.CountDeclined(outcome);
   co_return outcome;
 }
 
@@ -184,7 +173,9 @@ Task<void> NvmeSide::WriteOne(std::shared_ptr<Write> write) {
       outcome = NotDurable::kGone;
     }
   }
-  if (outcome != NotDurable::kNone) tier.CountDeclined(outcome);
+  // Else whoever asked for DURABLE hears of it, or has it written again, and counts what it
+  // answers.
+  if (outcome != NotDurable::kNone && !write->durable) tier.CountDeclined(outcome);
   End(*write, outcome);
 }
 
@@ -214,7 +205,7 @@ Task<void> NvmeSide::Close() {
   }
   CrashHere(CrashPoint::kStopDrained);
   for (const std::shared_ptr<Write>& write : std::exchange(queue, {})) {
-    tier.CountDeclined(NotDurable::kTimeout);
+    if (!write->durable) tier.CountDeclined(NotDurable::kTimeout);
     End(*write, NotDurable::kTimeout);
   }
   co_await tier.Close();

@@ -151,40 +151,26 @@ void ChannelImpl::OnExtentOffer(const wire::Message& message) {
   const wire::ExtentOffer& offer = *message.body_as_ExtentOffer();
   std::vector<UniqueFd> passed = stream_->TakeDescriptors();
   if (page_ == nullptr || passed.size() != 1) return;  // a loan that names it is then refused
-  auto memory = ExtentMapping::Map(passed[0].get(), offer.length());
-  if (!memory.ok()) return;
-  // What was lent of an older edition keeps that mapping for itself.
-  extents_[offer.extent()] = {offer.edition(), std::move(memory.value())};
+  extents_.Offer(offer.extent(), offer.edition(), passed[0].get(), offer.length());
   CrashHere(CrashPoint::kClientExtentOffered);
 }
 
 void ChannelImpl::OnExtentRecall(const wire::ExtentRecall& recall) {
   CrashHere(CrashPoint::kClientExtentRecalled);
-  const auto extent = extents_.find(recall.extent());
-  // Whoever still reads what was lent of it keeps the mapping until then.
-  if (extent != extents_.end() && extent->second.edition == recall.edition()) {
-    extents_.erase(extent);
-  }
+  extents_.Recall(recall.extent(), recall.edition());
 }
 
 bool ChannelImpl::Knows(const wire::Loan& loan) const {
-  const auto extent = extents_.find(loan.extent());
-  return extent != extents_.end() && extent->second.edition == loan.edition();
+  return extents_.Knows({loan.extent(), loan.edition(), loan.offset()});
 }
 
 std::unique_ptr<LentMemory> ChannelImpl::TakeLoan(const wire::Loan& loan) {
   if (page_ == nullptr || loan.slot() >= kLeaseSlots) return nullptr;
-  if (!Knows(loan)) {
-    // It could not be mapped. The daemon need not keep the frame for it.
-    LentMemory::GiveBack(page_->layout(), loan.slot(), loan.generation());
-    return nullptr;
-  }
-  auto lent = LentMemory::Make({.place = {loan.extent(), loan.edition(), loan.offset()},
-                                .bytes = loan.length(),
-                                .slot = loan.slot(),
-                                .generation = loan.generation()},
-                               page_, extents_.at(loan.extent()).memory);
-  return lent.ok() ? std::move(lent.value()) : nullptr;
+  return extents_.Take({.place = {loan.extent(), loan.edition(), loan.offset()},
+                        .bytes = loan.length(),
+                        .slot = loan.slot(),
+                        .generation = loan.generation()},
+                       page_);
 }
 
 Status ChannelImpl::OpenDataPlane() {

@@ -20,6 +20,7 @@
 #include "transport/codec.h"
 #include "transport/control_stream.h"
 #include "transport/data_sender.h"
+#include "transport/shm/lent_extents.h"
 #include "transport/shm/ring_stream.h"
 #include "transport/ucx_worker.h"
 
@@ -104,11 +105,7 @@ class ChannelImpl final : public Channel,
   std::unique_ptr<ControlStream> stream_;
   std::shared_ptr<SharedPage> page_;  // link kShm, with all of these
   std::unique_ptr<RingStream> ring_;
-  struct Extent {
-    std::uint32_t edition = 0;
-    std::shared_ptr<const ExtentMapping> memory;
-  };
-  std::unordered_map<std::uint32_t, Extent> extents_;
+  LentExtents extents_;
   Status session_error_;  // what an ErrorReply without a request said
 
   // Only while connecting.

@@ -27,6 +27,10 @@ Status CrashDaemon::Start(const StorePlan& store, const CyclePlan& cycle, const 
   for (const std::string& device : LogFiles(store)) file << '"' << device << "\", ";
   file << "]\n[cache]\nblocks_max = " << store.blocks_max << "\n[log]\nfile = \"" << folder()
        << "/daemon.log\"\n[metrics]\nenabled = false\n";
+  return StartWith(file.str(), point);
+}
+
+Status CrashDaemon::StartWith(const std::string& config, const ArmedPoint* point) {
   // Crashes in a row are what this is about: the operator's remedy of docs/operations.md.
   ::unlink((StoreFolder() + "/starts").c_str());
   std::string variable;
@@ -34,7 +38,7 @@ Status CrashDaemon::Start(const StorePlan& store, const CyclePlan& cycle, const 
     variable =
         "TERRACE_CRASH_POINT=" + std::string(point->name) + ":" + std::to_string(point->times);
   }
-  return DaemonProcess::Start(file.str(), variable);
+  return DaemonProcess::Start(config, variable);
 }
 
 }  // namespace terrace::crash

@@ -18,6 +18,8 @@ class CrashDaemon : public DaemonProcess {
 
   /// Starts it, with `point` armed unless null. REQUIRES: it does not run.
   Status Start(const StorePlan& store, const CyclePlan& cycle, const ArmedPoint* point);
+  /// The same with a configuration of the caller's, whose server.port_file is PortFile().
+  Status StartWith(const std::string& config, const ArmedPoint* point);
   /// FOLDER/store, nvme.folder.
   [[nodiscard]] std::string StoreFolder() const { return folder() + "/store"; }
   /// nvme.files; empty when the log is FOLDER/store/log-0.

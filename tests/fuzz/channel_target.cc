@@ -38,7 +38,8 @@ struct World {
   std::shared_ptr<SharedPage> page = std::move(SharedPage::Create(&page_memory)).value();
   UniqueFd extent = SealedMemory(kExtentBytes, F_SEAL_SHRINK | F_SEAL_GROW);
   UniqueFd unsealed = SealedMemory(kExtentBytes, 0);
-  std::array<UniqueFd, 2> bells = std::move(RingStream::MakeBells()).value();
+  std::array<Bell, 2> bells = std::move(Bell::MakePair()).value();
+  std::array<UniqueFd, 2> client_bell = std::move(bells[1]).Take();
 
   World() { TERRACE_CHECK(factory.Init().ok()); }
   /// Runs `function` on the loop, and turns of the loop.
@@ -134,7 +135,7 @@ class Story {
   }
   void Begin() {
     if (!channel_->Alive()) return;
-    channel_->AddRegion(1, memory_);
+    channel_->AddRegion(1, {memory_, nullptr});
     channel_->Expect(1, {std::span(memory_).first(64), std::span(memory_).subspan(64, 64)});
     channel_->Offer(2, {std::span<const std::byte>(memory_).first(64)});
   }
@@ -174,13 +175,14 @@ class Story {
         return hello.Finish();
       });
     }
-    const std::array<int, 3> passed = {world_.page_memory.get(), world_.bells[1].get(),
-                                       world_.extent.get()};
-    const std::array<int, 2> wrong = {world_.extent.get(), world_.bells[1].get()};
+    const std::array<int, 4> passed = {world_.page_memory.get(), world_.client_bell[0].get(),
+                                       world_.client_bell[1].get(), world_.extent.get()};
+    const std::array<int, 3> wrong = {world_.extent.get(), world_.client_bell[0].get(),
+                                      world_.client_bell[1].get()};
     if (how == 128) {
       Pass(Framed(reply), wrong);
     } else {
-      Pass(Framed(reply), std::span(passed).first(how >= 252 ? how - 252U : 2U));
+      Pass(Framed(reply), std::span(passed).first(how == 255 ? 4U : how >= 252 ? how - 252U : 3U));
     }
   }
   void Step() {

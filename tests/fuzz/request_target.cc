@@ -79,9 +79,12 @@ std::size_t DecodeRuns(const Runs* runs) {
 const RemoteRegions& Regions() {
   static const RemoteRegions regions = [] {
     RemoteRegions made(8);
-    TERRACE_CHECK(made.Add(1, {.base = 4096, .length = 1 << 20, .packed_key = {}}).ok());
     TERRACE_CHECK(
-        made.Add(2, {.base = ~std::uint64_t{0} - 100, .length = 100, .packed_key = {}}).ok());
+        made.Add(1, {.base = 4096, .length = 1 << 20, .packed_key = {}, .shared = {}}).ok());
+    TERRACE_CHECK(
+        made.Add(2,
+                 {.base = ~std::uint64_t{0} - 100, .length = 100, .packed_key = {}, .shared = {}})
+            .ok());
     return made;
   }();
   return regions;

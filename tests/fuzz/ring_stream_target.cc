@@ -45,7 +45,8 @@ struct World {
     UniqueFd memory;
     return std::move(SharedPage::Create(&memory)).value();
   }();
-  std::array<UniqueFd, 2> bells = std::move(RingStream::MakeBells()).value();
+  std::array<Bell, 2> bells = std::move(Bell::MakePair()).value();
+  std::array<UniqueFd, 2> daemon_bell = std::move(bells[0]).Take();  // each stream gets copies
 };
 
 /// Lets the reactor forget the streams that are gone.
@@ -83,7 +84,9 @@ class Story {
         to_daemon_(layout_.to_daemon, layout_.to_daemon_bytes),
         from_daemon_(layout_.to_client, layout_.to_client_bytes),
         stream_(std::in_place, *world.hub, world.page, RingStream::Side::kDaemon,
-                UniqueFd(::dup(world.bells[0].get())), kFrameMax, owner_) {}
+                Bell(UniqueFd(::dup(world.daemon_bell[0].get())),
+                     UniqueFd(::dup(world.daemon_bell[1].get()))),
+                kFrameMax, owner_) {}
 
   void Tell() {
     for (int step = 0; step < 100 && !input_.empty(); ++step) Step();

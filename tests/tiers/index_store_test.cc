@@ -240,6 +240,16 @@ TEST(RocksDbIndexStoreTest, FullDiskIsAnErrorThatPassesAndTearsNoBatch) {
   EXPECT_EQ(All(*store).size(), 3U);
 }
 
+TEST(RocksDbIndexStoreTest, AFileThatIsNamedAndGoneIsReportedAsCorrupt) {
+  const TemporaryFolder folder;
+  const std::vector<Change> batch = {{Kind::kPut, "key", "value"}};
+  ASSERT_TRUE(OpenRocksDb(folder.Index())->Write(batch, true).ok());
+  // What a flipped bit in CURRENT leaves: the name of a file that is not there.
+  std::ofstream(folder.Index() + "/CURRENT") << "MANIFEST-000444\n";
+  const auto opened = RocksDbIndexStore::Open({.path = folder.Index()});
+  EXPECT_EQ(opened.code(), StatusCode::kCorrupt) << opened.status().ToString();
+}
+
 TEST(RocksDbIndexStoreTest, DamagedTableIsReportedAsCorrupt) {
   const TemporaryFolder folder;
   {

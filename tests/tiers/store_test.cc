@@ -203,8 +203,8 @@ TEST_F(StoreTest, RefusesADeviceOfAnotherStore) {
 TEST_F(StoreTest, MendsADamagedSuperblockFromItsCopy) {
   MakeAndClose(Options());
   const std::string good = All("log-0");
-  for (const std::uint64_t offset :
-       {std::uint64_t{12}, std::uint64_t{60}, std::uint64_t{4000}, std::uint64_t{4095}}) {
+  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{8}, std::uint64_t{12},
+                                     std::uint64_t{60}, std::uint64_t{4000}, std::uint64_t{4095}}) {
     FlipBit(folder_.Path("log-0"), offset);
     EXPECT_THAT(MakeAndClose(Options()), testing::ElementsAre(HasSubstr("superblock (page 0)")));
     EXPECT_TRUE(All("log-0") == good);

@@ -116,6 +116,7 @@ TEST_F(Metrics, TheNvmeTierShowsItsSizeStateAndReasons) {
   // An hour's share of the day, though nothing was written yet.
   EXPECT_EQ(ValueOf(summed, kNvmeBudgetLeft, ""), 2 << 20);
   EXPECT_EQ(nvme_[0].tier->Admit(1 << 20), NotDurable::kTooLarge);
+  nvme_[0].tier->CountDeclined(NotDurable::kTooLarge);
   EXPECT_EQ(ValueOf(registry_.Collect(), kNvmeDeclined, "reactor=\"0\",reason=\"too_large\""), 1);
 }
 

@@ -51,6 +51,11 @@ struct NvmeTier::Recovery {
   void Delete(std::string key) {
     changes.push_back({IndexStore::Change::Kind::kDelete, std::move(key), {}});
   }
+  [[nodiscard]] bool HasHeader(const RecordPlace& place) const {
+    const std::uint32_t segments = superblock.segments;
+    const std::uint32_t lane = place.segment() / segments;
+    return lane < headers.size() && headers[lane][place.segment() % segments].generation != 0;
+  }
   [[nodiscard]] bool Cleared(const IndexedBlock& block) const {
     const auto at = cleared.find(block.namespace_id);
     return at != cleared.end() && block.sequence < at->second;
@@ -86,7 +91,7 @@ Status NvmeTier::Recover(IndexStore& store, const ReadSlice& read, const Finder&
   status = KnowNamespaces(recovery, store);
   if (status.ok()) status = ReadEntries(recovery, store);
   AdoptTail(recovery, read);
-  recovery.incomplete |= !status.ok();
+  recovery.incomplete |= !status.ok() || unreadable_headers_ > 0;
   CrashHere(CrashPoint::kRecoverRead);
   recovery.Write(store);
   CrashHere(CrashPoint::kRecoverDone);
@@ -171,7 +176,13 @@ Status NvmeTier::ReadEntries(Recovery& recovery, IndexStore& store) {
           return true;
         }
       }
-      Count(counters_.stale);
+      if (!ended && !recovery.HasHeader(entry->place)) {
+        Count(counters_.unheaded);
+        // One that could not be read may be there the next time: its blocks are not lost yet.
+        if (unreadable_headers_ > 0) return true;
+      } else {
+        Count(counters_.stale);
+      }
     }
     // So that they do not pile up over many starts.
     recovery.Delete(std::string(key));

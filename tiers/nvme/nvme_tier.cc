@@ -38,9 +38,18 @@ IndexJournal::Changes One(IndexStore::Change::Kind kind, std::string key, std::s
 
 }  // namespace
 
+namespace {
+std::uint32_t UnreadableIn(const std::vector<LaneStart>& lanes) {
+  std::uint32_t unreadable = 0;
+  for (const LaneStart& lane : lanes) unreadable += lane.unreadable_headers;
+  return unreadable;
+}
+}  // namespace
+
 NvmeTier::NvmeTier(const NvmeTierOptions& options, std::vector<LaneStart> lanes,
                    SegmentLog::Owner& owner, IndexJournal& journal, Scheduler& scheduler)
     : options_(options),
+      unreadable_headers_(UnreadableIn(lanes)),
       journal_(journal),
       scheduler_(scheduler),
       log_(options.log, std::move(lanes), owner, scheduler),
@@ -70,7 +79,6 @@ NotDurable NvmeTier::Admit(std::uint64_t block_bytes) {
   } else if (!budget_.Allows()) {
     reason = NotDurable::kWriteBudget;
   }
-  if (reason != NotDurable::kNone) CountDeclined(reason);
   return reason;
 }
 

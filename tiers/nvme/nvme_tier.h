@@ -64,8 +64,10 @@ struct NvmeTierCounters {
   /// Records that a start read in the log, from the marker on, and blocks that it found only there.
   std::atomic<std::uint64_t> tail_records{0}, tail_blocks{0};
   std::atomic<std::uint64_t> tail_unreadable{0};  ///< pages where it looked for more
-  std::atomic<std::uint64_t> stale{0};            ///< entries of reused segments, dropped at start
-  std::atomic<std::uint64_t> bad_entries{0};      ///< entries that were none
+  /// Entries of segments without a header, at start: it is damaged, or could not be read.
+  std::atomic<std::uint64_t> unheaded{0};
+  std::atomic<std::uint64_t> stale{0};        ///< entries of reused segments, dropped at start
+  std::atomic<std::uint64_t> bad_entries{0};  ///< entries that were none
   /// Bytes, when a block was last offered or written; 0 without a limit.
   std::atomic<std::int64_t> budget_left{0};
 };
@@ -93,8 +95,11 @@ class NvmeTier {
 
   /// Recover could not read all of the log's end, or not write what it found.
   [[nodiscard]] bool incomplete() const noexcept { return marker_stays_; }
+  /// Segment headers that could not be read when it was made.
+  [[nodiscard]] std::uint32_t unreadable_headers() const noexcept { return unreadable_headers_; }
 
-  /// kNone: a block of this size may be written now. Else why not; counted.
+  /// kNone: a block of this size may be written now. Else why not; who asks counts it,
+  /// once for each block: a put that asks for DURABLE asks again when it waits.
   [[nodiscard]] NotDurable Admit(std::uint64_t block_bytes);
   void CountDeclined(NotDurable reason) noexcept;
 
@@ -173,6 +178,7 @@ class NvmeTier {
   void AdoptTail(Recovery& recovery, const ReadSlice& read);
 
   const NvmeTierOptions options_;
+  const std::uint32_t unreadable_headers_;
   IndexJournal& journal_;
   Scheduler& scheduler_;
   PagePool pages_;

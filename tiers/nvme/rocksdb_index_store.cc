@@ -10,6 +10,7 @@
 #include <rocksdb/write_buffer_manager.h>
 
 #include <exception>
+#include <filesystem>
 #include <mutex>
 #include <utility>
 
@@ -20,11 +21,13 @@ namespace {
 constexpr std::size_t kScanReadaheadBytes = 4 << 20;
 constexpr std::uint64_t kBytesPerSync = 1 << 20;  // no storms of dirty pages at a flush
 constexpr std::size_t kProtectionBytesPerKey = 8;
+constexpr std::uint64_t kRoomToOpenMin = 1 << 20;
 
 Status ToStatus(const rocksdb::Status& status, const std::string& path, std::string_view what) {
   if (status.ok()) return Status::Ok();
   StatusCode code = StatusCode::kIo;
-  if (status.IsCorruption()) code = StatusCode::kCorrupt;
+  // A file of it that is named and not there: a flipped bit in a name leaves that.
+  if (status.IsCorruption() || status.IsPathNotFound()) code = StatusCode::kCorrupt;
   if (status.IsInvalidArgument()) code = StatusCode::kInvalid;
   if (status.IsNotSupported()) code = StatusCode::kUnsupported;
   if (status.IsBusy() || status.IsTryAgain() || status.IsTimedOut()) code = StatusCode::kRetry;
@@ -100,6 +103,9 @@ rocksdb::Options MakeOptions(const RocksDbIndexStoreOptions& wanted) {
   options.bottommost_compression = rocksdb::kNoCompression;
   options.max_open_files = wanted.open_files_max;
   options.max_background_jobs = 2;
+  // Else it takes tens of MiB in advance for each file, on a small disk all that is left, and then
+  // has no room for the next one.
+  options.allow_fallocate = false;
   options.bytes_per_sync = kBytesPerSync;
   options.wal_bytes_per_sync = kBytesPerSync;
   options.keep_log_file_num = 4;
@@ -134,6 +140,23 @@ struct RocksDbIndexStore::Impl {
   }
 };
 
+/// RocksDB writes while it opens: a table of all that its write-ahead logs hold, and small files.
+/// With assertions, as Debian builds it, it aborts when there is no room for them.
+Status RocksDbIndexStore::CheckRoom(const std::string& path) {
+  std::error_code error;
+  std::uint64_t needed = kRoomToOpenMin;
+  for (const auto& file : std::filesystem::directory_iterator(path, error)) {
+    if (file.path().extension() == ".log") needed += file.file_size(error);
+  }
+  std::filesystem::path place(path);
+  if (!std::filesystem::exists(place, error)) place = place.parent_path();
+  const std::filesystem::space_info room = std::filesystem::space(place, error);
+  if (error || room.available >= needed) return {};  // opening it tells what is wrong
+  return {StatusCode::kIo, "index " + path + ": " + std::to_string(room.available) +
+                               " bytes left on its file system, it takes " +
+                               std::to_string(needed) + " to open it"};
+}
+
 RocksDbIndexStore::RocksDbIndexStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Status RocksDbIndexStore::OpenDatabase(Impl& impl) {
@@ -156,7 +179,8 @@ Result<std::unique_ptr<RocksDbIndexStore>> RocksDbIndexStore::Open(
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   if (options.dead) impl->filter = std::make_unique<DeadEntryFilter>(options.dead);
-  Status opened = OpenDatabase(*impl);
+  Status opened = options.read_only ? Status() : CheckRoom(options.path);
+  if (opened.ok()) opened = OpenDatabase(*impl);
   if (!opened.ok()) return opened;
   return std::unique_ptr<RocksDbIndexStore>(new RocksDbIndexStore(std::move(impl)));
 }
@@ -186,7 +210,11 @@ Status RocksDbIndexStore::Write(std::span<const Change> changes, bool durable) {
 
 Status RocksDbIndexStore::Sync() {
   // Not FlushWAL: after a failed write of the log, Debian's build (assertions are on) aborts in it.
-  // Without manual flush nothing waits in memory, so there is nothing else to flush.
+  // Without manual flush nothing waits in memory, so there is nothing else to flush. It aborts in
+  // SyncWAL as well, when that log was never synced before its write failed.
+  if (!impl_->listener->state().healthy) {
+    return {StatusCode::kIo, "index " + impl_->options.path + ": sync: not before it has resumed"};
+  }
   return impl_->Call("sync", [](rocksdb::DB& database) { return database.SyncWAL(); });
 }
 
@@ -208,6 +236,7 @@ Status RocksDbIndexStore::Scan(
 }
 
 Status RocksDbIndexStore::Resume() {
+  if (Status room = CheckRoom(impl_->options.path); !room.ok()) return room;
   Status resumed = impl_->Call("resume", [](rocksdb::DB& database) { return database.Resume(); });
   if (resumed.code() == StatusCode::kRetry) return resumed;
   if (!resumed.ok()) {

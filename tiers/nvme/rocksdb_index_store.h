@@ -70,6 +70,7 @@ class RocksDbIndexStore final : public IndexStore {
  private:
   struct Impl;
   static Status OpenDatabase(Impl& impl);
+  static Status CheckRoom(const std::string& path);
   explicit RocksDbIndexStore(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

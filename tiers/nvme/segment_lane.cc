@@ -59,9 +59,7 @@ Task<void> SegmentLog::Prepare(Lane* lane) {
     TellGeneration(*lane, next);
     Add(counters_.segments_begun, 1);
     status = co_await WriteSegmentHeader(lane, next);
-    if (!status.ok()) {
-      NoteError(*lane, status);
-    } else if (lane->doubtful[next] == 0) {
+    if (status.ok() && lane->doubtful[next] == 0) {
       lane->next_ready = true;
       CrashHere(CrashPoint::kSegmentSynced);
     }  // Else somebody's sync failed since the header was begun: it may be lost, like a record.
@@ -93,11 +91,12 @@ Task<Status> SegmentLog::WriteSegmentHeader(Lane* lane, std::uint32_t segment) {
   }
   if (!status.ok()) {
     Add(counters_.write_errors, 1);
+    NoteError(*lane, status);
     co_return status;
   }
   Add(counters_.bytes_written, kPageBytes);
   CrashHere(CrashPoint::kSegmentWritten);
-  co_return co_await Sync(lane->number);
+  co_return co_await Sync(lane->number);  // which notes its own failure
 }
 
 void SegmentLog::NoteError(Lane& lane, const Status& status) {

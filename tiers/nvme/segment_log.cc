@@ -271,12 +271,14 @@ Task<Status> SegmentLog::WriteAt(Lane* lane, std::uint32_t segment, std::uint64_
   co_await AcquireWrite(lane, bytes);
   Status status(StatusCode::kIo, "device " + lane->device.name() + " is offline");
   const Nanos started = scheduler_.Now();
-  if (lane->online) {
+  const bool asked = lane->online;
+  if (asked) {
     const InFlight counted(*lane, started);
     status = co_await lane->device.Write(segment * options_.segment_bytes + page * kPageBytes,
                                          std::as_bytes(std::span(header, 1)), payload);
   }
   ReleaseWrite(*lane, bytes, scheduler_.Now() - started);
+  if (!asked) co_return status;  // the device failed nothing
   if (status.ok()) {
     Add(counters_.bytes_written, bytes);
   } else {

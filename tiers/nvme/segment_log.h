@@ -65,6 +65,7 @@ struct SegmentLogOptions {
 struct LaneStart {
   Device* device = nullptr;  ///< offset 0 is the slice's first byte
   std::vector<SegmentHeader> headers;
+  std::uint32_t unreadable_headers = 0;  ///< generation 0 because the device did not answer
 };
 
 /// Single writer (the reactor), readable from any thread.

@@ -323,7 +323,7 @@ bool IsHeaderOf(const SegmentHeader& header, const Superblock& superblock, std::
 
 Status ReadSegmentHeaders(const DeviceFile& file, const Superblock& superblock,
                           std::uint32_t device, std::uint32_t slice,
-                          std::vector<SegmentHeader>& headers) {
+                          std::vector<SegmentHeader>& headers, std::uint32_t* unreadable_count) {
   const StoreGeometry geometry = GeometryOf(superblock);
   headers.assign(geometry.segments, {});
   PageBuffer page(kPageBytes);
@@ -339,6 +339,7 @@ Status ReadSegmentHeaders(const DeviceFile& file, const Superblock& superblock,
     const auto header = HeaderIn<SegmentHeader>(page.bytes());
     if (IsHeaderOf(header, superblock, device, slice, segment)) headers[segment] = header;
   }
+  if (unreadable_count != nullptr) *unreadable_count = unreadable;
   return unreadable == geometry.segments ? last : Status::Ok();
 }
 

@@ -63,6 +63,7 @@ Result<OpenedStore> OpenStore(const StoreOptions& options);
 /// or cannot be read comes as generation 0. kIo: none can be read.
 Status ReadSegmentHeaders(const DeviceFile& file, const Superblock& superblock,
                           std::uint32_t device, std::uint32_t slice,
-                          std::vector<SegmentHeader>& headers);
+                          std::vector<SegmentHeader>& headers,
+                          std::uint32_t* unreadable_count = nullptr);
 
 }  // namespace terrace::nvme

@@ -18,6 +18,18 @@ bool IsZeros(std::span<const std::byte> bytes) {
   return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
+/// As Check; but a page whose magic or version alone is wrong, as a flipped bit leaves it, is a
+/// damaged one of ours and no stranger's: with both put right its checksum matches.
+Status CheckPage(const Superblock& found) {
+  Status state = Check(found);
+  if (state.ok() || state.code() == StatusCode::kCorrupt) return state;
+  Superblock righted = found;
+  righted.magic = kSuperblockMagic;
+  righted.version = kFormatVersion;
+  if (!Check(righted).ok()) return state;
+  return {StatusCode::kCorrupt, "the superblock's magic or version is damaged"};
+}
+
 /// Writes and syncs.
 Status WritePage(DeviceFile& file, std::uint32_t number, const Superblock& superblock) {
   PageBuffer page(kPageBytes);
@@ -39,8 +51,8 @@ Result<SuperblockPages> ReadSuperblockPages(const DeviceFile& file) {
   if (pages.fresh) return pages;
   const auto superblock = HeaderIn<Superblock>(first);
   const auto copy = HeaderIn<Superblock>(second);
-  const Status first_state = Check(superblock);
-  const Status second_state = Check(copy);
+  const Status first_state = CheckPage(superblock);
+  const Status second_state = CheckPage(copy);
   for (const Status& state : {first_state, second_state}) {
     if (state.code() == StatusCode::kIncompatible) {
       return Refused(file, StatusCode::kIncompatible, state.message());

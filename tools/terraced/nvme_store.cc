@@ -69,6 +69,12 @@ Result<std::uint64_t> CapacityOf(const NvmeConfig& nvme) {
 /// What a start found of the log behind the marker.
 void LogTail(const nvme::NvmeTier& tier, std::uint32_t slice) {
   const nvme::NvmeTierCounters& counters = tier.Counters();
+  if (counters.unheaded > 0) {
+    Log(LogLevel::kWarning, "nvme_segment_header_missing", "slice={} blocks={} unreadable={}: {}",
+        slice, counters.unheaded.load(), tier.unreadable_headers(),
+        tier.unreadable_headers() > 0 ? "the next start looks for them again"
+                                      : "damaged, what they held is lost");
+  }
   if (tier.incomplete()) {
     Log(LogLevel::kWarning, "nvme_log_tail_incomplete",
         "slice={} unreadable_pages={}: the next start looks at it again", slice,
@@ -260,7 +266,8 @@ Result<NvmeStore::Slice> NvmeStore::Attach(Cache& cache, Reactor& reactor, std::
   for (std::uint32_t number = 0; number < log_.files.size(); ++number) {
     const DeviceFile& file = log_.files[number];
     nvme::LaneStart lane;
-    Status read = nvme::ReadSegmentHeaders(file, superblock, number, slice, lane.headers);
+    Status read = nvme::ReadSegmentHeaders(file, superblock, number, slice, lane.headers,
+                                           &lane.unreadable_headers);
     if (!read.ok()) return read;
     Result<DeviceFile> part = file.Slice(geometry.SliceOffset(slice), geometry.slice_bytes());
     if (!part.ok()) return part.status();

@@ -73,7 +73,7 @@ void RingStream::Flush() {
     const std::vector<std::byte>& front = out_.front();
     if (out_front_sent_ == 0 && CrashIsDue(CrashPoint::kClientMessageHalf)) {
       out_front_sent_ = to_peer_.Write(std::span(front).first(front.size() / 2));
-      if (to_peer_.Publish()) Ring();
+      if (to_peer_.Publish()) bell_.Ring();
       CrashNow();
     }
     const std::size_t sent = to_peer_.Write(std::span(front).subspan(out_front_sent_));
