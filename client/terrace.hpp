@@ -255,7 +255,8 @@ class TERRACE_API Client {
   /// outlive the region. @return kInvalid for a null base or a length of 0.
   Result<RegionId> RegisterMemory(void* base, std::uint64_t length);
   /// Allocates, touches and registers memory on huge pages where the host gives them; freed by
-  /// DeregisterMemory or with the Client. length: bytes.
+  /// DeregisterMemory or with the Client. A daemon of this host maps it and copies faster; a child
+  /// that is forked shares it. length: bytes.
   Result<RegionId> AllocateRegion(std::uint64_t length);
   /// The memory of a region; empty for an unknown id.
   std::span<std::byte> RegionMemory(RegionId region) const;
