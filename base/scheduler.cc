@@ -22,13 +22,21 @@ Scheduler::CurrentScope::CurrentScope(Scheduler& scheduler) noexcept
 
 Scheduler::CurrentScope::~CurrentScope() { current_scheduler = previous_; }
 
+void Scheduler::RunLong() {
+  const bool ends =
+      !ready_ends_.empty() && (ready_long_.empty() || ++long_passed_over_ <= kPassedOverMax);
+  if (!ends) long_passed_over_ = 0;
+  auto& queue = ends ? ready_ends_ : ready_long_;
+  const std::coroutine_handle<> handle = queue.front();
+  queue.pop_front();
+  handle.resume();
+}
+
 std::size_t Scheduler::RunReady(std::size_t most) {
   std::size_t resumed = 0;
-  if (most > 0 && !ready_long_.empty() && (ready_.empty() || ++passed_over_ > kPassedOverMax)) {
+  if (most > 0 && HasLong() && (ready_.empty() || ++passed_over_ > kPassedOverMax)) {
     passed_over_ = 0;
-    const std::coroutine_handle<> handle = ready_long_.front();
-    ready_long_.pop_front();
-    handle.resume();
+    RunLong();
     ++resumed;
   }
   while (resumed < most && !ready_.empty()) {

@@ -48,10 +48,11 @@ class Scheduler {
   /// The same for one that will keep the thread for tens of microseconds: RunReady begins with one
   /// of these when nothing else is ready, or when others went first `kPassedOverMax` times. So what
   /// is queued for a device or a peer goes out before the next of them begins.
-  void ReadyLong(std::coroutine_handle<> handle) { ready_long_.push_back(handle); }
-  /// The same, before the others of its kind: for what ends a request that is nearly done.
-  void ReadyLongFirst(std::coroutine_handle<> handle) { ready_long_.push_front(handle); }
-  [[nodiscard]] bool HasReady() const noexcept { return !ready_.empty() || !ready_long_.empty(); }
+  /// `ends_request`: goes before the others of its kind, `kPassedOverMax` times.
+  void ReadyLong(std::coroutine_handle<> handle, bool ends_request) {
+    (ends_request ? ready_ends_ : ready_long_).push_back(handle);
+  }
+  [[nodiscard]] bool HasReady() const noexcept { return !ready_.empty() || HasLong(); }
   /// Resumes at most `most` handles, at most one long one among them; returns how many.
   std::size_t RunReady(std::size_t most);
 
@@ -65,11 +66,18 @@ class Scheduler {
   std::size_t RunTimers(Nanos now);
 
  private:
+  [[nodiscard]] bool HasLong() const noexcept {
+    return !ready_long_.empty() || !ready_ends_.empty();
+  }
+  void RunLong();
+
   Clock& clock_;
   static constexpr int kPassedOverMax = 4;
   std::deque<std::coroutine_handle<>> ready_;
   std::deque<std::coroutine_handle<>> ready_long_;
-  int passed_over_ = 0;
+  std::deque<std::coroutine_handle<>> ready_ends_;  // long ones that end a request
+  int passed_over_ = 0;                             // times that others went before long ones
+  int long_passed_over_ = 0;  // times that ready_ends_ went before ready_long_
   TimerMap timers_;
 };
 

@@ -31,8 +31,7 @@ struct LongWork {
     return bytes < kShortBytes || !Scheduler::Current().HasReady();
   }
   void await_suspend(std::coroutine_handle<> waiter) const {
-    Scheduler& scheduler = Scheduler::Current();
-    ends_request ? scheduler.ReadyLongFirst(waiter) : scheduler.ReadyLong(waiter);
+    Scheduler::Current().ReadyLong(waiter, ends_request);
   }
   void await_resume() const noexcept {}
 };

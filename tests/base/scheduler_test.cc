@@ -88,6 +88,21 @@ TEST(SchedulerTest, LongWorkLetsAnswersOutBetweenItsParts) {
   loop.RunReady();
 }
 
+TEST(SchedulerTest, LongWorkThatBeginsARequestIsNotPassedOverForEver) {
+  SchedulerLoop loop;
+  std::vector<int> done;
+  TaskScope scope;
+  constexpr LongWork kPush{.bytes = 1 << 20, .ends_request = true};
+  scope.Spawn(DoLongWork(kPush, 2, done));
+  scope.Spawn(DoLongWork({.bytes = 1 << 20}, 1, done));
+  for (int busy = 0; busy < 100; ++busy) {
+    scope.Spawn(DoLongWork(kPush, 2, done));  // there is always another one that is nearly done
+    loop.scheduler().RunReady(100);
+  }
+  EXPECT_NE(std::find(done.begin(), done.end(), 1), done.end());
+  loop.RunReady();
+}
+
 TEST(SchedulerTest, LongWorkIsNotPassedOverForEver) {
   SchedulerLoop loop;
   std::vector<int> done;
