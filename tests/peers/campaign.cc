@@ -71,8 +71,9 @@ Status Campaign::Begin() {
       .address = daemon_.address(), .name = "observer", .store = options_.seed, .number = 0};
   const auto connect = [&](std::unique_ptr<PeerLoad>& load) {
     auto made = PeerLoad::Connect(options);
-    if (made.ok()) load = std::move(made).value();
-    return made.status();
+    if (!made.ok()) return made.status();
+    load = std::move(made).value();
+    return Status::Ok();
   };
   if (Status status = connect(observer_); !status.ok()) return status;
   view_ = std::make_unique<DaemonView>(observer_->client(), daemon_.pid(), pauses_);

@@ -107,7 +107,7 @@ Status PartitionCampaign::Begin() {
   baseline_connections_ = traces->connections;
   for (Child* const victim : {&busy_, &idle_}) {
     const bool idles = victim == &idle_;
-    const Status status =
+    Status status =
         victim->Start(options_.programs + "/peer_faults",
                       {.address = address,
                        .tcp = false,

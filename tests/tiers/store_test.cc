@@ -133,10 +133,13 @@ TEST_F(StoreTest, NeverMendsAFirstPageThatIsNoLongerOurs) {
 
 TEST_F(StoreTest, NamesBothVersionsOfAnotherFormat) {
   MakeAndClose(Options());
+  // Another version has another checksum too; a version alone that differs is a flipped bit.
   WriteBytes(folder_.Path("log-0"), 8, "\x02");
+  WriteBytes(folder_.Path("log-0"), 16, "\x7f");
   ExpectRefused(Options(), StatusCode::kIncompatible, "format version 2, this program reads 1");
-  WriteBytes(folder_.Path("log-0"), 8, "\x01");
   WriteBytes(folder_.Path("log-0"), kPageBytes + 8, "\x03");
+  WriteBytes(folder_.Path("log-0"), kPageBytes + 16, "\x7f");
+  WriteBytes(folder_.Path("log-0"), 8, "\x03");
   ExpectRefused(Options(), StatusCode::kIncompatible, "format version 3, this program reads 1");
 }
 
