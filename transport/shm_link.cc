@@ -162,7 +162,9 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
   // In checksum pieces, so that each is hashed while it is in the cache; four make a slice.
   for (std::size_t done = 0; done < bytes.size() && status.ok(); done += kChecksumPieceBytes) {
     if (done % kSliceBytes == 0) {
-      co_await LongWork{.bytes = std::min(kSliceBytes, bytes.size() - done)};
+      // One that has begun is finished first: its write can start while the next is copied.
+      co_await LongWork{.bytes = std::min(kSliceBytes, bytes.size() - done),
+                        .ends_request = done > 0};
       status = CheckSlice(transfer);
       if (!status.ok()) break;
     }
