@@ -16,7 +16,7 @@ namespace {
 
 /// Bytes that writes have under way on a lane that nobody reads from: enough to keep a device busy
 /// while the reactor turns, few enough that a read that comes waits for little.
-constexpr std::uint64_t kWritesAloneBytes = 8 << 20;
+constexpr std::uint64_t kWritesAloneBytes = 16 << 20;
 /// The same while there are reads, but not enough to keep the device busy.
 constexpr std::uint64_t kWritesBesideReadsBytes = 1 << 20;
 /// From so many bytes of reads under way on, a device is busy: 2 to 8 MiB fill one (measured).
