@@ -1,6 +1,5 @@
 #include "transport/channel.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -346,16 +345,14 @@ void ChannelImpl::AddRegion(std::uint32_t region, ClientMemory memory) {
 }
 
 bool ChannelImpl::ShareRegion(std::uint32_t region, std::uint64_t length, const UniqueFd& file) {
-  std::vector<UniqueFd> descriptors;
-  descriptors.emplace_back(::fcntl(file.get(), F_DUPFD_CLOEXEC, 0));
-  if (!descriptors.front()) return false;  // it is copied as any other memory is
-  stream_->Send(BuildMessage<wire::ShareRegion>({0, options_.incarnation, 0},
-                                                [&](flatbuffers::FlatBufferBuilder& builder) {
-                                                  return wire::CreateShareRegion(builder, region,
-                                                                                 length);
-                                                }),
-                std::move(descriptors));
-  return stream_->sent_all();
+  // Refused: it is copied as any other memory is.
+  return stream_
+      ->SendCopyOf(file.get(), BuildMessage<wire::ShareRegion>(
+                                   {0, options_.incarnation, 0},
+                                   [&](flatbuffers::FlatBufferBuilder& builder) {
+                                     return wire::CreateShareRegion(builder, region, length);
+                                   }))
+      .ok();
 }
 
 void ChannelImpl::RemoveRegion(std::uint32_t region) {

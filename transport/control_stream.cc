@@ -1,5 +1,6 @@
 #include "transport/control_stream.h"
 
+#include <fcntl.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -134,6 +135,15 @@ void ControlStream::OnSocket(bool readable, bool writable) {
   }
   if (writable) Write();
   if (readable) Read(kReadsPerTurn);
+}
+
+Status ControlStream::SendCopyOf(int descriptor, std::vector<std::byte> message) {
+  std::vector<UniqueFd> descriptors;
+  descriptors.emplace_back(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  if (!descriptors.front()) return {StatusCode::kRetry, "no descriptor is left"};
+  Send(std::move(message), std::move(descriptors));
+  if (sent_all()) return {};
+  return {StatusCode::kRetry, "the peer does not take its descriptors"};
 }
 
 ssize_t ControlStream::Receive(std::span<std::byte> room) {

@@ -47,6 +47,10 @@ class ControlStream final : private SocketEvents {
   /// Queues a message; dropped after the end. A peer that lets more than kQueuedBytesMax pile up
   /// is ended. `descriptors` go along, over unix sockets only; at most kDescriptorsMax.
   void Send(std::vector<std::byte> message, std::vector<UniqueFd> descriptors = {});
+  /// Sends a message with a copy of `descriptor`. Ok: the peer can take both from the socket now.
+  /// kRetry: there is no descriptor left, or the peer lets messages pile up; it may come later
+  /// then.
+  Status SendCopyOf(int descriptor, std::vector<std::byte> message);
   /// Everything that was sent has left this process.
   [[nodiscard]] bool sent_all() const noexcept { return out_.empty() && failure_.ok(); }
   /// From now on descriptors that come are kept for TakeDescriptors. Before Start.

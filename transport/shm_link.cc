@@ -1,6 +1,5 @@
 #include "transport/shm_link.h"
 
-#include <fcntl.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -186,20 +185,14 @@ Status ShmLink::OfferExtent(const LentPlace& place, ExtentSource& extents) {
   }
   const Result<SharedExtent> extent = extents.ShareExtent(place.extent, place.edition);
   if (!extent.ok()) return extent.status();
-  std::vector<UniqueFd> descriptors;
-  descriptors.emplace_back(::fcntl(extent->descriptor, F_DUPFD_CLOEXEC, 0));
-  if (!descriptors.front()) return Status(StatusCode::kRetry, "no descriptor is left");
-  ways_.socket.Send(BuildMessage<wire::ExtentOffer>({0, context_.incarnation, 0},
-                                                    [&](flatbuffers::FlatBufferBuilder& builder) {
-                                                      return wire::CreateExtentOffer(
-                                                          builder, place.extent, place.edition,
-                                                          extent->bytes);
-                                                    }),
-                    std::move(descriptors));
   // It must be there before the reply that names it, which takes the ring.
-  if (!ways_.socket.sent_all()) {
-    return Status(StatusCode::kRetry, "the client does not take its descriptors");
-  }
+  Status sent = ways_.socket.SendCopyOf(
+      extent->descriptor,
+      BuildMessage<wire::ExtentOffer>(
+          {0, context_.incarnation, 0}, [&](flatbuffers::FlatBufferBuilder& builder) {
+            return wire::CreateExtentOffer(builder, place.extent, place.edition, extent->bytes);
+          }));
+  if (!sent.ok()) return sent;
   offered_[place.extent] = place.edition;
   return {};
 }
