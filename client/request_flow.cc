@@ -173,11 +173,13 @@ void RequestFlow::Deliver(const RequestRef& request) {
     request->slot.Release();
     return request->done.Set();
   }
-  std::vector<LentBlock> lent;
-  if (request->kind == RequestKind::kLend) lent = LentBlocksOf(*request);
-  shared_.completions.Push({request->ticket, std::move(request->status), std::move(request->match),
-                            std::move(request->blocks), std::move(lent)},
-                           std::move(request->slot));
+  Completion completion;
+  completion.ticket = request->ticket;
+  completion.status = std::move(request->status);
+  completion.match = std::move(request->match);
+  completion.blocks = std::move(request->blocks);
+  if (request->kind == RequestKind::kLend) completion.lent = LentBlocksOf(*request);
+  shared_.completions.Push(std::move(completion), std::move(request->slot));
 }
 
 }  // namespace terrace

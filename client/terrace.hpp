@@ -46,193 +46,11 @@
 #include <string_view>
 #include <vector>
 
-#include "base/ack.h"
-#include "base/limits.h"
 #include "base/result.h"
 #include "base/status.h"
-#include "base/tier_kind.h"
-
-#define TERRACE_API __attribute__((visibility("default")))
+#include "client/types.hpp"
 
 namespace terrace {
-
-/// When a call must have ended, on the steady clock.
-using Deadline = std::chrono::steady_clock::time_point;
-
-/// The deadline that lies `duration` ahead, e.g. In(50ms).
-inline Deadline In(std::chrono::steady_clock::duration duration) {
-  return std::chrono::steady_clock::now() + duration;
-}
-
-/// The terrace of memory that a block was found on; TierName(tier) gives "dram", "nvme", ...
-using Tier = TierKind;
-// What a put waits for is Ack (kCommitted, kDurable), and why a block is no safer NotDurable, whose
-// name NotDurableName(reason) gives: base/ack.h.
-
-/// One attention kind of a model; its blocks all have the same size.
-struct GroupSpec {
-  std::uint32_t id = 0;            ///< The engine's number of the group, unique in a namespace.
-  std::string attention = "full";  ///< "full", "window:4096", "state", ...; opaque to Terrace.
-  std::uint64_t block_bytes = 0;   ///< Bytes of one block of one shard, 4 KiB to 64 MiB.
-};
-
-/// Everything that changes the bytes of a block. Two openers of one name must agree in every
-/// field: the daemon compares a fingerprint and answers kIncompatible when they differ.
-struct NamespaceDescriptor {
-  std::string name;                       ///< 1 to 128 bytes, unique within the tenant.
-  std::string model;                      ///< e.g. "meta-llama/Meta-Llama-3-8B".
-  std::string weights;                    ///< Revision or digest of the weights.
-  std::string kv_dtype = "bf16";          ///< Element type, with the quantisation scheme if any.
-  std::string layout;                     ///< Order of the dimensions inside a block.
-  std::string hash_algorithm = "sha256";  ///< How the engine makes keys.
-  std::string hash_seed;                  ///< Seed of that hash; two seeds never share keys.
-  std::uint32_t block_tokens = 0;         ///< Tokens of a full block, at least 1.
-  std::uint32_t shard_count = 1;          ///< TP x PP ranks or canonical head ranges.
-  std::uint32_t run_blocks = 64;          ///< Blocks placed together, 1 to 4096.
-  std::vector<GroupSpec> groups;          ///< At least one, at most 64.
-};
-
-/// Keys of a prompt's blocks in prefix order, from the first block on. A key is 1 to 64 opaque
-/// bytes (usually a 32-byte chained hash), never parsed and never truncated.
-class Chain {
- public:
-  /// Appends the next key. kInvalid, naming the position, when it has 0 or more than 64 bytes or
-  /// when the chain is full; the chain is then unchanged.
-  TERRACE_API Status Append(std::span<const std::byte> key);
-  TERRACE_API Status Append(std::string_view key);
-
-  [[nodiscard]] std::uint32_t size() const noexcept {
-    return static_cast<std::uint32_t>(ends_.size());
-  }
-  /// REQUIRES: position < size(). The view is valid until the chain is next changed.
-  [[nodiscard]] std::span<const std::byte> key(std::uint32_t position) const noexcept {
-    const std::uint32_t begin = position == 0 ? 0 : ends_[position - 1];
-    return {bytes_.data() + begin, ends_[position] - begin};
-  }
-  void clear() noexcept {
-    bytes_.clear();
-    ends_.clear();
-  }
-
- private:
-  std::vector<std::byte> bytes_;     // all keys, one after the other
-  std::vector<std::uint32_t> ends_;  // where each key ends in bytes_
-};
-
-struct NamespaceId {
-  std::uint32_t value = 0;  ///< 0 is no namespace.
-};
-struct RegionId {
-  std::uint32_t value = 0;  ///< 0 is no region.
-};
-
-/// Which blocks of a position a call is about.
-struct BlockKind {
-  std::uint32_t group = 0;  ///< GroupSpec::id.
-  std::uint32_t shard = 0;  ///< Less than NamespaceDescriptor::shard_count.
-};
-
-/// A block's place in registered memory; its length is the group's block_bytes.
-struct BlockBuffer {
-  std::uint32_t position = 0;      ///< Index in the chain.
-  RegionId region;                 ///< From RegisterMemory or AllocateRegion.
-  std::uint64_t offset = 0;        ///< Bytes from the start of the region.
-  std::uint32_t valid_tokens = 0;  ///< Put: tokens the block holds; 0 means all of block_tokens.
-};
-
-/// The outcome for one block.
-struct BlockResult {
-  /// Get: kOk, kMiss, kCorrupt, kTimeout, kInDoubt, kPeerDead, kRetry, ...
-  /// Put: kOk (stored, visible to others), kExists, kPending, kRetry (no space), ...
-  StatusCode status = StatusCode::kInternal;
-  Tier tier = Tier::kNone;         ///< Where it was found (get) or stored (put).
-  std::uint32_t valid_tokens = 0;  ///< Get: tokens the block holds.
-  /// Put that asked for Ack::kDurable, and kOk or kExists: the level that the block has reached,
-  /// and why no more. kCommitted with kNone: for a reason that this library has no name for.
-  Ack ack = Ack::kCommitted;
-  NotDurable not_durable = NotDurable::kNone;
-};
-
-class LentMemory;
-
-/// A block in the daemon's own memory, lent for reading: no byte is copied. Move-only; it goes
-/// back when it is released or destroyed, which must be before the lease ends.
-///
-/// The daemon may end a lease early (the client seemed dead, or is too slow), and the bytes then
-/// change under the reader. So: read, then Release, and use what was read (a copy, a sum, a
-/// kernel's result) only when that answers kOk. The memory stays readable as long as this object
-/// lives, whatever became of the daemon, the connection or the Client.
-class TERRACE_API LentBlock {
- public:
-  LentBlock() noexcept;
-  ~LentBlock();
-  LentBlock(LentBlock&& other) noexcept;
-  LentBlock& operator=(LentBlock&& other) noexcept;
-  LentBlock(const BlockResult& result, std::unique_ptr<LentMemory> memory) noexcept;
-
-  /// As of a get; kUnsupported where the daemon is not on this host or lends nothing, kRetry when
-  /// this client or all of them hold as much as they may: Get does it then.
-  StatusCode status = StatusCode::kInternal;
-  Tier tier = Tier::kNone;
-  std::uint32_t valid_tokens = 0;
-
-  /// The block, block_bytes long, read-only; empty unless status is kOk and after Release.
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept;
-  /// True: what was read before this call was the block.
-  [[nodiscard]] bool Intact() const noexcept;
-  /// Gives the block back: kOk when what was read was the block, kExpired when it must not be used,
-  /// kInvalid when there is nothing to give back. A few loads and stores and a getpid. After fork()
-  /// the block stays the parent's: kExpired in the child.
-  StatusCode Release() noexcept;
-
- private:
-  std::unique_ptr<LentMemory> memory_;
-};
-
-struct MatchResult {
-  std::uint32_t matched = 0;  ///< Leading blocks of the chain that are stored now.
-  std::vector<Tier> tiers;    ///< Tier of each of them; size() == matched.
-};
-
-using Ticket = std::uint64_t;  ///< Names a submitted call; never 0 and never used twice.
-
-/// The end of a submitted call.
-struct Completion {
-  Ticket ticket = 0;
-  Status status;                    ///< Ok when `match` or `blocks` holds the answer.
-  MatchResult match;                ///< Of SubmitMatch.
-  std::vector<BlockResult> blocks;  ///< Of SubmitGet, SubmitPut, SubmitRemove: one per block asked.
-  std::vector<LentBlock> lent;      ///< Of SubmitLend: one per position asked.
-};
-
-enum class LinkChoice : std::uint8_t {
-  kAuto,  ///< The fastest that works between this process and the daemon.
-  kTcp,   ///< Only UCX over TCP.
-};
-
-struct ClientOptions {
-  std::string address = "127.0.0.1:7420";  ///< HOST:PORT of the daemon; IPv6 as [::1]:7420.
-  std::string tenant = "default";          ///< 1 to 128 bytes; tenants never see each other.
-  std::string name = "client";             ///< For the daemon's log and `terracectl stat`.
-  LinkChoice link = LinkChoice::kAuto;
-  std::chrono::milliseconds connect_timeout{2000};  ///< Of the first connection.
-  bool verify_same_host = false;  ///< Also hash what was copied on this host (TCP always is).
-};
-
-/// One number of the daemon, named as in docs/operations.md.
-struct Sample {
-  std::string name;    ///< e.g. "terrace_blocks_hit_total"
-  std::string labels;  ///< e.g. "tier=\"dram\"", or empty
-  double value = 0;
-};
-
-struct NamespaceInfo {
-  std::string tenant;
-  std::string name;
-  std::string fingerprint;  ///< 32 hexadecimal digits.
-  std::uint64_t blocks = 0;
-  std::uint64_t bytes = 0;
-};
 
 class TERRACE_API Client {
  public:
@@ -258,6 +76,10 @@ class TERRACE_API Client {
   /// DeregisterMemory or with the Client. A daemon of this host maps it and copies faster; a child
   /// that is forked shares it. length: bytes.
   Result<RegionId> AllocateRegion(std::uint64_t length);
+  /// RegisterMemory and AllocateRegion on a thread of the library, in chunks, for those who must
+  /// not wait (touching memory takes 0.1 to 0.5 s a GiB): Completion::region.
+  Result<Ticket> SubmitRegisterMemory(void* base, std::uint64_t length);
+  Result<Ticket> SubmitAllocateRegion(std::uint64_t length);
   /// The memory of a region; empty for an unknown id.
   std::span<std::byte> RegionMemory(RegionId region) const;
   /// kRetry while calls that use the region are in flight or in doubt; kInvalid when unknown.
@@ -315,6 +137,112 @@ class TERRACE_API Client {
   /// Readable while Poll would return something; for epoll or asyncio. Owned by the Client: do
   /// not read, write or close it.
   int CompletionFd() const;
+
+  // ---- Groups, shards and leases ------------------------------------------------------------
+
+  /// Where every block of the chain stands, over several groups and shards in one call, and after
+  /// how many blocks the engine can continue (StopPolicy). With MatchMode::kLease what the longest
+  /// stop point needs stays where it is, and can be got, until the lease ends: by its time, by
+  /// ReleaseLease, or with the connection.
+  Result<PrefixMatch> MatchGroups(NamespaceId space, const Chain& chain, const MatchQuery& query,
+                                  Deadline deadline);
+  Result<Ticket> SubmitMatchGroups(NamespaceId space, const Chain& chain, const MatchQuery& query,
+                                   Deadline deadline);
+  /// From now on for `time` (up to 60 s; 0: 10 s). @return kExpired when it has ended, on any
+  /// reactor: all of it is then released; kInvalid for a lease that this Client never had.
+  Status RenewLease(LeaseId lease, std::chrono::milliseconds time, Deadline deadline);
+  /// Ends a lease; kOk also when it had ended. kInvalid as above. Never waits.
+  Status ReleaseLease(LeaseId lease);
+
+  // ---- Lists of pieces, parts of blocks -----------------------------------------------------
+
+  /// As Get, into lists of pieces, and of whole blocks or parts of them (BlockPieces::range). The
+  /// pieces of one call may not overlap each other. At most 65,536 pieces in a call.
+  Result<std::vector<BlockResult>> GetPieces(NamespaceId space, const Chain& chain,
+                                             std::span<const BlockPieces> blocks, BlockKind kind,
+                                             Deadline deadline);
+  Result<Ticket> SubmitGetPieces(NamespaceId space, const Chain& chain,
+                                 std::span<const BlockPieces> blocks, BlockKind kind,
+                                 Deadline deadline);
+  /// As Put, from lists of pieces, which may overlap.
+  Result<std::vector<BlockResult>> PutPieces(NamespaceId space, const Chain& chain,
+                                             std::span<const BlockPieces> blocks, BlockKind kind,
+                                             Deadline deadline, Ack ack = Ack::kCommitted);
+  Result<Ticket> SubmitPutPieces(NamespaceId space, const Chain& chain,
+                                 std::span<const BlockPieces> blocks, BlockKind kind,
+                                 Deadline deadline, Ack ack = Ack::kCommitted);
+
+  // ---- A block from several writers ---------------------------------------------------------
+
+  /// Reserves one block of the chain for writers that each bring a part. It ends by Commit, Abort,
+  /// when `patience` (up to 60 s; 0: 10 s) passed without a write, or with the last Client that
+  /// wrote to it or reserved it; while another of them lives, what a dead one left out can be
+  /// written by it.
+  /// @param valid_tokens tokens the block will hold; 0 means all of block_tokens.
+  Result<Reservation> Reserve(NamespaceId space, const Chain& chain, std::uint32_t position,
+                              BlockKind kind, Deadline deadline, std::uint32_t valid_tokens = 0,
+                              std::chrono::milliseconds patience = {});
+  Result<Ticket> SubmitReserve(NamespaceId space, const Chain& chain, std::uint32_t position,
+                               BlockKind kind, Deadline deadline, std::uint32_t valid_tokens = 0,
+                               std::chrono::milliseconds patience = {});
+  /// Writes parts of a reserved block: one result per fragment. kInvalid: it lies outside the
+  /// block, or overlaps what was written or is being written. kExpired: the reservation has ended.
+  Result<std::vector<BlockResult>> Write(const PutToken& token,
+                                         std::span<const BlockFragment> fragments,
+                                         Deadline deadline);
+  Result<Ticket> SubmitWrite(const PutToken& token, std::span<const BlockFragment> fragments,
+                             Deadline deadline);
+  /// Makes the block visible. kInvalid while a byte of it was not written or is being written: the
+  /// message names the first; the reservation stays. kExpired as above. `ack` as of Put.
+  Result<BlockResult> Commit(const PutToken& token, Deadline deadline, Ack ack = Ack::kCommitted);
+  Result<Ticket> SubmitCommit(const PutToken& token, Deadline deadline, Ack ack = Ack::kCommitted);
+  /// Gives the reservation up; kOk also when it had ended without a commit. Returns when nothing
+  /// reads the memory of its fragments any more.
+  Status Abort(const PutToken& token, Deadline deadline);
+
+  // ---- Cancel and fence ---------------------------------------------------------------------
+
+  /// Ends a submitted call: kOk once no device and no NIC touches its memory any more. Its
+  /// completion comes as always, with kCancelled unless it was done before. kOk too when it had
+  /// ended; kInvalid for a ticket that was never given out; kTimeout when the daemon did not let go
+  /// in time: Fence again, or leave the memory alone.
+  Status Cancel(Ticket ticket, Deadline deadline);
+  /// The same for every call, also of other threads and earlier ones in doubt, that uses any byte
+  /// of `memory`: kOk once nothing touches it. Calls that come after are not kept out.
+  Status Fence(std::span<const MemoryPiece> memory, Deadline deadline);
+  /// Waits until every call submitted before has ended; their completions stay to be polled.
+  Status Drain(Deadline deadline);
+
+  // ---- What to keep, and where --------------------------------------------------------------
+
+  /// Brings blocks [first, first + count) to a faster tier: kOk per block when it is there, kMiss,
+  /// kRetry (no room). What is not there by the deadline is given up.
+  Result<std::vector<BlockResult>> Prefetch(NamespaceId space, const Chain& chain,
+                                            std::uint32_t first, std::uint32_t count,
+                                            BlockKind kind, const PrefetchOptions& options,
+                                            Deadline deadline);
+  Result<Ticket> SubmitPrefetch(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                std::uint32_t count, BlockKind kind, const PrefetchOptions& options,
+                                Deadline deadline);
+  /// Makes blocks recent, as a get would: kOk, or kMiss.
+  Result<std::vector<BlockResult>> Touch(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                         std::uint32_t count, BlockKind kind, Deadline deadline);
+  /// Asks the daemon to evict these blocks after all others: until the time is over, the label is
+  /// released, or the retained blocks exceed their share of the tier (oldest label first). Needs no
+  /// running request and outlives this Client, but not the daemon. kOk, kMiss or kRetry per block.
+  Result<std::vector<BlockResult>> Retain(NamespaceId space, const Chain& chain,
+                                          std::uint32_t first, std::uint32_t count, BlockKind kind,
+                                          const RetainOptions& options, Deadline deadline);
+  /// @return how many blocks the label held.
+  Result<std::uint64_t> ReleaseRetained(std::string_view label, Deadline deadline);
+  /// Forgets blocks [first, chain.size()) in every group and shard, and what was put as a
+  /// continuation of them as far as the daemon knows it. @return how many blocks there were.
+  Result<std::uint64_t> RemovePrefix(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                     Deadline deadline);
+  /// Forgets every block of this client's tenant. @return how many there were.
+  Result<std::uint64_t> ClearTenant(Deadline deadline);
+
+  // ---- The daemon ---------------------------------------------------------------------------
 
   /// A round trip that does nothing else, through every reactor of the daemon.
   Status Ping(Deadline deadline);

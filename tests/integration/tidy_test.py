@@ -75,7 +75,7 @@ BANS = (
     Ban(r"_clock::now" + CALL, LIBRARY_ROOMS,
         "Clock::Now (base/clock.h), so that a simulation owns time",
         # The public header turns a person's duration into a deadline.
-        PERSONS_PROGRAMS + ("base/clock.cc", "client/terrace.hpp")),
+        PERSONS_PROGRAMS + ("base/clock.cc", "client/types.hpp")),
     Ban(NOT_A_MEMBER + r"(?:std::|::)?(?:rand|srand|drand48)" + CALL +
         r"|\bstd::(?:random_device|mt19937(?:_64)?)\b", EVERY_ROOM,
         "Random (base/random.h), so that a seed repeats a run"),

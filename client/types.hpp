@@ -1,0 +1,327 @@
+// The words of the Terrace client library: what its calls take and answer. Included by terrace.hpp.
+//
+// Plain data, any thread, except LentBlock, which says so itself. Sizes and offsets are bytes.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ack.h"
+#include "base/limits.h"
+#include "base/result.h"
+#include "base/status.h"
+#include "base/tier_kind.h"
+
+#define TERRACE_API __attribute__((visibility("default")))
+
+namespace terrace {
+
+/// When a call must have ended, on the steady clock.
+using Deadline = std::chrono::steady_clock::time_point;
+
+/// The deadline that lies `duration` ahead, e.g. In(50ms).
+inline Deadline In(std::chrono::steady_clock::duration duration) {
+  return std::chrono::steady_clock::now() + duration;
+}
+
+/// The terrace of memory that a block was found on; TierName(tier) gives "dram", "nvme", ...
+using Tier = TierKind;
+// What a put waits for is Ack (kCommitted, kDurable), and why a block is no safer NotDurable, whose
+// name NotDurableName(reason) gives: base/ack.h.
+
+/// One attention kind of a model; its blocks all have the same size.
+struct GroupSpec {
+  std::uint32_t id = 0;            ///< The engine's number of the group, unique in a namespace.
+  std::string attention = "full";  ///< "full", "window:4096", "state", ...; opaque to Terrace.
+  std::uint64_t block_bytes = 0;   ///< Bytes of one block of one shard, 4 KiB to 64 MiB.
+};
+
+/// Everything that changes the bytes of a block. Two openers of one name must agree in every
+/// field: the daemon compares a fingerprint and answers kIncompatible when they differ.
+struct NamespaceDescriptor {
+  std::string name;                       ///< 1 to 128 bytes, unique within the tenant.
+  std::string model;                      ///< e.g. "meta-llama/Meta-Llama-3-8B".
+  std::string weights;                    ///< Revision or digest of the weights.
+  std::string kv_dtype = "bf16";          ///< Element type, with the quantisation scheme if any.
+  std::string layout;                     ///< Order of the dimensions inside a block.
+  std::string hash_algorithm = "sha256";  ///< How the engine makes keys.
+  std::string hash_seed;                  ///< Seed of that hash; two seeds never share keys.
+  std::uint32_t block_tokens = 0;         ///< Tokens of a full block, at least 1.
+  std::uint32_t shard_count = 1;          ///< TP x PP ranks or canonical head ranges.
+  std::uint32_t run_blocks = 64;          ///< Blocks placed together, 1 to 4096.
+  std::vector<GroupSpec> groups;          ///< At least one, at most 64.
+};
+
+/// Keys of a prompt's blocks in prefix order, from the first block on. A key is 1 to 64 opaque
+/// bytes (usually a 32-byte chained hash), never parsed and never truncated.
+class Chain {
+ public:
+  /// Appends the next key. kInvalid, naming the position, when it has 0 or more than 64 bytes or
+  /// when the chain is full; the chain is then unchanged.
+  TERRACE_API Status Append(std::span<const std::byte> key);
+  TERRACE_API Status Append(std::string_view key);
+
+  [[nodiscard]] std::uint32_t size() const noexcept {
+    return static_cast<std::uint32_t>(ends_.size());
+  }
+  /// REQUIRES: position < size(). The view is valid until the chain is next changed.
+  [[nodiscard]] std::span<const std::byte> key(std::uint32_t position) const noexcept {
+    const std::uint32_t begin = position == 0 ? 0 : ends_[position - 1];
+    return {bytes_.data() + begin, ends_[position] - begin};
+  }
+  void clear() noexcept {
+    bytes_.clear();
+    ends_.clear();
+  }
+
+ private:
+  std::vector<std::byte> bytes_;     // all keys, one after the other
+  std::vector<std::uint32_t> ends_;  // where each key ends in bytes_
+};
+
+struct NamespaceId {
+  std::uint32_t value = 0;  ///< 0 is no namespace.
+};
+struct RegionId {
+  std::uint32_t value = 0;  ///< 0 is no region.
+};
+
+/// Which blocks of a position a call is about.
+struct BlockKind {
+  std::uint32_t group = 0;  ///< GroupSpec::id.
+  std::uint32_t shard = 0;  ///< Less than NamespaceDescriptor::shard_count.
+};
+
+/// A block's place in registered memory; its length is the group's block_bytes.
+struct BlockBuffer {
+  std::uint32_t position = 0;      ///< Index in the chain.
+  RegionId region;                 ///< From RegisterMemory or AllocateRegion.
+  std::uint64_t offset = 0;        ///< Bytes from the start of the region.
+  std::uint32_t valid_tokens = 0;  ///< Put: tokens the block holds; 0 means all of block_tokens.
+};
+
+/// A stretch of registered memory.
+struct MemoryPiece {
+  RegionId region;           ///< From RegisterMemory or AllocateRegion.
+  std::uint64_t offset = 0;  ///< Bytes from the start of the region.
+  std::uint64_t length = 0;  ///< Bytes, at least 1.
+};
+
+/// Which bytes of a block: `count` stretches of `bytes` each, the first at `offset`, the next ones
+/// `stride` apart: a layer is one stretch, a head range one stretch per token or layer.
+/// The default is the whole block.
+struct BlockRange {
+  std::uint64_t offset = 0;  ///< Of the first stretch, from the start of the block.
+  std::uint64_t bytes = 0;   ///< Of each stretch; 0: up to the end of the block, and count is 1.
+  std::uint32_t count = 1;   ///< Stretches, 1 to 65,536.
+  std::uint64_t stride =
+      0;  ///< From one stretch's start to the next's; at least `bytes` when count > 1.
+};
+
+/// A block, or a part of one, and the memory that it is scattered into (get) or gathered from
+/// (put), piece after piece. The pieces together are exactly as long as the range.
+struct BlockPieces {
+  std::uint32_t position = 0;           ///< Index in the chain.
+  std::span<const MemoryPiece> pieces;  ///< At least 1, at most 65,535; copied by the call.
+  BlockRange range;                     ///< Get only; a put stores whole blocks (see Reserve).
+  std::uint32_t valid_tokens = 0;  ///< Put: tokens the block holds; 0 means all of block_tokens.
+};
+
+/// Names a reservation to whoever may write a part of the block: opaque bytes, to be passed to
+/// other processes of the tenant as they are. Void when the daemon restarts.
+struct PutToken {
+  std::array<std::byte, 32> bytes{};
+};
+
+/// One block that nobody else may put meanwhile, and that nobody sees before it is committed.
+struct Reservation {
+  /// kOk: reserved. kExists: stored already. kPending: another put or reservation of it is under
+  /// way. kRetry: no space now.
+  StatusCode status = StatusCode::kInternal;
+  PutToken token;  ///< When kOk.
+};
+
+/// A part of a reserved block and the memory that holds it.
+struct BlockFragment {
+  std::uint64_t offset = 0;             ///< Bytes from the start of the block.
+  std::span<const MemoryPiece> pieces;  ///< Gathered in this order; at least 1. Copied by the call.
+};
+
+/// The outcome for one block.
+struct BlockResult {
+  /// Get: kOk, kMiss, kCorrupt, kTimeout, kInDoubt, kPeerDead, kRetry, ...
+  /// Put: kOk (stored, visible to others), kExists, kPending, kRetry (no space), ...
+  StatusCode status = StatusCode::kInternal;
+  Tier tier = Tier::kNone;         ///< Where it was found (get) or stored (put).
+  std::uint32_t valid_tokens = 0;  ///< Get: tokens the block holds.
+  /// Put that asked for Ack::kDurable, and kOk or kExists: the level that the block has reached,
+  /// and why no more. kCommitted with kNone: for a reason that this library has no name for.
+  Ack ack = Ack::kCommitted;
+  NotDurable not_durable = NotDurable::kNone;
+};
+
+class LentMemory;
+
+/// A block in the daemon's own memory, lent for reading: no byte is copied. Move-only; it goes
+/// back when it is released or destroyed, which must be before the lease ends.
+///
+/// The daemon may end a lease early (the client seemed dead, or is too slow), and the bytes then
+/// change under the reader. So: read, then Release, and use what was read (a copy, a sum, a
+/// kernel's result) only when that answers kOk. The memory stays readable as long as this object
+/// lives, whatever became of the daemon, the connection or the Client.
+class TERRACE_API LentBlock {
+ public:
+  LentBlock() noexcept;
+  ~LentBlock();
+  LentBlock(LentBlock&& other) noexcept;
+  LentBlock& operator=(LentBlock&& other) noexcept;
+  LentBlock(const BlockResult& result, std::unique_ptr<LentMemory> memory) noexcept;
+
+  /// As of a get; kUnsupported where the daemon is not on this host or lends nothing, kRetry when
+  /// this client or all of them hold as much as they may: Get does it then.
+  StatusCode status = StatusCode::kInternal;
+  Tier tier = Tier::kNone;
+  std::uint32_t valid_tokens = 0;
+
+  /// The block, block_bytes long, read-only; empty unless status is kOk and after Release.
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept;
+  /// True: what was read before this call was the block.
+  [[nodiscard]] bool Intact() const noexcept;
+  /// Gives the block back: kOk when what was read was the block, kExpired when it must not be used,
+  /// kInvalid when there is nothing to give back. A few loads and stores and a getpid. After fork()
+  /// the block stays the parent's: kExpired in the child.
+  StatusCode Release() noexcept;
+
+ private:
+  std::unique_ptr<LentMemory> memory_;
+};
+
+struct MatchResult {
+  std::uint32_t matched = 0;  ///< Leading blocks of the chain that are stored now.
+  std::vector<Tier> tiers;    ///< Tier of each of them; size() == matched.
+};
+
+/// What a match says of one block.
+enum class Presence : std::uint8_t {
+  kMiss = 0,     ///< Not stored.
+  kReady = 1,    ///< Stored: a get finds it.
+  kPending = 2,  ///< Somebody is putting it now.
+  kRetry =
+      3,  ///< Not to be had for the moment (its device is offline, its reactor did not answer).
+};
+
+/// Which blocks of a group an engine needs to continue after n blocks of the chain.
+enum class StopPolicy : std::uint8_t {
+  kAll = 0,       ///< Full attention: every block before n.
+  kTrailing = 1,  ///< Sliding window: the last `blocks` blocks before n.
+  kExact = 2,     ///< Recurrent state: the block just before n, and n is a multiple of `blocks`.
+  kSparse = 3,    ///< None: each block that is ready is of use by itself.
+};
+
+struct GroupPolicy {
+  std::uint32_t group = 0;  ///< GroupSpec::id.
+  StopPolicy policy = StopPolicy::kAll;
+  std::uint32_t blocks = 0;  ///< kTrailing: the window, kExact: the boundary, at least 1; else 0.
+};
+
+enum class MatchMode : std::uint8_t {
+  kProbe = 0,  ///< Only looks: no lease, and no effect on recency.
+  kLease = 1,  ///< What the longest stop point needs stays where it is until the lease ends.
+};
+
+struct MatchQuery {
+  std::vector<GroupPolicy> groups;    ///< At least 1, each group once.
+  std::vector<std::uint32_t> shards;  ///< Each once; empty: all of the namespace.
+  MatchMode mode = MatchMode::kProbe;
+  std::chrono::milliseconds
+      lease{};  ///< kLease: for so long, up to 60 s; 0: the daemon's default, 10 s.
+};
+
+/// One group of one shard: an entry for each block of the chain.
+struct GroupPresence {
+  std::uint32_t group = 0;
+  std::uint32_t shard = 0;
+  std::vector<Presence> blocks;
+  std::vector<Tier> tiers;        ///< kNone unless kReady.
+  std::uint32_t consecutive = 0;  ///< Leading blocks that are ready.
+};
+
+/// A lease on what a match found; a number of its Client. 0 is none.
+struct LeaseId {
+  std::uint64_t value = 0;
+};
+
+struct PrefixMatch {
+  std::uint32_t longest = 0;         ///< The largest stop point; 0 when there is none.
+  std::vector<std::uint32_t> stops;  ///< All n > 0 after which the engine can continue, ascending.
+  std::vector<GroupPresence> found;  ///< Per group of the query, in its order, and per shard.
+  LeaseId lease;                     ///< kLease and longest > 0: what to renew and release.
+  /// kOk: all that the longest stop point needs is leased. kRetry: this client, or all of them,
+  /// hold as much as they may, and nothing is leased. kMiss: there was nothing to lease.
+  StatusCode lease_status = StatusCode::kOk;
+};
+
+struct PrefetchOptions {
+  Tier target = Tier::kDram;  ///< Where the blocks shall be; kDram.
+  std::uint32_t priority =
+      0;  ///< Higher first among the prefetches of a reactor; gets go before all.
+};
+
+/// What Retain keeps, and for how long.
+struct RetainOptions {
+  std::string label;  ///< A session or a prompt's name, 1 to 128 bytes, within the tenant.
+  std::chrono::milliseconds time{
+      60000};  ///< From now on, up to 24 h. A later Retain of the label extends it.
+};
+
+using Ticket = std::uint64_t;  ///< Names a submitted call; never 0 and never used twice.
+
+/// The end of a submitted call.
+struct Completion {
+  Ticket ticket = 0;
+  Status status;                    ///< Ok when `match` or `blocks` holds the answer.
+  MatchResult match;                ///< Of SubmitMatch.
+  std::vector<BlockResult> blocks;  ///< Of SubmitGet, SubmitPut, SubmitRemove: one per block asked.
+  std::vector<LentBlock> lent;      ///< Of SubmitLend: one per position asked.
+  PrefixMatch prefix;               ///< Of SubmitMatchGroups.
+  Reservation reservation;          ///< Of SubmitReserve.
+  RegionId region;                  ///< Of SubmitRegisterMemory and SubmitAllocateRegion.
+};
+
+enum class LinkChoice : std::uint8_t {
+  kAuto,  ///< The fastest that works between this process and the daemon.
+  kTcp,   ///< Only UCX over TCP.
+};
+
+struct ClientOptions {
+  std::string address = "127.0.0.1:7420";  ///< HOST:PORT of the daemon; IPv6 as [::1]:7420.
+  std::string tenant = "default";          ///< 1 to 128 bytes; tenants never see each other.
+  std::string name = "client";             ///< For the daemon's log and `terracectl stat`.
+  LinkChoice link = LinkChoice::kAuto;
+  std::chrono::milliseconds connect_timeout{2000};  ///< Of the first connection.
+  bool verify_same_host = false;  ///< Also hash what was copied on this host (TCP always is).
+};
+
+/// One number of the daemon, named as in docs/operations.md.
+struct Sample {
+  std::string name;    ///< e.g. "terrace_blocks_hit_total"
+  std::string labels;  ///< e.g. "tier=\"dram\"", or empty
+  double value = 0;
+};
+
+struct NamespaceInfo {
+  std::string tenant;
+  std::string name;
+  std::string fingerprint;  ///< 32 hexadecimal digits.
+  std::uint64_t blocks = 0;
+  std::uint64_t bytes = 0;
+};
+
+}  // namespace terrace
