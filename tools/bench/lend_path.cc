@@ -8,6 +8,7 @@
 #include "tools/bench/block_pipeline.h"
 #include "tools/bench/block_workload.h"
 #include "tools/bench/daemon_process.h"
+#include "tools/bench/open_loop_lends.h"
 #include "tools/bench/paths.h"
 
 namespace terrace::bench {
@@ -22,6 +23,7 @@ constexpr auto kCallMax = std::chrono::seconds(10);
 constexpr auto kGap = std::chrono::milliseconds(1);
 constexpr double kAsleepUs = 20;  // design.md; likewise:
 constexpr double kSpinningUs = 5;
+constexpr double kOpenLoopP99Us = 300;
 constexpr std::uint32_t kSpinUs = 5000;  // longer than the gaps, so that nobody sleeps
 
 struct Size {
@@ -88,6 +90,27 @@ void MeasureLends(const BenchOptions& options, const Size& size, std::uint32_t s
   }
 }
 
+/// The tail under the calls of many clients.
+Figure MeasureOpenLoop(const BenchOptions& options) {
+  const DaemonProcess daemon({.dram_bytes = kDramBytes});
+  const auto filler = ConnectOnThisHost(daemon.address());
+  const OpenLoop load{.set_bytes = kSetBytes};
+  const BlockWorkload workload(*filler, load.block_bytes, kSetBytes);
+  std::uint64_t seed = 1;
+  std::vector<double> medians;
+  Figure figure = ComparePairs(
+      "lend_8_open_loop_p99", "us", "design: 300 us, 8 clients of 250 calls a second each",
+      [] { return kOpenLoopP99Us; },
+      [&] {
+        std::vector<double> times = LendByTheClock(daemon.address(), load, seed++);
+        medians.push_back(Quantile(times, 0.5));
+        return Quantile(std::move(times), 0.99);
+      },
+      {.rounds = options.rounds, .higher_is_better = false, .by_state = false});
+  figure.note = "p50 " + std::to_string(static_cast<int>(Median(medians))) + " us";
+  return figure;
+}
+
 }  // namespace
 
 std::vector<Figure> BenchLend(const BenchOptions& options) {
@@ -96,6 +119,7 @@ std::vector<Figure> BenchLend(const BenchOptions& options) {
     MeasureLends(options, size, 0, figures);
     MeasureLends(options, size, kSpinUs, figures);
   }
+  figures.push_back(MeasureOpenLoop(options));
   return figures;
 }
 
