@@ -25,13 +25,15 @@ constexpr std::uint64_t kBlockBytes = kMiB;
 constexpr std::uint64_t kSetBytes = 512 * kMiB;  // cold: more than 4 times the last-level cache
 constexpr std::uint64_t kDramBytes = 1024 * kMiB;
 constexpr std::uint32_t kBlocksPerCall = 4;
+// Of each client, so that one alone writes into cold memory as 64 do.
+constexpr std::uint32_t kMemoryBlocks = 64;
 constexpr std::size_t kClients = 64;
 constexpr auto kWindow = std::chrono::milliseconds(400);
 constexpr auto kCallMax = std::chrono::seconds(10);
 constexpr double kIdleClientBytes = 1 << 20;  // design
 constexpr std::uint32_t kPrime = 257;         // clients walk the set from different places
 
-/// One engine: a client of its own, and memory for one call.
+/// One engine: a client of its own, and memory that its calls fill one after the other.
 class Engine {
  public:
   Engine(const std::string& address, std::size_t number)
@@ -41,7 +43,7 @@ class Engine {
     const auto space = client_->OpenNamespace(BenchNamespace(kBlockBytes), In(kCallMax));
     Require(space.status(), "open namespace");
     space_ = *space;
-    const auto region = client_->AllocateRegion(kBlocksPerCall * kBlockBytes);
+    const auto region = client_->AllocateRegion(kMemoryBlocks * kBlockBytes);
     Require(region.status(), "allocate");
     region_ = *region;
   }
@@ -52,9 +54,11 @@ class Engine {
     while (!stop.load(std::memory_order_relaxed)) {
       std::vector<BlockBuffer> blocks(kBlocksPerCall);
       for (std::uint32_t i = 0; i < kBlocksPerCall; ++i) {
-        blocks[i] = {
-            .position = (next_ + i) % chain_.size(), .region = region_, .offset = i * kBlockBytes};
+        blocks[i] = {.position = (next_ + i) % chain_.size(),
+                     .region = region_,
+                     .offset = (place_ + i) * kBlockBytes};
       }
+      place_ = (place_ + kBlocksPerCall) % kMemoryBlocks;
       next_ = (next_ + kBlocksPerCall) % chain_.size();
       const auto results = client_->Get(space_, chain_, blocks, {}, In(kCallMax));
       Require(results.status(), "get");
@@ -68,6 +72,7 @@ class Engine {
   std::unique_ptr<Client> client_;
   const Chain chain_;
   std::uint32_t next_;
+  std::uint32_t place_ = 0;  // in its memory, blocks
   NamespaceId space_;
   RegionId region_;
 };
