@@ -1,7 +1,5 @@
 #include "transport/shm_link.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -53,10 +51,7 @@ Status ShmLink::CheckSlice(const BlockTransfer& transfer) {
   if (context_.scheduler.Now() >= transfer.deadline) {
     return Status(StatusCode::kTimeout, "the deadline passed in mid copy");
   }
-  pollfd life{life_.get(), POLLIN, 0};
-  // Above 0 only: an interrupted poll (io_uring's task work does that) says nothing.
-  if (::poll(&life, 1, 0) > 0) return Status(StatusCode::kPeerDead, "the client has exited");
-  return {};
+  return process_.Check();
 }
 
 void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
@@ -102,9 +97,10 @@ Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Curso
       in_place = 0;
     }
     iovec own{local.data() + done, wanted};
-    const ssize_t copied = direction == Direction::kWrite
-                               ? process_vm_writev(pid_, &own, 1, remote.data(), vectors, 0)
-                               : process_vm_readv(pid_, &own, 1, remote.data(), vectors, 0);
+    const ssize_t copied =
+        direction == Direction::kWrite
+            ? process_vm_writev(process_.pid(), &own, 1, remote.data(), vectors, 0)
+            : process_vm_readv(process_.pid(), &own, 1, remote.data(), vectors, 0);
     if (copied <= 0) {
       if (copied < 0 && errno == ESRCH) {
         return Status(StatusCode::kPeerDead, "the client has exited");
@@ -171,6 +167,7 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
     status = CopySlice(Direction::kRead, piece, cursor);
     if (status.ok()) checksums[done / kChecksumPieceBytes] = Checksum64(piece);
   }
+  if (status.ok()) status = process_.Check();  // the last slice was its own as well
   if (status.ok()) {
     context_.counters.bytes_pulled.fetch_add(bytes.size(), std::memory_order_relaxed);
   }
