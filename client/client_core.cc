@@ -47,6 +47,7 @@ bool WorthAnotherAttempt(StatusCode code) {
 
 ClientCore::ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions)
     : connect_timeout_(std::chrono::nanoseconds(options.connect_timeout).count()),
+      spin_(std::chrono::nanoseconds(options.spin).count()),
       completions_(std::move(completions)) {
   const Result<Address> address = ParseAddress(options.address);
   channel_options_.host = address.value().host;
@@ -106,14 +107,16 @@ LinkKind ClientCore::Link() const {
   return link_;
 }
 
-Status ClientCore::Submit(const RequestRef& request) {
+Status ClientCore::Submit(const RequestRef& request, WhoRuns who_runs) {
   request->slot = limit_.Take();
   if (!request->slot) {
     return {StatusCode::kRetry, std::to_string(kCallsMax) + " calls are in flight"};
   }
   Command command;
   command.request = request;
-  if (!Push(std::move(command))) return {StatusCode::kCancelled, "the client is being destroyed"};
+  if (!Push(std::move(command), who_runs)) {
+    return {StatusCode::kCancelled, "the client is being destroyed"};
+  }
   return {};
 }
 
@@ -135,7 +138,7 @@ bool ClientCore::RemoveRegion(std::uint32_t region) {
   return Await(*finished, clock_.Now() + kSecond);
 }
 
-bool ClientCore::Push(Command command) {
+bool ClientCore::Push(Command command, WhoRuns who_runs) {
   bool post = false;
   {
     const std::lock_guard lock(inbox_mutex_);
@@ -144,6 +147,7 @@ bool ClientCore::Push(Command command) {
     post = !std::exchange(inbox_posted_, true);
   }
   if (post) loop_->Enqueue([this] { DrainInbox(); });
+  if (who_runs == WhoRuns::kAwait) return true;
   // By this thread, so that no other need be woken. Also when another has posted: it may be held up
   // between that and its own RunPosted.
   loop_->RunPosted();
@@ -214,7 +218,7 @@ Status ClientCore::RunLoop() {
       Reactor::Create({.name = "terrace-client", .shared = true}, clock_);
   if (!reactor.ok()) return reactor.status();
   reactor_ = std::move(reactor.value());
-  Result<std::unique_ptr<SharedLoop>> loop = SharedLoop::Create(*reactor_);
+  Result<std::unique_ptr<SharedLoop>> loop = SharedLoop::Create(*reactor_, spin_);
   if (!loop.ok()) return loop.status();
   loop_ = std::move(loop.value());
   Result<std::unique_ptr<ChannelFactory>> factory = ChannelFactory::Create(*reactor_);

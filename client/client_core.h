@@ -61,7 +61,9 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   /// Sends a request, or leaves it to who runs the loop now; it is finished by its deadline (and
   /// kQuietGrace). Never waits. kRetry when kCallsMax calls are in flight, kCancelled after Stop;
   /// the request is then void.
-  Status Submit(const RequestRef& request);
+  /// kAwait: it is left to the Await that this thread calls next.
+  enum class WhoRuns : std::uint8_t { kSubmit, kAwait };
+  Status Submit(const RequestRef& request, WhoRuns who_runs = WhoRuns::kSubmit);
   /// Drives the loop until `finished` is set (true) or `deadline` comes (false). Once for a signal.
   [[nodiscard]] bool Await(Signal& finished, Nanos deadline) {
     return loop_->DriveUntil(finished, deadline);
@@ -96,7 +98,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
 
   ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions);
 
-  [[nodiscard]] bool Push(Command command);
+  [[nodiscard]] bool Push(Command command, WhoRuns who_runs = WhoRuns::kSubmit);
 
   // The library thread.
   void ThreadMain();
@@ -119,6 +121,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   SystemRandom random_;
   ChannelOptions channel_options_;
   const Nanos connect_timeout_;
+  const Nanos spin_;
   RegionTable regions_;
   NamespaceTable namespaces_;
   const std::unique_ptr<CompletionQueue> completions_;

@@ -153,7 +153,7 @@ Status Client::Impl::Run(const Result<RequestRef>& request) const noexcept {
   const std::shared_ptr<ClientCore> core = core_;
   const RequestRef& call = request.value();
   const Nanos give_up = call->deadline + kQuietGrace + kLibraryStallMax;
-  if (Status status = core->Submit(call); !status.ok()) return status;
+  if (Status status = core->Submit(call, ClientCore::WhoRuns::kAwait); !status.ok()) return status;
   if (!core->Await(call->done, give_up)) {
     return {StatusCode::kInDoubt, "the library thread does not answer"};
   }

@@ -306,6 +306,10 @@ struct ClientOptions {
   std::string name = "client";             ///< For the daemon's log and `terracectl stat`.
   LinkChoice link = LinkChoice::kAuto;
   std::chrono::milliseconds connect_timeout{2000};  ///< Of the first connection.
+  /// How long a call that waits polls before its thread sleeps, up to 1 s. Answers come sooner by
+  /// the 10 to 50 us of a wake-up, and a core is busy meanwhile: only with cores to spare, and with
+  /// server.spin_us of the daemon likewise.
+  std::chrono::microseconds spin{0};
   bool verify_same_host = false;  ///< Also hash what was copied on this host (TCP always is).
 };
 

@@ -20,7 +20,9 @@ constexpr std::uint64_t kSetBytes = 256 * kMiB;
 constexpr int kCallsPerRound = 200;
 constexpr auto kCallMax = std::chrono::seconds(10);
 constexpr auto kGap = std::chrono::milliseconds(1);
-constexpr double kAsleepUs = 20;  // design.md
+constexpr double kAsleepUs = 20;  // design.md; likewise:
+constexpr double kSpinningUs = 5;
+constexpr std::uint32_t kSpinUs = 5000;  // longer than the gaps, so that nobody sleeps
 
 struct Size {
   std::uint64_t bytes;
@@ -28,12 +30,22 @@ struct Size {
 };
 constexpr Size kSizes[] = {{64 << 10, "64KiB"}, {16 * kMiB, "16MiB"}};
 
-/// Median time of a call that lends one block, its first byte read, us. With gaps both sides sleep
-/// between calls.
-double MedianLend(const BlockSource& source, std::uint32_t& position, bool gaps) {
+enum class Gap : std::uint8_t { kNone, kAsleep, kBusy };
+
+/// What the caller does between two calls.
+void PassGap(Gap gap) {
+  if (gap == Gap::kAsleep) std::this_thread::sleep_for(kGap);
+  const auto end = std::chrono::steady_clock::now() + kGap;
+  while (gap == Gap::kBusy && std::chrono::steady_clock::now() < end) {
+  }
+}
+
+/// Median time of a call that lends one block, its first byte read, us. With gaps the daemon has
+/// nothing to do between calls: it sleeps, unless it spins.
+double MedianLend(const BlockSource& source, std::uint32_t& position, Gap gap) {
   std::vector<double> times;
   for (int call = 0; call < kCallsPerRound; ++call) {
-    if (gaps) std::this_thread::sleep_for(kGap);
+    PassGap(gap);
     position = (position + 1) % source.chain.size();
     const auto started = std::chrono::steady_clock::now();
     auto lent =
@@ -50,26 +62,39 @@ double MedianLend(const BlockSource& source, std::uint32_t& position, bool gaps)
   return Median(std::move(times));
 }
 
+/// Blocks of one size, asleep between the calls or with both sides spinning for `spin_us`.
+void MeasureLends(const BenchOptions& options, const Size& size, std::uint32_t spin_us,
+                  std::vector<Figure>& figures) {
+  const DaemonProcess daemon({.dram_bytes = kDramBytes, .spin_us = spin_us});
+  const auto client = ConnectOnThisHost(daemon.address(), std::chrono::microseconds(spin_us));
+  const BlockWorkload workload(*client, size.bytes, kSetBytes);
+  const auto space = client->OpenNamespace(BenchNamespace(size.bytes), In(kCallMax));
+  Require(space.status(), "open namespace");
+  const Chain chain = BenchChain(static_cast<std::uint32_t>(kSetBytes / size.bytes));
+  const BlockSource source{*client, *space, chain};
+  std::uint32_t position = 0;
+  const bool spinning = spin_us != 0;
+  for (const Gap gap : {spinning ? Gap::kBusy : Gap::kAsleep, Gap::kNone}) {
+    const std::string name = std::string("lend_") + size.label +
+                             (gap != Gap::kNone ? "_1ms_gaps" : "_back_to_back") +
+                             (spinning ? "_spinning" : "");
+    figures.push_back(ComparePairs(
+        name, "us",
+        spinning ? "design: 5 us, both sides spinning"
+                 : "design: 20 us, both sides asleep, 1 ms gaps",
+        [spinning] { return spinning ? kSpinningUs : kAsleepUs; },
+        [&] { return MedianLend(source, position, gap); },
+        {.rounds = options.rounds, .higher_is_better = false}));
+  }
+}
+
 }  // namespace
 
 std::vector<Figure> BenchLend(const BenchOptions& options) {
   std::vector<Figure> figures;
   for (const Size& size : kSizes) {
-    const DaemonProcess daemon({.dram_bytes = kDramBytes});
-    const auto client = ConnectOnThisHost(daemon.address());
-    const BlockWorkload workload(*client, size.bytes, kSetBytes);
-    const auto space = client->OpenNamespace(BenchNamespace(size.bytes), In(kCallMax));
-    Require(space.status(), "open namespace");
-    const Chain chain = BenchChain(static_cast<std::uint32_t>(kSetBytes / size.bytes));
-    const BlockSource source{*client, *space, chain};
-    std::uint32_t position = 0;
-    for (const bool gaps : {true, false}) {
-      figures.push_back(ComparePairs(
-          std::string("lend_") + size.label + (gaps ? "_1ms_gaps" : "_back_to_back"), "us",
-          "design: 20 us, both sides asleep, 1 ms gaps", [] { return kAsleepUs; },
-          [&] { return MedianLend(source, position, gaps); },
-          {.rounds = options.rounds, .higher_is_better = false}));
-    }
+    MeasureLends(options, size, 0, figures);
+    MeasureLends(options, size, kSpinUs, figures);
   }
   return figures;
 }

@@ -64,6 +64,8 @@ void RingStream::Send(std::vector<std::byte> message) {
   message.insert(message.begin(), header.begin(), header.end());
   out_bytes_ += message.size();
   out_.push_back(std::move(message));
+  // An answer is due: who polls for it finds it without a bell. Who sleeps instead says so (Arm).
+  Awake();
   Flush();
 }
 
@@ -102,6 +104,11 @@ void RingStream::OnBell() {
   bell_.Hear();
   hub_.Warm(*this);
   Drain();
+}
+
+void RingStream::Awake() {
+  from_peer_.Awake();
+  hub_.Warm(*this);
 }
 
 bool RingStream::FallAsleep() {

@@ -46,6 +46,8 @@ class RingStream {
   unsigned Drain();
   /// False: something has come already.
   [[nodiscard]] bool FallAsleep();
+  /// From now on until FallAsleep it is looked at on every turn.
+  void Awake();
 
  private:
   void Flush();
