@@ -48,19 +48,25 @@ Result<ClientProcess> ClientProcess::Behind(int socket) {
     return NotVisible("the client's process is not to be seen in /proc");
   }
   ClientProcess process(credentials.pid, credentials.uid, std::move(life), std::move(opened));
-  // Also: the folder is that of the pidfd's process, which has not exited by now.
-  if (Status status = process.Check(); !status.ok()) return NotVisible(status.message().c_str());
+  // Who lives has had its number all the time: the folder is its own.
+  Status status = process.CheckLife();
+  if (status.ok()) status = process.CheckOwner();
+  if (!status.ok()) return NotVisible(status.message().c_str());
   return process;
 }
 
-Status ClientProcess::Check() const {
+Status ClientProcess::CheckLife() const {
+  pollfd life{life_.get(), POLLIN, 0};
+  // Above 0 only: an interrupted poll (io_uring's task work does that) says nothing.
+  if (::poll(&life, 1, 0) > 0) return {StatusCode::kPeerDead, "the client has exited"};
+  return {};
+}
+
+Status ClientProcess::CheckOwner() const {
   struct stat about{};
   if (folder_ && (::fstat(folder_.get(), &about) != 0 || about.st_uid != user_)) {
     return {StatusCode::kPeerDead, "the client's process has exited, or become another user's"};
   }
-  pollfd life{life_.get(), POLLIN, 0};
-  // Above 0 only: an interrupted poll (io_uring's task work does that) says nothing.
-  if (::poll(&life, 1, 0) > 0) return {StatusCode::kPeerDead, "the client has exited"};
   return {};
 }
 

@@ -30,9 +30,11 @@ class ClientProcess {
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   /// Readable once the process has exited.
   [[nodiscard]] int life() const noexcept { return life_.get(); }
-  /// Before and after its memory is used. kPeerDead: it has exited, or is another user's program.
-  /// Two system calls, together below a microsecond.
-  [[nodiscard]] Status Check() const;
+  /// kPeerDead: it has exited.
+  [[nodiscard]] Status CheckLife() const;
+  /// Before its memory is used by its number, and after it was read. kPeerDead: it has exited, or
+  /// is another user's program. One system call.
+  [[nodiscard]] Status CheckOwner() const;
 
  private:
   ClientProcess(pid_t pid, uid_t user, UniqueFd life, UniqueFd folder)

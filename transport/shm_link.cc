@@ -51,7 +51,7 @@ Status ShmLink::CheckSlice(const BlockTransfer& transfer) {
   if (context_.scheduler.Now() >= transfer.deadline) {
     return Status(StatusCode::kTimeout, "the deadline passed in mid copy");
   }
-  return process_.Check();
+  return process_.CheckLife();
 }
 
 void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
@@ -96,6 +96,7 @@ Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Curso
       wanted += length;
       in_place = 0;
     }
+    if (Status status = process_.CheckOwner(); !status.ok()) return status;
     iovec own{local.data() + done, wanted};
     const ssize_t copied =
         direction == Direction::kWrite
@@ -112,6 +113,9 @@ Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Curso
                         std::to_string(place.length) + " bytes at byte " +
                         std::to_string(cursor.in_place) + ": " +
                         std::strerror(copied < 0 ? errno : EFAULT));
+    }
+    if (direction == Direction::kRead) {
+      if (Status status = process_.CheckOwner(); !status.ok()) return status;
     }
     // Less than wanted: a later piece is at fault, and the next call will say so.
     done += static_cast<std::size_t>(copied);
@@ -167,7 +171,6 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
     status = CopySlice(Direction::kRead, piece, cursor);
     if (status.ok()) checksums[done / kChecksumPieceBytes] = Checksum64(piece);
   }
-  if (status.ok()) status = process_.Check();  // the last slice was its own as well
   if (status.ok()) {
     context_.counters.bytes_pulled.fetch_add(bytes.size(), std::memory_order_relaxed);
   }

@@ -269,17 +269,18 @@ TEST(ClientProcessTest, AClientThatBecomesAnotherUsersProgramIsTouchedNoMore) {
   const auto process = ClientProcess::Behind(client.get());
   ASSERT_TRUE(process.ok()) << process.status().ToString();
   EXPECT_EQ(process->pid(), child);
-  EXPECT_TRUE(process->Check().ok()) << process->Check().ToString();
+  EXPECT_TRUE(process->CheckOwner().ok()) << process->CheckOwner().ToString();
   ASSERT_EQ(::send(client.get(), "go\n", 3, MSG_NOSIGNAL), 3);
   const auto until = std::chrono::steady_clock::now() + kPatience;
-  while (process->Check().ok() && std::chrono::steady_clock::now() < until) {
+  while (process->CheckOwner().ok() && std::chrono::steady_clock::now() < until) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  EXPECT_EQ(process->Check().code(), StatusCode::kPeerDead);
-  EXPECT_EQ(::waitpid(child, nullptr, WNOHANG), 0) << "it lives";
+  EXPECT_EQ(process->CheckOwner().code(), StatusCode::kPeerDead);
+  EXPECT_TRUE(process->CheckLife().ok());
   EXPECT_FALSE(ClientProcess::Behind(client.get()).ok()) << "nor is it trusted afresh";
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(process->CheckLife().code(), StatusCode::kPeerDead);
 }
 
 }  // namespace
