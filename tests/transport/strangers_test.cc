@@ -139,6 +139,8 @@ TEST_P(StrangersTest, AFileThatIsSlowToCloseHoldsNobodyUpWhenItIsRead) {
   PassOn(stranger.fd(), half_frame_, std::move(slow));
   thaw->set_value();
   pair.RoundTrip();
+  stranger.Close();
+  for (int i = 0; i < 10; ++i) pair.RoundTrip();
 }
 
 TEST_P(StrangersTest, AFileThatIsSlowToCloseHoldsNobodyUpWhenItIsNotRead) {
@@ -171,7 +173,8 @@ TEST_P(StrangersTest, DescriptorsThatNobodyAskedForAreNotKept) {
   Pass(stranger.fd(), half_frame_, null.get(), 253);
   for (int i = 0; i < 20; ++i) Pass(stranger.fd(), std::array<std::byte, 1>{}, null.get());
   pair.RoundTrip();
-  EXPECT_TRUE(ComesDownTo(before)) << OpenDescriptors() << ", not " << before;
+  const std::ptrdiff_t wanted = GetParam() ? 1 : 0;  // a region may follow
+  EXPECT_TRUE(ComesDownTo(before + wanted)) << OpenDescriptors() << ", not " << before;
   stranger.Close();
 }
 
