@@ -404,6 +404,10 @@ void Reactor::Unwatch(int fd) {
     } else if (watch->armed) {
       // The poll holds the file open; its completion (ECANCELED) frees the watch.
       io_uring_sqe* sqe = io_uring_get_sqe(&sleeper_->ring);
+      if (sqe == nullptr) {  // many leave at once
+        io_uring_submit(&sleeper_->ring);
+        sqe = io_uring_get_sqe(&sleeper_->ring);
+      }
       if (sqe != nullptr) {
         io_uring_prep_poll_remove(
             sqe, reinterpret_cast<std::uint64_t>(static_cast<RingCompletion*>(watch.get())));

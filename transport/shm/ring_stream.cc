@@ -118,6 +118,7 @@ bool RingStream::FallAsleep() {
 
 unsigned RingStream::Drain() {
   if (!open_) return 0;
+  ++turns_;
   if (!out_.empty()) Flush();
   unsigned messages = 0;
   bool destroyed = false;
