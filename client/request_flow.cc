@@ -177,8 +177,8 @@ void RequestFlow::Deliver(const RequestRef& request) {
   completion.ticket = request->ticket;
   completion.status = std::move(request->status);
   completion.match = std::move(request->match);
-  completion.blocks = std::move(request->blocks);
   if (request->kind == RequestKind::kLend) completion.lent = LentBlocksOf(*request);
+  completion.blocks = std::move(request->blocks);  // the lent ones were made from them
   shared_.completions.Push(std::move(completion), std::move(request->slot));
 }
 

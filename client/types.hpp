@@ -200,6 +200,8 @@ class TERRACE_API LentBlock {
   StatusCode Release() noexcept;
 
  private:
+  [[nodiscard]] bool IsLent() const noexcept;
+
   std::unique_ptr<LentMemory> memory_;
 };
 
