@@ -313,7 +313,7 @@ struct ClientOptions {
 
 /// One number of the daemon, named as in docs/operations.md.
 struct Sample {
-  std::string name;    ///< e.g. "terrace_blocks_hit_total"
+  std::string name;    ///< e.g. "terrace_get_blocks_hit_total"
   std::string labels;  ///< e.g. "tier=\"dram\"", or empty
   double value = 0;
 };

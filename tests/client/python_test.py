@@ -51,8 +51,25 @@ class Daemon:
         with open(ports, encoding="utf-8") as file:
             self.address = f"127.0.0.1:{file.readline().strip()}"
 
-    def stop(self) -> None:
+    def freeze(self) -> None:
+        """Returns when every thread stands still."""
+        self.process.send_signal(signal.SIGSTOP)
+        tasks = f"/proc/{self.process.pid}/task"
+        end = time.monotonic() + WAIT_S
+        while time.monotonic() < end:
+            states = set()
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/stat", encoding="utf-8") as file:
+                    states.add(file.read().rpartition(")")[2].split()[0])
+            if states == {"T"}:
+                return
+        raise AssertionError("the daemon does not stand still")
+
+    def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self.thaw()
         self.process.terminate()
         self.process.wait(WAIT_S)
         self.log.close()
@@ -234,8 +251,8 @@ class PythonTest(unittest.TestCase):
         client.close()
 
     def test_closing_ends_a_call_of_another_thread(self) -> None:
-        self.daemon.process.send_signal(signal.SIGSTOP)
-        self.addCleanup(self.daemon.process.send_signal, signal.SIGCONT)
+        self.daemon.freeze()
+        self.addCleanup(self.daemon.thaw)
         caught: list[BaseException] = []
 
         def match() -> None:
@@ -268,8 +285,8 @@ class PythonTest(unittest.TestCase):
 
     def test_other_threads_run_while_a_call_waits(self) -> None:
         chain, _ = self.stored("lock")
-        self.daemon.process.send_signal(signal.SIGSTOP)
-        self.addCleanup(self.daemon.process.send_signal, signal.SIGCONT)
+        self.daemon.freeze()
+        self.addCleanup(self.daemon.thaw)
         turns = 0
         ended = threading.Event()
 
@@ -349,8 +366,8 @@ class PythonTest(unittest.TestCase):
         asyncio.run(story())
 
     def test_the_loop_goes_on_while_a_call_waits_and_closing_ends_it(self) -> None:
-        self.daemon.process.send_signal(signal.SIGSTOP)
-        self.addCleanup(self.daemon.process.send_signal, signal.SIGCONT)
+        self.daemon.freeze()
+        self.addCleanup(self.daemon.thaw)
 
         async def story() -> None:
             client = terrace.AsyncClient(self.client)
@@ -381,7 +398,7 @@ class PythonTest(unittest.TestCase):
         self.assertEqual(self.client.match(self.space, chain).matched, 3)
         self.assertGreaterEqual(self.client.clear_namespace("python"), 3)
         self.assertIn("python", [info.name for info in self.client.list_namespaces()])
-        self.assertIn("terrace_blocks_hit_total", [s.name for s in self.client.stat()])
+        self.assertIn("terrace_get_blocks_hit_total", [s.name for s in self.client.stat()])
 
     def test_what_is_not_built_yet_or_is_answers_with_a_status(self) -> None:
         """Each call reaches the library with the arguments in their places."""
