@@ -165,11 +165,12 @@ class PythonTest(unittest.TestCase):
         array = numpy.frombuffer(region.buffer, numpy.uint8)
         self.assertEqual(array.ctypes.data, region.address)
         array[:] = 7
+        view = region.buffer  # a second one
         region.close()
         self.client.close()
-        del region
+        del region, array
         gc.collect()
-        self.assertTrue((array == 7).all())  # the mapping goes with the last view
+        self.assertEqual(bytes(view), b"\7" * BLOCK_BYTES)  # the mapping goes with the last view
 
     def test_a_closed_region_without_views_is_gone_for_the_library(self) -> None:
         region = self.client.allocate(BLOCK_BYTES)
@@ -230,6 +231,9 @@ class PythonTest(unittest.TestCase):
         refuses("key 0 has 65 bytes", terrace.Chain, [b"k" * 65])
         refuses("keys is one bytes", terrace.Chain, b"key")
         refuses("token has 3 bytes", client.commit, b"abc")
+        refuses("first is 4294967297", client.remove, space, chain, 2**32 + 1, 1)
+        refuses("count is 70000", client.remove, space, chain, 0, 70000)
+        refuses("shard is -1", client.match, space, chain, shard=-1)
         refuses("lease is -1 s", client.lend, space, chain, [0], lease=-1)
         refuses("groups[0].block_bytes is 1", client.open_namespace, "x", block_tokens=1,
                 groups=[terrace.Group(0, 1)])

@@ -6,7 +6,7 @@ from typing import Any
 
 from terrace._client import BlockCalls, Namespace, Prepared, milliseconds, token_of
 from terrace._library import PrefetchStruct, RetainStruct, TokenStruct
-from terrace._memory import PIECE, Chain, Pinned, Records
+from terrace._memory import PIECE, Chain, Pinned, Records, u32
 from terrace._results import PrefixMatch, Reservation, prefix_of
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResult, BlockResults, GroupPolicy,
                             NamespaceInfo, Sample, Status, Tier, call)
@@ -77,15 +77,17 @@ class Client(BlockCalls):
                 shard: int = 0, valid_tokens: int = 0, patience: float = 0,
                 timeout: float | None = None) -> Reservation:
         status, token = c_int32(), TokenStruct()
-        call("reserve", *self._target(space, chain, group, shard), position, valid_tokens,
-             milliseconds("patience", patience), self._deadline(timeout), status, token)
+        call("reserve", *self._target(space, chain, group, shard), u32("position", position),
+             u32("valid_tokens", valid_tokens), milliseconds("patience", patience),
+             self._deadline(timeout), status, token)
         return Reservation(self, Status(status.value), bytes(token.bytes))
 
     def submit_reserve(self, space: Namespace, chain: Chain, position: int, *, group: int = 0,
                        shard: int = 0, valid_tokens: int = 0, patience: float = 0,
                        timeout: float | None = None) -> int:
         target = self._target(space, chain, group, shard)
-        arguments = (*target, position, valid_tokens, milliseconds("patience", patience))
+        arguments = (*target, u32("position", position), u32("valid_tokens", valid_tokens),
+                     milliseconds("patience", patience))
         return self._submit(Prepared("reserve", arguments, 0, None), timeout)
 
     def write(self, token: bytes, fragments: Any, pieces: Any, *,
@@ -120,7 +122,8 @@ class Client(BlockCalls):
         pinned = Pinned("buffer", buffer)
         ticket = c_uint64()
         call("submit_register_memory", self._number(), pinned.address, pinned.nbytes, ticket)
-        self._registering[ticket.value] = pinned
+        if self._handle is not None:
+            self._handle.registering[ticket.value] = pinned
         return ticket.value
 
     def submit_allocate(self, nbytes: int) -> int:
@@ -150,21 +153,21 @@ class Client(BlockCalls):
                  timeout: float | None = None) -> BlockResults:
         """Brings blocks to a faster tier."""
         options = PrefetchStruct(sizeof(PrefetchStruct), target, priority)
-        arguments = (*self._target(space, chain, group, shard), first, count, options)
-        return self._run_blocks(Prepared("prefetch", arguments, count, None), timeout)
+        about = self._target(space, chain, group, shard)
+        return self._run_blocks(self._range("prefetch", about, first, count, options), timeout)
 
     def submit_prefetch(self, space: Namespace, chain: Chain, first: int, count: int, *,
                         group: int = 0, shard: int = 0, target: Tier = Tier.DRAM,
                         priority: int = 0, timeout: float | None = None) -> int:
         options = PrefetchStruct(sizeof(PrefetchStruct), target, priority)
-        arguments = (*self._target(space, chain, group, shard), first, count, options)
-        return self._submit(Prepared("prefetch", arguments, count, None), timeout)
+        about = self._target(space, chain, group, shard)
+        return self._submit(self._range("prefetch", about, first, count, options), timeout)
 
     def touch(self, space: Namespace, chain: Chain, first: int, count: int, *, group: int = 0,
               shard: int = 0, timeout: float | None = None) -> BlockResults:
         """Makes blocks recent, as a get would."""
-        arguments = (*self._target(space, chain, group, shard), first, count)
-        return self._run_blocks(Prepared("touch", arguments, count, None), timeout)
+        target = self._target(space, chain, group, shard)
+        return self._run_blocks(self._range("touch", target, first, count), timeout)
 
     def retain(self, space: Namespace, chain: Chain, first: int, count: int, *, label: str,
                seconds: float = 60, group: int = 0, shard: int = 0,
@@ -172,8 +175,8 @@ class Client(BlockCalls):
         """Asks the daemon to evict these blocks after all others."""
         options = RetainStruct(sizeof(RetainStruct), 0, label.encode(),
                                milliseconds("seconds", seconds))
-        arguments = (*self._target(space, chain, group, shard), first, count, options)
-        return self._run_blocks(Prepared("retain", arguments, count, None), timeout)
+        target = self._target(space, chain, group, shard)
+        return self._run_blocks(self._range("retain", target, first, count, options), timeout)
 
     def release_retained(self, label: str, *, timeout: float | None = None) -> int:
         return self._count("release_retained", self._number(), label.encode(),
@@ -182,8 +185,8 @@ class Client(BlockCalls):
     def remove_prefix(self, space: Namespace, chain: Chain, first: int, *,
                       timeout: float | None = None) -> int:
         """Forgets blocks from `first` on in every group and shard. Returns how many."""
-        return self._count("remove_prefix", self._number(), space.id, chain.handle, first,
-                           self._deadline(timeout))
+        return self._count("remove_prefix", self._number(), space.id, chain.handle,
+                           u32("first", first), self._deadline(timeout))
 
     def clear_namespace(self, name: str, *, timeout: float | None = None) -> int:
         return self._count("clear_namespace", self._number(), name.encode(),

@@ -10,17 +10,23 @@ from typing import Any
 from terrace._library import (ABI_MAJOR, ABI_MINOR, DescriptorStruct, GroupStruct, KindStruct,
                               OptionsStruct, PolicyStruct, QueryStruct, TokenStruct)
 from terrace._memory import (BLOCK, BLOCK_PIECES, FRAGMENT, PIECE, POSITION, Chain, Pinned,
-                             Records, Region)
+                             Records, Region, u32)
 from terrace._results import Completion, LentBlocks
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResults, Group, GroupPolicy, InvalidError,
                             Link, Match, Result, call)
 
 
+CHAIN_MAX = 65536  # most keys of a chain
+
+
 class Handle:
-    """Owns a terrace_client. Views of memory that it allocated keep it alive."""
+    """Owns a terrace_client, and holds what is registered with it until it is closed. Views of
+    memory that it allocated keep it alive."""
 
     def __init__(self, value: int) -> None:
         self.value = value
+        self.pins: dict[int, Pinned] = {}  # by region
+        self.registering: dict[int, Pinned] = {}  # of submit_register, by ticket
         _living.add(self)
 
     def __del__(self) -> None:
@@ -81,7 +87,6 @@ class ClientBase:
         self._handle: Handle | None = Handle(number.value)
         self._timeout = timeout
         self._regions: dict[int, Region] = {}
-        self._registering: dict[int, Pinned] = {}  # of submit_register, by ticket
 
     # ---- life ----
 
@@ -98,7 +103,6 @@ class ClientBase:
         for region in self._regions.values():
             region.closed = True
         self._regions.clear()
-        self._registering.clear()
 
     def __exit__(self, *exception: object) -> None:
         self.close()
@@ -149,6 +153,10 @@ class ClientBase:
         call("allocate_region", self._number(), nbytes, number)
         return self._adopt(number.value, None)
 
+    def _adopt_of(self, ticket: int, number: int) -> Region:
+        pins = self._handle.registering if self._handle is not None else {}
+        return self._adopt(number, pins.pop(ticket, None))
+
     def _adopt(self, number: int, pinned: Pinned | None) -> Region:
         base, length = c_void_p(), c_uint64()
         call("region_memory", self._number(), number, base, length)
@@ -156,10 +164,14 @@ class ClientBase:
 
     def _remember(self, region: Region) -> Region:
         self._regions[region.id] = region
+        if region._pinned is not None and self._handle is not None:
+            self._handle.pins[region.id] = region._pinned
         return region
 
     def _forget(self, region: Region) -> None:
         self._regions.pop(region.id, None)
+        if self._handle is not None:
+            self._handle.pins.pop(region.id, None)
 
     def _refuse_read_only(self, argument: str, records: Records, word: int) -> None:
         refused = {region.id for region in self._regions.values() if not region.writable}
@@ -173,7 +185,8 @@ class ClientBase:
     # ---- arguments ----
 
     def _target(self, space: Namespace, chain: Chain, group: int, shard: int) -> tuple[Any, ...]:
-        return (self._number(), space.id, chain.handle, KindStruct(group, shard))
+        kind = KindStruct(u32("group", group), u32("shard", shard))
+        return (self._number(), space.id, chain.handle, kind)
 
     def _transfer(self, name: str, target: tuple[Any, ...], blocks: Any,
                   durable: bool = False) -> Prepared:
@@ -199,6 +212,12 @@ class ClientBase:
         parts = Records("pieces", pieces, PIECE)
         return Prepared("write", (self._number(), token_of(token), heads.address, heads.count,
                                   parts.address, parts.count), heads.count, (heads, parts))
+
+    @staticmethod
+    def _range(name: str, target: tuple[Any, ...], first: int, count: int,
+               *options: Any) -> Prepared:
+        arguments = (*target, u32("first", first), u32("count", count, CHAIN_MAX), *options)
+        return Prepared(name, arguments, count, options)
 
     def _lend(self, target: tuple[Any, ...], positions: Any, lease: float) -> Prepared:
         if isinstance(positions, Iterable) and not hasattr(positions, "__array_interface__"):
@@ -306,7 +325,7 @@ class BlockCalls(ClientBase):
     def remove(self, space: Namespace, chain: Chain, first: int, count: int, *, group: int = 0,
                shard: int = 0, timeout: float | None = None) -> BlockResults:
         target = self._target(space, chain, group, shard)
-        return self._run_blocks(Prepared("remove", (*target, first, count), count, None), timeout)
+        return self._run_blocks(self._range("remove", target, first, count), timeout)
 
     def submit_match(self, space: Namespace, chain: Chain, *, group: int = 0, shard: int = 0,
                      timeout: float | None = None) -> int:
@@ -332,7 +351,7 @@ class BlockCalls(ClientBase):
     def submit_remove(self, space: Namespace, chain: Chain, first: int, count: int, *,
                       group: int = 0, shard: int = 0, timeout: float | None = None) -> int:
         target = self._target(space, chain, group, shard)
-        return self._submit(Prepared("remove", (*target, first, count), count, None), timeout)
+        return self._submit(self._range("remove", target, first, count), timeout)
 
     # ---- completions ----
 

@@ -96,6 +96,13 @@ class Records:
         return every[word::self.words]
 
 
+def u32(argument: str, value: int, most: int = 0xffffffff) -> int:
+    """ctypes would cut a number that does not fit."""
+    if not 0 <= value <= most:
+        raise InvalidError(f"{argument} is {value}, not 0 to {most}")
+    return value
+
+
 BLOCK = Struct("=IIQI4x")
 PIECE = Struct("=QQI4x")
 BLOCK_PIECES = Struct("=III4xQQQI4x")
@@ -103,12 +110,11 @@ FRAGMENT = Struct("=QI4x")
 POSITION = Struct("=I")
 
 
-def view_of(address: int, nbytes: int, owner: Any, readonly: bool = False) -> memoryview:
+def array_at(address: int, nbytes: int, owner: Any) -> Any:
     """Memory of the library's. Views of it, numpy's too, keep `owner` alive."""
     array: Any = (c_uint8 * nbytes).from_address(address)
     array.owner = owner
-    view = memoryview(array).cast("B")
-    return view.toreadonly() if readonly else view
+    return array
 
 
 class Region:
@@ -135,10 +141,12 @@ class Region:
             raise InvalidError(f"region {self.id} was closed")
         if self._pinned is not None and self._view_is_possible():
             return memoryview(self._pinned.target).cast("B")
-        view = view_of(self.address, self.nbytes, (self._client._handle, self._pinned),
-                       not self.writable)
-        self._array = weakref.ref(view.obj)
-        return view
+        array = self._array() if self._array is not None else None
+        if array is None:
+            array = array_at(self.address, self.nbytes, (self._client._handle, self._pinned))
+            self._array = weakref.ref(array)
+        view = memoryview(array).cast("B")
+        return view if self.writable else view.toreadonly()
 
     def _view_is_possible(self) -> bool:
         return self._pinned is not None and not hasattr(self._pinned.target, "data_ptr") and \

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from terrace._memory import view_of
+from terrace._memory import array_at
 from terrace._types import (BlockResult, BlockResults, Error, ExpiredError, GroupPresence,
                             InvalidError, Match, Result, Status, Tier, call, error_of)
 
@@ -35,7 +35,8 @@ class LentBlock:
         if not self._lent:
             raise InvalidError(f"block {self._index} is not lent: {self.status.name.lower()}, or "
                                f"it was released")
-        return view_of(self.address, self.nbytes, self._result, readonly=True)
+        array = array_at(self.address, self.nbytes, self._result)
+        return memoryview(array).cast("B").toreadonly()
 
     @property
     def intact(self) -> bool:
@@ -212,5 +213,4 @@ class Completion:
     def region(self) -> Any:
         """Of submit_register and submit_allocate: the Region. Once."""
         self.raise_for_status()
-        pinned = self._client._registering.pop(self.ticket, None)
-        return self._client._adopt(self._result.answer.region, pinned)
+        return self._client._adopt_of(self.ticket, self._result.answer.region)
