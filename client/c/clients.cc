@@ -84,7 +84,8 @@ terrace_status terrace_reconnects(terrace_client client, uint64_t* count, terrac
 
 terrace_status terrace_link_name(terrace_client client, const char** name, terrace_error* error) {
   return WithClient(client, error, [&](const Client& its_client) -> Status {
-    if (Status status = NotNull(name, "name"); !status.ok()) return status;
+    if (Status status = NotNull(static_cast<const void*>(name), "name"); !status.ok())
+      return status;
     *name = StaticLinkName(its_client.LinkName());
     return {};
   });
@@ -171,7 +172,8 @@ terrace_status terrace_submit_allocate_region(terrace_client client, uint64_t le
 terrace_status terrace_region_memory(terrace_client client, terrace_region region, void** base,
                                      uint64_t* length, terrace_error* error) {
   return WithClient(client, error, [&](const Client& its_client) -> Status {
-    if (Status status = NotNull(base, "base"); !status.ok()) return status;
+    if (Status status = NotNull(static_cast<const void*>(base), "base"); !status.ok())
+      return status;
     const auto memory = its_client.RegionMemory({region});
     if (memory.empty()) {
       return Status::Invalid("region is " + std::to_string(region) +
