@@ -335,7 +335,8 @@ TERRACE_CALL_ terrace_clear_namespace(terrace_client client, const char* name,
 /* A chain belongs to no client. While it is changed no other thread may name it: TERRACE_INVALID.
    Calls under way keep what it was. */
 TERRACE_CALL_ terrace_chain_new(terrace_chain* chain, terrace_error* error);
-/* Appends `count` keys of `key_bytes` bytes, one after the other in `keys`. All or none. */
+/* Appends `count` keys of `key_bytes` bytes, one after the other in `keys`. All or none. Copies
+   what the chain holds: many keys in one call are cheaper than many calls. */
 TERRACE_CALL_ terrace_chain_append(terrace_chain chain, const void* keys, uint32_t key_bytes,
                                    uint32_t count, terrace_error* error);
 /* The same, each with a length of its own. */

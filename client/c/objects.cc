@@ -12,7 +12,8 @@ using terrace::Status;
 
 namespace {
 
-/// Runs `change(chain)` on the chain alone: what calls under way use is copied before.
+/// Runs `change(copy)` on a copy of the chain, which takes its place when that ends well. Calls
+/// under way keep the old one: nobody can tell when the last of them has stopped reading it.
 template <typename Change>
 terrace_status ChangeChain(terrace_chain handle, terrace_error* error, Change change) noexcept {
   return Guarded(error, [&]() -> Status {
@@ -25,23 +26,22 @@ terrace_status ChangeChain(terrace_chain handle, terrace_error* error, Change ch
       std::shared_ptr<Chain>& chain;
       ~Return() { Chains().PutBack(handle, std::move(chain)); }
     } const put_back{handle, chain};
-    // Nobody can find it meanwhile, so a count of 1 stays 1.
-    if (chain.use_count() > 1) chain = std::make_shared<Chain>(*chain);
-    return change(*chain);
+    auto changed = std::make_shared<Chain>(*chain);
+    if (Status status = change(*changed); !status.ok()) return status;
+    chain = std::move(changed);
+    return {};
   });
 }
 
-/// Appends all keys or none; `length(i)` bytes each.
+/// Appends keys, `length(i)` bytes each.
 template <typename Length>
 Status AppendAll(Chain& chain, const void* keys, std::uint32_t count, Length length) {
   const auto* at = static_cast<const std::byte*>(keys);
-  Chain longer = chain;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint32_t bytes = length(i);
-    if (Status status = longer.Append({at, bytes}); !status.ok()) return status;
+    if (Status status = chain.Append({at, bytes}); !status.ok()) return status;
     at += bytes;
   }
-  chain = std::move(longer);
   return {};
 }
 
