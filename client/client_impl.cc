@@ -27,13 +27,17 @@ Nanos ToNanos(Deadline deadline, Nanos now) noexcept {
 
 Client::Impl::~Impl() {
   if (SameProcess()) {
-    core_->Stop();
+    Close();
     return;
   }
   // A forked child: no thread to join, locks in any state, and sockets that are the parent's. It
   // must touch nothing of this, so the memory is given up.
   [[maybe_unused]] const auto* abandoned =
       new std::shared_ptr<ClientCore>(std::move(core_));  // NOLINT
+}
+
+void Client::Impl::Close() {
+  if (SameProcess() && !closed_.exchange(true)) core_->Stop();
 }
 
 Status Client::Impl::CheckProcess() const {

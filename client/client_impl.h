@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <span>
@@ -25,6 +26,8 @@ class Client::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
+  /// Stops the core, once; not in a forked child.
+  void Close();
   /// False in a child that was forked: it has no library thread.
   [[nodiscard]] bool SameProcess() const noexcept { return ::getpid() == process_; }
   [[nodiscard]] Status CheckProcess() const;
@@ -71,6 +74,7 @@ class Client::Impl {
   std::shared_ptr<ClientCore> core_;
   const std::string address_;
   const pid_t process_;
+  std::atomic<bool> closed_{false};
 };
 
 /// A deadline of a caller on SteadyClock, at most an hour ahead.

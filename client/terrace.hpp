@@ -64,6 +64,11 @@ class TERRACE_API Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
+  /// Ends every call in flight as the destructor does, also those that other threads wait for;
+  /// what is called later answers kCancelled or kPeerDead. Regions and what waits for Poll stay
+  /// until the Client is destroyed. Once is enough; does nothing in a forked child.
+  void Close();
+
   /// Opens, or makes, a namespace. Opening it again returns the same id.
   /// @return kIncompatible when the daemon knows the name with another fingerprint; the message
   ///         names both. kInvalid names the field.

@@ -200,6 +200,8 @@ class TERRACE_API LentBlock {
   StatusCode Release() noexcept;
 
  private:
+  [[nodiscard]] bool IsLent() const noexcept;
+
   std::unique_ptr<LentMemory> memory_;
 };
 
@@ -315,7 +317,7 @@ struct ClientOptions {
 
 /// One number of the daemon, named as in docs/operations.md.
 struct Sample {
-  std::string name;    ///< e.g. "terrace_blocks_hit_total"
+  std::string name;    ///< e.g. "terrace_get_blocks_hit_total"
   std::string labels;  ///< e.g. "tier=\"dram\"", or empty
   double value = 0;
 };
