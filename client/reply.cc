@@ -284,13 +284,13 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
   switch (request.kind) {
     case RequestKind::kMatch: return ApplyMatch(request, part, message);
     case RequestKind::kMatchGroups: return ApplyMatchGroups(request, part, message);
-    case RequestKind::kRenewLease:
     case RequestKind::kGet:
     case RequestKind::kPut:
     case RequestKind::kLend:
     case RequestKind::kRemove: return ApplyBlocks(request, part, message, arrivals);
     case RequestKind::kOpenNamespace: return ApplyOpened(request, message);
-    case RequestKind::kPing: return;  // whatever it says, it came back
+    case RequestKind::kPing:
+    case RequestKind::kRenewLease: return;  // whatever it says, it came back
     case RequestKind::kStat: return ApplyStat(request, message);
     case RequestKind::kListNamespaces: return ApplyNamespaces(request, message);
     case RequestKind::kClearNamespace: return ApplyCleared(request, message);

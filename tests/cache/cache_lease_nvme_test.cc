@@ -59,7 +59,6 @@ TEST_F(CacheLeaseNvmeTest, ALeasedBlockIsWrittenAgainWhenItsSegmentIsReused) {
   EXPECT_EQ(Got(space, leased), "ok ok");
   // Without the lease it goes like all the others.
   EXPECT_TRUE(cache_->leases().Release(1, answer.lease).ok());
-  PushOut(space, leased);
   GoRound(space, 0, [] {});
   GoRound(space, 0, [] {});
   EXPECT_EQ(Matched(space, leased), 0u);

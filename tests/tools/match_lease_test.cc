@@ -92,7 +92,7 @@ class Host {
   std::vector<std::unique_ptr<Shard>> shards_;
 };
 
-/// A client with one namespace of two groups and two shards, runs of 4 blocks.
+/// A client with one namespace of two groups and two shards, runs of 2 blocks.
 class Engine {
  public:
   explicit Engine(const std::string& address, const std::string& tenant = "default") {
@@ -105,7 +105,7 @@ class Engine {
     descriptor.model = "test";
     descriptor.block_tokens = 16;
     descriptor.shard_count = 2;
-    descriptor.run_blocks = 4;
+    descriptor.run_blocks = 2;
     descriptor.groups = {{.id = 3, .attention = "full", .block_bytes = kBlockBytes},
                          {.id = 5, .attention = "window:2", .block_bytes = kBlockBytes}};
     space_ = client_->OpenNamespace(descriptor, Soon()).value();
