@@ -106,6 +106,7 @@ void Cache::Impl::Forget(BlockId id) {
   const bool in_dram = (*index)[id].InDram();
   if (in_dram) policy->Remove(id);
   if (nvme != nullptr) nvme->OnForget(id);
+  leases.OnForget(id);
   index->Doom(id);
   CountBlocks();
   if (!in_dram) {

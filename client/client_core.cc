@@ -5,6 +5,7 @@
 
 #include "base/signals_blocked.h"
 #include "base/wait.h"
+#include "client/lease_flow.h"
 
 namespace terrace {
 namespace {
@@ -128,6 +129,14 @@ void ClientCore::AddRegion(const RegionTable::Region& region) {
   [[maybe_unused]] const bool pushed = Push(std::move(command));
 }
 
+void ClientCore::PostLeaseReleases(const LeaseBook::Entry& lease) {
+  Command command;
+  command.kind = Command::Kind::kReleaseLease;
+  command.lease = lease;
+  // After Stop they end with the connection.
+  [[maybe_unused]] const bool pushed = Push(std::move(command));
+}
+
 bool ClientCore::RemoveRegion(std::uint32_t region) {
   Command command;
   command.kind = Command::Kind::kRemoveRegion;
@@ -195,7 +204,18 @@ void ClientCore::Execute(const Command& command) {
       if (session_ != nullptr) session_->RemoveRegion(command.region.id);
       command.finished->Set();
       return;
+    case Command::Kind::kReleaseLease:
+      for (const LeaseBook::Part& part : command.lease.parts) {
+        const LeaseOrder order{
+            .shard = part.shard, .lease = part.lease, .release = true, .keep = {}};
+        Post(command.lease.epoch, part.shard, EncodeLeaseOrder(flow_->NextHead(), order));
+      }
+      return;
   }
+}
+
+void ClientCore::Post(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message) {
+  if (serving_ && session_->epoch() == epoch) session_->Post(shard, std::move(message));
 }
 
 // ---- the library thread ----
@@ -224,9 +244,13 @@ Status ClientCore::RunLoop() {
   Result<std::unique_ptr<ChannelFactory>> factory = ChannelFactory::Create(*reactor_);
   if (!factory.ok()) return factory.status();
   factory_ = std::move(factory.value());
-  flow_ = std::make_unique<RequestFlow>(RequestFlow::Shared{reactor_->scheduler(), *completions_,
-                                                            namespaces_, request_ids_,
-                                                            channel_options_.incarnation});
+  const auto post = [this](std::uint64_t epoch, std::uint32_t shard,
+                           std::vector<std::byte> message) {
+    Post(epoch, shard, std::move(message));
+  };
+  flow_ = std::make_unique<RequestFlow>(
+      RequestFlow::Shared{reactor_->scheduler(), *completions_, namespaces_, request_ids_,
+                          channel_options_.incarnation, leases_, post});
   scope_ = std::make_unique<TaskScope>();
   stop_event_ = std::make_unique<Event>();
   {

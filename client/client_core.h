@@ -76,9 +76,13 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   /// answer within 1 s.
   [[nodiscard]] bool RemoveRegion(std::uint32_t region);
 
+  /// Tells the reactors that a lease is over; nobody waits for them.
+  void PostLeaseReleases(const LeaseBook::Entry& lease);
+
   [[nodiscard]] Clock& clock() noexcept { return clock_; }
   [[nodiscard]] RegionTable& regions() noexcept { return regions_; }
   [[nodiscard]] NamespaceTable& namespaces() noexcept { return namespaces_; }
+  [[nodiscard]] LeaseBook& leases() noexcept { return leases_; }
   [[nodiscard]] CompletionQueue& completions() noexcept { return *completions_; }
   [[nodiscard]] std::atomic<std::uint64_t>& request_ids() noexcept { return request_ids_; }
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return channel_options_.incarnation; }
@@ -89,10 +93,11 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
  private:
   /// What callers ask of the library thread.
   struct Command {
-    enum class Kind : std::uint8_t { kStart, kAddRegion, kRemoveRegion };
+    enum class Kind : std::uint8_t { kStart, kAddRegion, kRemoveRegion, kReleaseLease };
     Kind kind = Kind::kStart;
     RequestRef request;                // kStart
-    RegionTable::Region region;        // the others
+    RegionTable::Region region;        // of those about regions
+    LeaseBook::Entry lease;            // kReleaseLease
     std::shared_ptr<Signal> finished;  // kRemoveRegion
   };
 
@@ -108,6 +113,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   void ReportStart(const Status& status);
   void DrainInbox();
   void Execute(const Command& command);
+  void Post(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message);
   void BeginStop();
   Task<void> KeepSession();
   Task<void> EndEverything();
@@ -124,6 +130,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   const Nanos spin_;
   RegionTable regions_;
   NamespaceTable namespaces_;
+  LeaseBook leases_{random_.Next()};
   const std::unique_ptr<CompletionQueue> completions_;
   CallLimit limit_;
   std::atomic<std::uint64_t> request_ids_{1};

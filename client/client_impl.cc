@@ -14,9 +14,6 @@ constexpr Nanos kDeadlineMax = 3600 * kSecond;
 // is let go all the same.
 constexpr Nanos kLibraryStallMax = 5 * kSecond;
 
-/// Nothing of the request has been sent. So short that the text needs no memory either.
-Status OutOfMemory() { return {StatusCode::kRetry, "out of memory"}; }
-
 }  // namespace
 
 Nanos ToNanos(Deadline deadline, Nanos now) noexcept {
@@ -46,12 +43,15 @@ Status Client::Impl::CheckProcess() const {
                          ": after fork() the child must connect anew");
 }
 
+Status Client::Impl::OutOfMemory() {
+  return {StatusCode::kRetry, "out of memory"};  // so short that the text needs no memory either
+}
+
 Status Client::Impl::NotConnected() const {
   return {StatusCode::kPeerDead, "not connected to " + address_};
 }
 
-Result<Client::Impl::Target> Client::Impl::FindTarget(NamespaceId space, const Chain& chain,
-                                                      BlockKind kind, Deadline deadline) const {
+Result<Client::Impl::Target> Client::Impl::FindSpace(NamespaceId space, Deadline deadline) const {
   if (Status status = CheckProcess(); !status.ok()) return status;
   Target target;
   // The session first: a namespace that was opened for a later one does not fit, and is noticed.
@@ -59,11 +59,18 @@ Result<Client::Impl::Target> Client::Impl::FindTarget(NamespaceId space, const C
   Result<NamespaceView> view = core_->namespaces().Find(space);
   if (!view.ok()) return view.status();
   target.space = std::move(view.value());
-  if (Status status = ValidateChain(*target.space.descriptor, chain, kind); !status.ok()) {
-    return status;
-  }
   target.now = core_->clock().Now();
   target.deadline = ToNanos(deadline, target.now);
+  return target;
+}
+
+Result<Client::Impl::Target> Client::Impl::FindTarget(NamespaceId space, const Chain& chain,
+                                                      BlockKind kind, Deadline deadline) const {
+  Result<Target> target = FindSpace(space, deadline);
+  if (!target.ok()) return target;
+  if (Status status = ValidateChain(*target->space.descriptor, chain, kind); !status.ok()) {
+    return status;
+  }
   return target;
 }
 

@@ -37,6 +37,8 @@ class Client::Impl {
   // there is no memory for it.
   Result<RequestRef> PrepareMatch(NamespaceId space, const Chain& chain, BlockKind kind,
                                   Deadline deadline) const;
+  Result<RequestRef> PrepareMatchGroups(NamespaceId space, const Chain& chain,
+                                        const MatchQuery& query, Deadline deadline) const;
   Result<RequestRef> PrepareTransfer(TransferKind transfer, NamespaceId space, const Chain& chain,
                                      std::span<const BlockBuffer> blocks, BlockKind kind,
                                      Deadline deadline) const;
@@ -64,6 +66,9 @@ class Client::Impl {
     Nanos now = 0;
     Nanos deadline = 0;
   };
+  Result<Target> FindSpace(NamespaceId space, Deadline deadline) const;
+  /// Nothing of the request has been sent.
+  [[nodiscard]] static Status OutOfMemory();
   Result<Target> FindTarget(NamespaceId space, const Chain& chain, BlockKind kind,
                             Deadline deadline) const;
   /// The session is there, has the namespace, and the deadline lies ahead.

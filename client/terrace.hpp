@@ -154,7 +154,8 @@ class TERRACE_API Client {
   Result<Ticket> SubmitMatchGroups(NamespaceId space, const Chain& chain, const MatchQuery& query,
                                    Deadline deadline);
   /// From now on for `time` (up to 60 s; 0: 10 s). @return kExpired when it has ended, on any
-  /// reactor: all of it is then released; kInvalid for a lease that this Client never had.
+  /// reactor, or a block of it has gone (see MatchMode::kLease): all of it is then released;
+  /// kInvalid for a lease that this Client never had.
   Status RenewLease(LeaseId lease, std::chrono::milliseconds time, Deadline deadline);
   /// Ends a lease; kOk also when it had ended. kInvalid as above. Never waits.
   Status ReleaseLease(LeaseId lease);

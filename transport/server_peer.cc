@@ -381,6 +381,10 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
     case wire::Body_Cancel: OnCancel(message); return;
     case wire::Body_OpenNamespace:
     case wire::Body_Match:
+    case wire::Body_MatchGroups:
+    case wire::Body_TrimLease:
+    case wire::Body_RenewLease:
+    case wire::Body_ReleaseLease:
     case wire::Body_Get:
     case wire::Body_Put:
     case wire::Body_Remove:

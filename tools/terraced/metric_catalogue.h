@@ -27,6 +27,9 @@ extern const MetricInfo kPutBlocksPending, kPutBlocksNoSpace, kPutBlocksFailed, 
 extern const MetricInfo kEvictedBlocks, kEvictedBytes, kIndexEvictedBlocks, kRemovedBlocks;
 extern const MetricInfo kClearedBlocks;
 extern const MetricInfo kKeyMismatches;
+extern const MetricInfo kMatchLeases, kMatchLeasedBlocks, kMatchLeasedBytes, kMatchLeasesGranted;
+extern const MetricInfo kMatchLeasesReleased, kMatchLeasesExpired, kMatchLeasesRefused;
+extern const MetricInfo kMatchLeasesBroken;
 // Tiers and index: what is stored where.
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;
