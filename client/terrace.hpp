@@ -81,8 +81,9 @@ class TERRACE_API Client {
   /// DeregisterMemory or with the Client. A daemon of this host maps it and copies faster; a child
   /// that is forked shares it. length: bytes.
   Result<RegionId> AllocateRegion(std::uint64_t length);
-  /// RegisterMemory and AllocateRegion on a thread of the library, in chunks, for those who must
-  /// not wait (touching memory takes 0.1 to 0.5 s a GiB): Completion::region.
+  /// Not built yet, kUnsupported: RegisterMemory and AllocateRegion on a thread of the library, in
+  /// chunks, for those who must not wait (touching memory takes 0.1 to 0.5 s a GiB):
+  /// Completion::region.
   Result<Ticket> SubmitRegisterMemory(void* base, std::uint64_t length);
   Result<Ticket> SubmitAllocateRegion(std::uint64_t length);
   /// The memory of a region; empty for an unknown id.
@@ -161,6 +162,7 @@ class TERRACE_API Client {
   Status ReleaseLease(LeaseId lease);
 
   // ---- Lists of pieces, parts of blocks -----------------------------------------------------
+  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// As Get, into lists of pieces, and of whole blocks or parts of them (BlockPieces::range). The
   /// pieces of one call may not overlap each other. At most 65,536 pieces in a call.
@@ -179,6 +181,7 @@ class TERRACE_API Client {
                                  Deadline deadline, Ack ack = Ack::kCommitted);
 
   // ---- A block from several writers ---------------------------------------------------------
+  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// Reserves one block of the chain for writers that each bring a part. It ends by Commit, Abort,
   /// when `patience` (up to 60 s; 0: 10 s) passed without a write, or with the last Client that
@@ -207,6 +210,7 @@ class TERRACE_API Client {
   Status Abort(const PutToken& token, Deadline deadline);
 
   // ---- Cancel and fence ---------------------------------------------------------------------
+  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// Ends a submitted call: kOk once no device and no NIC touches its memory any more. Its
   /// completion comes as always, with kCancelled unless it was done before. kOk too when it had
@@ -220,6 +224,7 @@ class TERRACE_API Client {
   Status Drain(Deadline deadline);
 
   // ---- What to keep, and where --------------------------------------------------------------
+  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// Brings blocks [first, first + count) to a faster tier: kOk per block when it is there, kMiss,
   /// kRetry (no room). What is not there by the deadline is given up.
