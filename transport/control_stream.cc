@@ -160,7 +160,7 @@ void ControlStream::ReadNow() {
 
 Status ControlStream::SendCopyOf(int descriptor, std::vector<std::byte> message) {
   TERRACE_CHECK(message.size() <= kControlFrameMax);
-  const Status later(StatusCode::kRetry, "the peer does not take its descriptors");
+  Status later(StatusCode::kRetry, "the peer does not take its descriptors");
   if (!fd_ || !sent_all()) return later;
   Outgoing out{std::move(message), {}};
   out.descriptors.emplace_back(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
