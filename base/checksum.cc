@@ -22,21 +22,34 @@ std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept {
 #endif
 }
 
+ChecksumStream::ChecksumStream() noexcept {
+  static_assert(sizeof(XXH3_state_t) <= sizeof(state_) && alignof(XXH3_state_t) <= 64);
+  XXH3_64bits_reset(reinterpret_cast<XXH3_state_t*>(state_));
+}
+
+void ChecksumStream::Update(std::span<const std::byte> bytes) noexcept {
+  auto* state = reinterpret_cast<XXH3_state_t*>(state_);
+#if defined(__x86_64__)
+  XXH3_64bits_update_dispatch(state, bytes.data(), bytes.size());
+#else
+  XXH3_64bits_update(state, bytes.data(), bytes.size());
+#endif
+}
+
+std::uint64_t ChecksumStream::Digest() const noexcept {
+  return XXH3_64bits_digest(reinterpret_cast<const XXH3_state_t*>(state_));
+}
+
 std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
                                 std::span<const std::byte> source) noexcept {
   constexpr std::size_t kStepBytes = 16 << 10;  // source and destination fit a 48 KiB cache
-  XXH3_state_t state;
-  XXH3_64bits_reset(&state);
+  ChecksumStream stream;
   for (std::size_t done = 0; done < source.size(); done += kStepBytes) {
     const std::size_t length = std::min(kStepBytes, source.size() - done);
     std::memcpy(destination.data() + done, source.data() + done, length);
-#if defined(__x86_64__)
-    XXH3_64bits_update_dispatch(&state, destination.data() + done, length);
-#else
-    XXH3_64bits_update(&state, destination.data() + done, length);
-#endif
+    stream.Update(destination.subspan(done, length));
   }
-  return XXH3_64bits_digest(&state);
+  return stream.Digest();
 }
 
 void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept {

@@ -28,7 +28,8 @@ enum class ChainOrder { kAny, kAscending };
 Result<CheckedChain> CheckChain(const NamespaceRegistry& registry, const ChainSlice& chain,
                                 ChainOrder order);
 
-/// One place per key; the pieces of each are together one block; valid_tokens fit the block.
+/// One place per key; its range lies in the block, and its pieces are together as long as that;
+/// valid_tokens fit the block.
 Status CheckPlaces(const CheckedChain& checked, const std::vector<BlockPlace>& places);
 
 /// One block that a request is about. The key lives as long as the request.

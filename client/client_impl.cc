@@ -14,9 +14,6 @@ constexpr Nanos kDeadlineMax = 3600 * kSecond;
 // is let go all the same.
 constexpr Nanos kLibraryStallMax = 5 * kSecond;
 
-/// Nothing of the request has been sent. So short that the text needs no memory either.
-Status OutOfMemory() { return {StatusCode::kRetry, "out of memory"}; }
-
 }  // namespace
 
 Nanos ToNanos(Deadline deadline, Nanos now) noexcept {

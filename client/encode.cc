@@ -31,15 +31,6 @@ Offset<wire::Run> EncodeStretch(FlatBufferBuilder& builder, const BlockQuestion&
                          Offset<flatbuffers::Vector<std::uint8_t>>(key_bytes));
 }
 
-Runs EncodeRuns(FlatBufferBuilder& builder, const BlockQuestion& question) {
-  std::vector<Offset<wire::Run>> runs;
-  runs.reserve(question.plan.stretches.size());
-  for (const Stretch& stretch : question.plan.stretches) {
-    runs.push_back(EncodeStretch(builder, question, stretch));
-  }
-  return builder.CreateVector(runs);
-}
-
 Pieces EncodePieces(FlatBufferBuilder& builder, const ShardPlan& plan,
                     std::span<const BlockBuffer> blocks, std::uint64_t block_bytes) {
   wire::Piece* pieces = nullptr;
@@ -53,7 +44,7 @@ Pieces EncodePieces(FlatBufferBuilder& builder, const ShardPlan& plan,
 }
 
 Counts EncodeCounts(FlatBufferBuilder& builder, std::size_t blocks) {
-  // A block is one piece here; segment lists come later (docs/client.md).
+  // A block is one piece here; lists of pieces: encode_pieces.cc.
   std::uint16_t* counts = nullptr;
   const auto offset = builder.CreateUninitializedVector<std::uint16_t>(blocks, &counts);
   std::fill_n(counts, blocks, flatbuffers::EndianScalar<std::uint16_t>(1));
@@ -61,6 +52,15 @@ Counts EncodeCounts(FlatBufferBuilder& builder, std::size_t blocks) {
 }
 
 }  // namespace
+
+Runs EncodeRuns(FlatBufferBuilder& builder, const BlockQuestion& question) {
+  std::vector<Offset<wire::Run>> runs;
+  runs.reserve(question.plan.stretches.size());
+  for (const Stretch& stretch : question.plan.stretches) {
+    runs.push_back(EncodeStretch(builder, question, stretch));
+  }
+  return builder.CreateVector(runs);
+}
 
 std::vector<std::byte> EncodeMatch(const MessageHead& head, const BlockQuestion& question) {
   return BuildMessage<wire::Match>(head, [&question](FlatBufferBuilder& builder) {

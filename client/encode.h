@@ -22,6 +22,9 @@ struct BlockQuestion {
   const ShardPlan& plan;
 };
 
+flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Run>>> EncodeRuns(
+    flatbuffers::FlatBufferBuilder& builder, const BlockQuestion& question);
+
 std::vector<std::byte> EncodeMatch(const MessageHead& head, const BlockQuestion& question);
 std::vector<std::byte> EncodeRemove(const MessageHead& head, const BlockQuestion& question);
 /// `blocks` are the caller's; the plan's indices point into it.

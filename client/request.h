@@ -19,6 +19,7 @@
 #include "client/region_table.h"
 #include "client/shard_plan.h"
 #include "client/terrace.hpp"
+#include "transport/block_memory.h"
 #include "transport/shm/lent_memory.h"
 
 namespace terrace {
@@ -36,12 +37,17 @@ enum class RequestKind : std::uint8_t {
   kStat,
   kListNamespaces,
   kClearNamespace,
+  kReserve,
+  kWrite,
+  kCommit,
+  kAbort,
 };
 
 /// True for the calls that answer per block.
 [[nodiscard]] constexpr bool AnswersPerBlock(RequestKind kind) noexcept {
   return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
-         kind == RequestKind::kRemove;
+         kind == RequestKind::kRemove || kind == RequestKind::kWrite ||
+         kind == RequestKind::kCommit;
 }
 
 /// A get, or a put and what it waits for.
@@ -65,7 +71,7 @@ struct RequestPart {
   /// Per key, in the message's order: its entry in the answer.
   std::vector<std::uint32_t> blocks;
   /// Per key: get's destination or put's source. Empty for calls that move no bytes.
-  std::vector<std::span<std::byte>> memory;
+  BlockMemory memory;
 
   PartState state = PartState::kUnsent;
   bool replied = false;
@@ -75,7 +81,7 @@ struct RequestPart {
 
 struct Request {
   RequestKind kind = RequestKind::kPing;
-  Ack ack = Ack::kCommitted;  ///< of a put: what it asked for
+  Ack ack = Ack::kCommitted;  ///< of a put or commit: what it asked for
   Nanos deadline = 0;         ///< on SteadyClock
   std::uint64_t epoch = 0;    ///< the session it was made for
   Ticket ticket = 0;          ///< 0: somebody waits for `done`
@@ -90,6 +96,7 @@ struct Request {
   MatchResult match;
   std::vector<BlockResult> blocks;
   std::vector<std::unique_ptr<LentMemory>> lent;  ///< of kLend: per block; null unless kOk
+  Reservation reservation;
   std::vector<Sample> samples;
   std::vector<NamespaceInfo> namespaces;
   std::uint64_t cleared = 0;

@@ -178,6 +178,7 @@ void RequestFlow::Deliver(const RequestRef& request) {
   completion.status = std::move(request->status);
   completion.match = std::move(request->match);
   completion.blocks = std::move(request->blocks);
+  completion.reservation = request->reservation;
   if (request->kind == RequestKind::kLend) completion.lent = LentBlocksOf(*request);
   shared_.completions.Push(std::move(completion), std::move(request->slot));
 }

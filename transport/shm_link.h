@@ -77,8 +77,15 @@ class ShmLink final : public PeerLink {
 
   Status CheckSlice(const BlockTransfer& transfer);
   static void Advance(Cursor& cursor, std::uint64_t bytes);
-  /// Copies all of `local` from or to where the cursor stands.
-  Status CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor);
+  /// Copies bytes [at, at + bytes) of the frame's range from or to where the cursor stands.
+  Status CopySlice(Direction direction, const RangeView& frame, std::uint64_t at,
+                   std::uint64_t bytes, Cursor& cursor);
+  /// One piece of a region that is mapped. Bytes done; 0: the client took memory away.
+  static std::uint64_t CopyMapped(Direction direction, std::span<std::byte> own,
+                                  const Cursor& cursor);
+  /// As much as one call of the kernel's moves, of pieces that are not mapped. Bytes done.
+  Result<std::uint64_t> CopyByKernel(Direction direction, const RangeView& frame, std::uint64_t at,
+                                     std::uint64_t bytes, const Cursor& cursor) const;
 
   const Ways ways_;
   const pid_t pid_;

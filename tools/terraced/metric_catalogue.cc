@@ -56,6 +56,23 @@ const MetricInfo kClearedBlocks = {"terrace_cleared_blocks_total", kCounter, kSu
 const MetricInfo kKeyMismatches = {"terrace_key_mismatches_total", kCounter, kSum,
                                    "Lookups whose locator was stored with another key: misses."};
 
+const MetricInfo kReservations = {"terrace_reservations", kGauge, kSum,
+                                  "Blocks reserved by writers that bring them in parts, now."};
+const MetricInfo kReservationBytes = {"terrace_reservation_bytes", kGauge, kSum,
+                                      "Bytes of those blocks."};
+const MetricInfo kReservationsMade = {"terrace_reservations_made_total", kCounter, kSum,
+                                      "Reservations made."};
+const MetricInfo kReservationsRefused = {
+    "terrace_reservations_refused_total", kCounter, kSum,
+    "Reservations refused because the client, or all of them, held as much as they may."};
+const MetricInfo kReservationsEnded = {"terrace_reservations_ended_total", kCounter, kSum,
+                                       "Reservations that ended, by how."};
+const MetricInfo kFragments = {"terrace_fragments_written_total", kCounter, kSum,
+                               "Parts of reserved blocks that were written."};
+const MetricInfo kFragmentsFailed = {
+    "terrace_fragments_failed_total", kCounter, kSum,
+    "Parts of reserved blocks that were refused, or whose bytes did not come."};
+
 const MetricInfo kTierBlocks = {"terrace_tier_blocks", kGauge, kSum, "Blocks stored, by tier."};
 const MetricInfo kTierCapacity = {"terrace_tier_capacity_bytes", kGauge, kSum,
                                   "Bytes that a tier can hold."};
@@ -222,6 +239,13 @@ constexpr const MetricInfo* kAll[] = {
     &kRemovedBlocks,
     &kClearedBlocks,
     &kKeyMismatches,
+    &kReservations,
+    &kReservationBytes,
+    &kReservationsMade,
+    &kReservationsRefused,
+    &kReservationsEnded,
+    &kFragments,
+    &kFragmentsFailed,
     &kTierBlocks,
     &kTierCapacity,
     &kTierUsed,

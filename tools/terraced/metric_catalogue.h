@@ -27,6 +27,8 @@ extern const MetricInfo kPutBlocksPending, kPutBlocksNoSpace, kPutBlocksFailed, 
 extern const MetricInfo kEvictedBlocks, kEvictedBytes, kIndexEvictedBlocks, kRemovedBlocks;
 extern const MetricInfo kClearedBlocks;
 extern const MetricInfo kKeyMismatches;
+extern const MetricInfo kReservations, kReservationBytes, kReservationsMade, kReservationsRefused;
+extern const MetricInfo kReservationsEnded, kFragments, kFragmentsFailed;
 // Tiers and index: what is stored where.
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;

@@ -24,6 +24,7 @@
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
 #include "tools/terraced/request_decoder.h"
+#include "tools/terraced/reservation_service.h"
 #include "transport/server.h"
 
 namespace terrace {
@@ -72,6 +73,7 @@ class RequestService final : public RequestHandler {
   void StartTransfer(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
                      Nanos deadline);
   Task<void> Transfer(PeerRef peer, std::unique_ptr<Flow> flow);
+  void Reserve(PeerState& state, const wire::Message& message);
   void Stat(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
   void ClearNamespace(PeerState& state, const wire::Message& message);
@@ -84,6 +86,7 @@ class RequestService final : public RequestHandler {
   NamespaceRegistry& registry_;
   const ShardPlace place_;
   const std::function<std::vector<StatEntry>()> stat_;
+  ReservationService reservations_;
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
   TaskScope flows_;
 };
