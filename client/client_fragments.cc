@@ -25,7 +25,7 @@ RequestRef RequestBuilder::Reserve(const NamespaceView& space, const Chain& chai
 }
 
 RequestRef RequestBuilder::Write(const PutToken& token, std::uint32_t shard,
-                                 std::span<const BlockFragment> fragments, BlockMemory memory,
+                                 std::span<const BlockFragment> fragments, PieceMemory memory,
                                  RegionUse regions) const {
   RequestRef request = Start(RequestKind::kWrite);
   request->regions = std::move(regions);
@@ -89,7 +89,7 @@ Result<RequestRef> Client::Impl::PrepareWrite(const PutToken& token,
   std::vector<std::span<std::byte>> pieces;
   Result<RegionUse> regions = core_->regions().UsePieces("fragments", lists, pieces);
   if (!regions.ok()) return regions.status();
-  BlockMemory memory;
+  PieceMemory memory;
   auto piece = pieces.begin();
   for (const auto& list : lists) {
     memory.BeginBlock();

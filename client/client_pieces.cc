@@ -22,9 +22,9 @@ std::vector<BlockBuffer> HeadsOf(std::span<const BlockPieces> blocks) {
 }
 
 /// Where each block's pieces begin in `memory`, which has them one after the other.
-BlockMemory MemoryOf(std::span<const std::uint32_t> wanted, std::span<const std::size_t> begins,
+PieceMemory MemoryOf(std::span<const std::uint32_t> wanted, std::span<const std::size_t> begins,
                      std::span<const std::span<std::byte>> memory) {
-  BlockMemory result;
+  PieceMemory result;
   for (const std::uint32_t index : wanted) {
     result.BeginBlock();
     for (std::size_t i = begins[index]; i < begins[index + 1]; ++i) result.Add(memory[i]);

@@ -19,7 +19,7 @@
 #include "client/region_table.h"
 #include "client/shard_plan.h"
 #include "client/terrace.hpp"
-#include "transport/block_memory.h"
+#include "transport/piece_memory.h"
 #include "transport/shm/lent_memory.h"
 
 namespace terrace {
@@ -71,7 +71,7 @@ struct RequestPart {
   /// Per key, in the message's order: its entry in the answer.
   std::vector<std::uint32_t> blocks;
   /// Per key: get's destination or put's source. Empty for calls that move no bytes.
-  BlockMemory memory;
+  PieceMemory memory;
 
   PartState state = PartState::kUnsent;
   bool replied = false;

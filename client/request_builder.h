@@ -42,7 +42,7 @@ class RequestBuilder {
   RequestRef Reserve(const NamespaceView& space, const Chain& chain, const BlockBuffer& block,
                      BlockKind kind, std::uint32_t patience_ms) const;
   RequestRef Write(const PutToken& token, std::uint32_t shard,
-                   std::span<const BlockFragment> fragments, BlockMemory memory,
+                   std::span<const BlockFragment> fragments, PieceMemory memory,
                    RegionUse regions) const;
   RequestRef Commit(const PutToken& token, std::uint32_t shard, Ack ack) const;
   RequestRef Abort(const PutToken& token, std::uint32_t shard) const;

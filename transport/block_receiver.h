@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <span>
 
-#include "transport/block_memory.h"
 #include "transport/data_message.h"
+#include "transport/piece_memory.h"
 
 namespace terrace {
 
@@ -20,7 +20,7 @@ class BlockReceiver {
 
   /// `destination` outlives the receiver. `checksums`: where to keep them, one per piece of the
   /// block, or empty.
-  explicit BlockReceiver(std::span<const BlockMemory::Piece> destination,
+  explicit BlockReceiver(std::span<const PieceMemory::Piece> destination,
                          std::span<std::uint64_t> checksums = {}) noexcept
       : walk_(destination), bytes_(BytesOfPieces(destination)), checksums_(checksums) {}
 

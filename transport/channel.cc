@@ -299,7 +299,7 @@ void ChannelImpl::StartSending(const DataHeader& header) {
   const auto outgoing = std::make_shared<Outgoing>();
   outgoing->request_id = header.request_id;
   outgoing->block = header.block;
-  const std::span<const BlockMemory::Piece> pieces = found->second.sources[header.block];
+  const std::span<const PieceMemory::Piece> pieces = found->second.sources[header.block];
   outgoing->size = header.block_bytes;
   if (pieces.size() == 1) {
     outgoing->bytes = pieces.front();
@@ -376,7 +376,7 @@ void ChannelImpl::RemoveRegistration(std::uint32_t region) {
   registered_.erase(found);
 }
 
-void ChannelImpl::Expect(std::uint64_t request_id, BlockMemory destinations) {
+void ChannelImpl::Expect(std::uint64_t request_id, PieceMemory destinations) {
   if (state_ != State::kOpen) return;
   ChannelRequest& request = requests_[request_id];
   if (hello_.link == LinkKind::kTcp) {
@@ -390,7 +390,7 @@ void ChannelImpl::Expect(std::uint64_t request_id, BlockMemory destinations) {
   }
 }
 
-void ChannelImpl::Offer(std::uint64_t request_id, BlockMemory sources) {
+void ChannelImpl::Offer(std::uint64_t request_id, PieceMemory sources) {
   if (state_ != State::kOpen) return;
   ChannelRequest& request = requests_[request_id];
   if (hello_.link == LinkKind::kTcp) request.awaited = UcxWorker::Awaited(worker_);

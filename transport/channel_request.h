@@ -20,12 +20,12 @@ struct ChannelRequest {
   UcxWorker::Awaited awaited;
 
   // Expect.
-  BlockMemory destinations;
+  PieceMemory destinations;
   std::vector<BlockReceiver> receivers;  ///< over tcp: one per block of `destinations`
   std::vector<StatusCode> verified;      ///< same host, when verification was asked for
 
   // Offer.
-  BlockMemory sources;
+  PieceMemory sources;
   std::vector<std::shared_ptr<Outgoing>> sending;
 };
 

@@ -16,8 +16,8 @@
 #include "base/link.h"
 #include "base/status.h"
 #include "base/wait.h"
-#include "transport/block_memory.h"
 #include "transport/data_message.h"
+#include "transport/piece_memory.h"
 #include "transport/ucx_worker.h"
 
 namespace terrace {

@@ -18,7 +18,7 @@ struct TcpLink::PushState final : Outgoing {
   PushState& operator=(const PushState&) = delete;
 
   ServerCounters& counters;
-  std::vector<BlockMemory::Piece> stretches;  // of the frame, of a range that does not lie together
+  std::vector<PieceMemory::Piece> stretches;  // of the frame, of a range that does not lie together
   Event wake;
   bool quarantined = false;
 };
@@ -29,7 +29,7 @@ struct TcpLink::PullState {
   PullState(const PullState&) = delete;
   PullState& operator=(const PullState&) = delete;
 
-  const BlockMemory::Piece destination;
+  const PieceMemory::Piece destination;
   BlockReceiver receiver;
   Event wake;
   bool refused = false;

@@ -61,7 +61,7 @@ void Run(std::span<const std::byte> bytes) {
       input.Byte() == 255 ? kBlockBytes - input.Byte() : 1 + input.Take<std::uint16_t>() % 4096U;
   Bytes destination(block);
   std::vector<std::uint64_t> checksums(ChecksumPieceCount(block));
-  const BlockMemory::Piece place(destination);
+  const PieceMemory::Piece place(destination);
   BlockReceiver receiver({&place, 1}, checksums);
   std::size_t sent = 0;  // of the honest story
   bool honest = true;

@@ -212,11 +212,11 @@ void Pair::Reply(std::uint64_t request, std::size_t blocks) {
   })) << "no BlocksReply";
 }
 
-void Pair::Expect(std::uint64_t request, BlockMemory destinations) {
+void Pair::Expect(std::uint64_t request, PieceMemory destinations) {
   client_runner.Call([&] { channel->Expect(request, destinations); });
 }
 
-void Pair::Offer(std::uint64_t request, BlockMemory sources) {
+void Pair::Offer(std::uint64_t request, PieceMemory sources) {
   client_runner.Call([&] { channel->Offer(request, sources); });
 }
 

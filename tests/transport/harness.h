@@ -189,8 +189,8 @@ class Pair {
                            Nanos budget = 20 * kSecond);
   /// The server answers a request with `blocks` times kOk, and the client has seen it.
   void Reply(std::uint64_t request, std::size_t blocks);
-  void Expect(std::uint64_t request, BlockMemory destinations);
-  void Offer(std::uint64_t request, BlockMemory sources);
+  void Expect(std::uint64_t request, PieceMemory destinations);
+  void Offer(std::uint64_t request, PieceMemory sources);
   StatusCode Arrived(std::uint64_t request, std::uint32_t index);
   StatusCode Withdraw(std::uint64_t request);
   /// Client -> server, e.g. BuildMessage<wire::Ping>(head()).

@@ -71,15 +71,15 @@ class ScatterTest : public testing::TestWithParam<Way> {
     EXPECT_LE(offset, memory_.bytes().size());
     return pieces;
   }
-  std::vector<BlockMemory::Piece> SpansOf(const std::vector<Piece>& pieces) {
-    std::vector<BlockMemory::Piece> spans;
+  std::vector<PieceMemory::Piece> SpansOf(const std::vector<Piece>& pieces) {
+    std::vector<PieceMemory::Piece> spans;
     for (const Piece& piece : pieces) {
       spans.push_back(memory_.bytes().subspan(piece.offset, piece.length));
     }
     return spans;
   }
-  static BlockMemory OneBlock(const std::vector<BlockMemory::Piece>& spans) {
-    BlockMemory memory;
+  static PieceMemory OneBlock(const std::vector<PieceMemory::Piece>& spans) {
+    PieceMemory memory;
     memory.Append(spans);
     return memory;
   }

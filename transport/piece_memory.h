@@ -1,4 +1,4 @@
-// BlockMemory: where the blocks of one request lie in the client's memory, each in one or more
+// PieceMemory: where the blocks of one request lie in the client's memory, each in one or more
 // pieces, which follow each other. Neighbours are one piece. Thread: its owner's.
 #pragma once
 
@@ -11,16 +11,16 @@
 
 namespace terrace {
 
-class BlockMemory {
+class PieceMemory {
  public:
   using Piece = std::span<std::byte>;
 
-  BlockMemory() = default;
+  PieceMemory() = default;
   /// Blocks of one piece each.
-  BlockMemory(std::vector<Piece> blocks) noexcept  // NOLINT(google-explicit-constructor)
+  PieceMemory(std::vector<Piece> blocks) noexcept  // NOLINT(google-explicit-constructor)
       : pieces_(std::move(blocks)) {}
 
-  BlockMemory(std::initializer_list<Piece> blocks) : pieces_(blocks) {}
+  PieceMemory(std::initializer_list<Piece> blocks) : pieces_(blocks) {}
 
   /// Begins a block; Add gives it its pieces, at least one. REQUIRES: made empty, by the default.
   void BeginBlock() { begins_.push_back(static_cast<std::uint32_t>(pieces_.size())); }
@@ -58,16 +58,16 @@ class BlockMemory {
 };
 
 /// Bytes of a block's pieces together.
-[[nodiscard]] std::uint64_t BytesOfPieces(std::span<const BlockMemory::Piece> pieces) noexcept;
+[[nodiscard]] std::uint64_t BytesOfPieces(std::span<const PieceMemory::Piece> pieces) noexcept;
 /// VerifyBlock of a block that lies in pieces.
-[[nodiscard]] bool VerifyPieces(std::span<const BlockMemory::Piece> pieces,
+[[nodiscard]] bool VerifyPieces(std::span<const PieceMemory::Piece> pieces,
                                 std::span<const std::uint64_t> checksums) noexcept;
 
 /// A walk over the bytes of a block's pieces, which outlive it.
 class PieceWalk {
  public:
   PieceWalk() = default;
-  explicit PieceWalk(std::span<const BlockMemory::Piece> pieces) noexcept : pieces_(pieces) {}
+  explicit PieceWalk(std::span<const PieceMemory::Piece> pieces) noexcept : pieces_(pieces) {}
 
   /// Copies `source` to the next bytes and returns Checksum64 of what then stands there.
   /// REQUIRES: so many are left; likewise below.
@@ -81,7 +81,7 @@ class PieceWalk {
  private:
   /// At most `most` of the next bytes that lie together; the walk goes past them.
   std::span<std::byte> Next(std::uint64_t most) noexcept;
-  std::span<const BlockMemory::Piece> pieces_;
+  std::span<const PieceMemory::Piece> pieces_;
   std::size_t piece_ = 0;
   std::size_t inside_ = 0;
 };

@@ -1,4 +1,4 @@
-#include "transport/block_memory.h"
+#include "transport/piece_memory.h"
 
 #include <algorithm>
 #include <cstring>
@@ -13,13 +13,13 @@ constexpr std::uint64_t kStepBytes = 16 << 10;
 
 }  // namespace
 
-std::uint64_t BytesOfPieces(std::span<const BlockMemory::Piece> pieces) noexcept {
+std::uint64_t BytesOfPieces(std::span<const PieceMemory::Piece> pieces) noexcept {
   std::uint64_t bytes = 0;
-  for (const BlockMemory::Piece& piece : pieces) bytes += piece.size();
+  for (const PieceMemory::Piece& piece : pieces) bytes += piece.size();
   return bytes;
 }
 
-bool VerifyPieces(std::span<const BlockMemory::Piece> pieces,
+bool VerifyPieces(std::span<const PieceMemory::Piece> pieces,
                   std::span<const std::uint64_t> checksums) noexcept {
   std::uint64_t left = BytesOfPieces(pieces);
   if (checksums.size() != ChecksumPieceCount(left)) return false;
@@ -33,7 +33,7 @@ bool VerifyPieces(std::span<const BlockMemory::Piece> pieces,
 }
 
 std::span<std::byte> PieceWalk::Next(std::uint64_t most) noexcept {
-  const BlockMemory::Piece& piece = pieces_[piece_];
+  const PieceMemory::Piece& piece = pieces_[piece_];
   const std::span<std::byte> part =
       piece.subspan(inside_, std::min<std::uint64_t>(most, piece.size() - inside_));
   inside_ += part.size();
