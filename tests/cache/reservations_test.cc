@@ -364,84 +364,95 @@ TEST_F(ReservationsTest, AReservationIsOfOneBlockOfANamespaceThatExists) {
   EXPECT_EQ(Frames(), 0u);
 }
 
-/// Writers over links of their own with every fault there is: whatever they do, a block that can be
-/// got has the right bytes, and at the end no frame is left.
-TEST(ReservationStormTest, RandomWritersNeverMakeAWrongBlock) {
-  std::uint64_t commits_of_all = 0;
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    class Storm : public ReservationsTest {
-     public:
-      void TestBody() override {}
-      using ReservationsTest::SetUp;
-      void Play(std::uint64_t the_seed) {
-        SetUp();
-        SeededRandom draw(the_seed);
-        link_.SetFaults({.stall = 0.05, .corruption = 0.05, .quarantine_max = 50 * kMillisecond});
-        std::map<std::size_t, PutTokenParts> open;
-        std::uint64_t commits = 0;
-        TaskScope scope;
-        std::list<std::pair<WriteRequest, std::optional<BatchAnswer>>> writes;
-        for (int step = 0; step < 300; ++step) {
-          const std::size_t position = draw.Below(4);
-          const std::uint64_t client = 1 + draw.Below(3);
-          const auto found = open.find(position);
-          const std::uint64_t what = draw.Below(100);
-          if (found == open.end()) {
-            const ReserveAnswer answer = Reserve(position, client, 200 * kMillisecond);
-            if (answer.status.ok() && answer.outcome == StatusCode::kOk) {
-              FillBlock(Source(position), *space_, 0, 0, AsKey(chain_[position]));
-              open[position] = answer.token;
-            }
-          } else if (what < 60) {
-            std::vector<Part> parts;
-            for (std::uint64_t i = 0; i < 3; ++i) {
-              const std::uint64_t unit = kBlock / 8;
-              parts.push_back({draw.Below(8) * unit, unit * (1 + draw.Below(2))});
-            }
-            auto& [request, answer] = writes.emplace_back(
-                Request(position, found->second, parts, 20 * kMillisecond), std::nullopt);
-            scope.Spawn(
-                SimulatedTime::Store(cache_->Write(link_, client, "acme", request), &answer));
-          } else if (what < 85) {
-            const BatchAnswer answer = CommitAnswer(found->second);
-            if (answer.status.code() != StatusCode::kInvalid) open.erase(found);
-            if (answer.status.ok() && answer.blocks[0].status == StatusCode::kOk) {
-              ++commits;
-              EXPECT_NE(Got(position), "miss");
-            }
-          } else if (what < 88) {
-            (void)Abort(found->second, 0);
-            open.erase(found);
-          } else if (what < 91) {
-            cache_->OnClientGone(client);
-          } else if (what < 94) {
-            (void)time_.Run(cache_->Clear(space_->id));
-          } else if (what < 97) {
-            (void)time_.Run(cache_->Remove(SliceOf(*space_, chain_, position, 1)));
-          } else {
-            time_.RunUntil(time_.Now() + static_cast<Nanos>(draw.Below(100)) * kMillisecond);
-          }
-          time_.RunUntil(time_.Now() + static_cast<Nanos>(draw.Below(200)) * kMicrosecond);
-          ExpectValid();
-        }
-        while (scope.live() > 0) ASSERT_TRUE(time_.Step());
-        time_.RunUntil(time_.Now() + kSecond);
-        total_commits += commits;
-        TearDown();
-        EXPECT_EQ(cache_->arena().Pins(), 0u);
-        (void)time_.Run(cache_->Clear(space_->id));
-        EXPECT_EQ(Frames(), 0u);
-        cache_.reset();
+/// Writers that do whatever comes to their mind, over a link that stalls and corrupts.
+class Storm : public ReservationsTest {
+ public:
+  explicit Storm(std::uint64_t seed) : draw_(seed) {}
+  void TestBody() override {}
+  void Play() {
+    SetUp();
+    link_.SetFaults({.stall = 0.05, .corruption = 0.05, .quarantine_max = 50 * kMillisecond});
+    for (int step = 0; step < 300; ++step) {
+      const std::size_t position = draw_.Below(4);
+      const std::uint64_t client = 1 + draw_.Below(3);
+      if (open_.contains(position)) {
+        Act(position, client);
+      } else {
+        Open(position, client);
       }
-      std::uint64_t total_commits = 0;
-    };
-    Storm storm;
-    storm.Play(seed);
-    commits_of_all += storm.total_commits;
-    if (::testing::Test::HasFailure()) return;
+      time_.RunUntil(time_.Now() + static_cast<Nanos>(draw_.Below(200)) * kMicrosecond);
+      ExpectValid();
+    }
+    while (writing_.live() > 0) ASSERT_TRUE(time_.Step());
+    time_.RunUntil(time_.Now() + kSecond);
+    TearDown();
+    EXPECT_EQ(cache_->arena().Pins(), 0u);
+    (void)time_.Run(cache_->Clear(space_->id));
+    EXPECT_EQ(Frames(), 0u);
+    cache_.reset();
   }
-  EXPECT_GT(commits_of_all, 50u) << "the storm commits something";
+  std::uint64_t commits = 0;
+
+ private:
+  void Open(std::size_t position, std::uint64_t client) {
+    const ReserveAnswer answer = Reserve(position, client, 200 * kMillisecond);
+    if (!answer.status.ok() || answer.outcome != StatusCode::kOk) return;
+    FillBlock(Source(position), *space_, 0, 0, AsKey(chain_[position]));
+    open_[position] = answer.token;
+  }
+  void StartWriting(std::size_t position, std::uint64_t client) {
+    std::vector<Part> parts;
+    for (std::uint64_t i = 0; i < 3; ++i) {
+      const std::uint64_t unit = kBlock / 8;
+      parts.push_back({draw_.Below(8) * unit, unit * (1 + draw_.Below(2))});
+    }
+    auto& [request, answer] = writes_.emplace_back(
+        Request(position, open_.at(position), parts, 20 * kMillisecond), std::nullopt);
+    writing_.Spawn(SimulatedTime::Store(cache_->Write(link_, client, "acme", request), &answer));
+  }
+  void TryCommit(std::size_t position) {
+    const BatchAnswer answer = CommitAnswer(open_.at(position));
+    if (answer.status.code() != StatusCode::kInvalid) open_.erase(position);
+    if (!answer.status.ok() || answer.blocks[0].status != StatusCode::kOk) return;
+    ++commits;
+    EXPECT_NE(Got(position), "miss");
+  }
+  void Act(std::size_t position, std::uint64_t client) {
+    const std::uint64_t what = draw_.Below(100);
+    if (what < 60) {
+      StartWriting(position, client);
+    } else if (what < 85) {
+      TryCommit(position);
+    } else if (what < 88) {
+      (void)Abort(open_.at(position), 0);
+      open_.erase(position);
+    } else if (what < 91) {
+      cache_->OnClientGone(client);
+    } else if (what < 94) {
+      (void)time_.Run(cache_->Clear(space_->id));
+    } else if (what < 97) {
+      (void)time_.Run(cache_->Remove(SliceOf(*space_, chain_, position, 1)));
+    } else {
+      time_.RunUntil(time_.Now() + static_cast<Nanos>(draw_.Below(100)) * kMillisecond);
+    }
+  }
+
+  SeededRandom draw_;
+  std::map<std::size_t, PutTokenParts> open_;
+  TaskScope writing_;
+  std::list<std::pair<WriteRequest, std::optional<BatchAnswer>>> writes_;
+};
+
+/// A block that can be got has the right bytes (Get looks), and at the end no frame is left.
+TEST(ReservationStormTest, RandomWritersNeverMakeAWrongBlock) {
+  std::uint64_t commits = 0;
+  for (std::uint64_t seed = 1; seed <= 60 && !::testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Storm storm(seed);
+    storm.Play();
+    commits += storm.commits;
+  }
+  EXPECT_GT(commits, 50u) << "the storm commits something";
 }
 
 class ReservationsNvmeTest : public ReservationCalls<CacheNvmeTest> {};
