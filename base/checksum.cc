@@ -8,8 +8,11 @@
 #endif
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstring>
+
+#include "base/streaming_copy.h"
 
 namespace terrace {
 
@@ -42,13 +45,19 @@ std::uint64_t ChecksumStream::Digest() const noexcept {
 
 std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
                                 std::span<const std::byte> source) noexcept {
-  constexpr std::size_t kStepBytes = 16 << 10;  // source and destination fit a 48 KiB cache
+  // What is hashed is what is then stored, even when somebody changes the source meanwhile: it goes
+  // through a step's bytes that nobody else can reach. 4 KiB and the state fit the first-level
+  // cache beside the source; larger steps take a third longer.
+  constexpr std::size_t kStepBytes = 4 << 10;
+  alignas(64) std::array<std::byte, kStepBytes> step;
   ChecksumStream stream;
   for (std::size_t done = 0; done < source.size(); done += kStepBytes) {
     const std::size_t length = std::min(kStepBytes, source.size() - done);
-    std::memcpy(destination.data() + done, source.data() + done, length);
-    stream.Update(destination.subspan(done, length));
+    std::memcpy(step.data(), source.data() + done, length);
+    stream.Update({step.data(), length});
+    StreamPart(destination.data() + done, step.data(), length);
   }
+  FinishStream();
   return stream.Digest();
 }
 

@@ -21,6 +21,8 @@ Cache::Impl::Impl(const CacheOptions& cache_options, NamespaceRegistry& cache_re
       index(std::move(cache_index)),
       policy(std::move(cache_policy)),
       slots(cache_options.transfers_max),
+      leases(*arena, *index, counters.leases,
+             arena->Stats().capacity_bytes / LeaseTable::kShareOfArena),
       reservations(std::make_unique<Reservations>(*this)) {
   arena->OnUnpinned([this](FrameId frame) { OnUnpinned(frame); });
 }
@@ -58,6 +60,12 @@ Cache::~Cache() {
 }
 
 MatchAnswer Cache::Match(const ChainSlice& chain) { return impl_->Match(chain); }
+
+Task<GroupsAnswer> Cache::MatchGroups(const GroupsQuery& query) {
+  return impl_->MatchGroups(query);
+}
+
+LeaseTable& Cache::leases() noexcept { return impl_->leases; }
 
 Task<BatchAnswer> Cache::Get(Link& link, const GetRequest& request) {
   return impl_->Get(link, request);
@@ -104,6 +112,7 @@ Task<Status> Cache::Abort(std::string tenant, PutTokenParts token, Nanos deadlin
 void Cache::OnClientGone(std::uint64_t client) { impl_->reservations->OnClientGone(client); }
 
 Task<void> Cache::Close() {
+  impl_->leases.EndAll();
   co_await impl_->reservations->Close();
   if (impl_->nvme != nullptr) co_await impl_->nvme->Close();
 }

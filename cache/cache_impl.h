@@ -16,6 +16,7 @@
 #include "cache/block_set.h"
 #include "cache/cache.h"
 #include "cache/chain_check.h"
+#include "cache/lease_table.h"
 #include "cache/transfer_slots.h"
 
 namespace terrace {
@@ -56,6 +57,13 @@ struct Cache::Impl {
   MatchAnswer Match(const ChainSlice& chain);
   /// The highest tier that a block can be read from now; kNone unless it is published.
   [[nodiscard]] TierKind TierOf(BlockId id) const;
+
+  // match_groups_flow.cc
+  /// The query outlives the task.
+  Task<GroupsAnswer> MatchGroups(const GroupsQuery& query);
+  struct GroupsState;
+  /// Looks up one pair's keys of one batch and notes what they are.
+  void LookUpGroup(GroupsState& state, const ChainSlice& pair);
 
   // get_flow.cc
   struct GetState;
@@ -120,6 +128,8 @@ struct Cache::Impl {
   bool EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
                   bool unwritten_too);
   [[nodiscard]] bool Evictable(BlockId id, const ChainGuard& guard);
+  /// A block in DRAM that is pinned, most probably by a lease.
+  [[nodiscard]] bool IsLeased(BlockId id) const;
   /// Takes the block out of DRAM: out of the cache, unless it is on NVMe as well.
   void Evict(BlockId id);
   /// REQUIRES: `parent` is kNoBlock or found; it counts when it is in DRAM.
@@ -144,10 +154,6 @@ struct Cache::Impl {
   [[nodiscard]] Status ValidateBlock(BlockId id) const;
   [[nodiscard]] Status ValidatePolicy() const;
 
-  /// Counters have one writer, so that a plain load and store will do.
-  static void Add(std::atomic<std::uint64_t>& counter, std::uint64_t by) noexcept {
-    counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-  }
   void CountBlocks() noexcept {
     counters.blocks.store(index->published(), std::memory_order_relaxed);
     counters.blocks_dram.store(index->in_dram(), std::memory_order_relaxed);
@@ -176,6 +182,7 @@ struct Cache::Impl {
   std::unique_ptr<EvictionPolicy> policy;
   TransferSlots slots;
   CacheCounters counters;
+  LeaseTable leases;
   std::uint64_t flows = 0;
   std::unique_ptr<Reservations> reservations;
   std::unique_ptr<NvmeSide> nvme;  ///< null without the tier; last: it uses all the others

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/checksum.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
@@ -70,13 +71,13 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
   BlockAnswer stored;
   if (AnswerIfStored(state, wanted, stored)) return {.status = {}, .outcome = stored.status};
   if (Status status = reservations->CheckLimits(client, checked->block_bytes); !status.ok()) {
-    Add(counters.reservations_refused, 1);
+    Count(counters.reservations_refused);
     return {.status = status};
   }
   GuardAncestors(state);
   const Result<BlockId> reserved = ReserveBlock(state, 0);
   if (!reserved.ok()) {
-    Add(counters.put_no_space, 1);
+    Count(counters.put_no_space);
     return {.status = {}, .outcome = reserved.code()};
   }
   CrashHere(CrashPoint::kPutReserved);
@@ -122,7 +123,7 @@ Task<void> Cache::Impl::WriteWorker(WriteState& state) {
     const std::size_t which = state.next++;
     const StatusCode code = co_await WriteFragment(state, which);
     state.answer.blocks[which].status = code;
-    Add(code == StatusCode::kOk ? counters.fragments_written : counters.fragments_failed, 1);
+    Count(code == StatusCode::kOk ? counters.fragments_written : counters.fragments_failed);
   }
 }
 
@@ -228,7 +229,7 @@ Task<BatchAnswer> Cache::Impl::Commit(std::string tenant, CommitRequest request)
   }
   if (put->cleared || !sealed.ok()) {
     // As a put that was cleared while its bytes came: nothing stands against another try.
-    Add(counters.put_failures, 1);
+    Count(counters.put_failures);
     reservations->Finish(put, Reservations::End::kAborted);
     block.status = sealed.ok() ? StatusCode::kRetry : sealed.code();
     co_return answer;

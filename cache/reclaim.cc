@@ -1,10 +1,12 @@
 // When the log reuses a segment, and when a start finds what an earlier run left.
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "base/wait.h"
 #include "cache/nvme_side.h"
@@ -33,11 +35,12 @@ void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
 void NvmeSide::DropRecord(BlockId id) {
   const BlockEntry& entry = (*cache.index)[id];
   if (entry.InDram()) {
+    cache.leases.PinMarked(id);
     cache.index->SetRecord(id, {});
     cache.CountBlocks();
     return;
   }
-  cache.Add(cache.counters.nvme_evictions, 1);
+  Count(cache.counters.nvme_evictions);
   cache.Forget(id);
 }
 
@@ -89,6 +92,12 @@ Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
                      .blocks = std::exchange(segments[segment], {}),
                      .next = 0,
                      .pages_left = tier.log().PagesOfSegment() / kReinsertShare};
+  // What is leased first: it may be more than is written again. Else in their order on the device.
+  std::vector<BlockId> leased;
+  std::ranges::copy_if(state.blocks, std::back_inserter(leased),
+                       [this](BlockId id) { return cache.leases.Marks(id); });
+  std::erase_if(state.blocks, [this](BlockId id) { return cache.leases.Marks(id); });
+  state.blocks.insert(state.blocks.begin(), leased.begin(), leased.end());
   std::uint64_t largest = 1;
   for (const BlockId id : state.blocks) {
     largest = std::max<std::uint64_t>(largest, (*cache.index)[id].block_bytes);
@@ -110,7 +119,8 @@ Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
     if (!LiesIn(id, state.segment)) continue;
     const BlockEntry& entry = (*cache.index)[id];
     const std::uint64_t pages = nvme::RecordPages(entry.block_bytes);
-    if (entry.gets >= kReinsertGets && pages <= state.pages_left) {
+    const bool worth_it = entry.gets >= kReinsertGets || cache.leases.Marks(id);
+    if (worth_it && pages <= state.pages_left) {
       const NotDurable declined = tier.Admit(entry.block_bytes);
       if (declined != NotDurable::kNone) {
         tier.CountDeclined(declined);
@@ -140,11 +150,12 @@ bool NvmeSide::ForgetOldest() {
         const BlockId id = blocks[i];
         const BlockEntry& entry = (*cache.index)[id];
         const bool here = LiesIn(id, segment);
-        // One that is in DRAM as well keeps both: it may have been promised, and is worth more.
-        if (here && entry.InDram()) continue;
+        // One that is in DRAM as well keeps both: it may have been promised, and is worth more. Nor
+        // does a block go that is leased.
+        if (here && (entry.InDram() || cache.leases.Marks(id))) continue;
         blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));
         if (!here) continue;
-        cache.Add(cache.counters.index_evictions, 1);
+        Count(cache.counters.index_evictions);
         tier.DropEntry(entry.namespace_id, entry.hash);
         DropRecord(id);
         return true;
@@ -166,7 +177,7 @@ bool NvmeSide::Know(const nvme::IndexedNamespace& found) {
 bool NvmeSide::Adopt(const nvme::IndexedBlock& found, std::uint64_t leave) {
   const Namespace* space = cache.registry.Find(found.namespace_id);
   const Locator locator{.namespace_id = found.namespace_id, .hash = found.hash};
-  if (cache.index->Full()) cache.Add(cache.counters.index_evictions, 1);
+  if (cache.index->Full()) Count(cache.counters.index_evictions);
   if (space == nullptr || found.block_bytes < kBlockBytesMin ||
       found.block_bytes > kBlockBytesMax ||
       cache.index->used() + leave >= cache.index->capacity() ||

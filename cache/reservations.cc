@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/counter.h"
 
 namespace terrace {
 namespace {
@@ -107,8 +108,8 @@ void Reservations::Open(const OpenPutRef& put, std::uint64_t client, Nanos patie
   ++usage.open;
   usage.bytes += put->bytes;
   bytes_ += put->bytes;
-  cache_.Add(cache_.counters.reservations_made, 1);
-  Count();
+  Count(cache_.counters.reservations_made);
+  CountNow();
   if (std::exchange(watching_, true)) return changed_.Set();
   changed_.Reset();
   watch_.Spawn(Watch());
@@ -169,15 +170,15 @@ void Reservations::Finish(const OpenPutRef& put, End how) {
   CacheCounters& counters = cache_.counters;
   switch (how) {
     case End::kCommitted:
-      cache_.Add(counters.reservations_committed, 1);
+      Count(counters.reservations_committed);
       if (committed_.size() >= kCommittedMax) committed_.pop_front();
       committed_.push_back(put->token.nonce[0]);
       break;
-    case End::kAborted: cache_.Add(counters.reservations_aborted, 1); break;
-    case End::kExpired: cache_.Add(counters.reservations_expired, 1); break;
-    case End::kAbandoned: cache_.Add(counters.reservations_abandoned, 1); break;
+    case End::kAborted: Count(counters.reservations_aborted); break;
+    case End::kExpired: Count(counters.reservations_expired); break;
+    case End::kAbandoned: Count(counters.reservations_abandoned); break;
   }
-  Count();
+  CountNow();
   if (put->in_flight() > 0) ending_.push_back(put);
   if (!put->cleared) {
     by_block_.erase(put->id);
@@ -238,7 +239,7 @@ Task<void> Reservations::Close() {
   co_await watch_.Join();
 }
 
-void Reservations::Count() {
+void Reservations::CountNow() {
   cache_.counters.reservations.store(open_.size(), std::memory_order_relaxed);
   cache_.counters.reservation_bytes.store(bytes_, std::memory_order_relaxed);
 }

@@ -132,7 +132,7 @@ class Reservations {
   /// Ends what has lost its patience, while there are any.
   Task<void> Watch();
   [[nodiscard]] Nanos NextExpiry() const;
-  void Count();
+  void CountNow();
 
   Cache::Impl& cache_;
   Random* random_ = nullptr;

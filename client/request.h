@@ -16,6 +16,7 @@
 #include "base/signal.h"
 #include "base/wait.h"
 #include "client/call_limit.h"
+#include "client/prefix_match.h"
 #include "client/region_table.h"
 #include "client/shard_plan.h"
 #include "client/terrace.hpp"
@@ -37,6 +38,8 @@ enum class RequestKind : std::uint8_t {
   kStat,
   kListNamespaces,
   kClearNamespace,
+  kMatchGroups,
+  kRenewLease,
   kReserve,
   kWrite,
   kCommit,
@@ -77,6 +80,7 @@ struct RequestPart {
   bool replied = false;
   ShardConnection* connection = nullptr;  ///< while not kUnsent and not kDone
   std::vector<Tier> tiers;                ///< match: what this reactor found
+  PrefixPart prefix;                      ///< match over groups: likewise
 };
 
 struct Request {
@@ -87,6 +91,7 @@ struct Request {
   Ticket ticket = 0;          ///< 0: somebody waits for `done`
   std::vector<RequestPart> parts;
   std::vector<MatchStep> match_steps;
+  PrefixQuestion prefix_question;  ///< of kMatchGroups
   RegionUse regions;               ///< of get and put
   CallSlot slot;                   ///< counts it among the calls in flight
   NamespaceDescriptor descriptor;  ///< of kOpenNamespace
@@ -94,6 +99,7 @@ struct Request {
   // The answer.
   Status status;  ///< ok when what follows holds the answer
   MatchResult match;
+  PrefixMatch prefix;
   std::vector<BlockResult> blocks;
   std::vector<std::unique_ptr<LentMemory>> lent;  ///< of kLend: per block; null unless kOk
   Reservation reservation;

@@ -14,11 +14,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "base/scheduler.h"
 #include "client/completion_queue.h"
+#include "client/lease_book.h"
 #include "client/namespace_table.h"
 #include "client/request.h"
 #include "client/shard_connection.h"
@@ -36,6 +38,11 @@ class RequestFlow final : public ShardEvents {
     NamespaceTable& namespaces;
     std::atomic<std::uint64_t>& ids;  ///< request numbers
     std::uint64_t incarnation;
+    LeaseBook& leases;
+    /// Sends a message to a reactor of the session `epoch`, if that is still there; its answer is
+    /// of no interest.
+    std::function<void(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message)>
+        post;
   };
   /// Everything in `shared` outlives the flow.
   explicit RequestFlow(const Shared& shared) : shared_(shared) {}
@@ -72,6 +79,7 @@ class RequestFlow final : public ShardEvents {
   void SetTimer(const RequestRef& request, Nanos time);
   void StopTimer(Request& request);
   void Finish(const RequestRef& request);
+  void FinishMatchGroups(Request& request);
   void Deliver(const RequestRef& request);
 
   const Shared shared_;

@@ -64,6 +64,11 @@ class TERRACE_API Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
+  /// Ends every call in flight as the destructor does, also those that other threads wait for;
+  /// what is called later answers kCancelled or kPeerDead. Regions and what waits for Poll stay
+  /// until the Client is destroyed. Once is enough; does nothing in a forked child.
+  void Close();
+
   /// Opens, or makes, a namespace. Opening it again returns the same id.
   /// @return kIncompatible when the daemon knows the name with another fingerprint; the message
   ///         names both. kInvalid names the field.
@@ -76,8 +81,9 @@ class TERRACE_API Client {
   /// DeregisterMemory or with the Client. A daemon of this host maps it and copies faster; a child
   /// that is forked shares it. length: bytes.
   Result<RegionId> AllocateRegion(std::uint64_t length);
-  /// RegisterMemory and AllocateRegion on a thread of the library, in chunks, for those who must
-  /// not wait (touching memory takes 0.1 to 0.5 s a GiB): Completion::region.
+  /// Not built yet, kUnsupported: RegisterMemory and AllocateRegion on a thread of the library, in
+  /// chunks, for those who must not wait (touching memory takes 0.1 to 0.5 s a GiB):
+  /// Completion::region.
   Result<Ticket> SubmitRegisterMemory(void* base, std::uint64_t length);
   Result<Ticket> SubmitAllocateRegion(std::uint64_t length);
   /// The memory of a region; empty for an unknown id.
@@ -149,7 +155,8 @@ class TERRACE_API Client {
   Result<Ticket> SubmitMatchGroups(NamespaceId space, const Chain& chain, const MatchQuery& query,
                                    Deadline deadline);
   /// From now on for `time` (up to 60 s; 0: 10 s). @return kExpired when it has ended, on any
-  /// reactor: all of it is then released; kInvalid for a lease that this Client never had.
+  /// reactor, or a block of it has gone (see MatchMode::kLease): all of it is then released;
+  /// kInvalid for a lease that this Client never had.
   Status RenewLease(LeaseId lease, std::chrono::milliseconds time, Deadline deadline);
   /// Ends a lease; kOk also when it had ended. kInvalid as above. Never waits.
   Status ReleaseLease(LeaseId lease);
@@ -201,6 +208,7 @@ class TERRACE_API Client {
   Status Abort(const PutToken& token, Deadline deadline);
 
   // ---- Cancel and fence ---------------------------------------------------------------------
+  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// Ends a submitted call: kOk once no device and no NIC touches its memory any more. Its
   /// completion comes as always, with kCancelled unless it was done before. kOk too when it had
@@ -214,6 +222,7 @@ class TERRACE_API Client {
   Status Drain(Deadline deadline);
 
   // ---- What to keep, and where --------------------------------------------------------------
+  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// Brings blocks [first, first + count) to a faster tier: kOk per block when it is there, kMiss,
   /// kRetry (no room). What is not there by the deadline is given up.

@@ -1,7 +1,5 @@
 #include "transport/shm_link.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -53,10 +51,7 @@ Status ShmLink::CheckSlice(const BlockTransfer& transfer) {
   if (context_.scheduler.Now() >= transfer.deadline) {
     return Status(StatusCode::kTimeout, "the deadline passed in mid copy");
   }
-  pollfd life{life_.get(), POLLIN, 0};
-  // Above 0 only: an interrupted poll (io_uring's task work does that) says nothing.
-  if (::poll(&life, 1, 0) > 0) return Status(StatusCode::kPeerDead, "the client has exited");
-  return {};
+  return process_.CheckLife();
 }
 
 void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
@@ -69,12 +64,12 @@ void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
 }
 
 std::uint64_t ShmLink::CopyMapped(Direction direction, std::span<std::byte> own,
-                                  const Cursor& cursor) {
+                                  const Cursor& cursor, std::uint64_t* checksum) {
   const auto& place = cursor.places[cursor.place];
   const std::uint64_t offset = place.offset + cursor.in_place;
   const auto part = own.first(std::min<std::uint64_t>(place.length - cursor.in_place, own.size()));
   const bool copied = direction == Direction::kWrite ? place.shared->Write(offset, part)
-                                                     : place.shared->Read(offset, part);
+                                                     : place.shared->Read(offset, part, checksum);
   return copied ? part.size() : 0;
 }
 
@@ -104,12 +99,19 @@ Result<std::uint64_t> ShmLink::CopyByKernel(Direction direction, const RangeView
     own[own_vectors++] = {part.data(), length};
     done += length;
   }
+  if (Status status = process_.CheckOwner(); !status.ok()) return status;
+  const pid_t pid = process_.pid();
   const ssize_t copied =
       direction == Direction::kWrite
-          ? process_vm_writev(pid_, own.data(), own_vectors, remote.data(), vectors, 0)
-          : process_vm_readv(pid_, own.data(), own_vectors, remote.data(), vectors, 0);
-  // Less than wanted: a later piece is at fault, and the next call will say so.
-  if (copied > 0) return static_cast<std::uint64_t>(copied);
+          ? process_vm_writev(pid, own.data(), own_vectors, remote.data(), vectors, 0)
+          : process_vm_readv(pid, own.data(), own_vectors, remote.data(), vectors, 0);
+  if (copied > 0) {
+    if (direction == Direction::kRead) {
+      if (Status status = process_.CheckOwner(); !status.ok()) return status;
+    }
+    // Less than wanted: a later piece is at fault, and the next call will say so.
+    return static_cast<std::uint64_t>(copied);
+  }
   if (copied < 0 && errno == ESRCH) {
     return Status(StatusCode::kPeerDead, "the client has exited");
   }
@@ -123,16 +125,22 @@ Result<std::uint64_t> ShmLink::CopyByKernel(Direction direction, const RangeView
 }
 
 Status ShmLink::CopySlice(Direction direction, const RangeView& frame, std::uint64_t at,
-                          std::uint64_t bytes, Cursor& cursor) {
+                          std::uint64_t bytes, Cursor& cursor, std::uint64_t* checksum) {
+  const std::uint64_t begin = at;
   const std::uint64_t end = at + bytes;
+  bool hashed = false;
   while (at < end) {
     std::uint64_t done = 0;
-    if (cursor.places[cursor.place].shared != nullptr) {
+    const auto& place = cursor.places[cursor.place];
+    if (place.shared != nullptr) {
       const std::span<std::byte> together = frame.From(at);
-      done = CopyMapped(direction,
-                        together.first(std::min<std::uint64_t>(together.size(), end - at)), cursor);
+      const auto own = together.first(std::min<std::uint64_t>(together.size(), end - at));
+      // In one walk with the copy, where the copy is one.
+      hashed =
+          checksum != nullptr && own.size() == bytes && place.length - cursor.in_place >= bytes;
+      done = CopyMapped(direction, own, cursor, hashed ? checksum : nullptr);
       if (done == 0) {
-        return Status::Invalid("region " + std::to_string(cursor.places[cursor.place].region) +
+        return Status::Invalid("region " + std::to_string(place.region) +
                                ": the client took memory away from it");
       }
     } else {
@@ -143,6 +151,7 @@ Status ShmLink::CopySlice(Direction direction, const RangeView& frame, std::uint
     at += done;
     Advance(cursor, done);
   }
+  if (checksum != nullptr && !hashed) *checksum = frame.Checksum(begin, bytes);
   return {};
 }
 
@@ -196,9 +205,9 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
       status = CheckSlice(transfer);
       if (!status.ok()) break;
     }
-    const auto piece = bytes.subspan(done, std::min(kChecksumPieceBytes, bytes.size() - done));
-    status = CopySlice(Direction::kRead, view, done, piece.size(), cursor);
-    if (status.ok()) checksums[done / kChecksumPieceBytes] = Checksum64(piece);
+    status =
+        CopySlice(Direction::kRead, view, done, std::min(kChecksumPieceBytes, bytes.size() - done),
+                  cursor, &checksums[done / kChecksumPieceBytes]);
   }
   if (status.ok()) {
     context_.counters.bytes_pulled.fetch_add(bytes.size(), std::memory_order_relaxed);

@@ -192,6 +192,35 @@ Bytes NamespacesReply(Input& input, const MessageHead& head) {
   });
 }
 
+/// What writers of a reserved block say.
+Bytes OfReservation(unsigned which, Input& input, const MessageHead& head) {
+  switch (which) {
+    case 0:
+      return BuildMessage<wire::Reserve>(head, [&](Builder& builder) {
+        const auto runs = MakeRuns(builder, input);
+        const auto tokens = input.Take<std::uint32_t>();
+        return wire::CreateReserve(builder, 1, 0, 0, runs, tokens, input.Take<std::uint32_t>());
+      });
+    case 1:
+      return BuildMessage<wire::WriteFragments>(head, [&](Builder& builder) {
+        const auto token = MakeBytes(builder, input);
+        const auto offsets = MakeNumbers<std::uint64_t>(builder, input);
+        const auto pieces = MakePieces(builder, input);
+        const auto counts = MakeNumbers<std::uint16_t>(builder, input);
+        return wire::CreateWriteFragments(builder, token, offsets, pieces, counts);
+      });
+    case 2:
+      return BuildMessage<wire::CommitReservation>(head, [&](Builder& builder) {
+        const auto token = MakeBytes(builder, input);
+        return wire::CreateCommitReservation(builder, token, input.Byte());
+      });
+    default:
+      return BuildMessage<wire::AbortReservation>(head, [&](Builder& builder) {
+        return wire::CreateAbortReservation(builder, MakeBytes(builder, input));
+      });
+  }
+}
+
 }  // namespace
 
 Bytes ClientMessage(Input& input) {
@@ -226,32 +255,36 @@ Bytes ClientMessage(Input& input) {
       return BuildMessage<wire::Remove>(head, [&](Builder& builder) {
         return wire::CreateRemove(builder, 1, 0, 0, MakeRuns(builder, input));
       });
+    case 8:
+      return BuildMessage<wire::MatchGroups>(head, [&](Builder& builder) {
+        const auto runs = MakeRuns(builder, input);
+        const auto groups = MakeNumbers<std::uint32_t>(builder, input);
+        const auto shards = MakeNumbers<std::uint32_t>(builder, input);
+        return wire::CreateMatchGroups(builder, 1, groups, shards, runs,
+                                       input.Take<std::uint32_t>());
+      });
+    case 9:
+      return BuildMessage<wire::TrimLease>(head, [&](Builder& builder) {
+        const auto keep = MakeBytes(builder, input);
+        return wire::CreateTrimLease(builder, input.Byte() % 8U, keep);
+      });
+    case 10:
+      if (input.Flag()) {
+        return BuildMessage<wire::RenewLease>(head, [&](Builder& builder) {
+          const std::uint64_t lease = input.Byte() % 8U;
+          return wire::CreateRenewLease(builder, lease, input.Take<std::uint32_t>());
+        });
+      }
+      return BuildMessage<wire::ReleaseLease>(head, [&](Builder& builder) {
+        return wire::CreateReleaseLease(builder, input.Byte() % 8U);
+      });
     case 6:
       return BuildMessage<wire::Cancel>(
           head, [&](Builder& builder) { return wire::CreateCancel(builder, input.Wild()); });
-    case 8:
-      return BuildMessage<wire::Reserve>(head, [&](Builder& builder) {
-        const auto runs = MakeRuns(builder, input);
-        const auto tokens = input.Take<std::uint32_t>();
-        return wire::CreateReserve(builder, 1, 0, 0, runs, tokens, input.Take<std::uint32_t>());
-      });
-    case 9:
-      return BuildMessage<wire::WriteFragments>(head, [&](Builder& builder) {
-        const auto token = MakeBytes(builder, input);
-        const auto offsets = MakeNumbers<std::uint64_t>(builder, input);
-        const auto pieces = MakePieces(builder, input);
-        const auto counts = MakeNumbers<std::uint16_t>(builder, input);
-        return wire::CreateWriteFragments(builder, token, offsets, pieces, counts);
-      });
-    case 10:
-      return BuildMessage<wire::CommitReservation>(head, [&](Builder& builder) {
-        const auto token = MakeBytes(builder, input);
-        return wire::CreateCommitReservation(builder, token, input.Byte());
-      });
     case 11:
-      return BuildMessage<wire::AbortReservation>(head, [&](Builder& builder) {
-        return wire::CreateAbortReservation(builder, MakeBytes(builder, input));
-      });
+    case 12:
+    case 13:
+    case 14: return OfReservation(kind % kClientKinds - 11, input, head);
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);
@@ -286,6 +319,13 @@ Bytes DaemonMessage(Input& input) {
       return BuildMessage<wire::ClearNamespaceReply>(head, [&](Builder& builder) {
         return wire::CreateClearNamespaceReply(builder, input.Wild());
       });
+    case 12:
+      return BuildMessage<wire::MatchGroupsReply>(head, [&](Builder& builder) {
+        const auto presence = MakeBytes(builder, input);
+        const auto tiers = MakeBytes(builder, input);
+        const std::uint64_t lease = input.Byte() % 4U;
+        return wire::CreateMatchGroupsReply(builder, presence, tiers, lease, input.Byte());
+      });
     case 8:
       return BuildMessage<wire::ExtentOffer>(head, [&](Builder& builder) {
         const std::uint32_t extent = input.Byte() % 3U;
@@ -303,7 +343,7 @@ Bytes DaemonMessage(Input& input) {
         return wire::CreateBlockChecksums(builder, block,
                                           MakeNumbers<std::uint64_t>(builder, input));
       });
-    case 12:
+    case 13:
       return BuildMessage<wire::ReserveReply>(head, [&](Builder& builder) {
         const std::uint8_t status = input.Byte();
         return wire::CreateReserveReply(builder, status, MakeBytes(builder, input));

@@ -257,6 +257,7 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
   const bool always = profile != SimulationProfile::kSwarm;
   plan.nvme = DrawNvme(streams.nvme, always);
   DrawClients(streams.clients, plan);
+  plan.leases = streams.leases.Chance(0.5);
   if (profile == SimulationProfile::kReclaim) MakeReclaim(streams.nvme, plan);
   if (profile == SimulationProfile::kPower) MakePower(streams.nvme, plan);
   return plan;
@@ -277,6 +278,7 @@ std::string SimulationPlan::ToString() const {
       std::to_string(faults.message_drop) + ", delayed " +
       std::to_string(faults.message_delay_max / kMicrosecond) + " us";
   if (locators_collide) text += ", locators collide";
+  if (leases) text += ", leases";
   if (nvme.lanes > 0) {
     const auto& log = nvme.tier.log;
     text += "; NVMe " + std::to_string(nvme.lanes) + " x " + std::to_string(log.segments) +

@@ -14,6 +14,7 @@
 
 #include "base/random.h"
 #include "client/terrace.hpp"
+#include "tests/client/c_story.h"
 #include "tests/tools/pieces_engine.h"
 #include "tests/tools/shards_host.h"
 
@@ -423,6 +424,13 @@ TEST_P(PiecesTest, AFrameThatHasChangedIsNotSentInPartsOverANetwork) {
   EXPECT_EQ(get(300'000), StatusCode::kOk) << "another 256 KiB of the block";
   EXPECT_EQ(get(99'995), StatusCode::kCorrupt);
   EXPECT_EQ(get(300'000), StatusCode::kMiss) << "a frame that has changed is forgotten";
+}
+
+TEST(PiecesInCTest, AProgramInC11ScattersGathersAndWritesABlockInFragments) {
+  ShardsHost host(2);
+  terrace_error error{};
+  EXPECT_EQ(CPiecesStory(host.address().c_str(), &error), TERRACE_OK)
+      << error.status << ' ' << error.message;
 }
 
 }  // namespace

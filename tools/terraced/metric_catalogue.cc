@@ -55,6 +55,25 @@ const MetricInfo kClearedBlocks = {"terrace_cleared_blocks_total", kCounter, kSu
                                    "Blocks forgotten because their namespace was cleared."};
 const MetricInfo kKeyMismatches = {"terrace_key_mismatches_total", kCounter, kSum,
                                    "Lookups whose locator was stored with another key: misses."};
+const MetricInfo kMatchLeases = {"terrace_match_leases", kGauge, kSum,
+                                 "Leases of matches; one for each reactor that a match leased on."};
+const MetricInfo kMatchLeasedBlocks = {"terrace_match_leased_blocks", kGauge, kSum,
+                                       "Blocks that matches have leased, once for each lease."};
+const MetricInfo kMatchLeasedBytes = {"terrace_match_leased_bytes", kGauge, kSum,
+                                      "Bytes of the blocks that matches have leased."};
+const MetricInfo kMatchLeasesGranted = {"terrace_match_leases_granted_total", kCounter, kSum,
+                                        "Leases that matches gave out."};
+const MetricInfo kMatchLeasesReleased = {"terrace_match_leases_released_total", kCounter, kSum,
+                                         "Leases of matches that the client ended."};
+const MetricInfo kMatchLeasesExpired = {
+    "terrace_match_leases_expired_total", kCounter, kSum,
+    "Leases of matches that ended by their time, or with their client."};
+const MetricInfo kMatchLeasesRefused = {
+    "terrace_match_leases_refused_total", kCounter, kSum,
+    "Leases refused because the client, or all of them, would have held more than they may."};
+const MetricInfo kMatchLeasesBroken = {
+    "terrace_match_leases_broken_total", kCounter, kSum,
+    "Leases of matches whose renewal found that a block had gone."};
 
 const MetricInfo kReservations = {"terrace_reservations", kGauge, kSum,
                                   "Blocks reserved by writers that bring them in parts, now."};
@@ -239,6 +258,14 @@ constexpr const MetricInfo* kAll[] = {
     &kRemovedBlocks,
     &kClearedBlocks,
     &kKeyMismatches,
+    &kMatchLeases,
+    &kMatchLeasedBlocks,
+    &kMatchLeasedBytes,
+    &kMatchLeasesGranted,
+    &kMatchLeasesReleased,
+    &kMatchLeasesExpired,
+    &kMatchLeasesRefused,
+    &kMatchLeasesBroken,
     &kReservations,
     &kReservationBytes,
     &kReservationsMade,

@@ -27,6 +27,9 @@ extern const MetricInfo kPutBlocksPending, kPutBlocksNoSpace, kPutBlocksFailed, 
 extern const MetricInfo kEvictedBlocks, kEvictedBytes, kIndexEvictedBlocks, kRemovedBlocks;
 extern const MetricInfo kClearedBlocks;
 extern const MetricInfo kKeyMismatches;
+extern const MetricInfo kMatchLeases, kMatchLeasedBlocks, kMatchLeasedBytes, kMatchLeasesGranted;
+extern const MetricInfo kMatchLeasesReleased, kMatchLeasesExpired, kMatchLeasesRefused;
+extern const MetricInfo kMatchLeasesBroken;
 extern const MetricInfo kReservations, kReservationBytes, kReservationsMade, kReservationsRefused;
 extern const MetricInfo kReservationsEnded, kFragments, kFragmentsFailed;
 // Tiers and index: what is stored where.

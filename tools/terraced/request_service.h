@@ -23,6 +23,7 @@
 #include "base/task.h"
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
+#include "tools/terraced/lease_service.h"
 #include "tools/terraced/request_decoder.h"
 #include "tools/terraced/reservation_service.h"
 #include "transport/server.h"
@@ -73,6 +74,7 @@ class RequestService final : public RequestHandler {
   void StartTransfer(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
                      Nanos deadline);
   Task<void> Transfer(PeerRef peer, std::unique_ptr<Flow> flow);
+  void MatchGroups(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
   void Reserve(PeerState& state, const wire::Message& message);
   void Stat(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
@@ -89,6 +91,7 @@ class RequestService final : public RequestHandler {
   ReservationService reservations_;
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
   TaskScope flows_;
+  LeaseService leases_;
 };
 
 }  // namespace terrace

@@ -8,11 +8,14 @@
 #include <mutex>
 
 #include "base/check.h"
+#include "base/checksum.h"
+#include "base/streaming_copy.h"
 
 namespace terrace {
 namespace {
 
 constexpr std::uintptr_t kPageBytes = 4096;
+constexpr std::size_t kStreamedBytesMin = 64 << 10;  // less is likely to be read from the caches
 
 /// What this thread copies from or to; the handler looks at it.
 struct Guard {
@@ -26,8 +29,9 @@ struct sigaction action_before;
 
 /// In the place of a page that has gone comes one of our own, and the copy goes on to its end.
 void OnSigbus(int signal, siginfo_t* info, void* /*context*/) {
+  const bool sent = info->si_code <= 0;  // by a process: there is no address, and no second time
   const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
-  if (at >= guard.begin && at < guard.end) {
+  if (!sent && at >= guard.begin && at < guard.end) {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): the page of an address
     void* const page = reinterpret_cast<void*>(at / kPageBytes * kPageBytes);
     if (::mmap(page, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
@@ -38,6 +42,7 @@ void OnSigbus(int signal, siginfo_t* info, void* /*context*/) {
   }
   // Somebody else's: it happens again, to whoever was asked before us.
   ::sigaction(signal, &action_before, nullptr);
+  if (sent) ::raise(signal);  // comes once this has returned
 }
 
 void InstallHandler() {
@@ -54,12 +59,18 @@ void InstallHandler() {
 }  // namespace
 
 bool GuardedCopy(std::byte* to, const std::byte* from, std::size_t bytes,
-                 std::span<const std::byte> doubtful) {
+                 std::span<const std::byte> doubtful, std::uint64_t* checksum) {
   InstallHandler();
   guard.begin = reinterpret_cast<std::uintptr_t>(doubtful.data());
   guard.end = guard.begin + doubtful.size();
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  std::memcpy(to, from, bytes);
+  if (checksum != nullptr) {
+    *checksum = CopyAndChecksum64({to, bytes}, {from, bytes});
+  } else if (bytes >= kStreamedBytesMin) {
+    StreamingCopy(to, from, bytes);
+  } else {
+    std::memcpy(to, from, bytes);
+  }
   std::atomic_signal_fence(std::memory_order_seq_cst);
   guard.begin = guard.end = 0;
   return !guard.broken.exchange(false, std::memory_order_relaxed);

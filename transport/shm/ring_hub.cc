@@ -21,25 +21,23 @@ Result<std::unique_ptr<RingHub>> RingHub::Create(Reactor& reactor) {
 }
 
 RingHub::~RingHub() {
-  TERRACE_CHECK(streams_ == 0);
+  TERRACE_CHECK(streams_.empty());
   reactor_.RemovePoller(*this);
 }
 
 void RingHub::Add(RingStream& stream, int bell) {
-  ++streams_;
+  streams_.push_back(&stream);
   reactor_.Watch(bell, [&stream] { stream.OnBell(); });
   Warm(stream);
 }
 
 void RingHub::Remove(RingStream& stream, int bell) {
-  --streams_;
+  std::erase(streams_, &stream);
   reactor_.Unwatch(bell);
   std::replace(warm_.begin(), warm_.end(), &stream, static_cast<RingStream*>(nullptr));
 }
 
-void RingHub::Warm(RingStream& stream) {
-  if (std::find(warm_.begin(), warm_.end(), &stream) == warm_.end()) warm_.push_back(&stream);
-}
+void RingHub::Warm(RingStream& stream) { warm_.push_back(&stream); }
 
 unsigned RingHub::Poll() {
   unsigned events = 0;
@@ -49,6 +47,10 @@ unsigned RingHub::Poll() {
   }
   std::erase(warm_, nullptr);
   return events;
+}
+
+void RingHub::Disarm() {
+  for (RingStream* stream : streams_) stream->Awake();
 }
 
 bool RingHub::Arm() {

@@ -27,9 +27,10 @@ class RingHub final : private Poller {
   RingHub(const RingHub&) = delete;
   RingHub& operator=(const RingHub&) = delete;
 
-  /// `bell` becomes readable when the other side rings; both stay until Remove.
+  /// The stream is warm. `bell` becomes readable when the other side rings; both stay until Remove.
   void Add(RingStream& stream, int bell);
   void Remove(RingStream& stream, int bell);
+  /// REQUIRES: it fell asleep since it was added or warmed.
   void Warm(RingStream& stream);
 
  private:
@@ -37,11 +38,12 @@ class RingHub final : private Poller {
   unsigned Poll() override;
   [[nodiscard]] int Fd() const noexcept override { return never_.get(); }
   bool Arm() override;
+  void Disarm() override;
 
   Reactor& reactor_;
   UniqueFd never_;  // a Poller must have a descriptor; the bells are watched one by one
   std::vector<RingStream*> warm_;  // null: removed while they were being looked at
-  std::size_t streams_ = 0;
+  std::vector<RingStream*> streams_;
 };
 
 }  // namespace terrace
