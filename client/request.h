@@ -20,6 +20,7 @@
 #include "client/region_table.h"
 #include "client/shard_plan.h"
 #include "client/terrace.hpp"
+#include "transport/piece_memory.h"
 #include "transport/shm/lent_memory.h"
 
 namespace terrace {
@@ -39,12 +40,17 @@ enum class RequestKind : std::uint8_t {
   kClearNamespace,
   kMatchGroups,
   kRenewLease,
+  kReserve,
+  kWrite,
+  kCommit,
+  kAbort,
 };
 
 /// True for the calls that answer per block.
 [[nodiscard]] constexpr bool AnswersPerBlock(RequestKind kind) noexcept {
   return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
-         kind == RequestKind::kRemove;
+         kind == RequestKind::kRemove || kind == RequestKind::kWrite ||
+         kind == RequestKind::kCommit;
 }
 
 /// A get, or a put and what it waits for.
@@ -68,7 +74,7 @@ struct RequestPart {
   /// Per key, in the message's order: its entry in the answer.
   std::vector<std::uint32_t> blocks;
   /// Per key: get's destination or put's source. Empty for calls that move no bytes.
-  std::vector<std::span<std::byte>> memory;
+  PieceMemory memory;
 
   PartState state = PartState::kUnsent;
   bool replied = false;
@@ -79,7 +85,7 @@ struct RequestPart {
 
 struct Request {
   RequestKind kind = RequestKind::kPing;
-  Ack ack = Ack::kCommitted;  ///< of a put: what it asked for
+  Ack ack = Ack::kCommitted;  ///< of a put or commit: what it asked for
   Nanos deadline = 0;         ///< on SteadyClock
   std::uint64_t epoch = 0;    ///< the session it was made for
   Ticket ticket = 0;          ///< 0: somebody waits for `done`
@@ -96,6 +102,7 @@ struct Request {
   PrefixMatch prefix;
   std::vector<BlockResult> blocks;
   std::vector<std::unique_ptr<LentMemory>> lent;  ///< of kLend: per block; null unless kOk
+  Reservation reservation;
   std::vector<Sample> samples;
   std::vector<NamespaceInfo> namespaces;
   std::uint64_t cleared = 0;
