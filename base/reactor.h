@@ -33,7 +33,7 @@ struct io_uring;
 
 namespace terrace {
 
-/// A source of events that must be polled and can be slept on, e.g. a UCX worker.
+/// A source of events that must be polled and can be slept on, e.g. the worker of a NIC.
 class Poller {
  public:
   virtual ~Poller() = default;

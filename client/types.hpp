@@ -301,7 +301,7 @@ struct Completion {
 
 enum class LinkChoice : std::uint8_t {
   kAuto,  ///< The fastest that works between this process and the daemon.
-  kTcp,   ///< Only UCX over TCP.
+  kTcp,   ///< Only TCP.
 };
 
 struct ClientOptions {

@@ -1,8 +1,8 @@
 // BlockReceiver: copies the data messages of one block to where the block belongs, in one place or
 // scattered over many.
 //
-// Each 256 KiB piece is copied out of the hot receive segment and hashed at its destination while
-// both are in the cache, then compared with the checksum that came along.
+// Each is copied out of the hot receive buffer and hashed on the way, then compared with the
+// checksum that came along.
 #pragma once
 
 #include <cstddef>

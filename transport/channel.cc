@@ -54,13 +54,7 @@ Task<Status> ChannelImpl::Greet(UniqueFd fd, LinkKind kind, UcxWorker* worker, N
     co_return Status::Internal("the daemon chose a link that was not offered");
   }
   if (kind == LinkKind::kTcp) {
-    if (Status status = OpenDataPlane(); !status.ok()) co_return status;
-    CrashHere(CrashPoint::kClientPlaneAsked);
-    if (!co_await decided_.WaitUntil(deadline)) {
-      co_return Status(StatusCode::kPeerDead,
-                       "the daemon's data plane did not open before the deadline");
-    }
-    if (!decision_.ok()) co_return decision_;
+    if (Status status = co_await OpenDataPlane(deadline); !status.ok()) co_return status;
   }
   state_ = State::kOpen;
   co_return Status();
@@ -119,7 +113,6 @@ void ChannelImpl::OnHelloAnswer(const wire::Message& message) {
           {std::string(TextOf(shard->host()).substr(0, kHostBytesMax)), shard->port()});
     }
   }
-  data_port_ = reply->data_port();
   token_ = reply->data_token();
   // Volatile: it was the daemon who wrote it, behind the compiler's back.
   if (hello_.link == LinkKind::kShm &&
@@ -173,23 +166,33 @@ std::unique_ptr<LentMemory> ChannelImpl::TakeLoan(const wire::Loan& loan) {
                        page_);
 }
 
-Status ChannelImpl::OpenDataPlane() {
-  if (!factory_.AddChannel(token_, *this)) {
-    token_ = 0;
-    return Status::Internal("the daemon's data token is in use already");
-  }
-  SocketAddress daemon = RemoteAddress(stream_->fd());
-  daemon.SetPort(data_port_);
-  auto endpoint = worker_->ConnectTo(daemon, *this);
-  if (!endpoint.ok()) return endpoint.status();
-  endpoint_ = std::move(endpoint.value());
-  sender_ = DataSender::Create(token_, options_.incarnation, this);
-  sender_->SetEndpoint(endpoint_.get());
+Task<Status> ChannelImpl::OpenDataPlane(Nanos deadline) {
   decided_.Reset();
-  DataHeader open;
-  open.kind = DataKind::kOpen;
-  sender_->SendHeader(open);
-  return {};
+  auto fd = co_await factory_.ConnectTcp(RemoteAddress(stream_->fd()), deadline);
+  if (!decision_.ok()) co_return decision_;  // the control stream ended meanwhile
+  if (!fd.ok()) co_return fd.status();
+  const std::vector<std::byte> message = BuildMessage<wire::OpenData>(
+      {0, options_.incarnation, 0}, [this](flatbuffers::FlatBufferBuilder& builder) {
+        return wire::CreateOpenData(builder, token_);
+      });
+  const auto header = FrameHeaderFor(message.size());
+  std::vector<std::byte> frame(header.begin(), header.end());
+  frame.insert(frame.end(), message.begin(), message.end());
+  // A new socket takes it whole.
+  if (::send(fd->get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT) !=
+      static_cast<ssize_t>(frame.size())) {
+    co_return Status(StatusCode::kPeerDead, "the data connection broke as it began");
+  }
+  data_ = std::make_unique<DataStream>(factory_.data(), std::move(fd.value()),
+                                       DataStream::Side::kClient,
+                                       DataSender::Identity{token_, options_.incarnation}, *this);
+  if (Status status = data_->Start(); !status.ok()) co_return status;
+  CrashHere(CrashPoint::kClientPlaneAsked);
+  if (!co_await decided_.WaitUntil(deadline)) {
+    co_return Status(StatusCode::kPeerDead,
+                     "the daemon's data plane did not open before the deadline");
+  }
+  co_return decision_;
 }
 
 void ChannelImpl::OnFrame(std::vector<std::byte> bytes) { OnControl(std::move(bytes)); }
@@ -249,10 +252,7 @@ void ChannelImpl::Answered(std::uint64_t request_id, const wire::Message& messag
 void ChannelImpl::FinishWithdrawn(std::uint64_t request_id) {
   const auto found = requests_.find(request_id);
   if (found == requests_.end() || !found->second.withdrawn) return;
-  const ChannelRequest& request = found->second;
-  const bool sending = std::any_of(request.sending.begin(), request.sending.end(),
-                                   [](const auto& out) { return out->in_flight > 0; });
-  if (sending || (DaemonTouchesMemory() && !request.answered)) return;
+  if (DaemonTouchesMemory() && !found->second.answered) return;
   requests_.erase(found);
   if (state_ == State::kOpen) handler_.OnQuiet(request_id);
 }
@@ -270,19 +270,21 @@ void ChannelImpl::OnBlockChecksums(const wire::Message& message) {
                                        : StatusCode::kCorrupt;
 }
 
-bool ChannelImpl::OnData(const DataHeader& header, std::span<const std::byte> payload) {
-  if (state_ == State::kEnded) return false;
-  if (header.kind != DataKind::kBlock) return true;
+void ChannelImpl::OnData(const DataHeader& header, std::span<const std::byte> payload) {
+  switch (header.kind) {
+    case DataKind::kOpened:
+      if (state_ == State::kOpening) decided_.Set();
+      return;
+    case DataKind::kPull:
+      if (state_ == State::kOpen) StartSending(header);
+      return;
+    case DataKind::kBlock: break;
+    default: return;
+  }
   const auto found = requests_.find(header.request_id);
-  if (found == requests_.end() || header.block >= found->second.receivers.size()) return false;
+  if (found == requests_.end() || header.block >= found->second.receivers.size()) return;
   found->second.receivers[header.block].Take(header, payload);
   CrashHere(CrashPoint::kClientDataCame);
-  return false;
-}
-
-void ChannelImpl::OnDataLater(const DataHeader& header) {
-  if (header.kind == DataKind::kOpened && state_ == State::kOpening) decided_.Set();
-  if (header.kind == DataKind::kPull && state_ == State::kOpen) StartSending(header);
 }
 
 void ChannelImpl::StartSending(const DataHeader& header) {
@@ -294,7 +296,7 @@ void ChannelImpl::StartSending(const DataHeader& header) {
     refuse.kind = DataKind::kRefuse;
     refuse.request_id = header.request_id;
     refuse.block = header.block;
-    sender_->SendHeader(refuse);
+    data_->SendHeader(refuse);
     return;
   }
   const auto outgoing = std::make_shared<Outgoing>();
@@ -308,15 +310,13 @@ void ChannelImpl::StartSending(const DataHeader& header) {
     outgoing->scattered = PieceWalk(pieces);
   }
   found->second.sending.push_back(outgoing);
-  sender_->Send(outgoing);
+  data_->Send(outgoing);
   CrashHere(CrashPoint::kClientDataSent);
 }
 
-void ChannelImpl::OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) {
+void ChannelImpl::OnBlockSent(const std::shared_ptr<Outgoing>& outgoing) {
   const auto found = requests_.find(outgoing->request_id);
-  if (found == requests_.end()) return;
-  std::erase(found->second.sending, outgoing);
-  FinishWithdrawn(outgoing->request_id);
+  if (found != requests_.end()) std::erase(found->second.sending, outgoing);
 }
 
 void ChannelImpl::Send(std::vector<std::byte> message) {
@@ -381,7 +381,7 @@ void ChannelImpl::Expect(std::uint64_t request_id, PieceMemory destinations) {
   if (state_ != State::kOpen) return;
   ChannelRequest& request = requests_[request_id];
   if (hello_.link == LinkKind::kTcp) {
-    request.awaited = UcxWorker::Awaited(worker_);
+    request.awaited = data_->Await();
   }
   request.destinations = std::move(destinations);
   if (hello_.link != LinkKind::kTcp) return;
@@ -394,7 +394,7 @@ void ChannelImpl::Expect(std::uint64_t request_id, PieceMemory destinations) {
 void ChannelImpl::Offer(std::uint64_t request_id, PieceMemory sources) {
   if (state_ != State::kOpen) return;
   ChannelRequest& request = requests_[request_id];
-  if (hello_.link == LinkKind::kTcp) request.awaited = UcxWorker::Awaited(worker_);
+  if (hello_.link == LinkKind::kTcp) request.awaited = data_->Await();
   request.sources = std::move(sources);
 }
 
@@ -419,12 +419,9 @@ StatusCode ChannelImpl::Withdraw(std::uint64_t request_id) {
   if (found == requests_.end()) return StatusCode::kOk;
   ChannelRequest& request = found->second;
   if (state_ == State::kOpen) {
-    bool in_use = DaemonTouchesMemory() && !request.answered;
-    for (const auto& outgoing : request.sending) {
-      sender_->Abandon(outgoing);
-      in_use = in_use || outgoing->in_flight > 0;
-    }
-    if (in_use) {
+    for (const auto& outgoing : request.sending) data_->Abandon(outgoing);
+    request.sending.clear();
+    if (DaemonTouchesMemory() && !request.answered) {
       request.withdrawn = true;
       return StatusCode::kPending;
     }
@@ -437,7 +434,7 @@ void ChannelImpl::OnStreamEnd(const Status& reason) {
   End(session_error_.ok() ? Status(StatusCode::kPeerDead, reason.message()) : session_error_);
 }
 
-void ChannelImpl::OnEndpointFailed(const Status& reason) {
+void ChannelImpl::OnDataEnd(const Status& reason) {
   End(Status(StatusCode::kPeerDead, reason.message()));
 }
 
@@ -463,9 +460,7 @@ void ChannelImpl::Close() {
 
 void ChannelImpl::TearDown(const Status& reason) {
   state_ = State::kEnded;
-  if (sender_ != nullptr) sender_->Close(reason);
-  endpoint_.reset();
-  if (token_ != 0) factory_.RemoveChannel(std::exchange(token_, 0));
+  if (data_ != nullptr) data_->Close(reason);
   if (ring_ != nullptr) ring_->Close();
   if (stream_ != nullptr) stream_->Close();
   for (const auto& [region, memory] : registered_) worker_->Unregister(memory);

@@ -109,7 +109,7 @@ class Channel {
   virtual void Close() = 0;
 };
 
-/// What all channels of one client share: the UCX worker, and the verbs worker if there is a NIC.
+/// What all channels of one client share: sockets, rings, and the NIC if there is one.
 /// Created on, and owned by, one reactor.
 class ChannelFactory {
  public:

@@ -52,7 +52,7 @@ Result<std::unique_ptr<ChannelFactory>> ChannelFactory::Create(Reactor& reactor)
   return std::unique_ptr<ChannelFactory>(std::move(factory));
 }
 
-ChannelFactoryImpl::ChannelFactoryImpl(Reactor& reactor) : reactor_(reactor) {}
+ChannelFactoryImpl::ChannelFactoryImpl(Reactor& reactor) : reactor_(reactor), rdma_(reactor) {}
 
 Status ChannelFactoryImpl::Init() {
   auto poll = SocketPoll::Create(reactor_);
@@ -61,13 +61,7 @@ Status ChannelFactoryImpl::Init() {
   auto rings = RingHub::Create(reactor_);
   if (!rings.ok()) return rings.status();
   rings_ = std::move(rings.value());
-  workers_ = std::make_unique<UcxWorkers>(reactor_, *this);
   return {};
-}
-
-ChannelFactoryImpl::~ChannelFactoryImpl() {
-  TERRACE_CHECK(channels_.empty());
-  if (pending_timer_) scheduler().CancelTimer(*pending_timer_);
 }
 
 Task<Result<std::unique_ptr<Channel>>> ChannelFactoryImpl::Connect(ChannelOptions options,
@@ -82,8 +76,7 @@ Task<Result<std::unique_ptr<Channel>>> ChannelFactoryImpl::Connect(ChannelOption
   if (!address.ok()) co_return address.status();
   const bool same_host = !InterfaceOf(*address).empty();
   // Without a NIC this fails once and is remembered.
-  if (!options.tcp_only && (!same_host || CurrentRdmaTransports().same_host) &&
-      workers_->Rdma().ok()) {
+  if (!options.tcp_only && (!same_host || CurrentRdmaTransports().same_host) && rdma_.Get().ok()) {
     Connected connected = co_await ConnectNetwork(options, *address, LinkKind::kRdma, to, deadline);
     if (connected.ok() || IsFinal(connected.code())) co_return std::move(connected);
   }
@@ -112,6 +105,21 @@ Task<ChannelFactoryImpl::Connected> ChannelFactoryImpl::ConnectNetwork(ChannelOp
                                                                        LinkKind kind,
                                                                        ChannelHandler* handler,
                                                                        Nanos deadline) {
+  auto fd = co_await ConnectTcp(address, deadline);
+  if (!fd.ok()) co_return fd.status();
+  UcxWorker* worker = nullptr;
+  if (kind == LinkKind::kRdma) {
+    auto rdma = rdma_.Get();
+    if (!rdma.ok()) co_return rdma.status();
+    worker = *rdma;
+  }
+  auto channel = std::make_unique<ChannelImpl>(*this, std::move(options), *handler);
+  const Status status = co_await channel->Greet(std::move(fd.value()), kind, worker, deadline);
+  if (!status.ok()) co_return status;
+  co_return std::unique_ptr<Channel>(std::move(channel));
+}
+
+Task<Result<UniqueFd>> ChannelFactoryImpl::ConnectTcp(SocketAddress address, Nanos deadline) {
   auto fd = BeginConnectTcp(address);
   if (!fd.ok()) co_return fd.status();
   {
@@ -127,57 +135,7 @@ Task<ChannelFactoryImpl::Connected> ChannelFactoryImpl::ConnectNetwork(ChannelOp
   if (Status status = ConnectResult(fd->get()); !status.ok()) {
     co_return Status(StatusCode::kPeerDead, address.ToString() + ": " + status.message());
   }
-  auto worker = kind == LinkKind::kRdma ? workers_->Rdma()
-                                        : workers_->For(InterfaceOf(LocalAddress(fd->get())));
-  if (!worker.ok()) co_return worker.status();
-  auto channel = std::make_unique<ChannelImpl>(*this, std::move(options), *handler);
-  const Status status = co_await channel->Greet(std::move(fd.value()), kind, *worker, deadline);
-  if (!status.ok()) co_return status;
-  co_return std::unique_ptr<Channel>(std::move(channel));
-}
-
-bool ChannelFactoryImpl::AddChannel(std::uint64_t token, ChannelImpl& channel) {
-  return token != 0 && channels_.emplace(token, &channel).second;
-}
-
-void ChannelFactoryImpl::RemoveChannel(std::uint64_t token) { channels_.erase(token); }
-
-void ChannelFactoryImpl::OnActiveMessage(unsigned id, std::span<const std::byte> header_bytes,
-                                         std::span<const std::byte> data, ucp_ep_h /*from*/) {
-  if (id == kControlAmId) {
-    Pending pending;
-    if (header_bytes.size() != sizeof(pending.token) || data.size() > kControlBytesMax) return;
-    std::memcpy(&pending.token, header_bytes.data(), sizeof(pending.token));
-    pending.control.assign(data.begin(), data.end());
-    if (!pending.control.empty()) Later(std::move(pending));
-    return;
-  }
-  DataHeader header;
-  if (!ReadDataHeader(header_bytes, data.size(), header)) return;
-  const auto found = channels_.find(header.token);
-  if (found == channels_.end() || found->second->incarnation() != header.incarnation) return;
-  if (found->second->OnData(header, data)) Later({header.token, header, {}});
-}
-
-void ChannelFactoryImpl::Later(Pending pending) {
-  pending_.push_back(std::move(pending));
-  if (!pending_timer_) {
-    pending_timer_ = scheduler().AddTimer(scheduler().Now(), [this] { DeliverPending(); });
-  }
-}
-
-void ChannelFactoryImpl::DeliverPending() {
-  pending_timer_.reset();
-  for (Pending& pending : std::exchange(pending_, {})) {
-    // Looked up each time: a handler may close channels.
-    const auto found = channels_.find(pending.token);
-    if (found == channels_.end()) continue;
-    if (pending.control.empty()) {
-      found->second->OnDataLater(pending.header);
-    } else {
-      found->second->OnControl(std::move(pending.control));
-    }
-  }
+  co_return std::move(fd.value());
 }
 
 }  // namespace terrace

@@ -1,24 +1,20 @@
-// ChannelFactoryImpl: connects channels and hands UCX's messages to them.
+// ChannelFactoryImpl: connects channels, and what they share.
 // Thread: the reactor's.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <unordered_map>
-#include <vector>
 
 #include "transport/channel_impl.h"
+#include "transport/rdma_worker.h"
 #include "transport/shm/ring_hub.h"
 #include "transport/socket.h"
-#include "transport/ucx_workers.h"
 
 namespace terrace {
 
-class ChannelFactoryImpl final : public ChannelFactory, public AmReceiver {
+class ChannelFactoryImpl final : public ChannelFactory {
  public:
   explicit ChannelFactoryImpl(Reactor& reactor);
-  ~ChannelFactoryImpl() override;
   Status Init();
 
   Task<Result<std::unique_ptr<Channel>>> Connect(ChannelOptions options, ChannelHandler& handler,
@@ -29,34 +25,24 @@ class ChannelFactoryImpl final : public ChannelFactory, public AmReceiver {
   [[nodiscard]] RingHub& rings() noexcept { return *rings_; }
   [[nodiscard]] Scheduler& scheduler() noexcept { return reactor_.scheduler(); }
   [[nodiscard]] Random& random() noexcept { return random_; }
-  /// False when the token is in use.
-  bool AddChannel(std::uint64_t token, ChannelImpl& channel);
-  void RemoveChannel(std::uint64_t token);
+  /// What data connections share.
+  [[nodiscard]] DataStream::Shared data() noexcept { return {*poll_, scheduler(), shelf_}; }
+  /// kPeerDead when nobody answers there before the deadline.
+  Task<Result<UniqueFd>> ConnectTcp(SocketAddress address, Nanos deadline);
 
  private:
   using Connected = Result<std::unique_ptr<Channel>>;
-  struct Pending {
-    std::uint64_t token = 0;
-    DataHeader header;
-    std::vector<std::byte> control;  // empty: `header` counts
-  };
   Task<Connected> ConnectSameHost(ChannelOptions options, ChannelHandler* handler, Nanos deadline);
   /// Over the network, with link `kind`: kTcp or kRdma.
   Task<Connected> ConnectNetwork(ChannelOptions options, SocketAddress address, LinkKind kind,
                                  ChannelHandler* handler, Nanos deadline);
-  void OnActiveMessage(unsigned id, std::span<const std::byte> header,
-                       std::span<const std::byte> data, ucp_ep_h from) override;
-  void Later(Pending pending);
-  void DeliverPending();
 
   Reactor& reactor_;
   SystemRandom random_;
   std::unique_ptr<SocketPoll> poll_;
   std::unique_ptr<RingHub> rings_;
-  std::unique_ptr<UcxWorkers> workers_;
-  std::unordered_map<std::uint64_t, ChannelImpl*> channels_;  // by token
-  std::vector<Pending> pending_;
-  std::optional<Scheduler::TimerId> pending_timer_;
+  RdmaWorker rdma_;
+  PayloadShelf shelf_;
 };
 
 }  // namespace terrace

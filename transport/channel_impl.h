@@ -1,10 +1,10 @@
 // ChannelImpl: see channel.h.
 //
 //   connecting: Greet opens the control stream, says Hello, waits for the answer and, over TCP,
-//               for the data plane (kOpen, kOpened); then it is a Channel.
+//               opens the data connection (OpenData, kOpened); then it is a Channel.
 //
-// Thread: the reactor's. Callbacks to the handler come from the control stream's socket and from
-// the UCX worker's poll only, never inside a call of the owner.
+// Thread: the reactor's. Callbacks to the handler come from the events of its sockets, its ring
+// and the NIC only, never inside a call of the owner.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@
 #include "transport/channel_request.h"
 #include "transport/codec.h"
 #include "transport/control_stream.h"
-#include "transport/data_sender.h"
+#include "transport/data_stream.h"
 #include "transport/shm/lent_extents.h"
 #include "transport/shm/ring_stream.h"
 #include "transport/ucx_worker.h"
@@ -28,16 +28,13 @@ namespace terrace {
 
 class ChannelFactoryImpl;
 
-class ChannelImpl final : public Channel,
-                          public ControlStreamOwner,
-                          public UcxEndpointOwner,
-                          public DataSender::Owner {
+class ChannelImpl final : public Channel, public ControlStreamOwner, public DataStreamOwner {
  public:
   /// `factory` and `handler` outlive the channel.
   ChannelImpl(ChannelFactoryImpl& factory, ChannelOptions options, ChannelHandler& handler);
   ~ChannelImpl() override;
 
-  /// Over a connected socket, with the one link `kind`. `worker`: for kTcp and kRdma. Once.
+  /// Over a connected socket, with the one link `kind`. `worker`: for kRdma. Once.
   Task<Status> Greet(UniqueFd fd, LinkKind kind, UcxWorker* worker, Nanos deadline);
 
   [[nodiscard]] const ChannelHello& hello() const noexcept override { return hello_; }
@@ -52,22 +49,15 @@ class ChannelImpl final : public Channel,
   [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) override;
   void Close() override;
 
-  // From the factory, which hears UCX's messages.
-  /// A data message with this channel's token, inside UCX's progress. True: it must be told again
-  /// by OnDataLater, outside.
-  bool OnData(const DataHeader& header, std::span<const std::byte> payload);
-  void OnDataLater(const DataHeader& header);
-  /// A control message; outside UCX's progress.
-  void OnControl(std::vector<std::byte> message);
-  [[nodiscard]] std::uint64_t incarnation() const noexcept { return options_.incarnation; }
-
  private:
   enum class State : std::uint8_t { kGreeting, kOpening, kOpen, kEnded };
 
   void OnFrame(std::vector<std::byte> message) override;
   void OnStreamEnd(const Status& reason) override;
-  void OnEndpointFailed(const Status& reason) override;
-  void OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) override;
+  void OnData(const DataHeader& header, std::span<const std::byte> payload) override;
+  void OnControl(std::vector<std::byte> message) override;
+  void OnBlockSent(const std::shared_ptr<Outgoing>& outgoing) override;
+  void OnDataEnd(const Status& reason) override;
 
   void SendHello(LinkKind kind);
   void OnHelloAnswer(const wire::Message& message);
@@ -76,7 +66,8 @@ class ChannelImpl final : public Channel,
   void OnExtentOffer(const wire::Message& message);
   void OnExtentRecall(const wire::ExtentRecall& recall);
   [[nodiscard]] bool Knows(const wire::Loan& loan) const;
-  Status OpenDataPlane();
+  /// Connects to the daemon once more, for data messages.
+  Task<Status> OpenDataPlane(Nanos deadline);
   void OnSessionMessage(const wire::Message& message);
   void OnBlockChecksums(const wire::Message& message);
   [[nodiscard]] bool ChecksArrivals() const noexcept {
@@ -111,8 +102,7 @@ class ChannelImpl final : public Channel,
   // Only while connecting.
   Event decided_;  // HelloReply, ErrorReply or the end came; later: the data plane is open
   Status decision_;
-  std::uint16_t data_port_ = 0;
-  UcxWorker* worker_ = nullptr;
+  UcxWorker* worker_ = nullptr;  // link kRdma
   // Read and written by the daemon at Hello: the first word proves whose memory it reads.
   struct alignas(16) Probe {
     std::uint64_t value = 0;
@@ -121,8 +111,7 @@ class ChannelImpl final : public Channel,
   std::unique_ptr<Probe> probe_;
 
   std::uint64_t token_ = 0;
-  std::unique_ptr<UcxEndpoint> endpoint_;
-  std::shared_ptr<DataSender> sender_;
+  std::unique_ptr<DataStream> data_;  // link kTcp
   std::unordered_map<std::uint64_t, ChannelRequest> requests_;
   std::unordered_map<std::uint32_t, ucp_mem_h> registered_;  // by region; only over RDMA
 };

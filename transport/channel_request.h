@@ -9,15 +9,15 @@
 #include "base/status.h"
 #include "transport/block_receiver.h"
 #include "transport/data_sender.h"
-#include "transport/ucx_worker.h"
+#include "transport/socket.h"
 
 namespace terrace {
 
 struct ChannelRequest {
   bool answered = false;   ///< the daemon replied: it touches nothing of this any more
   bool withdrawn = false;  ///< the owner waits for OnQuiet
-  /// tcp: the worker expects data of this request, or the daemon's asking for it.
-  UcxWorker::Awaited awaited;
+  /// tcp: data of this request is to come, or the daemon's asking for it.
+  SocketPoll::Awaited awaited;
 
   // Expect.
   PieceMemory destinations;

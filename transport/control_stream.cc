@@ -64,6 +64,14 @@ void ControlStream::Close() {
   out_bytes_ = 0;
 }
 
+UniqueFd ControlStream::Release() {
+  if (fd_) poll_.Remove(fd_.get());
+  UniqueFd fd = std::move(fd_);
+  out_.clear();
+  out_bytes_ = 0;
+  return fd;
+}
+
 void ControlStream::CloseAfterSending() {
   if (!fd_) return;
   if (failure_.ok()) Write();

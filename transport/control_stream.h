@@ -68,6 +68,9 @@ class ControlStream final : private SocketEvents {
   void ReadNow();
   /// Sends nothing more and hears nothing more; no callback.
   void Close();
+  /// The same, but the socket lives on. What came behind the message whose OnFrame this is called
+  /// in is lost.
+  [[nodiscard]] UniqueFd Release();
   /// Stops listening, sends what is queued as far as the socket takes it, then closes.
   void CloseAfterSending();
   [[nodiscard]] bool open() const noexcept { return static_cast<bool>(fd_); }

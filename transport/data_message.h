@@ -1,19 +1,19 @@
-// Data messages: active messages with id kDataAmId on the data plane of a TCP link.
+// Data messages: what goes over the data connection of a TCP link, after the OpenData message that
+// says whose it is.
 //
-// The fixed header below, little-endian, then up to kDataPayloadMax bytes of one block. Both sides
-// check every field before use; a message whose token or request nobody knows is dropped.
+// The fixed header below, little-endian, then `length` bytes. Both sides check every field before
+// use. Token and incarnation stand in every header: a stream that does not repeat them is out of
+// step, and is ended.
 //
-//   kBlock   daemon -> client (get) and client -> daemon (put): `length` bytes of a block from
-//            `offset` on, with the XXH3-64 of each 256 KiB piece of them. Offsets of one block come
-//            in ascending order without gaps; `offset` is a multiple of 256 KiB.
-//   kPull    daemon -> client: send block `block` of Offer `request_id`, `block_bytes` long. No
-//            payload.
-//   kRefuse  client -> daemon: that block is not offered (any more). No payload.
-//   kOpen    client -> daemon: the first message of a data connection; its token says whose it is.
-//   kOpened  daemon -> client: the answer; the data plane works in both directions.
+//   kOpened   daemon -> client: the first message; the data plane works in both directions.
+//   kBlock    daemon -> client (get) and client -> daemon (put): `length` bytes of a block from
+//             `offset` on. Offsets of one block come in ascending order without gaps; each message
+//             but the last carries kDataPayloadMax bytes.
+//   kPull     daemon -> client: send block `block` of Offer `request_id`, `block_bytes` long.
+//   kRefuse   client -> daemon: that block is not offered (any more).
+//   kControl  daemon -> client: a wire::Message, in its order with the blocks before it.
 #pragma once
 
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -21,22 +21,23 @@
 #include <span>
 
 #include "base/checksum.h"
+#include "transport/codec.h"
 
 namespace terrace {
 
 static_assert(std::endian::native == std::endian::little, "the wire is little-endian");
 
-/// Active message ids. 0 and 3 are not used.
-inline constexpr unsigned kControlAmId =
-    1;  ///< header: the token; data: a wire::Message to the client
-inline constexpr unsigned kDataAmId = 2;  ///< DataHeader and payload, both ways
+/// Most payload of one kBlock message, bytes: one checksum piece, so that a block's messages and
+/// its checksums are the same pieces, and a received one is hashed while it is in the L2 cache.
+inline constexpr std::size_t kDataPayloadMax = kChecksumPieceBytes;
 
-/// Most payload of one data message, bytes: whole checksum pieces that fit one UCX segment.
-inline constexpr std::size_t kDataPayloadMax = 512 << 10;
-inline constexpr std::size_t kDataPiecesMax = kDataPayloadMax / kChecksumPieceBytes;
-static_assert(kDataPayloadMax % kChecksumPieceBytes == 0);
-
-enum class DataKind : std::uint32_t { kBlock = 1, kPull = 2, kRefuse = 3, kOpen = 4, kOpened = 5 };
+enum class DataKind : std::uint32_t {
+  kBlock = 1,
+  kPull = 2,
+  kRefuse = 3,
+  kOpened = 4,
+  kControl = 5,
+};
 
 struct DataHeader {
   std::uint64_t token = 0;        ///< HelloReply.data_token
@@ -47,40 +48,39 @@ struct DataHeader {
   std::uint32_t block = 0;        ///< index within the request
   std::uint32_t length = 0;       ///< of the payload, bytes
   DataKind kind = DataKind::kBlock;
-  std::uint32_t pieces = 0;  ///< checksums that follow: ChecksumPieceCount(length)
-  std::array<std::uint64_t, kDataPiecesMax> checksums{};
+  std::uint32_t reserved = 0;  ///< 0
+  std::uint64_t checksum = 0;  ///< Checksum64 of the payload; 0 without one
 };
 // The layout is the wire: docs/protocol.md draws it.
-static_assert(sizeof(DataHeader) == 56 + 8 * kDataPiecesMax);
+static_assert(sizeof(DataHeader) == 64);
 static_assert(offsetof(DataHeader, offset) == 24);
 static_assert(offsetof(DataHeader, block_bytes) == 32);
 static_assert(offsetof(DataHeader, block) == 40);
 static_assert(offsetof(DataHeader, kind) == 48);
-static_assert(offsetof(DataHeader, pieces) == 52);
-static_assert(offsetof(DataHeader, checksums) == 56);
+static_assert(offsetof(DataHeader, checksum) == 56);
 
 /// The header as bytes to send.
 inline std::span<const std::byte> DataHeaderBytes(const DataHeader& header) noexcept {
   return std::as_bytes(std::span(&header, 1));
 }
 
-/// Copies and checks what came: lengths agree with each other and with the limits. False: drop it.
-inline bool ReadDataHeader(std::span<const std::byte> bytes, std::size_t payload,
-                           DataHeader& header) noexcept {
+/// Copies and checks what came: whether the fields agree with each other and with the limits.
+/// False: this is no header, and what follows it is nothing either.
+inline bool ReadDataHeader(std::span<const std::byte> bytes, DataHeader& header) noexcept {
   if (bytes.size() != sizeof(DataHeader)) return false;
   std::memcpy(&header, bytes.data(), sizeof(DataHeader));
-  if (header.length != payload || payload > kDataPayloadMax) return false;
+  if (header.reserved != 0) return false;
   switch (header.kind) {
     case DataKind::kPull:
     case DataKind::kRefuse:
-    case DataKind::kOpen:
-    case DataKind::kOpened: return payload == 0;
+    case DataKind::kOpened: return header.length == 0;
+    case DataKind::kControl: return header.length > 0 && header.length <= kControlBytesMax;
     case DataKind::kBlock: break;
     default: return false;
   }
-  return payload > 0 && header.pieces == ChecksumPieceCount(payload) &&
-         header.offset % kChecksumPieceBytes == 0 && header.offset <= header.block_bytes &&
-         payload <= header.block_bytes - header.offset;
+  if (header.offset % kDataPayloadMax != 0 || header.offset >= header.block_bytes) return false;
+  const std::uint64_t left = header.block_bytes - header.offset;
+  return header.length == (left < kDataPayloadMax ? left : kDataPayloadMax);
 }
 
 }  // namespace terrace

@@ -1,171 +1,166 @@
 #include "transport/data_sender.h"
 
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
 
 #include "base/check.h"
 
 namespace terrace {
 
-struct DataSender::DataOperation final : UcxOperation {
-  std::shared_ptr<DataSender> sender;
-  std::shared_ptr<Outgoing> outgoing;  // null: a message without payload
-  DataHeader header;
-  std::unique_ptr<std::byte[]> stage;  // the payload, when it was gathered
-
-  void OnSent(Status status) override {
-    const std::unique_ptr<DataOperation> self(this);
-    if (stage != nullptr && !sender->closed_) sender->stages_.push_back(std::move(stage));
-    if (outgoing != nullptr) sender->OnMessageSent(outgoing, std::move(status));
-  }
-};
-
-struct DataSender::ControlOperation final : UcxOperation {
-  std::shared_ptr<DataSender> sender;
-  std::vector<std::byte> message;
-
-  void OnSent(Status /*status*/) override {
-    const std::unique_ptr<ControlOperation> self(this);
-    sender->control_bytes_ -= message.size();
-  }
-};
-
-DataSender::~DataSender() {
-  for (ControlOperation* operation : waiting_) delete operation;
-}
-
-void DataSender::SetEndpoint(UcxEndpoint* endpoint) {
-  TERRACE_CHECK(endpoint_ == nullptr && !closed_);
-  endpoint_ = endpoint;
-  for (ControlOperation* operation : std::exchange(waiting_, {})) {
-    operation->sender = shared_from_this();
-    endpoint_->SendAm(kControlAmId, std::as_bytes(std::span(&token_, 1)), operation->message,
-                      *operation);
-  }
-  Pump();
-}
-
 void DataSender::Send(std::shared_ptr<Outgoing> outgoing) {
-  TERRACE_CHECK(!closed_);
+  TERRACE_CHECK(!closed_ && outgoing->size > 0);
   queue_.push_back(std::move(outgoing));
-  Pump();
 }
 
 void DataSender::Abandon(const std::shared_ptr<Outgoing>& outgoing) {
   outgoing->ended = true;
   std::erase(queue_, outgoing);
+  if (writing_ && message_.outgoing == outgoing) {
+    message_.outgoing = nullptr;
+    if (sent_ == 0) {
+      writing_ = false;
+    } else if (message_.payload.data() != stage_.get()) {
+      // The rest is owed to the stream: finished from here.
+      if (stage_ == nullptr) stage_ = std::make_unique_for_overwrite<std::byte[]>(kDataPayloadMax);
+      const std::size_t done = std::max(sent_, sizeof(DataHeader)) - sizeof(DataHeader);
+      const auto rest = message_.payload.subspan(done);
+      std::memcpy(stage_.get() + done, rest.data(), rest.size());
+      message_.payload = {stage_.get(), message_.payload.size()};
+    }
+  }
+  outgoing->hold = Hold();
 }
 
 void DataSender::SendHeader(const DataHeader& header) {
-  if (closed_ || endpoint_ == nullptr) return;
-  auto* operation = new DataOperation;
-  operation->sender = shared_from_this();
-  operation->header = header;
-  operation->header.token = token_;
-  operation->header.incarnation = incarnation_;
-  endpoint_->SendAm(kDataAmId, DataHeaderBytes(operation->header), {}, *operation,
-                    header.kind == DataKind::kOpen);
+  if (closed_) return;
+  Message message{header, {}, {}, nullptr};
+  message.header.token = identity_.token;
+  message.header.incarnation = identity_.incarnation;
+  small_.push_back(std::move(message));
 }
 
-bool DataSender::SendControl(std::vector<std::byte> message) {
+bool DataSender::SendControl(std::vector<std::byte> control) {
   if (closed_) return true;
-  if (control_bytes_ + message.size() > kControlQueuedMax) return false;
-  auto* operation = new ControlOperation;
-  operation->message = std::move(message);
-  control_bytes_ += operation->message.size();
-  if (endpoint_ == nullptr) {
-    waiting_.push_back(operation);
-    return true;
-  }
-  operation->sender = shared_from_this();
-  endpoint_->SendAm(kControlAmId, std::as_bytes(std::span(&token_, 1)), operation->message,
-                    *operation);
+  TERRACE_CHECK(!control.empty() && control.size() <= kControlBytesMax);
+  if (control_bytes_ + control.size() > kControlQueuedMax) return false;
+  control_bytes_ += control.size();
+  Message message;
+  message.header.token = identity_.token;
+  message.header.incarnation = identity_.incarnation;
+  message.header.kind = DataKind::kControl;
+  message.header.length = static_cast<std::uint32_t>(control.size());
+  message.header.checksum = Checksum64(control);
+  message.control = std::move(control);
+  small_.push_back(std::move(message));
   return true;
 }
 
-void DataSender::Pump() {
-  while (endpoint_ != nullptr && in_flight_ < kWindow && !queue_.empty()) {
+bool DataSender::Next() {
+  if (!small_.empty()) {
+    message_ = std::move(small_.front());
+    small_.pop_front();
+    message_.payload = message_.control;
+  } else if (!queue_.empty()) {
     const std::shared_ptr<Outgoing> outgoing = queue_.front();
-    PostNext(outgoing);
-    if (outgoing->posted == outgoing->size) queue_.pop_front();
+    MakeBlockMessage(outgoing);
+    if (outgoing->taken == outgoing->size) queue_.pop_front();
+  } else {
+    return false;
   }
+  writing_ = true;
+  sent_ = 0;
+  return true;
 }
 
-void DataSender::PostNext(const std::shared_ptr<Outgoing>& outgoing) {
-  const std::size_t offset = outgoing->posted;
+void DataSender::MakeBlockMessage(const std::shared_ptr<Outgoing>& outgoing) {
+  const std::uint64_t offset = outgoing->taken;
   const auto length =
       static_cast<std::size_t>(std::min<std::uint64_t>(kDataPayloadMax, outgoing->size - offset));
-  auto* operation = new DataOperation;
-  operation->sender = shared_from_this();
-  operation->outgoing = outgoing;
-  DataHeader& header = operation->header;
-  header.token = token_;
-  header.incarnation = incarnation_;
+  message_ = Message{};
+  DataHeader& header = message_.header;
+  header.token = identity_.token;
+  header.incarnation = identity_.incarnation;
   header.request_id = outgoing->request_id;
   header.offset = offset;
   header.block_bytes = outgoing->size;
   header.block = outgoing->block;
   header.length = static_cast<std::uint32_t>(length);
   header.kind = DataKind::kBlock;
-  header.pieces = static_cast<std::uint32_t>(ChecksumPieceCount(length));
-  const std::span<std::uint64_t> sums = std::span(header.checksums).first(header.pieces);
-  if (!outgoing->checksums.empty()) {
-    const auto from =
-        outgoing->checksums.begin() + static_cast<std::ptrdiff_t>(offset / kChecksumPieceBytes);
-    std::copy_n(from, sums.size(), sums.begin());
-  }
-  std::span<const std::byte> payload;
+  const bool known = !outgoing->checksums.empty();
+  if (known) header.checksum = outgoing->checksums[offset / kChecksumPieceBytes];
   if (!outgoing->bytes.empty()) {
-    payload = outgoing->bytes.subspan(offset, length);
+    message_.payload = outgoing->bytes.subspan(offset, length);
     // Just before the socket copies the same bytes: one walk through cold memory, not two.
-    if (outgoing->checksums.empty()) ChecksumBlock(payload, sums);
+    if (!known) header.checksum = Checksum64(message_.payload);
   } else {
-    operation->stage = TakeStage();
-    const std::span<std::byte> stage(operation->stage.get(), length);
-    payload = stage;
-    if (!outgoing->checksums.empty()) outgoing->scattered.Gather(stage);
-    for (std::size_t i = 0; outgoing->checksums.empty() && i < sums.size(); ++i) {
-      const std::size_t from = i * kChecksumPieceBytes;
-      sums[i] = outgoing->scattered.GatherAndChecksum(
-          stage.subspan(from, std::min(kChecksumPieceBytes, length - from)));
+    if (stage_ == nullptr) stage_ = std::make_unique_for_overwrite<std::byte[]>(kDataPayloadMax);
+    const std::span<std::byte> stage(stage_.get(), length);
+    message_.payload = stage;
+    if (known) {
+      outgoing->scattered.Gather(stage);
+    } else {
+      header.checksum = outgoing->scattered.GatherAndChecksum(stage);
     }
   }
-  outgoing->posted += length;
-  ++outgoing->in_flight;
-  ++in_flight_;
-  endpoint_->SendAm(kDataAmId, DataHeaderBytes(header), payload, *operation);
+  outgoing->taken += length;
+  message_.outgoing = outgoing;
 }
 
-std::unique_ptr<std::byte[]> DataSender::TakeStage() {
-  if (stages_.empty()) return std::make_unique_for_overwrite<std::byte[]>(kDataPayloadMax);
-  std::unique_ptr<std::byte[]> stage = std::move(stages_.back());
-  stages_.pop_back();
-  return stage;
+void DataSender::FinishMessage() {
+  writing_ = false;
+  control_bytes_ -= message_.control.size();
+  const std::shared_ptr<Outgoing> outgoing = std::move(message_.outgoing);
+  message_ = Message{};
+  if (outgoing == nullptr || outgoing->taken < outgoing->size) return;
+  outgoing->ended = true;
+  outgoing->hold = Hold();
+  ended_.push_back(outgoing);
 }
 
-void DataSender::OnMessageSent(const std::shared_ptr<Outgoing>& outgoing, Status status) {
-  --in_flight_;
-  --outgoing->in_flight;
-  if (!status.ok() && !outgoing->ended) {
-    outgoing->status = std::move(status);
-    Abandon(outgoing);
+Result<DataSender::Left> DataSender::Write(int fd, std::size_t bytes_max) {
+  std::size_t written = 0;
+  while (writing_ || Next()) {
+    if (written >= bytes_max) return Left::kMore;
+    const std::size_t in_header = std::min(sent_, sizeof(DataHeader));
+    const auto header = DataHeaderBytes(message_.header).subspan(in_header);
+    const auto payload = message_.payload.subspan(sent_ - in_header);
+    std::array<iovec, 2> parts;
+    parts[0] = {const_cast<std::byte*>(header.data()), header.size()};
+    parts[1] = {const_cast<std::byte*>(payload.data()), payload.size()};
+    msghdr request{};
+    request.msg_iov = parts.data();
+    request.msg_iovlen = payload.empty() ? 1 : 2;
+    const ssize_t sent = ::sendmsg(fd, &request, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return Left::kBlocked;
+      return Status(StatusCode::kPeerDead, std::string("send: ") + std::strerror(errno));
+    }
+    written += static_cast<std::size_t>(sent);
+    sent_ += static_cast<std::size_t>(sent);
+    if (static_cast<std::size_t>(sent) == header.size() + payload.size()) FinishMessage();
   }
-  if (outgoing->posted == outgoing->size) outgoing->ended = true;
-  if (outgoing->ended && outgoing->in_flight == 0) {
-    if (owner_ != nullptr) owner_->OnOutgoingQuiet(outgoing);
-    outgoing->hold = Hold();
-  }
-  Pump();
+  return Left::kNothing;
 }
 
 void DataSender::Close(const Status& reason) {
   closed_ = true;
-  owner_ = nullptr;
-  endpoint_ = nullptr;
-  stages_.clear();
+  if (writing_ && message_.outgoing != nullptr) queue_.push_back(std::move(message_.outgoing));
+  writing_ = false;
+  message_ = Message{};
+  small_.clear();
+  control_bytes_ = 0;
+  stage_.reset();
   for (const auto& outgoing : std::exchange(queue_, {})) {
     outgoing->ended = true;
     if (outgoing->status.ok()) outgoing->status = reason;
-    if (outgoing->in_flight == 0) outgoing->hold = Hold();
+    outgoing->hold = Hold();
   }
 }
 

@@ -1,8 +1,11 @@
-// DataSender: sends blocks over one UCX endpoint as data messages, a few at a time, in order.
+// DataSender: what waits to be sent over one data connection, cut into data messages.
 //
-// A block's bytes are read by UCX until its messages have completed; whoever gives up early
-// (Abandon) leaves them in quarantine: the Outgoing, with its Hold, lives until then.
-// Thread: the reactor's.
+// Headers and control messages go before blocks, each in the order in which it was queued; a block
+// goes whole before the next one begins. Bytes are read during Write alone: between two calls
+// nothing refers to a block that was abandoned, whose message, if the socket has a part of it
+// already, is finished from a copy.
+//
+// Thread: one. It knows of the socket only that it is written to.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +17,10 @@
 #include <vector>
 
 #include "base/link.h"
+#include "base/result.h"
 #include "base/status.h"
-#include "base/wait.h"
 #include "transport/data_message.h"
 #include "transport/piece_memory.h"
-#include "transport/ucx_worker.h"
 
 namespace terrace {
 
@@ -34,71 +36,65 @@ struct Outgoing {
   Hold hold;                             ///< empty on the client
   std::vector<std::uint64_t> checksums;  ///< empty: computed as the bytes are sent
 
-  std::size_t posted = 0;     ///< bytes given to UCX
-  std::size_t in_flight = 0;  ///< messages that UCX has not completed
-  bool ended = false;         ///< everything was sent, or it failed or was abandoned
-  Status status;              ///< why it failed
+  std::uint64_t taken = 0;  ///< bytes that were made into messages
+  bool ended = false;       ///< the socket has all of it, or it failed or was abandoned
+  Status status;            ///< why it failed
 };
 
-class DataSender final : public std::enable_shared_from_this<DataSender> {
+class DataSender {
  public:
-  class Owner {
-   public:
-    /// `outgoing` has ended and UCX does not touch its bytes any more. Not inside a call to the
-    /// sender.
-    virtual void OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) = 0;
-
-   protected:
-    ~Owner() = default;
+  /// What stands in every header.
+  struct Identity {
+    std::uint64_t token = 0;
+    std::uint64_t incarnation = 0;
   };
+  explicit DataSender(Identity identity) : identity_(identity) {}
+  DataSender(const DataSender&) = delete;
+  DataSender& operator=(const DataSender&) = delete;
 
-  /// `owner` is told until Close.
-  static std::shared_ptr<DataSender> Create(std::uint64_t token, std::uint64_t incarnation,
-                                            Owner* owner) {
-    return std::shared_ptr<DataSender>(new DataSender(token, incarnation, owner));
-  }
-  ~DataSender();
-
-  /// `endpoint` stays until Close.
-  void SetEndpoint(UcxEndpoint* endpoint);
   /// Queues a block. REQUIRES: not closed.
   void Send(std::shared_ptr<Outgoing> outgoing);
-  /// Sends no more of it; what is in flight ends by itself.
+  /// Sends no more of it than the message that has begun. Nothing reads its bytes any more.
   void Abandon(const std::shared_ptr<Outgoing>& outgoing);
-  /// Sends a message without payload. kOpen also names the endpoint it comes by.
+  /// Queues a message without payload.
   void SendHeader(const DataHeader& header);
-  /// Sends a control message (kControlAmId). False when too much is queued already.
-  bool SendControl(std::vector<std::byte> message);
-  /// Everything queued fails with `reason`, nothing is told to the owner any more. The endpoint
-  /// must be destroyed next, so that what is in flight ends.
+  /// Queues a kControl message. False when too much is queued already.
+  [[nodiscard]] bool SendControl(std::vector<std::byte> message);
+  /// Everything queued fails with `reason`; nothing can be sent any more.
   void Close(const Status& reason);
-  [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_; }
 
-  /// Data messages given to UCX at a time: more gain nothing (measured), fewer leave gaps.
-  static constexpr std::size_t kWindow = 4;
+  enum class Left : std::uint8_t { kNothing, kBlocked, kMore };
+  /// Writes to a non-blocking socket until it takes no more, nothing is left, or about `bytes_max`
+  /// were written. kPeerDead: the connection is broken.
+  Result<Left> Write(int fd, std::size_t bytes_max);
+  /// The blocks that Write has ended since the last call.
+  [[nodiscard]] std::vector<std::shared_ptr<Outgoing>> TakeEnded() {
+    return std::exchange(ended_, {});
+  }
+
   static constexpr std::size_t kControlQueuedMax = 64 << 20;  ///< bytes
 
  private:
-  struct DataOperation;
-  struct ControlOperation;
-  DataSender(std::uint64_t token, std::uint64_t incarnation, Owner* owner)
-      : token_(token), incarnation_(incarnation), owner_(owner) {}
-  void Pump();
-  void PostNext(const std::shared_ptr<Outgoing>& outgoing);
-  /// Memory for the payload of a message that is gathered.
-  std::unique_ptr<std::byte[]> TakeStage();
-  void OnMessageSent(const std::shared_ptr<Outgoing>& outgoing, Status status);
+  /// A message that the socket has a part of, or is to get next.
+  struct Message {
+    DataHeader header;
+    std::vector<std::byte> control;      // the payload of kControl
+    std::span<const std::byte> payload;  // of kBlock: of a block, or of stage_
+    std::shared_ptr<Outgoing> outgoing;  // whose payload it is; null once abandoned
+  };
+  bool Next();
+  void MakeBlockMessage(const std::shared_ptr<Outgoing>& outgoing);
+  void FinishMessage();
 
-  const std::uint64_t token_;
-  const std::uint64_t incarnation_;
-  Owner* owner_;
-  UcxEndpoint* endpoint_ = nullptr;
-  std::deque<std::shared_ptr<Outgoing>> queue_;  // not wholly posted
-  std::vector<ControlOperation*> waiting_;       // control messages from before SetEndpoint
-  std::size_t in_flight_ = 0;                    // data messages inside UCX
-  // kDataPayloadMax bytes each; at most kWindow of them, used again while they are warm.
-  std::vector<std::unique_ptr<std::byte[]>> stages_;
-  std::size_t control_bytes_ = 0;  // queued or inside UCX
+  const Identity identity_;
+  std::deque<Message> small_;                    // headers and control messages
+  std::deque<std::shared_ptr<Outgoing>> queue_;  // not wholly made into messages
+  Message message_;
+  bool writing_ = false;                // message_ counts
+  std::size_t sent_ = 0;                // bytes of message_, its header included
+  std::unique_ptr<std::byte[]> stage_;  // kDataPayloadMax bytes: payload that was gathered
+  std::size_t control_bytes_ = 0;       // queued
+  std::vector<std::shared_ptr<Outgoing>> ended_;
   bool closed_ = false;
 };
 

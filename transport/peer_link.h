@@ -30,6 +30,7 @@ struct LinkContext {
   RemoteRegions regions;
   RequestTracker requests;
   std::uint64_t incarnation = 0;
+  Nanos last_heard = 0;  ///< when anything of the client's came
   /// Tells the owner of the connection that it must end; the owner does it later.
   std::function<void(Status)> abort;
 };

@@ -66,7 +66,7 @@ struct RdmaLink::Operation final : UcxOperation {
   std::shared_ptr<RdmaLink*> link;
   std::shared_ptr<Transfer> transfer;
 
-  void OnSent(Status outcome) override {
+  void OnDone(Status outcome) override {
     const std::unique_ptr<Operation> self(this);
     Transfer& state = *transfer;
     --state.in_flight;

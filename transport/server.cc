@@ -69,7 +69,11 @@ Result<std::unique_ptr<Server>> Server::Create(Reactor& reactor, const ServerOpt
 
 ServerImpl::ServerImpl(Reactor& reactor, ServerOptions options, RequestHandler& handler,
                        Random& random)
-    : reactor_(reactor), options_(std::move(options)), handler_(handler), random_(random) {}
+    : reactor_(reactor),
+      options_(std::move(options)),
+      handler_(handler),
+      random_(random),
+      rdma_(reactor) {}
 
 ServerImpl::~ServerImpl() {
   CloseAll(Status(StatusCode::kPeerDead, "the daemon stops"));
@@ -88,7 +92,6 @@ Status ServerImpl::Listen() {
   auto rings = RingHub::Create(reactor_);
   if (!rings.ok()) return rings.status();
   rings_ = std::move(rings.value());
-  workers_ = std::make_unique<UcxWorkers>(reactor_, *this);
   auto tcp = ListenTcp(*address);
   if (!tcp.ok()) return tcp.status();
   port_ = LocalAddress(tcp->get()).port();
@@ -98,11 +101,6 @@ Status ServerImpl::Listen() {
   if (auto local = ListenLocal(port_); local.ok()) {
     listeners_.push_back(std::make_unique<Listener>(*this, std::move(local.value()), true));
     if (Status status = listeners_.back()->Start(); !status.ok()) return status;
-  }
-  if (address->IsLoopback()) {
-    // Now, so that a host without UCX's TCP is told at the start and the first client need not
-    // wait.
-    if (auto worker = workers_->For("lo"); !worker.ok()) return worker.status();
   }
   // Long before the reactor runs, perhaps: late for a reason, too.
   sweep_due_ = scheduler().Now() + kSecond / 2;
@@ -143,6 +141,11 @@ std::uint64_t ServerImpl::MakeToken(ServerPeer& peer) {
   return token;
 }
 
+std::shared_ptr<ServerPeer> ServerImpl::WithToken(std::uint64_t token) {
+  const auto found = by_token_.find(token);
+  return found == by_token_.end() ? nullptr : found->second->shared_from_this();
+}
+
 void ServerImpl::Forget(ServerPeer& peer, bool was_connected) {
   by_token_.erase(peer.token());
   if (was_connected) --connected_;
@@ -152,39 +155,9 @@ void ServerImpl::Forget(ServerPeer& peer, bool was_connected) {
   peers_.erase(found);
 }
 
-void ServerImpl::OnActiveMessage(unsigned id, std::span<const std::byte> header_bytes,
-                                 std::span<const std::byte> data, ucp_ep_h from) {
-  DataHeader header;
-  if (id != kDataAmId || !ReadDataHeader(header_bytes, data.size(), header)) {
-    counters_.malformed.fetch_add(1, std::memory_order_relaxed);
-    return;
-  }
-  const auto found = by_token_.find(header.token);
-  // Late data of a connection that has gone, or nobody's.
-  if (found == by_token_.end() || found->second->incarnation() != header.incarnation) return;
-  if (header.kind == DataKind::kOpen) {
-    // Not here: nothing is sent inside UCX's progress.
-    opening_.emplace_back(header.token, from);
-    if (!opening_timer_) {
-      opening_timer_ = scheduler().AddTimer(scheduler().Now(), [this] { OpenDataPlanes(); });
-    }
-    return;
-  }
-  found->second->OnData(header, data);
-}
-
-void ServerImpl::OpenDataPlanes() {
-  opening_timer_.reset();
-  for (const auto& [token, endpoint] : std::exchange(opening_, {})) {
-    const auto peer = by_token_.find(token);
-    if (peer != by_token_.end()) peer->second->OpenDataPlane(endpoint);
-  }
-}
-
 void ServerImpl::Sweep() {
   const Nanos now = scheduler().Now();
   const Nanos period = std::clamp(options_.peer_timeout / 8, 10 * kMillisecond, kSecond);
-  workers_->CloseIdleListeners();
   // Who did not run (SIGSTOP, a machine that was paused) has heard nobody, and nobody is to blame:
   // what clients sent meanwhile is still to be read.
   if (const Nanos late = now - sweep_due_; late > period) {
@@ -210,7 +183,6 @@ void ServerImpl::Sweep() {
 }
 
 void ServerImpl::CloseAll(const Status& reason) {
-  if (opening_timer_) scheduler().CancelTimer(*std::exchange(opening_timer_, std::nullopt));
   if (sweep_timer_) scheduler().CancelTimer(*std::exchange(sweep_timer_, std::nullopt));
   listeners_.clear();
   while (!peers_.empty()) {
@@ -225,13 +197,13 @@ void ServerImpl::RecallExtent(std::uint32_t extent, std::uint32_t edition) {
 
 Task<void> ServerImpl::Shutdown() {
   CloseAll(Status(StatusCode::kPeerDead, "the daemon stops"));
-  // Endpoints were closed by force, so UCX ends what is in flight within a few turns.
+  // Links have ended; what a NIC has in flight ends within a few turns.
   for (;;) {
     std::erase_if(leaving_, [](const auto& peer) {
       const auto alive = peer.lock();
       return alive == nullptr || alive->transfers() == 0;
     });
-    if (leaving_.empty() && workers_->in_flight() == 0) co_return;
+    if (leaving_.empty() && rdma_.in_flight() == 0) co_return;
     co_await SleepUntil{scheduler().Now() + kMillisecond};
   }
 }

@@ -8,15 +8,15 @@
 #include <utility>
 #include <vector>
 
+#include "transport/rdma_worker.h"
 #include "transport/server.h"
 #include "transport/server_peer.h"
 #include "transport/shm/ring_hub.h"
 #include "transport/socket.h"
-#include "transport/ucx_workers.h"
 
 namespace terrace {
 
-class ServerImpl final : public Server, public AmReceiver {
+class ServerImpl final : public Server {
  public:
   ServerImpl(Reactor& reactor, ServerOptions options, RequestHandler& handler, Random& random);
   ~ServerImpl() override;
@@ -37,23 +37,24 @@ class ServerImpl final : public Server, public AmReceiver {
   [[nodiscard]] RingHub& rings() noexcept { return *rings_; }
   [[nodiscard]] RequestHandler& handler() noexcept { return handler_; }
   [[nodiscard]] Random& random() noexcept { return random_; }
-  [[nodiscard]] UcxWorkers& workers() noexcept { return *workers_; }
+  [[nodiscard]] RdmaWorker& rdma() noexcept { return rdma_; }
+  /// What data connections share.
+  [[nodiscard]] DataStream::Shared data() noexcept { return {*poll_, scheduler(), shelf_}; }
   [[nodiscard]] const std::vector<Shard>& shards() const noexcept { return shards_; }
   [[nodiscard]] std::uint16_t own_index() const noexcept { return own_index_; }
   [[nodiscard]] std::uint64_t daemon_incarnation() const noexcept { return daemon_incarnation_; }
   [[nodiscard]] std::size_t connected() const noexcept { return connected_; }
   void NoteConnected() { ++connected_; }
-  /// A token that names `peer` in data messages.
+  /// A token by which the data connection of `peer` will name it.
   std::uint64_t MakeToken(ServerPeer& peer);
+  /// Null when no connected peer has it.
+  [[nodiscard]] std::shared_ptr<ServerPeer> WithToken(std::uint64_t token);
   void Forget(ServerPeer& peer, bool was_connected);
 
  private:
   class Listener;
   /// False: nothing more can be accepted for now, for want of descriptors or memory.
   bool Accept(int fd, bool local);
-  void OnActiveMessage(unsigned id, std::span<const std::byte> header,
-                       std::span<const std::byte> data, ucp_ep_h from) override;
-  void OpenDataPlanes();
   void Sweep();
   void CloseAll(const Status& reason);
 
@@ -70,16 +71,14 @@ class ServerImpl final : public Server, public AmReceiver {
   // In this order: what is below uses what is above, and goes first.
   std::unique_ptr<SocketPoll> poll_;
   std::unique_ptr<RingHub> rings_;
-  std::unique_ptr<UcxWorkers> workers_;
+  RdmaWorker rdma_;
+  PayloadShelf shelf_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::uint64_t next_id_ = 1;
   std::size_t connected_ = 0;
   std::map<std::uint64_t, std::shared_ptr<ServerPeer>> peers_;  // not kGone
   std::vector<std::weak_ptr<ServerPeer>> leaving_;              // kGone, transfers running
   std::unordered_map<std::uint64_t, ServerPeer*> by_token_;
-  // Tokens whose kOpen came during this turn, with the endpoint by which it came.
-  std::vector<std::pair<std::uint64_t, ucp_ep_h>> opening_;
-  std::optional<Scheduler::TimerId> opening_timer_;
   std::optional<Scheduler::TimerId> sweep_timer_;
   Nanos sweep_due_ = 0;
 };

@@ -27,10 +27,10 @@ ServerPeer::ServerPeer(ServerImpl& server, std::uint64_t id, UniqueFd fd, bool l
     : server_(server),
       id_(id),
       local_(local),
-      last_heard_(server.scheduler().Now()),
       context_(server.scheduler(), server.counters(), server.options().regions_per_peer_max,
                [this](std::uint64_t request_id) { OnQuiet(request_id); }),
       stream_(server.poll(), std::move(fd), kGreetingBytesMax, *this) {
+  context_.last_heard = server.scheduler().Now();
   context_.abort = [this](const Status& reason) { Abort(reason); };
   address_ = local ? "local" : RemoteAddress(stream_.fd()).ToString();
 }
@@ -44,7 +44,7 @@ Status ServerPeer::Start() {
 
 void ServerPeer::OnFrame(std::vector<std::byte> bytes) {
   const std::shared_ptr<ServerPeer> self = shared_from_this();
-  last_heard_ = server_.scheduler().Now();
+  context_.last_heard = server_.scheduler().Now();
   const auto verified = VerifyMessage(bytes);
   if (!verified.ok()) {
     if (verified.code() == StatusCode::kUnsupported && state_ == State::kConnected) {
@@ -57,7 +57,11 @@ void ServerPeer::OnFrame(std::vector<std::byte> bytes) {
   }
   const wire::Message& message = **verified;
   if (state_ == State::kGreeting) {
-    OnHello(message);
+    if (message.body_type() == wire::Body_OpenData) {
+      OnOpenData(message);
+    } else {
+      OnHello(message);
+    }
     return;
   }
   if (message.body_type() == wire::Body_Hello) {
@@ -108,7 +112,6 @@ void ServerPeer::Drop(const Status& reason, bool tell_client) {
   if (state_ == State::kGone) return;
   const bool was_connected = state_ == State::kConnected;
   state_ = State::kGone;
-  StopListening();
   if (life_) {
     server_.poll().Remove(life_.get());
     life_.Reset();
@@ -265,16 +268,8 @@ Result<std::shared_ptr<SharedPage>> ServerPeer::MakeRing() {
 
 Status ServerPeer::TryTcp() {
   if (local_) return {StatusCode::kUnsupported, "TCP begins with a TCP connection"};
-  const SocketAddress own = LocalAddress(stream_.fd());
-  auto worker = server_.workers().For(InterfaceOf(own));
-  if (!worker.ok()) return worker.status();
-  const auto port = (*worker)->Listen(own);
-  // No descriptor, no memory, no port: a moment later there may be some.
-  if (!port.ok()) return {StatusCode::kRetry, port.status().message()};
-  worker_ = *worker;
-  data_port_ = *port;
   token_ = server_.MakeToken(*this);
-  auto link = std::make_unique<TcpLink>(context_, token_);
+  auto link = std::make_unique<TcpLink>(context_);
   tcp_ = link.get();
   link_ = std::move(link);
   return {};
@@ -286,7 +281,7 @@ Status ServerPeer::TryRdma(const wire::Hello& hello) {
       address.empty()) {
     return {StatusCode::kUnsupported, "RDMA is not offered"};
   }
-  auto worker = server_.workers().Rdma();
+  auto worker = server_.rdma().Get();
   if (!worker.ok()) return worker.status();
   auto endpoint = (*worker)->Connect(address, *this);
   if (!endpoint.ok()) return {StatusCode::kUnsupported, endpoint.status().message()};
@@ -314,7 +309,6 @@ void ServerPeer::SendHelloReply(const MessageHead& head) {
     reply.add_heartbeat_idle_ms(static_cast<std::uint32_t>(options.heartbeat_idle / kMillisecond));
     reply.add_segment_bytes(static_cast<std::uint32_t>(kDataPayloadMax));
     reply.add_server(text);
-    reply.add_data_port(data_port_);
     reply.add_data_token(token_);
     reply.add_probe_written(probe_written_);
     reply.add_shared_version(ring_ != nullptr ? kSharedPageVersion : 0);
@@ -323,17 +317,29 @@ void ServerPeer::SendHelloReply(const MessageHead& head) {
   stream_.Send(std::move(message), std::exchange(introduction_, {}));
 }
 
-void ServerPeer::StopListening() {
-  if (data_port_ != 0) worker_->StopListening(std::exchange(data_port_, 0));
+void ServerPeer::OnOpenData(const wire::Message& message) {
+  const std::uint64_t token = message.body_as_OpenData()->token();
+  const std::shared_ptr<ServerPeer> owner = local_ ? nullptr : server_.WithToken(token);
+  if (owner == nullptr || owner->incarnation() != message.incarnation() ||
+      owner->state() != State::kOpening) {
+    Drop(Status(StatusCode::kExpired,
+                "OpenData.token is of no connection that waits for its data connection"),
+         true);
+    return;
+  }
+  UniqueFd fd = stream_.Release();
+  state_ = State::kGone;
+  server_.Forget(*this, false);
+  owner->OpenDataPlane(std::move(fd));
 }
 
-void ServerPeer::OpenDataPlane(ucp_ep_h accepted) {
-  if (state_ != State::kOpening || tcp_ == nullptr || tcp_->open()) return;
-  std::unique_ptr<UcxEndpoint> endpoint = worker_->Claim(accepted, *this);
-  if (endpoint == nullptr) return;  // it has failed already; the client gives up at its deadline
-  StopListening();
-  tcp_->SetEndpoint(std::move(endpoint));
-  Connected();
+void ServerPeer::OpenDataPlane(UniqueFd fd) {
+  const Status status = tcp_->Open(server_.data(), std::move(fd), token_);
+  if (status.ok()) {
+    Connected();
+  } else {
+    Drop(status, true);
+  }
 }
 
 void ServerPeer::Connected() {
@@ -349,11 +355,6 @@ void ServerPeer::Connected() {
     default: break;
   }
   server_.handler().OnConnect(shared_from_this());
-}
-
-void ServerPeer::OnData(const DataHeader& header, std::span<const std::byte> payload) {
-  last_heard_ = server_.scheduler().Now();
-  if (state_ == State::kConnected && tcp_ != nullptr) tcp_->OnData(header, payload);
 }
 
 void ServerPeer::Reply(std::vector<std::byte> message) {

@@ -46,9 +46,11 @@ class ServerPeer final : public Peer,
 
   Status Start();
   [[nodiscard]] State state() const noexcept { return state_; }
-  [[nodiscard]] Nanos last_heard() const noexcept { return last_heard_; }
+  [[nodiscard]] Nanos last_heard() const noexcept { return context_.last_heard; }
   /// `span` of this daemon's own absence, in which it could hear nobody.
-  void Excuse(Nanos span, Nanos now) noexcept { last_heard_ = std::min(last_heard_ + span, now); }
+  void Excuse(Nanos span, Nanos now) noexcept {
+    context_.last_heard = std::min(context_.last_heard + span, now);
+  }
   [[nodiscard]] std::uint64_t token() const noexcept { return token_; }
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return context_.incarnation; }
   [[nodiscard]] std::size_t transfers() const noexcept { return context_.requests.transfers(); }
@@ -58,10 +60,8 @@ class ServerPeer final : public Peer,
   void RecallExtent(std::uint32_t extent, std::uint32_t edition) {
     if (state_ == State::kConnected) link_->Recall(extent, edition);
   }
-  /// A data message with this peer's token. Called inside UCX's progress.
-  void OnData(const DataHeader& header, std::span<const std::byte> payload);
-  /// The client's data plane reached us by `accepted`.
-  void OpenDataPlane(ucp_ep_h accepted);
+  /// The client's data connection has come, past its OpenData message.
+  void OpenDataPlane(UniqueFd fd);
 
  private:
   void OnFrame(std::vector<std::byte> message) override;
@@ -70,6 +70,8 @@ class ServerPeer final : public Peer,
   void OnEndpointFailed(const Status& reason) override;
 
   void OnHello(const wire::Message& message);
+  /// This is the data connection of another peer.
+  void OnOpenData(const wire::Message& message);
   Status CheckHello(const wire::Hello& hello) const;
   /// Picks and makes the link; null with a status when none of the client's works.
   Status ChooseLink(const wire::Hello& hello);
@@ -80,7 +82,6 @@ class ServerPeer final : public Peer,
   Status TryRdma(const wire::Hello& hello);
   void SendHelloReply(const MessageHead& head);
   void Connected();
-  void StopListening();
 
   void OnSession(std::vector<std::byte> bytes, const wire::Message& message);
   void OnRegister(const wire::Message& message);
@@ -99,7 +100,6 @@ class ServerPeer final : public Peer,
   const bool local_;
   std::string address_;
   State state_ = State::kGreeting;
-  Nanos last_heard_;
   LinkContext context_;
   ControlStream stream_;
 
@@ -113,8 +113,6 @@ class ServerPeer final : public Peer,
   std::uint64_t read_in_turn_ = 0;  // of the ring: the socket was read for its sake
   const std::shared_ptr<SharedMemoryUse> shared_memory_ = SharedMemoryUse::OfOneClient();
   std::vector<UniqueFd> introduction_;  // descriptors for HelloReply
-  std::uint16_t data_port_ = 0;         // listened on for this peer; 0 when not, or not any more
-  UcxWorker* worker_ = nullptr;
   std::unique_ptr<PeerLink> link_;
   TcpLink* tcp_ = nullptr;  // link_, when it is one
   Status abort_reason_;

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -221,14 +222,18 @@ std::string InterfaceOf(const SocketAddress& address) {
 Result<std::unique_ptr<SocketPoll>> SocketPoll::Create(Reactor& reactor) {
   UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return Failure("epoll_create1", errno);
-  std::unique_ptr<SocketPoll> poll(new SocketPoll(reactor, std::move(epoll)));
+  UniqueFd never(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!never) return Failure("eventfd", errno);
+  std::unique_ptr<SocketPoll> poll(new SocketPoll(reactor, std::move(epoll), std::move(never)));
+  reactor.AddPoller(*poll);
   reactor.Watch(poll->epoll_.get(), [raw = poll.get()] { raw->Dispatch(); });
   return poll;
 }
 
 SocketPoll::~SocketPoll() {
-  TERRACE_CHECK(entries_.empty());
+  TERRACE_CHECK(entries_.empty() && awaited_ == 0);
   reactor_.Unwatch(epoll_.get());
+  reactor_.RemovePoller(*this);
 }
 
 Status SocketPoll::Add(int fd, bool want_write, SocketEvents& events) {
@@ -261,7 +266,7 @@ void SocketPoll::Remove(int fd) {
   entries_.erase(found);
 }
 
-void SocketPoll::Dispatch() {
+unsigned SocketPoll::Dispatch() {
   std::array<epoll_event, kEventsPerTurn> events;
   // Once per turn: what is left keeps the descriptor readable, and the reactor calls again.
   const int count = epoll_wait(epoll_.get(), events.data(), kEventsPerTurn, 0);
@@ -274,6 +279,7 @@ void SocketPoll::Dispatch() {
     handler->OnSocket((event.events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0,
                       (event.events & EPOLLOUT) != 0);
   }
+  return count > 0 ? static_cast<unsigned>(count) : 0;
 }
 
 }  // namespace terrace

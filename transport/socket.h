@@ -96,7 +96,7 @@ class SocketEvents {
 /// An epoll set shown to the reactor as one watched descriptor, because a reactor watches for
 /// reading only and one watch is cheaper than a thousand. Level-triggered. Reactor's thread, or
 /// before it runs.
-class SocketPoll {
+class SocketPoll final : private Poller {
  public:
   static Result<std::unique_ptr<SocketPoll>> Create(Reactor& reactor);
   /// REQUIRES: every socket was removed.
@@ -109,17 +109,47 @@ class SocketPoll {
   void WantWrite(int fd, bool want_write);
   void Remove(int fd);
 
+  /// Counts a request whose bytes are to come over a socket of the set, until it is dropped: the
+  /// reactor then looks at the set on every turn, and polls for a while before it sleeps.
+  class Awaited {
+   public:
+    Awaited() noexcept = default;
+    explicit Awaited(SocketPoll* poll) noexcept : poll_(poll) {
+      if (poll_ != nullptr) ++poll_->awaited_;
+    }
+    Awaited(Awaited&& other) noexcept : poll_(std::exchange(other.poll_, nullptr)) {}
+    Awaited& operator=(Awaited&& other) noexcept {
+      std::swap(poll_, other.poll_);
+      return *this;
+    }
+    Awaited(const Awaited&) = delete;
+    Awaited& operator=(const Awaited&) = delete;
+    ~Awaited() {
+      if (poll_ != nullptr) --poll_->awaited_;
+    }
+
+   private:
+    SocketPoll* poll_ = nullptr;
+  };
+
  private:
   struct Entry {
     SocketEvents* events = nullptr;
     std::uint64_t token = 0;
     bool want_write = false;
   };
-  SocketPoll(Reactor& reactor, UniqueFd epoll) : reactor_(reactor), epoll_(std::move(epoll)) {}
-  void Dispatch();
+  SocketPoll(Reactor& reactor, UniqueFd epoll, UniqueFd never)
+      : reactor_(reactor), epoll_(std::move(epoll)), never_(std::move(never)) {}
+  unsigned Dispatch();
+  unsigned Poll() override { return awaited_ > 0 ? Dispatch() : 0; }
+  [[nodiscard]] int Fd() const noexcept override { return never_.get(); }
+  bool Arm() override { return true; }  // the set is watched
+  [[nodiscard]] bool Expecting() const noexcept override { return awaited_ > 0; }
 
   Reactor& reactor_;
   UniqueFd epoll_;
+  UniqueFd never_;  // a Poller must have a descriptor; the set is watched as itself
+  std::size_t awaited_ = 0;
   std::uint64_t next_token_ = 1;
   std::unordered_map<int, Entry> entries_;           // by descriptor
   std::unordered_map<std::uint64_t, int> by_token_;  // so that a stale event finds nobody

@@ -9,18 +9,8 @@
 namespace terrace {
 
 struct TcpLink::PushState final : Outgoing {
-  explicit PushState(ServerCounters& the_counters) : counters(the_counters) {}
-  // The last message of an abandoned block ends the quarantine.
-  ~PushState() {
-    if (quarantined) counters.quarantined.fetch_sub(1, std::memory_order_relaxed);
-  }
-  PushState(const PushState&) = delete;
-  PushState& operator=(const PushState&) = delete;
-
-  ServerCounters& counters;
   std::vector<PieceMemory::Piece> stretches;  // of the frame, of a range that does not lie together
   Event wake;
-  bool quarantined = false;
 };
 
 struct TcpLink::PullState {
@@ -35,18 +25,18 @@ struct TcpLink::PullState {
   bool refused = false;
 };
 
-TcpLink::TcpLink(LinkContext& context, std::uint64_t token)
-    : PeerLink(context), sender_(DataSender::Create(token, context.incarnation, this)) {}
-
 TcpLink::~TcpLink() { End(Status(StatusCode::kPeerDead, "the connection is gone")); }
 
-void TcpLink::SetEndpoint(std::unique_ptr<UcxEndpoint> endpoint) {
-  TERRACE_CHECK(Alive() && endpoint_ == nullptr);
-  endpoint_ = std::move(endpoint);
+Status TcpLink::Open(DataStream::Shared shared, UniqueFd fd, std::uint64_t token) {
+  TERRACE_CHECK(Alive() && stream_ == nullptr);
+  stream_ = std::make_unique<DataStream>(shared, std::move(fd), DataStream::Side::kDaemon,
+                                         DataSender::Identity{token, context_.incarnation},
+                                         static_cast<DataStreamOwner&>(*this));
+  if (Status status = stream_->Start(); !status.ok()) return status;
   DataHeader opened;
   opened.kind = DataKind::kOpened;
-  sender_->SetEndpoint(endpoint_.get());
-  sender_->SendHeader(opened);
+  stream_->SendHeader(opened);
+  return {};
 }
 
 Task<Status> TcpLink::Push(Hold source, BlockTransfer transfer,
@@ -55,7 +45,7 @@ Task<Status> TcpLink::Push(Hold source, BlockTransfer transfer,
   const RangeView view(source.bytes(), transfer.range);
   const auto places = context_.regions.Resolve(transfer.pieces, view.size());
   if (!places.ok()) co_return places.status();
-  const auto state = std::make_shared<PushState>(context_.counters);
+  const auto state = std::make_shared<PushState>();
   if (view.whole()) {
     state->checksums.assign(checksums.begin(), checksums.end());
   } else {
@@ -77,8 +67,8 @@ Task<Status> TcpLink::Push(Hold source, BlockTransfer transfer,
   }
   state->hold = std::move(source);
   pushes_.insert(state);
-  sender_->Send(state);
-  if (!(state->ended && state->in_flight == 0)) {
+  stream_->Send(state);
+  if (!state->ended) {
     (void)co_await state->wake.WaitUntil(transfer.deadline);  // FinishPush sees how it ended
   }
   pushes_.erase(state);
@@ -88,21 +78,17 @@ Task<Status> TcpLink::Push(Hold source, BlockTransfer transfer,
 }
 
 Status TcpLink::FinishPush(const std::shared_ptr<PushState>& state, Nanos deadline) {
-  if (state->ended && state->in_flight == 0) {
-    if (!state->status.ok()) return state->status;
+  if (state->ended) {
+    if (!state->status.ok()) return Alive() ? state->status : end();
     context_.counters.bytes_pushed.fetch_add(state->size, std::memory_order_relaxed);
     return {};
   }
-  if (Alive()) sender_->Abandon(state);
-  if (state->in_flight > 0) {
-    state->quarantined = true;
-    context_.counters.quarantined.fetch_add(1, std::memory_order_relaxed);
-  }
+  stream_->Abandon(state);
   if (!Alive()) return end();
   if (context_.requests.Cancelled(state->request_id)) {
     return Status(StatusCode::kCancelled, "the client cancelled the request");
   }
-  return {StatusCode::kTimeout, "the client took " + std::to_string(state->posted) + " of " +
+  return {StatusCode::kTimeout, "the client took " + std::to_string(state->taken) + " of " +
                                     std::to_string(state->size) + " bytes before the deadline (" +
                                     std::to_string(deadline) + ")"};
 }
@@ -125,8 +111,8 @@ Task<Status> TcpLink::Pull(Hold destination, BlockTransfer transfer,
   ask.request_id = transfer.request_id;
   ask.block = transfer.block;
   ask.block_bytes = bytes;
-  const UcxWorker::Awaited awaited(endpoint_ == nullptr ? nullptr : &endpoint_->worker());
-  sender_->SendHeader(ask);
+  const SocketPoll::Awaited awaited = stream_->Await();
+  stream_->SendHeader(ask);
   (void)co_await state.wake.WaitUntil(transfer.deadline);
   pulls_.erase(key);
 
@@ -147,7 +133,7 @@ Task<Status> TcpLink::Pull(Hold destination, BlockTransfer transfer,
 }
 
 void TcpLink::OnData(const DataHeader& header, std::span<const std::byte> payload) {
-  if (header.kind != DataKind::kBlock && header.kind != DataKind::kRefuse) return;
+  context_.last_heard = context_.scheduler.Now();
   const auto found = pulls_.find({header.request_id, header.block});
   if (found == pulls_.end()) return;  // ended meanwhile
   PullState& state = *found->second;
@@ -157,6 +143,18 @@ void TcpLink::OnData(const DataHeader& header, std::span<const std::byte> payloa
   } else if (state.receiver.Take(header, payload) != BlockReceiver::State::kWaiting) {
     state.wake.Set();
   }
+}
+
+void TcpLink::OnDataEnd(const Status& reason) {
+  if (reason.code() == StatusCode::kInvalid) {
+    context_.counters.malformed.fetch_add(1, std::memory_order_relaxed);
+  }
+  context_.abort(Status(StatusCode::kPeerDead, reason.message()));
+}
+
+void TcpLink::OnBlockSent(const std::shared_ptr<Outgoing>& outgoing) {
+  // Only this link's pushes go over its stream.
+  static_cast<PushState*>(outgoing.get())->wake.Set();
 }
 
 void TcpLink::WakeTransfers(std::uint64_t request_id) {
@@ -169,18 +167,12 @@ void TcpLink::WakeTransfers(std::uint64_t request_id) {
 }
 
 void TcpLink::SendMessage(std::vector<std::byte> message) {
-  if (sender_->SendControl(std::move(message))) return;
+  if (stream_->SendControl(std::move(message))) return;
   context_.abort(Status(StatusCode::kPeerDead, "the client does not take its messages"));
 }
 
-void TcpLink::OnOutgoingQuiet(const std::shared_ptr<Outgoing>& outgoing) {
-  // Only this link's pushes go through its sender.
-  static_cast<PushState*>(outgoing.get())->wake.Set();
-}
-
 void TcpLink::OnEnd() {
-  sender_->Close(end());
-  endpoint_.reset();
+  if (stream_ != nullptr) stream_->Close(end());
   for (const auto& state : pushes_) state->wake.Set();
   for (const auto& [key, state] : pulls_) state->wake.Set();
 }

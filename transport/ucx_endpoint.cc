@@ -5,18 +5,6 @@ namespace terrace {
 
 UcxEndpoint::~UcxEndpoint() { worker_.CloseEndpoint(endpoint_, id_); }
 
-void UcxEndpoint::SendAm(unsigned id, std::span<const std::byte> header,
-                         std::span<const std::byte> data, UcxOperation& operation,
-                         bool name_sender) {
-  ucp_request_param_t param = worker_.RequestParam(operation);
-  param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
-  param.flags = UCP_AM_SEND_FLAG_EAGER;
-  if (name_sender) param.flags |= UCP_AM_SEND_FLAG_REPLY;
-  worker_.Track(ucp_am_send_nbx(endpoint_, id, header.data(), header.size(), data.data(),
-                                data.size(), &param),
-                operation);
-}
-
 void UcxEndpoint::Put(std::span<const std::byte> source, std::uint64_t remote, ucp_rkey_h key,
                       UcxOperation& operation) {
   const ucp_request_param_t param = worker_.RequestParam(operation);

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "base/check.h"
 #include "base/signals_blocked.h"
-#include "transport/accepted_sockets.h"
 
 namespace terrace {
 namespace {
@@ -21,28 +19,14 @@ struct Setting {
 
 // Set after the environment was read (U3). Names without UCX_.
 constexpr Setting kSettings[] = {
-    // The default 8 KiB is 2 to 6 times slower. A data message of 1 MiB with its header fits.
-    {"TX_SEG_SIZE", "1064960"},
-    {"RX_SEG_SIZE", "1064960"},
-    // A host that vanished is found after 2 + 3 x 1 s of silence.
-    {"KEEPIDLE", "2s"},
-    {"KEEPINTVL", "1s"},
-    {"KEEPCNT", "3"},
-    // Or a connect to a dead host would block the reactor.
-    {"CONN_NB", "y"},
-    {"NODELAY", "y"},
-    {"PUT_ENABLE", "n"},
     {"MAX_NUM_EPS", "inf"},
-    // Every message goes eagerly: data is received straight out of the hot segment.
-    {"RNDV_THRESH", "inf"},
-    {"ZCOPY_THRESH", "16k"},
-    {"SOCKADDR_TLS_PRIORITY", "tcp"},
-    {"MAX_EAGER_RAILS", "1"},
     {"PROTO_ENABLE", "n"},
     {"ADDRESS_VERSION", "v1"},
     {"UNIFIED_MODE", "n"},
-    // UCX's own keepalive costs a message per endpoint; TCP's does the same in the kernel.
+    // UCX's own keepalive costs a message per endpoint; our heartbeats find the dead.
     {"KEEPALIVE_INTERVAL", "3600s"},
+    // Of the emulation over TCP, in tests: a connect to a dead host would block the reactor.
+    {"CONN_NB", "y"},
 };
 
 }  // namespace
@@ -93,8 +77,7 @@ Status UcxWorker::Init(const UcxWorkerOptions& options) {
 
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED;
-  params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
-  if (options.rma) params.features |= UCP_FEATURE_RMA;
+  params.features = UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP;
   params.mt_workers_shared = 0;
   status = ucp_init(&params, config, &context_);
   ucp_config_release(config);
@@ -124,42 +107,10 @@ Status UcxWorker::InitWorker(bool shared) {
   const auto* bytes = reinterpret_cast<const std::byte*>(address);
   address_.assign(bytes, bytes + length);
   ucp_worker_release_address(worker_, address);
-
-  for (unsigned id = 0; id <= kOtherAmIds; ++id) {
-    receivers_[id] = ReceiverSlot{this, id, nullptr};
-    status = Handle(id, receivers_[id]);
-    if (status != UCS_OK) return StatusOfUcx(status, "UCX message handler (" + name_ + ")");
-  }
   return {};
 }
 
-ucs_status_t UcxWorker::Handle(unsigned id, ReceiverSlot& slot) {
-  ucp_am_handler_param_t handler{};
-  handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
-                       UCP_AM_HANDLER_PARAM_FIELD_ARG | UCP_AM_HANDLER_PARAM_FIELD_FLAGS;
-  handler.id = id;
-  handler.flags = UCP_AM_FLAG_WHOLE_MSG;
-  handler.cb = &UcxWorker::OnAm;
-  handler.arg = &slot;
-  return ucp_worker_set_am_recv_handler(worker_, &handler);
-}
-
-// UCX 1.13.1 looks an id up in its table before it knows that the table is as long as that: a peer
-// that names a high one makes it read, and perhaps call, what lies behind. So the table holds every
-// id that a message can name (2 MiB).
-ucs_status_t UcxWorker::HandleOtherIds() {
-  if (handles_other_ids_) return UCS_OK;
-  for (unsigned id = std::numeric_limits<std::uint16_t>::max(); id > kOtherAmIds; --id) {
-    const ucs_status_t status = Handle(id, receivers_[kOtherAmIds]);
-    if (status != UCS_OK) return status;
-  }
-  handles_other_ids_ = true;
-  return UCS_OK;
-}
-
 UcxWorker::~UcxWorker() {
-  CloseAllListeners();
-  unclaimed_.clear();
   TERRACE_CHECK(endpoints_.empty());
   if (worker_ != nullptr) {
     Settle();
@@ -171,25 +122,21 @@ UcxWorker::~UcxWorker() {
 
 void UcxWorker::Settle() {
   // Closes by force end within a few turns; the bound is for a UCX that does not keep that.
-  const Nanos end = clock_.Now() + 2 * kSecond;
-  while ((in_flight_ > 0 || closing_ > 0 || !done_.empty()) && clock_.Now() < end) Poll();
+  const SteadyClock clock;
+  const Nanos end = clock.Now() + 2 * kSecond;
+  while ((in_flight_ > 0 || closing_ > 0 || !done_.empty()) && clock.Now() < end) Poll();
   // UCX 1.13.1 aborts in ucp_worker_destroy when a connection that a peer has begun still waits to
   // be answered: a flush sends those answers.
   ucp_request_param_t param{};
   const ucs_status_ptr_t flush = ucp_worker_flush_nbx(worker_, &param);
   if (!UCS_PTR_IS_PTR(flush)) return;
-  const Nanos flush_end = clock_.Now() + kFlushAtEnd;
-  while (ucp_request_check_status(flush) == UCS_INPROGRESS && clock_.Now() < flush_end) Poll();
+  const Nanos flush_end = clock.Now() + kFlushAtEnd;
+  while (ucp_request_check_status(flush) == UCS_INPROGRESS && clock.Now() < flush_end) Poll();
   ucp_request_free(flush);
 }
 
-void UcxWorker::SetReceiver(unsigned id, AmReceiver* receiver) {
-  TERRACE_CHECK(id <= kOtherAmIds);
-  receivers_[id].receiver = receiver;
-}
-
 Result<std::unique_ptr<UcxEndpoint>> UcxWorker::MakeEndpoint(ucp_ep_params_t params,
-                                                             UcxEndpointOwner* owner) {
+                                                             UcxEndpointOwner& owner) {
   params.field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler.cb = &UcxWorker::OnError;
@@ -198,7 +145,7 @@ Result<std::unique_ptr<UcxEndpoint>> UcxWorker::MakeEndpoint(ucp_ep_params_t par
   const ucs_status_t status = ucp_ep_create(worker_, &params, &endpoint);
   if (status != UCS_OK) return StatusOfUcx(status, "UCX endpoint (" + name_ + ")");
   const std::uint64_t id = next_id_++;
-  endpoints_[endpoint] = {id, owner};
+  endpoints_[endpoint] = {id, &owner};
   return std::unique_ptr<UcxEndpoint>(new UcxEndpoint(*this, endpoint, id));
 }
 
@@ -208,140 +155,7 @@ Result<std::unique_ptr<UcxEndpoint>> UcxWorker::Connect(std::span<const std::byt
   ucp_ep_params_t params{};
   params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS;
   params.address = reinterpret_cast<const ucp_address_t*>(address.data());
-  return MakeEndpoint(params, &owner);
-}
-
-Result<std::unique_ptr<UcxEndpoint>> UcxWorker::ConnectTo(const SocketAddress& address,
-                                                          UcxEndpointOwner& owner) {
-  ucp_ep_params_t params{};
-  params.field_mask = UCP_EP_PARAM_FIELD_SOCK_ADDR | UCP_EP_PARAM_FIELD_FLAGS;
-  params.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
-  params.sockaddr.addr = address.get();
-  params.sockaddr.addrlen = address.length;
-  return MakeEndpoint(params, &owner);
-}
-
-Result<std::uint16_t> UcxWorker::Listen(const SocketAddress& address) {
-  SocketAddress any_port = address;
-  any_port.SetPort(0);
-  for (const auto& listener : listeners_) {
-    if (listener->address.ToString() != any_port.ToString()) continue;
-    ++listener->users;
-    listener->quiet = false;
-    return listener->port;
-  }
-  if (const ucs_status_t handled = HandleOtherIds(); handled != UCS_OK) {
-    return StatusOfUcx(handled, "UCX message handlers (" + name_ + ")");
-  }
-  auto listener = std::make_unique<Listener>();
-  listener->worker = this;
-  listener->address = any_port;
-  listener->users = 1;
-  ucp_listener_params_t params{};
-  params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
-  params.sockaddr.addr = any_port.get();
-  params.sockaddr.addrlen = any_port.length;
-  params.conn_handler.cb = &UcxWorker::OnConnectionRequest;
-  params.conn_handler.arg = listener.get();
-  ucs_status_t status = ucp_listener_create(worker_, &params, &listener->listener);
-  if (status != UCS_OK) {
-    return Status(StatusCode::kIo,
-                  "UCX listener on " + address.ToString() + ": " + ucs_status_string(status));
-  }
-  ucp_listener_attr_t attributes{};
-  attributes.field_mask = UCP_LISTENER_ATTR_FIELD_SOCKADDR;
-  status = ucp_listener_query(listener->listener, &attributes);
-  if (status != UCS_OK) {
-    ucp_listener_destroy(listener->listener);
-    return StatusOfUcx(status, "UCX listener (" + name_ + ")");
-  }
-  SocketAddress bound;
-  bound.storage = attributes.sockaddr;
-  listener->port = bound.port();
-  listeners_.push_back(std::move(listener));
-  return listeners_.back()->port;
-}
-
-void UcxWorker::StopListening(std::uint16_t port) {
-  for (const auto& listener : listeners_) {
-    if (listener->port == port && listener->users > 0) --listener->users;
-  }
-}
-
-void UcxWorker::CloseIdleListeners() {
-  std::erase_if(listeners_, [this](const auto& listener) {
-    if (listener->users > 0) return false;
-    // Nobody of ours is still to come, so what is half accepted was left behind or is a stranger's.
-    // Twice, so that a connection that the kernel had ready has been accepted in between.
-    const bool quiet = HangUpOnTheUnheard(listener->port, listener->heard) == 0;
-    if (!std::exchange(listener->quiet, quiet) || !quiet) return false;
-    Close(*listener);
-    return true;
-  });
-}
-
-void UcxWorker::CloseAllListeners() {
-  for (const auto& listener : listeners_) listener->users = 0;
-  const Nanos end = clock_.Now() + kFlushAtEnd;
-  for (;;) {
-    CloseIdleListeners();
-    if (listeners_.empty() || clock_.Now() > end) break;
-    Poll();
-  }
-  for (const auto& listener : listeners_) Close(*listener);
-  listeners_.clear();
-}
-
-void UcxWorker::Close(Listener& listener) {
-  // A request is void without its listener.
-  std::erase_if(requests_, [&](const Request& request) {
-    if (request.listener != &listener) return false;
-    ucp_listener_reject(listener.listener, request.request);
-    return true;
-  });
-  ucp_listener_destroy(listener.listener);
-}
-
-void UcxWorker::OnConnectionRequest(ucp_conn_request_h request, void* listener) {
-  auto* from = static_cast<Listener*>(listener);
-  ucp_conn_request_attr_t attributes{};
-  attributes.field_mask = UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ADDR;
-  if (ucp_conn_request_query(request, &attributes) == UCS_OK) {
-    SocketAddress peer;
-    peer.storage = attributes.client_address;
-    from->heard.insert(peer.ToString());
-  }
-  from->worker->requests_.push_back({from, request});
-}
-
-void UcxWorker::AcceptRequests() {
-  const Nanos now = clock_.Now();
-  for (const Request& request : std::exchange(requests_, {})) {
-    if (unclaimed_.size() >= kUnclaimedMax) {
-      std::erase_if(unclaimed_,
-                    [&](const auto& entry) { return now - entry.second.since > kClaimPatience; });
-    }
-    if (unclaimed_.size() >= kUnclaimedMax) {
-      ucp_listener_reject(request.listener->listener, request.request);
-      continue;
-    }
-    ucp_ep_params_t params{};
-    params.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST;
-    params.conn_request = request.request;
-    auto endpoint = MakeEndpoint(params, nullptr);
-    if (!endpoint.ok()) continue;  // UCX has let go of the request
-    const ucp_ep_h handle = (*endpoint)->endpoint_;
-    unclaimed_[handle] = {std::move(endpoint.value()), now};
-  }
-}
-
-std::unique_ptr<UcxEndpoint> UcxWorker::Claim(ucp_ep_h accepted, UcxEndpointOwner& owner) {
-  const auto found = unclaimed_.find(accepted);
-  if (found == unclaimed_.end()) return nullptr;
-  std::unique_ptr<UcxEndpoint> endpoint = std::move(found->second.endpoint);
-  unclaimed_.erase(found);
-  endpoints_[accepted].second = &owner;
-  return endpoint;
+  return MakeEndpoint(params, owner);
 }
 
 void UcxWorker::CloseEndpoint(ucp_ep_h endpoint, std::uint64_t id) {
@@ -366,20 +180,6 @@ void UcxWorker::OnError(void* worker, ucp_ep_h endpoint, ucs_status_t status) {
   auto* self = static_cast<UcxWorker*>(worker);
   const auto found = self->endpoints_.find(endpoint);
   if (found != self->endpoints_.end()) self->failed_.emplace_back(found->second.first, status);
-}
-
-ucs_status_t UcxWorker::OnAm(void* slot, const void* header, std::size_t header_bytes, void* data,
-                             std::size_t bytes, const ucp_am_recv_param_t* param) {
-  const auto* self = static_cast<const ReceiverSlot*>(slot);
-  // A rendezvous message would make us read the sender's memory: nobody of ours sends one.
-  if ((param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) return UCS_OK;
-  if (self->receiver != nullptr) {
-    self->receiver->OnActiveMessage(
-        self->id, {static_cast<const std::byte*>(header), header_bytes},
-        {static_cast<const std::byte*>(data), bytes},
-        (param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0 ? param->reply_ep : nullptr);
-  }
-  return UCS_OK;
 }
 
 void UcxWorker::OnRequest(void* request, ucs_status_t status, void* operation) {
@@ -410,16 +210,12 @@ void UcxWorker::Track(ucs_status_ptr_t request, UcxOperation& operation) {
 
 unsigned UcxWorker::Deliver() {
   unsigned events = 0;
-  if (!requests_.empty()) {
-    events += static_cast<unsigned>(requests_.size());
-    AcceptRequests();
-  }
-  // What OnSent starts is told next time, so that one call ends.
+  // What OnDone starts is told next time, so that one call ends.
   std::vector<UcxOperation*> done;
   done.swap(done_);
   for (UcxOperation* operation : done) {
     ++events;
-    operation->OnSent(StatusOfUcx(operation->outcome_, "UCX send"));
+    operation->OnDone(StatusOfUcx(operation->outcome_, "UCX operation"));
   }
   // One at a time: an owner may destroy other endpoints.
   while (!failed_.empty()) {
@@ -430,12 +226,7 @@ unsigned UcxWorker::Deliver() {
                      [id = failed_id](const auto& entry) { return entry.second.first == id; });
     if (found == endpoints_.end()) continue;
     ++events;
-    if (found->second.second == nullptr) {
-      const ucp_ep_h unclaimed = found->first;  // erasing it erases *found
-      unclaimed_.erase(unclaimed);
-    } else {
-      found->second.second->OnEndpointFailed(StatusOfUcx(status, "UCX connection"));
-    }
+    found->second.second->OnEndpointFailed(StatusOfUcx(status, "UCX connection"));
   }
   return events;
 }
@@ -446,15 +237,15 @@ unsigned UcxWorker::Poll() {
     const unsigned progressed = ucp_worker_progress(worker_);
     if (progressed == 0) break;
     events += progressed;
-    // Completions free the window: hand them over before the next progress, so that the socket
-    // never runs dry while there is more to send.
+    // Completions free the window: hand them over before the next progress, so that the NIC never
+    // runs dry while there is more to move.
     if (!done_.empty()) events += Deliver();
   }
   return events + Deliver();
 }
 
 bool UcxWorker::Arm() {
-  if (!done_.empty() || !failed_.empty() || !requests_.empty()) return false;
+  if (!done_.empty() || !failed_.empty()) return false;
   return ucp_worker_arm(worker_) == UCS_OK;
 }
 

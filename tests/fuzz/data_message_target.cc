@@ -8,7 +8,7 @@
 namespace terrace::fuzz {
 namespace {
 
-/// Of two checksum pieces.
+/// Of two messages.
 constexpr std::size_t kBlockBytes = 300'000;
 
 /// Such a block takes 100 times as long as one of 4 KiB, and shows little that the short one does
@@ -36,8 +36,8 @@ DataHeader Claim(Input& input, const DataHeader& honest) {
     case 1: header.block_bytes = input.Wild(); break;
     case 2: header.length = input.Take<std::uint32_t>(); break;
     case 3: header.kind = static_cast<DataKind>(input.Take<std::uint32_t>()); break;
-    case 4: header.pieces = input.Byte(); break;
-    case 5: header.checksums[input.Byte() % kDataPiecesMax] ^= 1U << (input.Byte() % 8); break;
+    case 4: header.reserved = input.Byte(); break;
+    case 5: header.checksum ^= std::uint64_t{1} << (input.Byte() % 64); break;
     case 6: {
       auto raw = input.First(sizeof(DataHeader));
       std::memcpy(&header, raw.data(), raw.size());
@@ -54,10 +54,7 @@ DataHeader Honest(std::size_t block, std::size_t offset, std::span<const std::by
   header.offset = offset;
   header.block_bytes = block;
   header.length = static_cast<std::uint32_t>(payload.size());
-  header.pieces = static_cast<std::uint32_t>(ChecksumPieceCount(payload.size()));
-  if (offset + payload.size() <= block) {
-    ChecksumBlock(payload, std::span(header.checksums).first(header.pieces));
-  }
+  if (offset + payload.size() <= block) header.checksum = Checksum64(payload);
   return header;
 }
 
@@ -69,8 +66,8 @@ void Run(std::span<const std::byte> bytes) {
                                                        : 1 + input.Take<std::uint16_t>() % 4096U;
   Bytes destination(block);
   std::vector<std::uint64_t> checksums(ChecksumPieceCount(block));
-  const PieceMemory::Piece place(destination);
-  BlockReceiver receiver({&place, 1}, checksums);
+  const PieceMemory::Piece whole(destination);
+  BlockReceiver receiver({&whole, 1}, checksums);
   std::size_t sent = 0;  // of the honest story
   bool honest = true;
   for (int messages = 0; messages < 16 && !input.empty(); ++messages) {
@@ -81,14 +78,16 @@ void Run(std::span<const std::byte> bytes) {
     const auto capped = payload.first(std::min(length, kDataPayloadMax));
     const DataHeader header = Claim(input, Honest(block, sent, capped));
     DataHeader read;
-    if (!ReadDataHeader(DataHeaderBytes(header), payload.size(), read)) {
-      TERRACE_CHECK(!ReadDataHeader(
-          DataHeaderBytes(header).first(input.Byte() % sizeof(DataHeader)), 0, read));
+    if (!ReadDataHeader(DataHeaderBytes(header), read)) {
+      TERRACE_CHECK(
+          !ReadDataHeader(DataHeaderBytes(header).first(input.Byte() % sizeof(DataHeader)), read));
       continue;
     }
-    TERRACE_CHECK(read.length == payload.size() && payload.size() <= kDataPayloadMax);
-    if (read.kind != DataKind::kBlock) continue;
-    TERRACE_CHECK(read.offset + payload.size() <= read.block_bytes && !payload.empty());
+    TERRACE_CHECK(read.length <= kControlBytesMax);
+    // The stream takes as many bytes as the header says, whatever was meant.
+    if (read.kind != DataKind::kBlock || read.length != payload.size()) continue;
+    TERRACE_CHECK(read.offset + payload.size() <= read.block_bytes && !payload.empty() &&
+                  payload.size() <= kDataPayloadMax);
     const auto before = receiver.state();
     const auto state = receiver.Take(read, payload);
     if (before != BlockReceiver::State::kWaiting) {

@@ -25,6 +25,7 @@ struct Target {
 extern const Target kChannelTarget;
 extern const Target kConfigTarget;
 extern const Target kDataMessageTarget;
+extern const Target kDataStreamTarget;
 extern const Target kFrameReaderTarget;
 extern const Target kIndexEntryTarget;
 extern const Target kLeaseTarget;

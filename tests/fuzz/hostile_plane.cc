@@ -17,7 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::array<std::uint64_t, 2> kBlockBytes = {4096, 600'000};  // one message, and two
+constexpr std::array<std::uint64_t, 2> kBlockBytes = {4096, 600'000};  // one message, and three
 constexpr std::size_t kPayloadMax = kDataPayloadMax + (64 << 10);      // more than may be sent
 constexpr std::size_t kEarlierMax = 64;
 constexpr std::size_t kPullsMax = 256;
@@ -30,26 +30,6 @@ std::span<const std::byte> Source() {
 
 }  // namespace
 
-/// A message inside UCX; deletes itself when UCX has let go of it.
-struct HostilePlane::Operation final : UcxOperation {
-  Bytes header;
-  void OnSent(Status /*status*/) override { delete this; }
-};
-
-Result<std::unique_ptr<HostilePlane>> HostilePlane::Create(HostileClient& client,
-                                                           std::uint16_t port, Random& random) {
-  std::unique_ptr<HostilePlane> plane(new HostilePlane(client, port, random));
-  UcxWorkerOptions options;
-  options.name = "hostile";
-  options.devices = "lo";
-  auto worker = UcxWorker::Create(options);
-  if (!worker.ok()) return worker.status();
-  plane->worker_ = std::move(worker).value();
-  plane->worker_->SetReceiver(kControlAmId, plane.get());
-  plane->worker_->SetReceiver(kDataAmId, plane.get());
-  return plane;
-}
-
 std::string HostilePlane::Reached::ToString() const {
   return std::to_string(opened) + " data planes, " + std::to_string(sent) +
          " data messages sent, " + std::to_string(pulled) + " blocks pulled, " +
@@ -57,16 +37,16 @@ std::string HostilePlane::Reached::ToString() const {
          std::to_string(corrupt) + " corrupt";
 }
 
-HostilePlane::~HostilePlane() { endpoint_.reset(); }
-
 bool HostilePlane::Round() {
   frames_ = FrameReader(kControlBytesMax);
+  heard_.clear();
   token_ = 0;
   opened_ = false;
   spaces_.clear();
   pulls_.clear();
   next_request_ = 1;
-  if (!Connect()) return false;
+  fd_ = Connect();
+  if (!fd_) return false;
   SendFrame(client_.Hello(false));
   if (Greeted()) {
     OpenPlane();
@@ -83,20 +63,20 @@ bool HostilePlane::Round() {
           }));
       SendFrame(client_.RegisterRequest({next_request_++, HostileClient::kIncarnation, 0}));
       const auto until = Clock::now() + 1s;
-      while (spaces_.size() < kBlockBytes.size() && endpoint_ && Clock::now() < until) Listen(5ms);
+      while (spaces_.size() < kBlockBytes.size() && data_ && Clock::now() < until) Listen(5ms);
     }
-    for (std::uint64_t step = random_.Below(16); step > 0 && endpoint_ != nullptr; --step) Step();
+    for (std::uint64_t step = random_.Below(16); step > 0 && data_; --step) Step();
   }
   End();
   return true;
 }
 
-bool HostilePlane::Connect() {
+UniqueFd HostilePlane::Connect() const {
   auto fd = BeginConnectTcp(*NumericAddress("127.0.0.1", port_));
-  if (!fd.ok()) return false;
-  fd_ = std::move(fd.value());
-  pollfd writable{fd_.get(), POLLOUT, 0};
-  return ::poll(&writable, 1, 5000) > 0 && (writable.revents & POLLHUP) == 0;
+  if (!fd.ok()) return {};
+  pollfd writable{fd->get(), POLLOUT, 0};
+  if (::poll(&writable, 1, 5000) <= 0 || (writable.revents & POLLHUP) != 0) return {};
+  return std::move(fd.value());
 }
 
 void HostilePlane::SendFrame(const Bytes& message) {
@@ -128,13 +108,12 @@ bool HostilePlane::Greeted() {
     HearSocket();
     if (token_ == 0 && (readable.revents & (POLLHUP | POLLERR)) != 0) break;
   }
-  return token_ != 0 && data_port_ != 0;
+  return token_ != 0;
 }
 
 void HostilePlane::OnReply(const wire::Message& message) {
   if (const auto* hello = message.body_as_HelloReply()) {
     token_ = hello->data_token();
-    data_port_ = hello->data_port();
   } else if (const auto* opened = message.body_as_OpenNamespaceReply()) {
     spaces_.push_back(opened->namespace_id());
   } else if (const auto* blocks = message.body_as_BlocksReply()) {
@@ -146,17 +125,38 @@ void HostilePlane::OnReply(const wire::Message& message) {
   }
 }
 
-void HostilePlane::OnActiveMessage(unsigned id, std::span<const std::byte> header_bytes,
-                                   std::span<const std::byte> data, ucp_ep_h /*from*/) {
-  if (id == kControlAmId) {
-    const Bytes aligned(data.begin(), data.end());
-    const auto verified = VerifyMessage(aligned);
-    if (verified.ok()) OnReply(**verified);
-    return;
+bool HostilePlane::HearData() {
+  std::array<std::byte, 65536> room;
+  bool heard = false;
+  while (data_) {
+    const ssize_t got = ::recv(data_.get(), room.data(), room.size(), MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) break;
+    if (got <= 0) {
+      data_.Reset();
+      break;
+    }
+    heard = true;
+    heard_.insert(heard_.end(), room.begin(), room.begin() + got);
   }
-  DataHeader header;
-  // The daemon breaks no rule of its own.
-  TERRACE_CHECK(ReadDataHeader(header_bytes, data.size(), header));
+  std::size_t at = 0;
+  while (heard_.size() - at >= sizeof(DataHeader)) {
+    DataHeader header;
+    if (!ReadDataHeader(std::span(heard_).subspan(at, sizeof(DataHeader)), header)) {
+      // The daemon breaks no rule of its own; who opened no data plane hears an ErrorReply.
+      TERRACE_CHECK(!opened_);
+      at = heard_.size();
+      break;
+    }
+    if (heard_.size() - at - sizeof(DataHeader) < header.length) break;
+    const auto payload = heard_.begin() + static_cast<std::ptrdiff_t>(at + sizeof(DataHeader));
+    OnData(header, Bytes(payload, payload + header.length));
+    at += sizeof(DataHeader) + header.length;
+  }
+  heard_.erase(heard_.begin(), heard_.begin() + static_cast<std::ptrdiff_t>(at));
+  return heard;
+}
+
+void HostilePlane::OnData(const DataHeader& header, const Bytes& payload) {
   switch (header.kind) {
     case DataKind::kOpened:
       opened_ = opened_ || header.token == token_;
@@ -164,49 +164,61 @@ void HostilePlane::OnActiveMessage(unsigned id, std::span<const std::byte> heade
       break;
     case DataKind::kPull:
       ++reached_.pulled;
-      if (header.token == token_ && pulls_.size() < kPullsMax) pulls_.push_back(header);
+      if (pulls_.size() < kPullsMax) pulls_.push_back(header);
       break;
     case DataKind::kBlock: ++reached_.pushed; break;
+    case DataKind::kControl: {
+      const auto verified = VerifyMessage(payload);
+      TERRACE_CHECK(verified.ok() && Checksum64(payload) == header.checksum);
+      OnReply(**verified);
+      break;
+    }
     default: break;
   }
 }
 
-void HostilePlane::OnEndpointFailed(const Status& /*reason*/) { endpoint_.reset(); }
-
 void HostilePlane::OpenPlane() {
-  auto endpoint = worker_->ConnectTo(*NumericAddress("127.0.0.1", data_port_), *this);
-  if (!endpoint.ok()) return;
-  endpoint_ = std::move(endpoint).value();
-  DataHeader open;
-  open.token = token_;
-  open.incarnation = HostileClient::kIncarnation;
-  open.kind = DataKind::kOpen;
-  if (random_.Below(8) == 0) {  // before, or instead
-    DataHeader other = open;
-    Mutate(other);
-    SendData(other, random_.Below(2) * random_.Below(5000));
+  data_ = Connect();
+  if (!data_) return;
+  const auto frame = [](std::uint64_t token, std::uint64_t incarnation) {
+    const auto message = BuildMessage<wire::OpenData>({0, incarnation, 0},
+                                                      [&](flatbuffers::FlatBufferBuilder& builder) {
+                                                        return wire::CreateOpenData(builder, token);
+                                                      });
+    return Output().Raw(FrameHeaderFor(message.size())).Raw(message).Take();
+  };
+  Bytes open = frame(token_, HostileClient::kIncarnation);
+  switch (random_.Below(16)) {
+    case 0: open = frame(token_ ^ (std::uint64_t{1} << random_.Below(64)), 1); break;
+    case 1: open = frame(token_, random_.Next()); break;
+    case 2: open.resize(random_.Below(open.size())); break;
+    case 3: open[random_.Below(open.size())] ^= std::byte{0x10}; break;
+    case 4: {  // twice, and what follows before it may
+      const Bytes once = open;
+      open.insert(open.end(), once.begin(), once.end());
+      break;
+    }
+    default: break;
   }
-  if (random_.Below(16) == 0) return Listen(5ms);
-  for (std::uint64_t times = random_.Below(8) == 0 ? 2 : 1; times > 0; --times) SendData(open, 0);
-  const auto until = Clock::now() + 2s;
-  while (!opened_ && endpoint_ != nullptr && Clock::now() < until) Listen(5ms);
+  (void)::send(data_.get(), open.data(), open.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  const auto until = Clock::now() + 1s;
+  while (!opened_ && data_ && Clock::now() < until) Listen(5ms);
 }
 
 void HostilePlane::Listen(std::chrono::milliseconds patience) {
   const auto until = Clock::now() + patience;
   do {
-    unsigned events = worker_->Poll();
+    const bool heard = HearData();
     HearSocket();
-    if (events > 0) continue;
+    if (heard) continue;
     if (!pulls_.empty()) return;
-    pollfd ready[2] = {{worker_->Fd(), POLLIN, 0}, {fd_.get(), POLLIN, 0}};
-    if (!worker_->Arm()) continue;
-    if (::poll(ready, fd_ ? 2 : 1, 1) > 0 && (ready[1].revents & POLLHUP) != 0) return;
+    std::array<pollfd, 2> ready{{{data_.get(), POLLIN, 0}, {fd_.get(), POLLIN, 0}}};
+    if (::poll(ready.data(), ready.size(), 1) > 0 && (ready[1].revents & POLLHUP) != 0) return;
   } while (Clock::now() < until);
 }
 
 void HostilePlane::Mutate(DataHeader& header) {
-  switch (random_.Below(10)) {
+  switch (random_.Below(11)) {
     case 0: header.token ^= std::uint64_t{1} << random_.Below(64); break;
     case 1: header.incarnation = random_.Next(); break;
     case 2: header.request_id = random_.Below(next_request_ + 2); break;
@@ -219,17 +231,32 @@ void HostilePlane::Mutate(DataHeader& header) {
       header.length = static_cast<std::uint32_t>(random_.Next() >> (32 + random_.Below(32)));
       break;
     case 7: header.kind = static_cast<DataKind>(random_.Below(8)); break;
-    case 8: header.pieces = static_cast<std::uint32_t>(random_.Below(5)); break;
-    default: header.checksums[random_.Below(kDataPiecesMax)] ^= 1U << random_.Below(32);
+    case 8: header.reserved = static_cast<std::uint32_t>(random_.Below(2)); break;
+    default: header.checksum ^= 1U << random_.Below(32);
   }
 }
 
-void HostilePlane::SendRaw(unsigned id, Bytes header, std::size_t payload) {
-  if (endpoint_ == nullptr) return;
-  auto* operation = new Operation;
-  operation->header = std::move(header);
-  endpoint_->SendAm(id, operation->header, Source().first(std::min(payload, kPayloadMax)),
-                    *operation, random_.Below(32) != 0);
+void HostilePlane::SendRaw(const Bytes& header, std::size_t payload) {
+  if (!data_) return;
+  Bytes bytes = header;
+  const auto source = Source().first(std::min(payload, kPayloadMax));
+  bytes.insert(bytes.end(), source.begin(), source.end());
+  if (random_.Below(64) == 0) bytes.resize(random_.Below(bytes.size() + 1));
+  // The daemon may be writing as well: it is heard meanwhile, or neither goes on.
+  const auto until = Clock::now() + 100ms;
+  for (std::size_t at = 0; at < bytes.size() && data_ && Clock::now() < until;) {
+    const ssize_t sent =
+        ::send(data_.get(), bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent > 0) {
+      at += static_cast<std::size_t>(sent);
+    } else if (errno == EAGAIN) {
+      pollfd writable{data_.get(), POLLOUT, 0};
+      (void)HearData();
+      (void)::poll(&writable, 1, 1);
+    } else {
+      data_.Reset();
+    }
+  }
   ++reached_.sent;
 }
 
@@ -239,7 +266,7 @@ void HostilePlane::SendData(DataHeader header, std::size_t payload) {
   Bytes bytes;
   std::ranges::copy(DataHeaderBytes(header), std::back_inserter(bytes));
   if (random_.Below(64) == 0) bytes.resize(random_.Below(2 * bytes.size()));
-  SendRaw(kDataAmId, std::move(bytes), payload);
+  SendRaw(bytes, payload);
 }
 
 void HostilePlane::AnswerPull() {
@@ -257,9 +284,7 @@ void HostilePlane::AnswerPull() {
     const std::size_t length = std::min<std::size_t>(kDataPayloadMax, answer.block_bytes - at);
     answer.offset = at;
     answer.length = static_cast<std::uint32_t>(length);
-    answer.pieces = static_cast<std::uint32_t>(ChecksumPieceCount(length));
-    answer.checksums = {};
-    ChecksumBlock(Source().first(length), std::span(answer.checksums).first(answer.pieces));
+    answer.checksum = Checksum64(Source().first(length));
     parts.emplace_back(answer, length);
     if (how == 2 || how == 3) Mutate(parts.back().first);
     if (how == 4) parts.back().second = random_.Below(kPayloadMax);
@@ -270,7 +295,7 @@ void HostilePlane::AnswerPull() {
   for (const auto& [header, length] : parts) {
     SendData(header, length);
     if (how == 8) Listen(1ms);
-    if (how == 9 && random_.Below(4) == 0) endpoint_.reset();
+    if (how == 9 && random_.Below(4) == 0) data_.Reset();
   }
 }
 
@@ -329,11 +354,7 @@ void HostilePlane::Step() {
     case 2: {
       Bytes header(random_.Below(4) == 0 ? random_.Below(300) : sizeof(DataHeader));
       for (std::byte& byte : header) byte = static_cast<std::byte>(random_.Next());
-      // Of 16 bits; UCX has handlers for the first few alone, unless somebody thought of it.
-      const auto id =
-          static_cast<unsigned>(random_.Below(2) == 0 ? random_.Below(6) : random_.Below(1 << 16));
-      SendRaw(id, std::move(header),
-              random_.Below(4) == 0 ? random_.Below(kPayloadMax) : random_.Below(4096));
+      SendRaw(header, random_.Below(4) == 0 ? random_.Below(kPayloadMax) : random_.Below(4096));
       break;
     }
     case 3: {
@@ -343,7 +364,6 @@ void HostilePlane::Step() {
       header.request_id = random_.Below(next_request_ + 1);
       header.kind = static_cast<DataKind>(1 + random_.Below(5));
       header.block_bytes = header.length = 4096;
-      header.pieces = 1;
       if (random_.Below(2) == 0) Mutate(header);
       SendData(header, header.kind == DataKind::kBlock ? 4096 : 0);
       break;
@@ -357,7 +377,7 @@ void HostilePlane::Step() {
     default: PutOrGet();
   }
   if (random_.Below(4) != 0) Listen(2ms);
-  while (!pulls_.empty() && endpoint_ != nullptr && random_.Below(16) != 0) AnswerPull();
+  while (!pulls_.empty() && data_ && random_.Below(16) != 0) AnswerPull();
 }
 
 void HostilePlane::End() {
@@ -365,14 +385,13 @@ void HostilePlane::End() {
   // Which half goes first, and whether anything is said in between.
   const bool socket_first = random_.Below(2) == 0;
   if (socket_first) fd_.Reset();
-  if (!socket_first) endpoint_.reset();
+  if (!socket_first) data_.Reset();
   if (random_.Below(4) == 0) {
     Step();
     Listen(1ms);
   }
   fd_.Reset();
-  endpoint_.reset();
-  (void)worker_->Poll();
+  data_.Reset();
 }
 
 }  // namespace terrace::fuzz

@@ -1,11 +1,10 @@
 // HostilePlane: one connection over TCP whose data messages go wrong.
 //
-// Model. UCX itself is used as it should be: what is broken are the active messages that it
-// carries (transport/data_message.h). A round says hello, opens the data plane with the token that
-// it was given, and mostly asks for something, so that the daemon pulls blocks and pushes others.
-// On the way headers, lengths, tokens, ids, order and payloads are mutated, messages of this and
-// earlier connections come again, and either half of the connection may go first. All of it is
-// decided by the random numbers, like the rounds of a HostileClient.
+// Model. A round says hello, opens the data connection with the token that it was given, and mostly
+// asks for something, so that the daemon pulls blocks and pushes others. On the way headers,
+// lengths, tokens, ids, order and payloads are mutated, messages of this and earlier connections
+// come again, messages stop in the middle, and either connection may go first. All of it is decided
+// by the random numbers, like the rounds of a HostileClient.
 //
 // Thread: one. Lifetime: `client` and `random` outlive it.
 #pragma once
@@ -23,16 +22,15 @@
 #include "tests/fuzz/hostile_client.h"
 #include "transport/data_message.h"
 #include "transport/frame_reader.h"
-#include "transport/ucx_worker.h"
+#include "transport/socket.h"
 
 namespace terrace::fuzz {
 
-class HostilePlane final : private AmReceiver, private UcxEndpointOwner {
+class HostilePlane final {
  public:
-  /// `client`: whose requests are sent. Not ok: UCX does not work here.
-  static Result<std::unique_ptr<HostilePlane>> Create(HostileClient& client, std::uint16_t port,
-                                                      Random& random);
-  ~HostilePlane();
+  /// `client`: whose requests are sent.
+  HostilePlane(HostileClient& client, std::uint16_t port, Random& random)
+      : client_(client), port_(port), random_(random) {}
   HostilePlane(const HostilePlane&) = delete;
   HostilePlane& operator=(const HostilePlane&) = delete;
 
@@ -52,26 +50,23 @@ class HostilePlane final : private AmReceiver, private UcxEndpointOwner {
   [[nodiscard]] const Reached& reached() const noexcept { return reached_; }
 
  private:
-  struct Operation;
   using Clock = std::chrono::steady_clock;
-  HostilePlane(HostileClient& client, std::uint16_t port, Random& random)
-      : client_(client), port_(port), random_(random) {}
 
-  void OnActiveMessage(unsigned id, std::span<const std::byte> header,
-                       std::span<const std::byte> data, ucp_ep_h from) override;
-  void OnEndpointFailed(const Status& reason) override;
   void OnReply(const wire::Message& message);
 
-  bool Connect();
+  [[nodiscard]] UniqueFd Connect() const;
   /// Waits for the HelloReply; false: none came.
   bool Greeted();
   void OpenPlane();
   void SendFrame(const Bytes& message);
   void HearSocket();
-  /// Lets UCX run until there is nothing to do for the moment, at most so long.
+  /// Reads what has come over the data connection. True: something had.
+  bool HearData();
+  void OnData(const DataHeader& header, const Bytes& payload);
+  /// Hears the daemon until there is something to answer, at most so long.
   void Listen(std::chrono::milliseconds patience);
   void SendData(DataHeader header, std::size_t payload);
-  void SendRaw(unsigned id, Bytes header, std::size_t payload);
+  void SendRaw(const Bytes& header, std::size_t payload);
   void Mutate(DataHeader& header);
   void AnswerPull();
   void PutOrGet();
@@ -81,16 +76,15 @@ class HostilePlane final : private AmReceiver, private UcxEndpointOwner {
   HostileClient& client_;
   const std::uint16_t port_;
   Random& random_;
-  std::unique_ptr<UcxWorker> worker_;
   Reached reached_;
   std::deque<DataHeader> earlier_;  // headers that were sent, also by connections that are gone
 
   // Of the round.
   UniqueFd fd_;
   FrameReader frames_{kControlBytesMax};
-  std::unique_ptr<UcxEndpoint> endpoint_;
+  UniqueFd data_;
+  Bytes heard_;  // over data_, not a whole message yet
   std::uint64_t token_ = 0;
-  std::uint16_t data_port_ = 0;
   bool opened_ = false;
   std::vector<std::uint32_t> spaces_;  // of small blocks, and of those of several messages
   std::deque<DataHeader> pulls_;       // not answered yet

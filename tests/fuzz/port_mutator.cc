@@ -153,17 +153,16 @@ class Campaign {
     if (Status status = daemon_.Start(); !status.ok()) return status;
     if (Status status = Baseline(); !status.ok()) return status;
     HostileClient hostile(daemon_.port(), daemon_.http_port(), random_);
-    auto plane = HostilePlane::Create(hostile, daemon_.port(), random_);
-    if (!plane.ok()) return plane.status();
+    HostilePlane plane(hostile, daemon_.port(), random_);
     for (; round_ < options_.rounds;) {
       const bool over_plane = random_.Below(8) < options_.planes;
-      const bool reached = over_plane ? (*plane)->Round() : hostile.Round();
+      const bool reached = over_plane ? plane.Round() : hostile.Round();
       if (!reached && !daemon_.Ended().empty()) break;
       if (over_plane) ++plane_rounds_;
       if (++round_ % options_.check_every != 0 && round_ != options_.rounds) continue;
       if (Status status = Check(); !status.ok()) return status;
       std::printf("round %llu: %s; %s\n", static_cast<unsigned long long>(round_),
-                  now_.ToString().c_str(), (*plane)->reached().ToString().c_str());
+                  now_.ToString().c_str(), plane.reached().ToString().c_str());
       std::fflush(stdout);
     }
     if (!daemon_.Ended().empty()) return Status::Internal("the daemon ended: " + daemon_.Ended());
@@ -173,14 +172,13 @@ class Campaign {
     if ((rounds >= 500 && now_.malformed == 0) || (rounds >= 3000 && now_.leases_granted == 0)) {
       return Status::Internal("the hostile clients reached too little: " + now_.ToString());
     }
-    if (Status status = Reached((*plane)->reached()); !status.ok()) return status;
+    if (Status status = Reached(plane.reached()); !status.ok()) return status;
     if (hostile.welcomed() * 4 < options_.rounds - plane_rounds_) {
       return Status::Internal("only " + std::to_string(hostile.welcomed()) +
                               " hellos had an answer");
     }
     same_host_.reset();
     tcp_.reset();
-    plane->reset();
     return daemon_.Stop();
   }
   [[nodiscard]] std::uint64_t round() const noexcept { return round_; }

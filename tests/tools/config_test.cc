@@ -183,7 +183,7 @@ TEST(Config, BrokenTomlNamesItsLine) {
 TEST(Config, AnAddressThatOthersReachNeedsTrustAndSaysWhy) {
   const std::string errors = ErrorsOf("[server]\nlisten = \"0.0.0.0:7420\"\n");
   EXPECT_THAT(errors, HasSubstr("t.toml:2: server.listen: "));
-  EXPECT_THAT(errors, HasSubstr("raw PUT requests"));
+  EXPECT_THAT(errors, HasSubstr("nothing is authenticated"));
   EXPECT_THAT(errors, HasSubstr("trusted_network = true"));
   Accepted("[server]\nlisten = \"0.0.0.0:7420\"\ntrusted_network = true\n");
   EXPECT_THAT(ErrorsOf("[metrics]\nlisten = \"10.0.0.1:7421\"\n"),

@@ -154,32 +154,38 @@ TEST(CodecTest, LengthsOfKeysThatLieAreInvalid) {
   EXPECT_EQ(ReadRawRun("p", "abc", {1, 1, 1}, 2).code(), StatusCode::kInvalid);  // too many
 }
 
-TEST(DataMessageTest, AHeaderThatContradictsItselfIsDropped) {
+TEST(DataMessageTest, AHeaderThatContradictsItselfIsNone) {
   DataHeader good;
   good.token = 1;
-  good.block_bytes = 1 << 20;
-  good.offset = kChecksumPieceBytes;
+  good.block_bytes = kDataPayloadMax + 1000;
+  good.offset = kDataPayloadMax;
   good.length = 1000;
-  good.pieces = 1;
   DataHeader read;
-  ASSERT_TRUE(ReadDataHeader(DataHeaderBytes(good), 1000, read));
+  ASSERT_TRUE(ReadDataHeader(DataHeaderBytes(good), read));
   EXPECT_EQ(read.length, 1000u);
-  const auto refused = [&](auto change, std::size_t payload = 1000) {
+  const auto refused = [&](auto change) {
     DataHeader bad = good;
     change(bad);
-    return !ReadDataHeader(DataHeaderBytes(bad), payload, read);
+    return !ReadDataHeader(DataHeaderBytes(bad), read);
   };
-  EXPECT_TRUE(refused([](DataHeader&) {}, 999));
+  EXPECT_TRUE(refused([](DataHeader& h) { h.length = 999; }));
+  EXPECT_TRUE(refused([](DataHeader& h) { h.length = 1001; }));
+  EXPECT_TRUE(refused([](DataHeader& h) { h.length = 0; }));
   EXPECT_TRUE(refused([](DataHeader& h) { h.offset = 1; }));
-  EXPECT_TRUE(refused([](DataHeader& h) { h.offset = 1 << 20; }));
+  EXPECT_TRUE(refused([](DataHeader& h) { h.offset = 0; }));
+  EXPECT_TRUE(refused([](DataHeader& h) { h.offset = 2 * kDataPayloadMax; }));
   EXPECT_TRUE(refused([](DataHeader& h) { h.offset = ~std::uint64_t{0} << 18; }));
-  EXPECT_TRUE(refused([](DataHeader& h) { h.block_bytes = kChecksumPieceBytes + 999; }));
-  EXPECT_TRUE(refused([](DataHeader& h) { h.pieces = 2; }));
+  EXPECT_TRUE(refused([](DataHeader& h) { h.block_bytes = kDataPayloadMax + 999; }));
+  EXPECT_TRUE(refused([](DataHeader& h) { h.reserved = 2; }));
   EXPECT_TRUE(refused([](DataHeader& h) { h.kind = static_cast<DataKind>(0); }));
   EXPECT_TRUE(refused([](DataHeader& h) { h.kind = static_cast<DataKind>(77); }));
   EXPECT_TRUE(refused([](DataHeader& h) { h.kind = DataKind::kPull; }));
-  EXPECT_TRUE(refused([](DataHeader& h) { h.length = 0; }, 0));
-  EXPECT_FALSE(ReadDataHeader(DataHeaderBytes(good).first(40), 1000, read));
+  EXPECT_TRUE(refused([](DataHeader& h) {
+    h.kind = DataKind::kControl;
+    h.length = kControlBytesMax + 1;
+  }));
+  EXPECT_FALSE(refused([](DataHeader& h) { h.kind = DataKind::kControl; }));
+  EXPECT_FALSE(ReadDataHeader(DataHeaderBytes(good).first(40), read));
 }
 
 }  // namespace

@@ -1,11 +1,15 @@
 // What a Server says to clients that do not keep the protocol.
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
+#include <array>
 #include <thread>
+#include <utility>
 
 #include "tests/transport/harness.h"
 #include "tests/transport/raw_client.h"
+#include "transport/data_message.h"
 
 namespace terrace::test {
 namespace {
@@ -140,6 +144,92 @@ TEST_F(HandshakeTest, ARequestIdThatIsInUseEndsTheConnection) {
   client.SendFrame(BuildMessage<wire::Match>({3, 5, 0}));
   EXPECT_NE(client.ReadError().find("in use already"), std::string::npos);
   EXPECT_TRUE(client.WaitForClose());
+}
+
+/// What a client over TCP knows after its Hello.
+struct Introduced {
+  RawClient control;
+  std::uint64_t token = 0;
+};
+Introduced Introduce(std::uint16_t port) {
+  Introduced client{RawClient(port)};
+  HelloText hello;
+  hello.links = {static_cast<std::uint8_t>(LinkKind::kTcp)};
+  client.control.SendFrame(BuildHello(hello));
+  const auto frame = client.control.ReadFrame();
+  const auto reply = frame ? VerifyMessage(*frame) : Status::Internal("closed");
+  if (reply.ok() && (*reply)->body_as_HelloReply() != nullptr) {
+    client.token = (*reply)->body_as_HelloReply()->data_token();
+  }
+  EXPECT_NE(client.token, 0u);
+  return client;
+}
+std::vector<std::byte> BuildOpenData(std::uint64_t token, std::uint64_t incarnation) {
+  return BuildMessage<wire::OpenData>({0, incarnation, 0},
+                                      [token](flatbuffers::FlatBufferBuilder& builder) {
+                                        return wire::CreateOpenData(builder, token);
+                                      });
+}
+/// Reads a header off a data connection.
+DataHeader ReadHeader(RawClient& data) {
+  DataHeader header;
+  std::array<std::byte, sizeof(DataHeader)> bytes{};
+  EXPECT_EQ(::recv(data.fd(), bytes.data(), bytes.size(), MSG_WAITALL), std::ssize(bytes));
+  EXPECT_TRUE(ReadDataHeader(bytes, header));
+  return header;
+}
+
+TEST_F(HandshakeTest, ADataConnectionIsOfWhoKnowsItsTokenAndNobodyElse) {
+  const std::uint64_t incarnation = HelloText{}.incarnation;
+  Introduced client = Introduce(port());
+  const std::pair<std::uint64_t, std::uint64_t> wrong[] = {
+      {client.token ^ 1, incarnation}, {0, incarnation}, {client.token, incarnation + 1}};
+  for (const auto& [token, of] : wrong) {
+    RawClient stranger(port());
+    stranger.SendFrame(BuildOpenData(token, of));
+    const std::string error = stranger.ReadError();
+    EXPECT_NE(error.find("OpenData.token"), std::string::npos) << error;
+    EXPECT_TRUE(stranger.WaitForClose());
+  }
+  RawClient local(port(), true);
+  local.SendFrame(BuildOpenData(client.token, incarnation));
+  EXPECT_NE(local.ReadError().find("OpenData.token"), std::string::npos);
+
+  RawClient data(port());
+  data.SendFrame(BuildOpenData(client.token, incarnation));
+  const DataHeader opened = ReadHeader(data);
+  EXPECT_EQ(opened.kind, DataKind::kOpened);
+  EXPECT_EQ(opened.token, client.token);
+  EXPECT_EQ(opened.incarnation, incarnation);
+  // Once.
+  RawClient second(port());
+  second.SendFrame(BuildOpenData(client.token, incarnation));
+  EXPECT_NE(second.ReadError().find("OpenData.token"), std::string::npos);
+}
+
+TEST_F(HandshakeTest, TheConnectionsOfATcpClientEndTogether) {
+  for (const bool data_first : {true, false}) {
+    Introduced client = Introduce(port());
+    RawClient data(port());
+    data.SendFrame(BuildOpenData(client.token, HelloText{}.incarnation));
+    EXPECT_EQ(ReadHeader(data).kind, DataKind::kOpened);
+    (data_first ? data : client.control).Close();
+    EXPECT_TRUE((data_first ? client.control : data).WaitForClose()) << data_first;
+  }
+  EXPECT_TRUE(
+      pair.handler.log.WaitFor([](const auto& log) { return log.disconnected.size() == 2; }));
+}
+
+TEST_F(HandshakeTest, WhatIsNoDataMessageEndsItsClientAndIsCounted) {
+  Introduced client = Introduce(port());
+  RawClient data(port());
+  data.SendFrame(BuildOpenData(client.token, HelloText{}.incarnation));
+  EXPECT_EQ(ReadHeader(data).kind, DataKind::kOpened);
+  const std::uint64_t before = pair.counters().malformed.load();
+  data.SendFrame(BuildOpenData(client.token, HelloText{}.incarnation));  // a frame is none
+  EXPECT_TRUE(client.control.WaitForClose());
+  EXPECT_TRUE(data.WaitForClose());
+  EXPECT_EQ(pair.counters().malformed.load(), before + 1);
 }
 
 TEST_F(HandshakeTest, RegionsThatCannotBeAreRefused) {

@@ -8,7 +8,6 @@
 #include <iterator>
 #include <set>
 #include <sstream>
-#include <thread>
 
 #include "tests/transport/harness.h"
 #include "tests/transport/raw_client.h"
@@ -69,13 +68,6 @@ void ThrowEverythingAt(std::uint16_t port, Random& random) {
   const std::uint32_t claim[2] = {0x46525254, 0xffffffff};
   huge.SendBytes(std::as_bytes(std::span(claim)));
   huge.SendBytes(Noise(random, 100'000));
-  // What looks like UCX's own greeting: a length that fits, a status, then noise.
-  for (std::uint64_t length = 0; length < 2048; length += 1 + length / 4) {
-    RawClient greeting(port);
-    const std::uint64_t header[2] = {length, 0};
-    greeting.SendBytes(std::as_bytes(std::span(header)).first(8 + length % 2));
-    greeting.SendBytes(Noise(random, length + 9));
-  }
   RawClient text(port);
   const std::string http = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
   text.SendBytes(std::as_bytes(std::span(http.data(), http.size())));
@@ -83,17 +75,13 @@ void ThrowEverythingAt(std::uint16_t port, Random& random) {
 
 TEST(NoiseTest, RandomBytesToTheDaemonsPortsDisturbNobody) {
   const std::set<std::uint16_t> before = ListeningPorts();
-  // UCX's data ports of both sides are open as well.
   Pair pair(LinkKind::kTcp);
   ASSERT_TRUE(pair.connect_status.ok()) << pair.connect_status.ToString();
-  // The port of UCX's listener, which aborts on some noise, is open while clients connect only.
-  std::this_thread::sleep_for(std::chrono::seconds(2));
-  pair.RoundTrip();
   std::set<std::uint16_t> ports;
   for (const std::uint16_t port : ListeningPorts()) {
     if (!before.contains(port)) ports.insert(port);
   }
-  EXPECT_GE(ports.size(), 2u);
+  EXPECT_EQ(ports.size(), 1u);  // no link opens another
   SeededRandom random(4242);
   std::vector<std::byte> frame(1 << 20);
   std::vector<std::byte> memory(1 << 20);

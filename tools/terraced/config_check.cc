@@ -19,10 +19,10 @@ void CheckAddresses(const DaemonConfig& config, Problems& problems) {
     problems.push_back(
         {{"server.listen", "server.trusted_network"},
          server.listen.ToString() +
-             " can be reached from other hosts, and UCX over TCP obeys raw PUT requests from "
-             "whoever reaches the port: anyone there can write this process's memory before any "
-             "check of ours. Listen on 127.0.0.1, or set server.trusted_network = true where a "
-             "firewall or a separate network keeps everybody else away"});
+             " can be reached from other hosts, and nothing is authenticated: anyone there can "
+             "read and write what this daemon stores, as any tenant. Listen on 127.0.0.1, or set "
+             "server.trusted_network = true where a firewall or a separate network keeps "
+             "everybody else away"});
   }
   const MetricsConfig& metrics = config.metrics;
   if (metrics.enabled && !metrics.listen.IsLoopback() && !server.trusted_network) {

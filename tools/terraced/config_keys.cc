@@ -32,9 +32,9 @@ constexpr ConfigKey kKeys[] = {
      "trusted_network.",
      TERRACE_FIELD(server.listen)},
     {"server", "trusted_network", ConfigKind::kFlag, "flag", "false", 0, 0,
-     "Says that everybody who can reach the ports may read and write the daemon's memory: UCX over "
-     "TCP obeys raw PUT requests of whoever connects, before any check of ours. Set it only where "
-     "a firewall or a separate network keeps others away.",
+     "Says that everybody who can reach the ports may read and write what the daemon stores, as "
+     "any tenant: nothing is authenticated. Set it only where a firewall or a separate network "
+     "keeps others away.",
      TERRACE_FIELD(server.trusted_network)},
     {"server", "reactors", ConfigKind::kNumber, "threads", "1", 1, 64,
      "Threads that serve blocks, each with its own share of index and DRAM and its own port. At "
