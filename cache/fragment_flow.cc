@@ -203,7 +203,7 @@ Task<BatchAnswer> Cache::Impl::Commit(std::string tenant, CommitRequest request)
   BatchAnswer answer;
   const Result<OpenPutRef> found = reservations->Find(request.token, tenant);
   if (!found.ok()) co_return BatchAnswer{.status = found.status(), .blocks = {}};
-  const OpenPutRef put = *found;
+  const OpenPutRef& put = *found;
   answer.blocks.resize(1);
   BlockAnswer& block = answer.blocks.front();
   if (put->committing) {
