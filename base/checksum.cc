@@ -43,22 +43,30 @@ std::uint64_t ChecksumStream::Digest() const noexcept {
   return XXH3_64bits_digest(reinterpret_cast<const XXH3_state_t*>(state_));
 }
 
-std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
-                                std::span<const std::byte> source) noexcept {
+void ChecksumCopy::Copy(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
   // What is hashed is what is then stored, even when somebody changes the source meanwhile: it goes
   // through a step's bytes that nobody else can reach. 4 KiB and the state fit the first-level
   // cache beside the source; larger steps take a third longer.
   constexpr std::size_t kStepBytes = 4 << 10;
   alignas(64) std::array<std::byte, kStepBytes> step;
-  ChecksumStream stream;
-  for (std::size_t done = 0; done < source.size(); done += kStepBytes) {
-    const std::size_t length = std::min(kStepBytes, source.size() - done);
-    std::memcpy(step.data(), source.data() + done, length);
-    stream.Update({step.data(), length});
-    StreamPart(destination.data() + done, step.data(), length);
+  for (std::size_t done = 0; done < bytes; done += kStepBytes) {
+    const std::size_t length = std::min(kStepBytes, bytes - done);
+    std::memcpy(step.data(), from + done, length);
+    stream_.Update({step.data(), length});
+    StreamPart(to + done, step.data(), length);
   }
+}
+
+std::uint64_t ChecksumCopy::Finish() noexcept {
   FinishStream();
-  return stream.Digest();
+  return stream_.Digest();
+}
+
+std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
+                                std::span<const std::byte> source) noexcept {
+  ChecksumCopy copy;
+  copy.Copy(destination.data(), source.data(), source.size());
+  return copy.Finish();
 }
 
 void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept {

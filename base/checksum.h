@@ -37,6 +37,17 @@ class ChecksumStream {
   alignas(64) std::byte state_[576];
 };
 
+/// CopyAndChecksum64 in parts that lie anywhere: the checksum is that of all of them, one after the
+/// other. As ChecksumStream; others may learn of what was copied after Finish.
+class ChecksumCopy {
+ public:
+  void Copy(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
+  [[nodiscard]] std::uint64_t Finish() noexcept;
+
+ private:
+  ChecksumStream stream_;
+};
+
 /// Fills checksums[i] with Checksum64 of piece i. REQUIRES: checksums.size() ==
 /// ChecksumPieceCount(bytes.size()).
 void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept;

@@ -51,4 +51,9 @@ void StreamingCopy(std::byte* to, const std::byte* from, std::size_t bytes) noex
   FinishStream();
 }
 
+void StreamingCopy(std::span<const CopyPart> parts) noexcept {
+  for (const CopyPart& part : parts) StreamPart(part.to, part.from, part.bytes);
+  FinishStream();
+}
+
 }  // namespace terrace

@@ -7,8 +7,16 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 namespace terrace {
+
+/// One of the stretches that a copy consists of.
+struct CopyPart {
+  std::byte* to = nullptr;
+  const std::byte* from = nullptr;
+  std::size_t bytes = 0;
+};
 
 /// Copies `bytes` from `from` to `to`, which do not overlap. Other threads that learn of it in the
 /// usual ways (a mutex, an atomic, a system call) see the bytes.
@@ -18,5 +26,7 @@ void StreamingCopy(std::byte* to, const std::byte* from, std::size_t bytes) noex
 /// for the stores of each part of a few KiB by itself would cost a fifth of the speed.
 void StreamPart(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
 void FinishStream() noexcept;
+/// StreamingCopy of many parts, that are of use together only.
+void StreamingCopy(std::span<const CopyPart> parts) noexcept;
 
 }  // namespace terrace

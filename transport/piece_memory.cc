@@ -45,17 +45,13 @@ std::span<std::byte> PieceWalk::Next(std::uint64_t most) noexcept {
 }
 
 std::uint64_t PieceWalk::ScatterAndChecksum(std::span<const std::byte> source) noexcept {
-  if (pieces_[piece_].size() - inside_ >= source.size()) {
-    return CopyAndChecksum64(Next(source.size()), source);
-  }
-  ChecksumStream stream;
+  ChecksumCopy copy;
   while (!source.empty()) {
-    const std::span<std::byte> part = Next(std::min<std::uint64_t>(kStepBytes, source.size()));
-    std::memcpy(part.data(), source.data(), part.size());
-    stream.Update(part);
+    const std::span<std::byte> part = Next(source.size());
+    copy.Copy(part.data(), source.data(), part.size());
     source = source.subspan(part.size());
   }
-  return stream.Digest();
+  return copy.Finish();
 }
 
 std::uint64_t PieceWalk::GatherAndChecksum(std::span<std::byte> target) noexcept {

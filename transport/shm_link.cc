@@ -63,14 +63,31 @@ void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
   }
 }
 
-std::uint64_t ShmLink::CopyMapped(Direction direction, std::span<std::byte> own,
-                                  const Cursor& cursor, std::uint64_t* checksum) {
-  const auto& place = cursor.places[cursor.place];
-  const std::uint64_t offset = place.offset + cursor.in_place;
-  const auto part = own.first(std::min<std::uint64_t>(place.length - cursor.in_place, own.size()));
-  const bool copied = direction == Direction::kWrite ? place.shared->Write(offset, part)
-                                                     : place.shared->Read(offset, part, checksum);
-  return copied ? part.size() : 0;
+std::uint64_t ShmLink::CopyMapped(Direction direction, const RangeView& frame, std::uint64_t at,
+                                  std::uint64_t bytes, const Cursor& cursor,
+                                  std::uint64_t* checksum) {
+  std::array<SharedRegion::Part, SharedRegion::kPartsMax> parts;
+  std::size_t count = 0;
+  std::uint64_t done = 0;
+  SharedRegion& region = *cursor.places[cursor.place].shared;
+  std::size_t place = cursor.place;
+  std::uint64_t in_place = cursor.in_place;
+  while (done < bytes && count < parts.size() && cursor.places[place].shared.get() == &region) {
+    const std::span<std::byte> together = frame.From(at + done);
+    const std::uint64_t left = cursor.places[place].length - in_place;
+    const std::uint64_t length = std::min({together.size(), bytes - done, left});
+    parts[count++] = {cursor.places[place].offset + in_place, together.first(length)};
+    done += length;
+    in_place += length;
+    if (length < left) continue;
+    in_place = 0;
+    if (++place == cursor.places.size()) break;
+  }
+  const std::span<const SharedRegion::Part> all(parts.data(), count);
+  const bool copied = direction == Direction::kWrite
+                          ? region.WriteParts(all)
+                          : region.ReadParts(all, done == bytes ? checksum : nullptr);
+  return copied ? done : 0;
 }
 
 Result<std::uint64_t> ShmLink::CopyByKernel(Direction direction, const RangeView& frame,
@@ -133,12 +150,9 @@ Status ShmLink::CopySlice(Direction direction, const RangeView& frame, std::uint
     std::uint64_t done = 0;
     const auto& place = cursor.places[cursor.place];
     if (place.shared != nullptr) {
-      const std::span<std::byte> together = frame.From(at);
-      const auto own = together.first(std::min<std::uint64_t>(together.size(), end - at));
-      // In one walk with the copy, where the copy is one.
-      hashed =
-          checksum != nullptr && own.size() == bytes && place.length - cursor.in_place >= bytes;
-      done = CopyMapped(direction, own, cursor, hashed ? checksum : nullptr);
+      // Hashed in one walk with the copy, where that is one.
+      done = CopyMapped(direction, frame, at, end - at, cursor, at == begin ? checksum : nullptr);
+      hashed = done == bytes;
       if (done == 0) {
         return Status::Invalid("region " + std::to_string(place.region) +
                                ": the client took memory away from it");

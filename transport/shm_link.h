@@ -80,9 +80,11 @@ class ShmLink final : public PeerLink {
   /// `checksum`: if not null, Checksum64 of those bytes afterwards.
   Status CopySlice(Direction direction, const RangeView& frame, std::uint64_t at,
                    std::uint64_t bytes, Cursor& cursor, std::uint64_t* checksum = nullptr);
-  /// One piece of a region that is mapped. Bytes done; 0: the client took memory away.
-  static std::uint64_t CopyMapped(Direction direction, std::span<std::byte> own,
-                                  const Cursor& cursor, std::uint64_t* checksum);
+  /// As many pieces as follow each other in one region that is mapped. Bytes done; 0: the client
+  /// took memory away. `checksum` is set where that is all of `bytes`.
+  static std::uint64_t CopyMapped(Direction direction, const RangeView& frame, std::uint64_t at,
+                                  std::uint64_t bytes, const Cursor& cursor,
+                                  std::uint64_t* checksum);
   /// As much as one call of the kernel's moves, of pieces that are not mapped. Bytes done.
   Result<std::uint64_t> CopyByKernel(Direction direction, const RangeView& frame, std::uint64_t at,
                                      std::uint64_t bytes, const Cursor& cursor) const;

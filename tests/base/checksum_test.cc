@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "base/random.h"
@@ -70,6 +71,27 @@ TEST(ChecksumTest, CopyingInStepsGivesTheChecksumOfTheWhole) {
     EXPECT_EQ(CopyAndChecksum64(destination, source), Checksum64(source)) << size;
     EXPECT_EQ(destination, source) << size;
   }
+}
+
+TEST(ChecksumTest, CopyingPartsToScatteredPlacesGivesTheChecksumOfTheirBytesInOrder) {
+  constexpr std::size_t kSizes[] = {1, 4096, 8192, 63, 0, 4097, 12'345, 7};
+  std::vector<std::byte> source(40'000);
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::byte>(i * 131 >> 3);
+  std::vector<std::byte> destination(2 * source.size(), std::byte{0xee});
+  std::vector<std::byte> expected = destination;
+  std::vector<std::byte> in_order;
+  ChecksumCopy copy;
+  std::size_t to = destination.size();
+  std::size_t from = 0;
+  for (const std::size_t size : kSizes) {
+    to -= size + 5;
+    copy.Copy(destination.data() + to, source.data() + from, size);
+    std::copy_n(source.data() + from, size, expected.data() + to);
+    in_order.insert(in_order.end(), source.data() + from, source.data() + from + size);
+    from += size + 3;
+  }
+  EXPECT_EQ(copy.Finish(), Checksum64(in_order));
+  EXPECT_EQ(destination, expected);
 }
 
 }  // namespace

@@ -60,16 +60,26 @@ void InstallHandler() {
 
 bool GuardedCopy(std::byte* to, const std::byte* from, std::size_t bytes,
                  std::span<const std::byte> doubtful, std::uint64_t* checksum) {
+  const CopyPart whole{to, from, bytes};
+  return GuardedCopy({&whole, 1}, doubtful, checksum);
+}
+
+bool GuardedCopy(std::span<const CopyPart> parts, std::span<const std::byte> doubtful,
+                 std::uint64_t* checksum) {
+  std::size_t bytes = 0;
+  for (const CopyPart& part : parts) bytes += part.bytes;
   InstallHandler();
   guard.begin = reinterpret_cast<std::uintptr_t>(doubtful.data());
   guard.end = guard.begin + doubtful.size();
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (checksum != nullptr) {
-    *checksum = CopyAndChecksum64({to, bytes}, {from, bytes});
+    ChecksumCopy copy;
+    for (const CopyPart& part : parts) copy.Copy(part.to, part.from, part.bytes);
+    *checksum = copy.Finish();
   } else if (bytes >= kStreamedBytesMin) {
-    StreamingCopy(to, from, bytes);
+    StreamingCopy(parts);
   } else {
-    std::memcpy(to, from, bytes);
+    for (const CopyPart& part : parts) std::memcpy(part.to, part.from, part.bytes);
   }
   std::atomic_signal_fence(std::memory_order_seq_cst);
   guard.begin = guard.end = 0;

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <span>
 
+#include "base/streaming_copy.h"
+
 namespace terrace {
 
 /// Copies `bytes`. `doubtful`: whole pages that may be taken away; `to` or `from` lies there.
@@ -16,5 +18,8 @@ namespace terrace {
 /// from now on. `checksum`: if not null, Checksum64 of what then stands at `to`. Any thread.
 bool GuardedCopy(std::byte* to, const std::byte* from, std::size_t bytes,
                  std::span<const std::byte> doubtful, std::uint64_t* checksum = nullptr);
+/// The same of many parts: the checksum is that of all of them, one after the other.
+bool GuardedCopy(std::span<const CopyPart> parts, std::span<const std::byte> doubtful,
+                 std::uint64_t* checksum = nullptr);
 
 }  // namespace terrace

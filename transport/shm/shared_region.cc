@@ -6,6 +6,7 @@
 #include <sys/vfs.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/check.h"
 #include "transport/elsewhere.h"
@@ -74,21 +75,44 @@ SharedRegion::~SharedRegion() {
   });
 }
 
-bool SharedRegion::Copy(std::byte* to, const std::byte* from, std::size_t bytes,
-                        std::uint64_t* checksum) {
-  gone_ = gone_ || !GuardedCopy(to, from, bytes, {mapping_.begin, mapping_.mapped}, checksum);
+std::byte* SharedRegion::At(const Part& part) const {
+  TERRACE_CHECK(part.offset <= size_ && part.own.size() <= size_ - part.offset);
+  return mapping_.begin + part.offset;
+}
+
+bool SharedRegion::Copy(std::span<const CopyPart> parts, std::uint64_t* checksum) {
+  gone_ = gone_ || !GuardedCopy(parts, {mapping_.begin, mapping_.mapped}, checksum);
   return !gone_;
+}
+
+bool SharedRegion::ReadParts(std::span<const Part> parts, std::uint64_t* checksum) {
+  TERRACE_CHECK(parts.size() <= kPartsMax);
+  std::array<CopyPart, kPartsMax> copies;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    copies[i] = {parts[i].own.data(), At(parts[i]), parts[i].own.size()};
+  }
+  return Copy(std::span(copies).first(parts.size()), checksum);
+}
+
+bool SharedRegion::WriteParts(std::span<const Part> parts) {
+  TERRACE_CHECK(parts.size() <= kPartsMax);
+  std::array<CopyPart, kPartsMax> copies;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    copies[i] = {At(parts[i]), parts[i].own.data(), parts[i].own.size()};
+  }
+  return Copy(std::span(copies).first(parts.size()), nullptr);
 }
 
 bool SharedRegion::Read(std::uint64_t offset, std::span<std::byte> destination,
                         std::uint64_t* checksum) {
-  TERRACE_CHECK(offset <= size_ && destination.size() <= size_ - offset);
-  return Copy(destination.data(), mapping_.begin + offset, destination.size(), checksum);
+  const CopyPart whole{destination.data(), At({offset, destination}), destination.size()};
+  return Copy({&whole, 1}, checksum);
 }
 
 bool SharedRegion::Write(std::uint64_t offset, std::span<const std::byte> source) {
   TERRACE_CHECK(offset <= size_ && source.size() <= size_ - offset);
-  return Copy(mapping_.begin + offset, source.data(), source.size());
+  const CopyPart whole{mapping_.begin + offset, source.data(), source.size()};
+  return Copy({&whole, 1}, nullptr);
 }
 
 }  // namespace terrace

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "base/result.h"
+#include "base/streaming_copy.h"
 #include "transport/shm/sealed_memory.h"
 
 namespace terrace {
@@ -69,11 +70,23 @@ class SharedRegion {
   /// Copies to `offset` of the region; as Read.
   bool Write(std::uint64_t offset, std::span<const std::byte> source);
 
+  /// A stretch of the region, and the own memory that it is copied from or to.
+  struct Part {
+    std::uint64_t offset = 0;
+    std::span<std::byte> own;
+  };
+  static constexpr std::size_t kPartsMax = 256;
+  /// As Read and Write, of many stretches at once; the checksum is that of all of them, one after
+  /// the other. REQUIRES: at most kPartsMax.
+  bool ReadParts(std::span<const Part> parts, std::uint64_t* checksum = nullptr);
+  bool WriteParts(std::span<const Part> parts);
+
  private:
   SharedRegion(SealedMapping mapping, std::uint64_t size, std::shared_ptr<SharedMemoryUse> use)
       : mapping_(mapping), size_(size), use_(std::move(use)) {}
-  bool Copy(std::byte* to, const std::byte* from, std::size_t bytes,
-            std::uint64_t* checksum = nullptr);
+  /// Where `part` lies. REQUIRES: inside the region.
+  std::byte* At(const Part& part) const;
+  bool Copy(std::span<const CopyPart> parts, std::uint64_t* checksum);
 
   const SealedMapping mapping_;
   const std::uint64_t size_;

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/checksum.h"
 #include "tests/transport/harness.h"
 #include "transport/remote_regions.h"
 #include "transport/shm/guarded_copy.h"
@@ -123,6 +124,69 @@ TEST(GuardedCopyTest, PagesThatAreGoneEndTheCopyWithoutASignal) {
   EXPECT_TRUE(GuardedCopy(bytes.data(), copy.data(), bytes.size(), bytes))
       << "each page is replaced once, and a good copy is not blamed for an earlier one";
   ::munmap(mapping, 4 * kPage);
+}
+
+TEST(GuardedCopyTest, APageThatIsGoneInOnePartSpoilsThemAll) {
+  const UniqueFd file = MakeMemory(64 * kPage, 0);
+  void* const mapping =
+      ::mmap(nullptr, 64 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(mapping, MAP_FAILED);
+  const std::span bytes(static_cast<std::byte*>(mapping), 64 * kPage);
+  FillPattern(bytes, 9);
+  std::vector<std::byte> copy(bytes.size());
+  std::vector<CopyPart> parts;  // from the last page to the first, in pieces of odd sizes
+  std::vector<std::byte> in_order;
+  for (std::size_t at = bytes.size(), size = 5001; at >= size; size = size * 7 % 9001 + 1) {
+    at -= size;
+    parts.push_back({copy.data() + at, bytes.data() + at, size});
+    in_order.insert(in_order.end(), bytes.data() + at, bytes.data() + at + size);
+  }
+  std::uint64_t checksum = 0;
+  ASSERT_TRUE(GuardedCopy(parts, bytes, &checksum));
+  EXPECT_EQ(checksum, Checksum64(in_order));
+  ASSERT_TRUE(GuardedCopy(parts, bytes));
+  for (const CopyPart& part : parts) {
+    EXPECT_TRUE(std::equal(part.from, part.from + part.bytes, part.to));
+  }
+  ASSERT_EQ(::ftruncate(file.get(), 63 * kPage), 0);
+  EXPECT_FALSE(GuardedCopy(parts, bytes));
+  EXPECT_TRUE(GuardedCopy(parts, bytes)) << "an empty page is there now";
+  ASSERT_EQ(::ftruncate(file.get(), 62 * kPage), 0);
+  EXPECT_FALSE(GuardedCopy(parts, bytes, &checksum)) << "likewise where it is hashed";
+  ::munmap(mapping, 64 * kPage);
+}
+
+TEST(SharedRegionTest, ManyPartsAtOnceAreTheBytesOfEachAndOneOutsideIsABug) {
+  const std::size_t size = 20 * kPage;
+  const UniqueFd file = MakeMemory(size, F_SEAL_SHRINK);
+  std::vector<std::byte> pattern(size);
+  FillPattern(pattern, 3);
+  ASSERT_EQ(::pwrite(file.get(), pattern.data(), size, 0), static_cast<ssize_t>(size));
+  const auto region =
+      std::move(SharedRegion::Map(file.get(), size, SharedMemoryUse::OfOneClient())).value();
+  std::vector<std::byte> own(size);
+  std::vector<SharedRegion::Part> parts;  // the region's stretches the other way round
+  for (std::size_t i = 0; i < 20; ++i) {
+    parts.push_back({i * kPage, std::span(own).subspan((19 - i) * kPage, kPage - i)});
+  }
+  std::uint64_t checksum = 0;
+  EXPECT_TRUE(region->ReadParts(parts, &checksum));
+  std::vector<std::byte> in_order;
+  for (const SharedRegion::Part& part : parts) {
+    const auto* from = pattern.data() + part.offset;
+    EXPECT_TRUE(std::equal(part.own.begin(), part.own.end(), from));
+    in_order.insert(in_order.end(), from, from + part.own.size());
+  }
+  EXPECT_EQ(checksum, Checksum64(in_order));
+  std::ranges::reverse(own);
+  EXPECT_TRUE(region->WriteParts(parts));
+  std::vector<std::byte> found(size);
+  ASSERT_EQ(::pread(file.get(), found.data(), size, 0), static_cast<ssize_t>(size));
+  for (const SharedRegion::Part& part : parts) {
+    EXPECT_TRUE(std::equal(part.own.begin(), part.own.end(), found.data() + part.offset));
+  }
+  parts.back().offset = size - 1;
+  EXPECT_DEATH((void)region->ReadParts(parts), "");
 }
 
 using GuardedCopyDeathTest = testing::Test;
