@@ -110,7 +110,8 @@ Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
     if (!LiesIn(id, state.segment)) continue;
     const BlockEntry& entry = (*cache.index)[id];
     const std::uint64_t pages = nvme::RecordPages(entry.block_bytes);
-    if (entry.gets >= kReinsertGets && pages <= state.pages_left) {
+    const bool wanted = entry.gets >= kReinsertGets || cache.policy->Keeps(id);
+    if (wanted && pages <= state.pages_left) {
       const NotDurable declined = tier.Admit(entry.block_bytes);
       if (declined != NotDurable::kNone) {
         tier.CountDeclined(declined);
@@ -140,8 +141,9 @@ bool NvmeSide::ForgetOldest() {
         const BlockId id = blocks[i];
         const BlockEntry& entry = (*cache.index)[id];
         const bool here = LiesIn(id, segment);
-        // One that is in DRAM as well keeps both: it may have been promised, and is worth more.
-        if (here && entry.InDram()) continue;
+        // One that is in DRAM as well keeps both: it may have been promised, and is worth more. One
+        // that a label keeps stays, too.
+        if (here && (entry.InDram() || cache.policy->Keeps(id))) continue;
         blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));
         if (!here) continue;
         cache.Add(cache.counters.index_evictions, 1);

@@ -9,7 +9,11 @@ namespace terrace {
 
 RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardPlace place,
                                std::function<std::vector<StatEntry>()> stat)
-    : cache_(cache), registry_(registry), place_(place), stat_(std::move(stat)) {}
+    : cache_(cache),
+      registry_(registry),
+      place_(place),
+      stat_(std::move(stat)),
+      hints_(cache, registry, place) {}
 
 void RequestService::OnConnect(const PeerRef& peer) { peers_[peer->id()].peer = peer; }
 
@@ -18,22 +22,30 @@ void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/)
   if (found == peers_.end()) return;
   for (const auto& [request_id, flow] : found->second.in_progress) flow->request.deadline = 0;
   peers_.erase(found);
+  hints_.OnDisconnect(peer);
 }
 
 void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;
+  hints_.OnCancel(peer, request_id);
   const auto flow = found->second.in_progress.find(request_id);
   if (flow != found->second.in_progress.end()) flow->second->request.deadline = 0;
 }
 
-Task<void> RequestService::Drain() { co_await flows_.Join(); }
+Task<void> RequestService::Drain() {
+  co_await flows_.Join();
+  co_await hints_.Drain();
+}
 
 void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes,
                                const wire::Message& message, Nanos deadline) {
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;  // it has gone: nobody reads a reply
   PeerState& state = found->second;
+  if (HintService::Serves(message.body_type())) {
+    return hints_.Start(peer, std::move(bytes), message, deadline);
+  }
   switch (message.body_type()) {
     case wire::Body_Match: return Match(state, message);
     case wire::Body_Get:

@@ -23,6 +23,7 @@
 #include "base/task.h"
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
+#include "tools/terraced/hint_service.h"
 #include "tools/terraced/request_decoder.h"
 #include "transport/server.h"
 
@@ -85,6 +86,7 @@ class RequestService final : public RequestHandler {
   const ShardPlace place_;
   const std::function<std::vector<StatEntry>()> stat_;
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
+  HintService hints_;
   TaskScope flows_;
 };
 
