@@ -38,6 +38,13 @@ class Backoff {
   Nanos next_ = kBackoffFirst;
 };
 
+/// A ticket of another Client, one that is gone for instance, is none of this one: each has 2^40
+/// numbers of its own.
+Ticket FirstTicket() {
+  static std::atomic<Ticket> clients{0};
+  return (clients.fetch_add(1) << 40) + 1;
+}
+
 bool WorthAnotherAttempt(StatusCode code) {
   return code == StatusCode::kPeerDead || code == StatusCode::kRetry ||
          code == StatusCode::kTimeout;
@@ -47,7 +54,8 @@ bool WorthAnotherAttempt(StatusCode code) {
 
 ClientCore::ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions)
     : connect_timeout_(std::chrono::nanoseconds(options.connect_timeout).count()),
-      completions_(std::move(completions)) {
+      completions_(std::move(completions)),
+      first_ticket_(FirstTicket()) {
   const Result<Address> address = ParseAddress(options.address);
   channel_options_.host = address.value().host;
   channel_options_.port = address.value().port;
@@ -89,11 +97,14 @@ void ClientCore::Stop() {
     stop_asked_ = true;
     if (loop_runs_) reactor_->Post([this] { BeginStop(); });
   }
-  if (thread_ended_.WaitUntil(clock_.Now() + kStopMax)) {
+  registrar_.BeginStop();
+  const Nanos limit = clock_.Now() + kStopMax;
+  if (thread_ended_.WaitUntil(limit)) {
     thread_.join();
   } else {
     thread_.detach();  // it holds the core, and ends by itself
   }
+  registrar_.Stop(limit);
 }
 
 SessionView ClientCore::View() const {
@@ -115,6 +126,36 @@ Status ClientCore::Submit(const RequestRef& request) {
   command.request = request;
   if (!Push(std::move(command))) return {StatusCode::kCancelled, "the client is being destroyed"};
   return {};
+}
+
+Result<Ticket> ClientCore::SubmitRegion(std::span<std::byte> memory, std::uint64_t length) {
+  Registrar::Job job{
+      .ticket = NextTicket(), .slot = limit_.Take(), .memory = memory, .length = length};
+  const Ticket ticket = job.ticket;
+  if (!job.slot) {
+    return Status(StatusCode::kRetry, std::to_string(kCallsMax) + " calls are in flight");
+  }
+  const std::shared_ptr<ClientCore> self = shared_from_this();
+  const Registrar::Shared shared{
+      .registered =
+          [self](const Registrar::Job& done, RegionMemory made) {
+            Result<RegionTable::Region> region =
+                done.memory.empty() ? self->regions_.Add(std::move(made))
+                                    : self->regions_.Add(done.memory.data(), done.memory.size());
+            if (region.ok()) self->AddRegion(*region);
+            return region;
+          },
+      .done =
+          [self](Completion completion, CallSlot slot) {
+            Command command;
+            command.kind = Command::Kind::kDone;
+            command.done = std::make_shared<std::pair<Completion, CallSlot>>(std::move(completion),
+                                                                             std::move(slot));
+            // After Stop there is nobody to poll it.
+            [[maybe_unused]] const bool pushed = self->Push(std::move(command));
+          }};
+  if (Status status = registrar_.Submit(std::move(job), shared); !status.ok()) return status;
+  return ticket;
 }
 
 void ClientCore::AddRegion(const RegionTable::Region& region) {
@@ -161,6 +202,19 @@ bool ClientCore::AwaitCompletion(Nanos deadline) {
   }
 }
 
+bool ClientCore::AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>& watch,
+                            Nanos deadline) {
+  Command command;
+  command.kind = Command::Kind::kWatch;
+  command.query = std::move(query);
+  command.watch = watch;
+  if (!Push(std::move(command))) return false;  // stopped: the calls end with it
+  if (watch->reached.IsSet()) return true;
+  // To wait is to run the loop: whatever it does then would be waited for.
+  if (deadline <= clock_.Now()) return false;
+  return Await(watch->reached, deadline);
+}
+
 void ClientCore::DrainInbox() {
   std::vector<Command> commands;
   {
@@ -191,6 +245,9 @@ void ClientCore::Execute(const Command& command) {
       if (session_ != nullptr) session_->RemoveRegion(command.region.id);
       command.finished->Set();
       return;
+    case Command::Kind::kWatch: return flow_->Watch(command.query, command.watch);
+    case Command::Kind::kDone:
+      return completions_->Push(std::move(command.done->first), std::move(command.done->second));
   }
 }
 

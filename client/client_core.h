@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -36,6 +37,7 @@
 #include "client/completion_queue.h"
 #include "client/namespace_table.h"
 #include "client/region_table.h"
+#include "client/registrar.h"
 #include "client/request.h"
 #include "client/request_builder.h"
 #include "client/request_flow.h"
@@ -68,6 +70,11 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   }
   /// The same until there is a completion to take.
   [[nodiscard]] bool AwaitCompletion(Nanos deadline);
+  /// Gives up, or waits for, the calls that `query` names, of those submitted before: true once
+  /// they are over as `watch`, a new one, says; false at `deadline`. With a deadline that has
+  /// passed it gives up and looks, and never waits.
+  [[nodiscard]] bool AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>& watch,
+                                Nanos deadline);
   /// Tells the daemon of a region, before any request that is submitted later.
   void AddRegion(const RegionTable::Region& region);
   /// Returns when no transport knows the region any more; false when the library thread did not
@@ -76,22 +83,33 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
 
   [[nodiscard]] Clock& clock() noexcept { return clock_; }
   [[nodiscard]] RegionTable& regions() noexcept { return regions_; }
+  [[nodiscard]] Registrar& registrar() noexcept { return registrar_; }
+  /// A region to be made on the registrar's thread: its own memory, or `length` bytes of ours.
+  Result<Ticket> SubmitRegion(std::span<std::byte> memory, std::uint64_t length);
   [[nodiscard]] NamespaceTable& namespaces() noexcept { return namespaces_; }
   [[nodiscard]] CompletionQueue& completions() noexcept { return *completions_; }
   [[nodiscard]] std::atomic<std::uint64_t>& request_ids() noexcept { return request_ids_; }
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return channel_options_.incarnation; }
   [[nodiscard]] Ticket NextTicket() noexcept { return next_ticket_.fetch_add(1); }
+  /// True for a number that NextTicket has given out.
+  [[nodiscard]] bool KnowsTicket(Ticket ticket) const noexcept {
+    return ticket >= first_ticket_ && ticket < next_ticket_.load();
+  }
   [[nodiscard]] std::uint64_t Reconnects() const noexcept { return reconnects_.load(); }
   [[nodiscard]] LinkKind Link() const;
 
  private:
   /// What callers ask of the library thread.
   struct Command {
-    enum class Kind : std::uint8_t { kStart, kAddRegion, kRemoveRegion };
+    enum class Kind : std::uint8_t { kStart, kAddRegion, kRemoveRegion, kWatch, kDone };
     Kind kind = Kind::kStart;
     RequestRef request;                // kStart
-    RegionTable::Region region;        // the others
+    RegionTable::Region region;        // kAddRegion, kRemoveRegion
     std::shared_ptr<Signal> finished;  // kRemoveRegion
+    CallQuery query;                   // kWatch
+    std::shared_ptr<CallWatch> watch;  // kWatch
+    /// kDone: a completion that was not made on the loop, where those are that wait for it.
+    std::shared_ptr<std::pair<Completion, CallSlot>> done;
   };
 
   ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions);
@@ -120,11 +138,13 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   ChannelOptions channel_options_;
   const Nanos connect_timeout_;
   RegionTable regions_;
+  Registrar registrar_;
   NamespaceTable namespaces_;
   const std::unique_ptr<CompletionQueue> completions_;
   CallLimit limit_;
   std::atomic<std::uint64_t> request_ids_{1};
-  std::atomic<Ticket> next_ticket_{1};
+  const Ticket first_ticket_;  // no other Client of the process has tickets near it
+  std::atomic<Ticket> next_ticket_{first_ticket_};
   std::atomic<std::uint64_t> reconnects_{0};
 
   mutable std::mutex view_mutex_;

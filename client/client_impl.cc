@@ -14,9 +14,6 @@ constexpr Nanos kDeadlineMax = 3600 * kSecond;
 // is let go all the same.
 constexpr Nanos kLibraryStallMax = 5 * kSecond;
 
-/// Nothing of the request has been sent. So short that the text needs no memory either.
-Status OutOfMemory() { return {StatusCode::kRetry, "out of memory"}; }
-
 }  // namespace
 
 Nanos ToNanos(Deadline deadline, Nanos now) noexcept {
@@ -24,6 +21,8 @@ Nanos ToNanos(Deadline deadline, Nanos now) noexcept {
       std::chrono::duration_cast<std::chrono::nanoseconds>(deadline.time_since_epoch()).count();
   return std::min(time, now + kDeadlineMax);
 }
+
+Status Client::Impl::OutOfMemory() { return {StatusCode::kRetry, "out of memory"}; }
 
 Client::Impl::~Impl() {
   if (SameProcess()) {

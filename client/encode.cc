@@ -7,7 +7,6 @@ namespace {
 
 using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
-using Runs = Offset<flatbuffers::Vector<Offset<wire::Run>>>;
 using Pieces = Offset<flatbuffers::Vector<const wire::Piece*>>;
 using Counts = Offset<flatbuffers::Vector<std::uint16_t>>;
 
@@ -31,15 +30,6 @@ Offset<wire::Run> EncodeStretch(FlatBufferBuilder& builder, const BlockQuestion&
                          Offset<flatbuffers::Vector<std::uint8_t>>(key_bytes));
 }
 
-Runs EncodeRuns(FlatBufferBuilder& builder, const BlockQuestion& question) {
-  std::vector<Offset<wire::Run>> runs;
-  runs.reserve(question.plan.stretches.size());
-  for (const Stretch& stretch : question.plan.stretches) {
-    runs.push_back(EncodeStretch(builder, question, stretch));
-  }
-  return builder.CreateVector(runs);
-}
-
 Pieces EncodePieces(FlatBufferBuilder& builder, const ShardPlan& plan,
                     std::span<const BlockBuffer> blocks, std::uint64_t block_bytes) {
   wire::Piece* pieces = nullptr;
@@ -61,6 +51,15 @@ Counts EncodeCounts(FlatBufferBuilder& builder, std::size_t blocks) {
 }
 
 }  // namespace
+
+Runs EncodeRuns(FlatBufferBuilder& builder, const BlockQuestion& question) {
+  std::vector<Offset<wire::Run>> runs;
+  runs.reserve(question.plan.stretches.size());
+  for (const Stretch& stretch : question.plan.stretches) {
+    runs.push_back(EncodeStretch(builder, question, stretch));
+  }
+  return builder.CreateVector(runs);
+}
 
 std::vector<std::byte> EncodeMatch(const MessageHead& head, const BlockQuestion& question) {
   return BuildMessage<wire::Match>(head, [&question](FlatBufferBuilder& builder) {

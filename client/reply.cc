@@ -194,6 +194,12 @@ void ApplyCleared(Request& request, const wire::Message& message) {
   request.cleared += reply->blocks();
 }
 
+void ApplyCount(Request& request, const wire::Message& message) {
+  const wire::CountReply* reply = message.body_as_CountReply();
+  if (reply == nullptr) return FailCall(request, Misfit(message, "answers what has a number"));
+  request.cleared += reply->blocks();
+}
+
 /// The daemon did nothing of this part.
 void ApplyRefusal(Request& request, RequestPart& part, const Status& status) {
   if (request.kind == RequestKind::kClearNamespace && status.code() == StatusCode::kMiss) {
@@ -250,12 +256,18 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kGet:
     case RequestKind::kPut:
     case RequestKind::kLend:
-    case RequestKind::kRemove: return ApplyBlocks(request, part, message, arrivals);
+    case RequestKind::kRemove:
+    case RequestKind::kPrefetch:
+    case RequestKind::kTouch:
+    case RequestKind::kRetain: return ApplyBlocks(request, part, message, arrivals);
     case RequestKind::kOpenNamespace: return ApplyOpened(request, message);
     case RequestKind::kPing: return;  // whatever it says, it came back
     case RequestKind::kStat: return ApplyStat(request, message);
     case RequestKind::kListNamespaces: return ApplyNamespaces(request, message);
     case RequestKind::kClearNamespace: return ApplyCleared(request, message);
+    case RequestKind::kReleaseRetained:
+    case RequestKind::kRemovePrefix:
+    case RequestKind::kClearTenant: return ApplyCount(request, message);
   }
 }
 

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "client/encode.h"
 
 namespace terrace {
 
@@ -106,6 +105,34 @@ RequestRef RequestBuilder::Remove(const NamespaceView& space, const Chain& chain
     AddPart(*request, plan, [&](const MessageHead& head) {
       return EncodeRemove(head, {chain, placement, kind, plan});
     });
+  }
+  return request;
+}
+
+RequestRef RequestBuilder::Range(RequestKind kind, const NamespaceView& space, const Chain& chain,
+                                 std::uint32_t first, std::uint32_t count, BlockKind of,
+                                 const EncodeQuestion& encode) const {
+  RequestRef request = Start(kind);
+  if (AnswersPerBlock(kind)) request->blocks.resize(count);
+  const Placement placement = PlacementOf(space);
+  std::vector<ShardPlan> plans = PlanRange(chain, placement, first, count, nullptr);
+  for (ShardPlan& plan : plans) {
+    AddPart(*request, plan,
+            [&](const MessageHead& head) { return encode(head, {chain, placement, of, plan}); });
+  }
+  return request;
+}
+
+RequestRef RequestBuilder::EachShard(
+    RequestKind kind,
+    const std::function<std::vector<std::byte>(const MessageHead&)>& encode) const {
+  RequestRef request = Start(kind);
+  for (std::uint32_t shard = 0; shard < session_.shards; ++shard) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = shard;
+    part.request_id = head.request_id;
+    part.message = encode(head);
   }
   return request;
 }
