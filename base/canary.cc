@@ -11,12 +11,12 @@ namespace terrace {
 
 namespace {
 
-constexpr std::array<std::string_view, 13> kNames = {
+constexpr std::array<std::string_view, 14> kNames = {
     "skip_payload_check", "drop_header_check",      "ignore_generation",
     "accept_short_read",  "publish_before_write",   "acknowledge_before_sync",
     "reuse_under_writes", "free_frame_early",       "compare_no_key",
     "forget_tombstone",   "publish_before_arrival", "keep_slot_on_error",
-    "move_stale_record",
+    "move_stale_record",  "lease_without_pin",
 };
 
 Canary Choose() {

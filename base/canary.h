@@ -30,6 +30,7 @@ enum class Canary : std::uint8_t {
   kPublishBeforeArrival,   ///< a block can be found before its bytes have come
   kKeepSlotOnError,        ///< a push that failed keeps its transfer slot
   kMoveStaleRecord,        ///< reclaim does not look whether a block still is what it moved
+  kLeaseWithoutPin,        ///< a lease counts its blocks in DRAM and does not pin them
 };
 
 #if defined(TERRACE_CANARIES)

@@ -8,8 +8,11 @@
 #endif
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstring>
+
+#include "base/streaming_copy.h"
 
 namespace terrace {
 
@@ -24,18 +27,24 @@ std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept {
 
 std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
                                 std::span<const std::byte> source) noexcept {
-  constexpr std::size_t kStepBytes = 16 << 10;  // source and destination fit a 48 KiB cache
+  // What is hashed is what is then stored, even when somebody changes the source meanwhile: it goes
+  // through a step's bytes that nobody else can reach. 4 KiB and the state fit the first-level
+  // cache beside the source; larger steps take a third longer.
+  constexpr std::size_t kStepBytes = 4 << 10;
+  alignas(64) std::array<std::byte, kStepBytes> step;
   XXH3_state_t state;
   XXH3_64bits_reset(&state);
   for (std::size_t done = 0; done < source.size(); done += kStepBytes) {
     const std::size_t length = std::min(kStepBytes, source.size() - done);
-    std::memcpy(destination.data() + done, source.data() + done, length);
+    std::memcpy(step.data(), source.data() + done, length);
 #if defined(__x86_64__)
-    XXH3_64bits_update_dispatch(&state, destination.data() + done, length);
+    XXH3_64bits_update_dispatch(&state, step.data(), length);
 #else
-    XXH3_64bits_update(&state, destination.data() + done, length);
+    XXH3_64bits_update(&state, step.data(), length);
 #endif
+    StreamPart(destination.data() + done, step.data(), length);
   }
+  FinishStream();
   return XXH3_64bits_digest(&state);
 }
 

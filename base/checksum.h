@@ -19,8 +19,9 @@ inline constexpr std::size_t kChecksumPieceBytes = 256 << 10;
 /// XXH3-64 with seed 0 of `bytes`.
 [[nodiscard]] std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept;
 
-/// Copies `source` to `destination` and returns Checksum64 of what then stands there, in one walk
-/// of steps that stay in the first-level cache. REQUIRES: equal sizes, no overlap.
+/// Copies `source` to `destination`, past the caches (base/streaming_copy.h), and returns
+/// Checksum64 of what then stands there, in one walk; also when others write to `source` meanwhile.
+/// REQUIRES: equal sizes, no overlap.
 [[nodiscard]] std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
                                               std::span<const std::byte> source) noexcept;
 

@@ -162,15 +162,14 @@ void Reactor::Run() {
   }
 }
 
-bool Reactor::KeepTurning(Nanos& idle_since) {
+bool Reactor::KeepTurning(Nanos& idle_since, Nanos spin_least) {
   if (Turn()) {
     idle_since = 0;
     return true;
   }
-  if (const Nanos spin = SpinTime(); spin > 0) {
-    const Nanos now = scheduler_.Now();
-    if (idle_since == 0) idle_since = now;
-    if (now - idle_since < spin) return true;
+  if (const Nanos spin = std::max(SpinTime(), spin_least); spin > 0) {
+    if (idle_since == 0) idle_since = looked_at_clock_;
+    if (looked_at_clock_ - idle_since < spin) return true;
   }
   idle_since = 0;
   return false;
@@ -188,7 +187,9 @@ bool Reactor::Turn() {
   worked |= PollPollers();
   worked |= sleeper_->has_ring ? ReapRing() : PeekEpoll();
   worked |= RunFired();
-  worked |= scheduler_.RunTimers(scheduler_.Now()) > 0;
+  // An idle turn takes less than what a timer can be late by; a look at the clock is a third of it.
+  looked_at_clock_ = worked ? scheduler_.Now() : started;
+  worked |= scheduler_.RunTimers(looked_at_clock_) > 0;
   if (worked) NoteTurn(started);
   return worked || scheduler_.HasReady();
 }
@@ -403,6 +404,10 @@ void Reactor::Unwatch(int fd) {
     } else if (watch->armed) {
       // The poll holds the file open; its completion (ECANCELED) frees the watch.
       io_uring_sqe* sqe = io_uring_get_sqe(&sleeper_->ring);
+      if (sqe == nullptr) {  // many leave at once
+        io_uring_submit(&sleeper_->ring);
+        sqe = io_uring_get_sqe(&sleeper_->ring);
+      }
       if (sqe != nullptr) {
         io_uring_prep_poll_remove(
             sqe, reinterpret_cast<std::uint64_t>(static_cast<RingCompletion*>(watch.get())));

@@ -44,6 +44,8 @@ class Poller {
   /// Called before sleeping, and of a shared loop also while a thread sleeps on Fd already.
   /// False: there is work already, poll again instead of sleeping.
   virtual bool Arm() = 0;
+  /// Called when a thread begins to poll that found the loop asleep: Poll need not wait for Fd.
+  virtual void Disarm() {}
   /// True while an event is due within microseconds, e.g. the rest of a transfer: the loop then
   /// polls for ReactorOptions::spin_expecting before it sleeps.
   [[nodiscard]] virtual bool Expecting() const noexcept { return false; }
@@ -134,7 +136,8 @@ class Reactor {
   void NameThread() const;
   bool Turn();
   /// One turn. False: it is time to sleep. `idle_since`: 0, or since when turns found nothing.
-  bool KeepTurning(Nanos& idle_since);
+  /// `spin_least`: how long it polls at least before that.
+  bool KeepTurning(Nanos& idle_since, Nanos spin_least = 0);
   bool DrainInbox();
   bool PollPollers();
   [[nodiscard]] Nanos SpinTime() const;
@@ -153,6 +156,9 @@ class Reactor {
   /// From here on Post wakes the sleeper. False: there is work, so it must not sleep. Either way
   /// EndSleep follows.
   bool BeginSleep();
+  void DisarmPollers() {
+    for (Poller* poller : pollers_) poller->Disarm();
+  }
   void EndSleep() noexcept { sleeping_.store(false, std::memory_order_seq_cst); }
   /// How long there is nothing to do, as far as the timers know.
   [[nodiscard]] Nanos SleepTime() const;
@@ -168,6 +174,7 @@ class Reactor {
   std::uint64_t next_watch_ = 1;
   bool removed_watches_ = false;
   std::uint64_t ring_inflight_ = 0;
+  Nanos looked_at_clock_ = 0;  // in the last turn
   ReactorCounters counters_;
 
   std::mutex inbox_mutex_;

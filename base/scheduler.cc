@@ -29,11 +29,14 @@ void Scheduler::RunLong() {
   auto& queue = ends ? ready_ends_ : ready_long_;
   const std::coroutine_handle<> handle = queue.front();
   queue.pop_front();
+  long_taken_ = true;
   handle.resume();
 }
 
 std::size_t Scheduler::RunReady(std::size_t most) {
   std::size_t resumed = 0;
+  long_taken_ = false;
+  short_bytes_ = 0;
   if (most > 0 && HasLong() && (ready_.empty() || ++passed_over_ > kPassedOverMax)) {
     passed_over_ = 0;
     RunLong();

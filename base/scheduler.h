@@ -9,6 +9,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "base/clock.h"
 
@@ -53,6 +54,17 @@ class Scheduler {
     (ends_request ? ready_ends_ : ready_long_).push_back(handle);
   }
   [[nodiscard]] bool HasReady() const noexcept { return !ready_.empty() || HasLong(); }
+  /// Long work may begin here and now: nothing else is ready, nor was any begun since RunReady was
+  /// called. What has arrived meanwhile is not ready before the loop has looked.
+  [[nodiscard]] bool TakeLong() noexcept {
+    return !HasReady() && !std::exchange(long_taken_, true);
+  }
+  /// Short work on so many bytes may be done here and now; so much of it since RunReady was called.
+  [[nodiscard]] bool TakeShort(std::size_t bytes) noexcept {
+    if (short_bytes_ >= kShortBytesPerTurn) return false;
+    short_bytes_ += bytes;
+    return true;
+  }
   /// Resumes at most `most` handles, at most one long one among them; returns how many.
   std::size_t RunReady(std::size_t most);
 
@@ -73,9 +85,12 @@ class Scheduler {
 
   Clock& clock_;
   static constexpr int kPassedOverMax = 4;
+  static constexpr std::size_t kShortBytesPerTurn = 1 << 20;  // about 100 us
   std::deque<std::coroutine_handle<>> ready_;
   std::deque<std::coroutine_handle<>> ready_long_;
   std::deque<std::coroutine_handle<>> ready_ends_;  // long ones that end a request
+  bool long_taken_ = false;                         // since the last RunReady
+  std::size_t short_bytes_ = 0;                     // likewise
   int passed_over_ = 0;                             // times that others went before long ones
   int long_passed_over_ = 0;  // times that ready_ends_ went before ready_long_
   TimerMap timers_;

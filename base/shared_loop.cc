@@ -14,7 +14,7 @@
 
 namespace terrace {
 
-Result<std::unique_ptr<SharedLoop>> SharedLoop::Create(Reactor& reactor) {
+Result<std::unique_ptr<SharedLoop>> SharedLoop::Create(Reactor& reactor, Nanos driver_spin) {
   TERRACE_CHECK(reactor.shared());
   const int gate_fd = ::epoll_create1(EPOLL_CLOEXEC);
   if (gate_fd < 0) {
@@ -23,10 +23,11 @@ Result<std::unique_ptr<SharedLoop>> SharedLoop::Create(Reactor& reactor) {
   epoll_event event{};
   event.events = EPOLLIN;
   TERRACE_CHECK(::epoll_ctl(gate_fd, EPOLL_CTL_ADD, reactor.epoll_fd(), &event) == 0);
-  return std::unique_ptr<SharedLoop>(new SharedLoop(reactor, gate_fd));
+  return std::unique_ptr<SharedLoop>(new SharedLoop(reactor, driver_spin, gate_fd));
 }
 
-SharedLoop::SharedLoop(Reactor& reactor, int gate_fd) : reactor_(reactor), gate_fd_(gate_fd) {}
+SharedLoop::SharedLoop(Reactor& reactor, Nanos driver_spin, int gate_fd)
+    : reactor_(reactor), driver_spin_(driver_spin), gate_fd_(gate_fd) {}
 
 SharedLoop::~SharedLoop() {
   TERRACE_CHECK(driver_ == nullptr && followers_.empty() && !at_gate_);
@@ -86,6 +87,7 @@ bool SharedLoop::DriveUntil(Signal& until, Nanos deadline) {
   if (!Stopped()) {
     bool drives = BeginDrivingOrFollow(until);
     if (!drives) {
+      RunPosted();  // what this thread has posted
       until.WaitUntilCalled(deadline);
       drives = !StopFollowing(until);
     }
@@ -111,13 +113,13 @@ void SharedLoop::Drive(Signal& until, Nanos deadline) {
   std::unique_lock turn(turn_mutex_);
   const Scheduler::CurrentScope current(reactor_.scheduler());
   driver_ = &until;
-  SetGate(false);
   reactor_.EndSleep();  // the keeper's: this thread answers for the loop now
+  if (driver_spin_ > 0) reactor_.DisarmPollers();
   Nanos idle_since = 0;
   while (!Stopped() && !until.IsSet()) {
     // Before the turn: what came in time is seen before the deadline is.
     const bool late = reactor_.scheduler().Now() >= deadline;
-    const bool busy = reactor_.KeepTurning(idle_since);
+    const bool busy = reactor_.KeepTurning(idle_since, driver_spin_);
     if (late || until.IsSet()) break;
     if (!busy) SleepInside(turn, deadline);
   }
@@ -126,6 +128,7 @@ void SharedLoop::Drive(Signal& until, Nanos deadline) {
 
 void SharedLoop::SleepInside(std::unique_lock<std::mutex>& turn, Nanos deadline) {
   if (reactor_.BeginSleep()) {
+    SetGate(false);
     const Nanos now = reactor_.scheduler().Now();
     const Nanos wait = std::clamp<Nanos>(deadline - now, 0, reactor_.SleepTime());
     driver_wakes_ = now + wait;

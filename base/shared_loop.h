@@ -43,8 +43,10 @@ namespace terrace {
 
 class SharedLoop {
  public:
-  /// `reactor` was made with `shared`, and outlives the loop. kIo when there is no descriptor left.
-  static Result<std::unique_ptr<SharedLoop>> Create(Reactor& reactor);
+  /// `reactor` was made with `shared`, and outlives the loop. A driver polls for `driver_spin`
+  /// after anything happened before it sleeps; the keeper for ReactorOptions::spin. kIo when there
+  /// is no descriptor left.
+  static Result<std::unique_ptr<SharedLoop>> Create(Reactor& reactor, Nanos driver_spin = 0);
   /// REQUIRES: nobody is inside.
   ~SharedLoop();
   SharedLoop(const SharedLoop&) = delete;
@@ -59,7 +61,8 @@ class SharedLoop {
   /// REQUIRES: not on the loop.
   bool DriveUntil(Signal& until, Nanos deadline);
 
-  /// As Reactor::Post, but the function need not run before RunPosted was called, by whomever.
+  /// As Reactor::Post, but the function need not run before RunPosted or DriveUntil was called, by
+  /// whomever.
   void Enqueue(std::function<void()> function) { reactor_.Enqueue(std::move(function)); }
   /// Runs what is posted on this thread, or lets the thread do it that is in a turn. Runs nothing
   /// else: no timer, no coroutine, nothing that has arrived. Never waits.
@@ -67,7 +70,7 @@ class SharedLoop {
   void RunPosted();
 
  private:
-  explicit SharedLoop(Reactor& reactor, int gate_fd);
+  SharedLoop(Reactor& reactor, Nanos driver_spin, int gate_fd);
 
   [[nodiscard]] bool Stopped() const noexcept;
   void SleepAtGate(std::unique_lock<std::mutex>& turn);
@@ -86,6 +89,7 @@ class SharedLoop {
   void SetGate(bool open);
 
   Reactor& reactor_;
+  const Nanos driver_spin_;
   const int gate_fd_;
 
   std::mutex turn_mutex_;

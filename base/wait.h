@@ -22,16 +22,23 @@ struct Yield {
 
 /// `co_await LongWork{bytes};` before hashing or copying so many bytes in one go. Of many that come
 /// from a device together, each goes to its reader before the next is hashed; nothing waits when it
-/// is alone, or when the work is short.
+/// is alone, or when the work is short. Of work on and on the loop gets a turn in between.
 struct LongWork {
   std::size_t bytes;
   bool ends_request = false;                            ///< goes before other long work
   static constexpr std::size_t kShortBytes = 64 << 10;  // about 5 us
+  [[nodiscard]] bool IsShort() const noexcept { return bytes < kShortBytes; }
   [[nodiscard]] bool await_ready() const noexcept {
-    return bytes < kShortBytes || !Scheduler::Current().HasReady();
+    Scheduler& scheduler = Scheduler::Current();
+    return IsShort() ? scheduler.TakeShort(bytes) : scheduler.TakeLong();
   }
   void await_suspend(std::coroutine_handle<> waiter) const {
-    Scheduler::Current().ReadyLong(waiter, ends_request);
+    Scheduler& scheduler = Scheduler::Current();
+    if (IsShort()) {
+      scheduler.Ready(waiter);
+    } else {
+      scheduler.ReadyLong(waiter, ends_request);
+    }
   }
   void await_resume() const noexcept {}
 };

@@ -20,7 +20,9 @@ Cache::Impl::Impl(const CacheOptions& cache_options, NamespaceRegistry& cache_re
       index(std::move(cache_index)),
       policy(std::move(cache_policy)),
       retention(*index, *policy, cache_options.arena.capacity_bytes / kRetainedShare),
-      slots(cache_options.transfers_max) {
+      slots(cache_options.transfers_max),
+      leases(*arena, *index, counters.leases,
+             arena->Stats().capacity_bytes / LeaseTable::kShareOfArena) {
   arena->OnUnpinned([this](FrameId frame) { OnUnpinned(frame); });
 }
 
@@ -58,6 +60,12 @@ Cache::~Cache() {
 }
 
 MatchAnswer Cache::Match(const ChainSlice& chain) { return impl_->Match(chain); }
+
+Task<GroupsAnswer> Cache::MatchGroups(const GroupsQuery& query) {
+  return impl_->MatchGroups(query);
+}
+
+LeaseTable& Cache::leases() noexcept { return impl_->leases; }
 
 Task<BatchAnswer> Cache::Get(Link& link, const GetRequest& request) {
   return impl_->Get(link, request);
@@ -97,6 +105,7 @@ Status Cache::Recover(IndexStore& store, const nvme::ReadSlice& read) {
 }
 
 Task<void> Cache::Close() {
+  impl_->leases.EndAll();
   if (impl_->nvme != nullptr) co_await impl_->nvme->Close();
 }
 

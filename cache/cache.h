@@ -18,6 +18,8 @@
 //       transport let go of it (Hold).
 //   C6. What NVMe holds is read into a frame of its own, checked, and compared with what was asked
 //       for before anybody else sees it; on doubt the answer is a miss, with a counter.
+//   C7. What a match leased stays where it is until the lease ends, but for removals and for blocks
+//       on NVMe only that their log has no more room for (lease_table.h).
 //
 // Thread: the owning reactor's, except Counters().
 #pragma once
@@ -33,10 +35,12 @@
 #include "base/ack.h"
 #include "base/clock.h"
 #include "base/link.h"
+#include "base/presence.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "base/tier_kind.h"
 #include "cache/eviction_policy.h"
+#include "cache/lease_table.h"
 #include "cache/namespace_registry.h"
 #include "tiers/dram/frame_arena.h"
 #include "tiers/nvme/nvme_tier.h"
@@ -92,6 +96,26 @@ struct BlockAnswer {
 struct MatchAnswer {
   Status status;                ///< kInvalid for an unknown namespace, group or shard
   std::vector<TierKind> tiers;  ///< tier of each leading block that is stored
+};
+
+/// One chain, over every pair of a group and a shard.
+struct GroupsQuery {
+  ChainSlice chain;                   ///< its group and shard mean nothing
+  std::vector<std::uint32_t> groups;  ///< at least one, each once
+  std::vector<std::uint32_t> shards;  ///< likewise
+  LeaseHolder holder = 0;             ///< who gets the lease
+  Nanos lease_for = 0;                ///< what is ready is leased for so long; 0: only looks
+};
+
+struct GroupsAnswer {
+  Status status;  ///< kInvalid names the argument: unknown or named twice, or too much together
+  /// Group by group, in it shard by shard, in it key by key.
+  std::vector<Presence> presence;
+  std::vector<TierKind> tiers;  ///< likewise; kNone unless it is ready
+  LeaseNumber lease = 0;        ///< 0: none
+  /// Of a query for a lease. kRetry: the holder, or all of them, would have too much. kMiss: there
+  /// was nothing to lease.
+  StatusCode lease_status = StatusCode::kOk;
 };
 
 struct BatchAnswer {
@@ -153,6 +177,7 @@ struct CacheCounters {
   std::atomic<std::uint64_t> retain_displaced{0};    ///< gave way to newer labels
   std::atomic<std::uint64_t> retained_evictions{0};  ///< of the evictions, as nothing else was left
   std::atomic<std::uint64_t> removals_not_logged{0};  ///< may come back after a restart
+  MatchLeaseCounters leases;
 };
 
 struct CacheOptions {
@@ -191,6 +216,11 @@ class Cache {
 
   /// Leading blocks that are stored; no effect on recency.
   MatchAnswer Match(const ChainSlice& chain);
+  /// Where every block is, over groups and shards; no effect on recency. The query outlives the
+  /// task.
+  Task<GroupsAnswer> MatchGroups(const GroupsQuery& query);
+  /// The leases that matches gave out.
+  [[nodiscard]] LeaseTable& leases() noexcept;
   /// Pushes, or lends, every block that is stored. The request and the link outlive the task.
   Task<BatchAnswer> Get(Link& link, const GetRequest& request);
   /// Stores every block that is not stored yet. The request and the link outlive the task.

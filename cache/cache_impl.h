@@ -15,6 +15,7 @@
 #include "cache/block_set.h"
 #include "cache/cache.h"
 #include "cache/chain_check.h"
+#include "cache/lease_table.h"
 #include "cache/retaining_policy.h"
 #include "cache/retention.h"
 #include "cache/transfer_slots.h"
@@ -62,6 +63,13 @@ struct Cache::Impl {
   /// The highest tier that a block can be read from now; kNone unless it is published.
   [[nodiscard]] TierKind TierOf(BlockId id) const;
 
+  // match_groups_flow.cc
+  /// The query outlives the task.
+  Task<GroupsAnswer> MatchGroups(const GroupsQuery& query);
+  struct GroupsState;
+  /// Looks up one pair's keys of one batch and notes what they are.
+  void LookUpGroup(GroupsState& state, const ChainSlice& pair);
+
   // get_flow.cc
   struct GetState;
   /// The request and the link outlive the task.
@@ -108,6 +116,8 @@ struct Cache::Impl {
   };
   bool EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard, Among among);
   [[nodiscard]] bool Evictable(BlockId id, const ChainGuard& guard);
+  /// A block in DRAM that is pinned, most probably by a lease.
+  [[nodiscard]] bool IsLeased(BlockId id) const;
   /// Takes the block out of DRAM: out of the cache, unless it is on NVMe as well.
   void Evict(BlockId id);
   /// REQUIRES: `parent` is kNoBlock or found; it counts when it is in DRAM.
@@ -194,6 +204,7 @@ struct Cache::Impl {
   Retention retention;
   TransferSlots slots;
   CacheCounters counters;
+  LeaseTable leases;
   std::uint64_t flows = 0;
   std::unique_ptr<NvmeSide> nvme;  ///< null without the tier; last: it uses all the others
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "base/limits.h"
@@ -70,41 +71,104 @@ Status CheckPlace(const BlockPlace& place, std::size_t index, std::uint64_t bloc
   return {};
 }
 
-}  // namespace
+Status UnknownNamespace(std::uint32_t id) {
+  return Status::Invalid("namespace_id: " + std::to_string(id) + " is unknown");
+}
 
-Result<CheckedChain> CheckChain(const NamespaceRegistry& registry, const ChainSlice& chain,
-                                ChainOrder order) {
-  CheckedChain checked;
-  checked.space = registry.Find(chain.namespace_id);
-  if (checked.space == nullptr) {
-    return Status::Invalid("namespace_id: " + std::to_string(chain.namespace_id) + " is unknown");
+Status UnknownGroup(const std::string& place, const Namespace& space, std::uint32_t group) {
+  return Status::Invalid(place + ": namespace '" + space.spec.name + "' has no group " +
+                         std::to_string(group));
+}
+
+Status UnknownShard(const std::string& place, const Namespace& space, std::uint32_t shard) {
+  return Status::Invalid(place + ": " + std::to_string(shard) + ", namespace '" + space.spec.name +
+                         "' has " + std::to_string(space.spec.shard_count));
+}
+
+std::string PlaceIn(const char* list, std::size_t index) {
+  return std::string(list) + "[" + std::to_string(index) + "]";
+}
+
+/// 1 to `most` numbers, each once.
+Status CheckEach(const char* what, const std::vector<std::uint32_t>& numbers, std::size_t most) {
+  if (numbers.empty() || numbers.size() > most) {
+    return Status::Invalid("the number of " + std::string(what) + " is " +
+                           std::to_string(numbers.size()) + ", not 1 to " + std::to_string(most));
   }
-  checked.block_bytes = checked.space->BlockBytes(chain.group);
-  if (checked.block_bytes == 0) {
-    return Status::Invalid("group: namespace '" + checked.space->spec.name + "' has no group " +
-                           std::to_string(chain.group));
+  std::unordered_set<std::uint32_t> seen;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (seen.insert(numbers[i]).second) continue;
+    return Status::Invalid(PlaceIn(what, i) + ": " + std::to_string(numbers[i]) +
+                           " is named twice");
   }
-  if (chain.shard >= checked.space->spec.shard_count) {
-    return Status::Invalid("shard: " + std::to_string(chain.shard) + ", namespace '" +
-                           checked.space->spec.name + "' has " +
-                           std::to_string(checked.space->spec.shard_count));
-  }
+  return {};
+}
+
+/// The keys of all runs together.
+Result<std::size_t> CheckRuns(const ChainSlice& chain, std::uint32_t run_blocks, ChainOrder order) {
+  std::size_t keys = 0;
   std::uint64_t next_position = 0;
   for (std::size_t i = 0; i < chain.runs.size(); ++i) {
     const RunSlice& run = chain.runs[i];
-    const std::string place = "runs[" + std::to_string(i) + "]";
-    Status status = CheckRun(place, run, checked.space->spec.run_blocks);
+    const std::string place = PlaceIn("runs", i);
+    Status status = CheckRun(place, run, run_blocks);
     if (!status.ok()) return status;
     if (order == ChainOrder::kAscending && run.first_position < next_position) {
       return Status::Invalid(place + ".first_position is " + std::to_string(run.first_position) +
                              ", after position " + std::to_string(next_position - 1));
     }
     next_position = std::uint64_t{run.first_position} + run.keys.size();
-    checked.keys += run.keys.size();
-    if (checked.keys > kChainBlocksMax) {
+    keys += run.keys.size();
+    if (keys > kChainBlocksMax) {
       return Status::Invalid("runs: more than " + std::to_string(kChainBlocksMax) +
                              " keys together");
     }
+  }
+  return keys;
+}
+
+}  // namespace
+
+Result<CheckedChain> CheckChain(const NamespaceRegistry& registry, const ChainSlice& chain,
+                                ChainOrder order) {
+  CheckedChain checked;
+  checked.space = registry.Find(chain.namespace_id);
+  if (checked.space == nullptr) return UnknownNamespace(chain.namespace_id);
+  checked.block_bytes = checked.space->BlockBytes(chain.group);
+  if (checked.block_bytes == 0) return UnknownGroup("group", *checked.space, chain.group);
+  if (chain.shard >= checked.space->spec.shard_count) {
+    return UnknownShard("shard", *checked.space, chain.shard);
+  }
+  const Result<std::size_t> keys = CheckRuns(chain, checked.space->spec.run_blocks, order);
+  if (!keys.ok()) return keys.status();
+  checked.keys = *keys;
+  return checked;
+}
+
+Result<CheckedChain> CheckGroups(const NamespaceRegistry& registry, const GroupsQuery& query) {
+  CheckedChain checked;
+  checked.space = registry.Find(query.chain.namespace_id);
+  if (checked.space == nullptr) return UnknownNamespace(query.chain.namespace_id);
+  const Namespace& space = *checked.space;
+  if (Status status = CheckEach("groups", query.groups, kGroupsMax); !status.ok()) return status;
+  for (std::size_t i = 0; i < query.groups.size(); ++i) {
+    if (space.BlockBytes(query.groups[i]) != 0) continue;
+    return UnknownGroup(PlaceIn("groups", i), space, query.groups[i]);
+  }
+  if (Status status = CheckEach("shards", query.shards, kShardsMax); !status.ok()) return status;
+  for (std::size_t i = 0; i < query.shards.size(); ++i) {
+    if (query.shards[i] < space.spec.shard_count) continue;
+    return UnknownShard(PlaceIn("shards", i), space, query.shards[i]);
+  }
+  const Result<std::size_t> keys =
+      CheckRuns(query.chain, space.spec.run_blocks, ChainOrder::kAscending);
+  if (!keys.ok()) return keys.status();
+  checked.keys = *keys;
+  // At most 64 x 4096 x 65,536: no overflow.
+  const std::uint64_t blocks = query.groups.size() * query.shards.size() * checked.keys;
+  if (blocks > kMatchBlocksMax) {
+    return Status::Invalid("groups x shards x keys is " + std::to_string(blocks) + ", at most " +
+                           std::to_string(kMatchBlocksMax));
   }
   return checked;
 }

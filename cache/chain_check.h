@@ -28,6 +28,10 @@ enum class ChainOrder { kAny, kAscending };
 Result<CheckedChain> CheckChain(const NamespaceRegistry& registry, const ChainSlice& chain,
                                 ChainOrder order);
 
+/// The same of a query over groups and shards, each of which exists and is named once; its runs
+/// ascend, and groups x shards x keys are at most kMatchBlocksMax.
+Result<CheckedChain> CheckGroups(const NamespaceRegistry& registry, const GroupsQuery& query);
+
 /// One place per key; the pieces of each are together one block; valid_tokens fit the block.
 Status CheckPlaces(const CheckedChain& checked, const std::vector<BlockPlace>& places);
 

@@ -1,5 +1,7 @@
 // Making room: the policy says who goes first; pins and the chain being put say who may not.
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -13,6 +15,10 @@ namespace {
 /// Candidates looked at before an allocation gives up. What the policy offers first is pinned only
 /// in a cache that is busy as a whole.
 constexpr int kCandidatesMax = 64;
+/// Blocks among the first candidates that are leased, and that one allocation gets out of the way:
+/// they may be many, and all of them the coldest. They become the hottest, so that the next one
+/// need not look at them again.
+constexpr int kLeasedMax = 1024;
 /// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
 /// is always looked at, though an extent of small frames is more than this.
 constexpr std::size_t kFramesInTheWayMax = 65'536;
@@ -84,6 +90,11 @@ bool Cache::Impl::EvictFor(TenantId tenant, std::uint64_t block_bytes, const Cha
   return false;
 }
 
+bool Cache::Impl::IsLeased(BlockId id) const {
+  return leases.HasBlocks() && (*index)[id].state == BlockState::kPublished &&
+         arena->Header((*index)[id].frame).pins != 0;
+}
+
 bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
                              Among among) {
   const auto may_go = [&](BlockId id) {
@@ -92,9 +103,17 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
   };
   BlockId candidate = among.kept ? policy->FirstKept() : policy->First();
   std::size_t frames_looked_at = 0;
+  int leased = 0;
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     if (frames_looked_at > kFramesInTheWayMax) break;
     if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
+    if (leased < kLeasedMax && IsLeased(candidate)) {
+      const BlockId leased_one = std::exchange(candidate, policy->After(candidate));
+      policy->Touch({&leased_one, 1});
+      ++leased;
+      --looked;
+      continue;
+    }
     if (may_go(candidate)) {
       const std::vector<FrameId> in_the_way =
           arena->FramesInTheWay((*index)[candidate].frame, tenant, block_bytes);
@@ -120,7 +139,7 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& guard) {
   for (int looked = 0; index->Full() && looked < kCandidatesMax; ++looked) {
     if (candidate == kNoBlock) break;
     const BlockId next = policy->After(candidate);
-    if (Evictable(candidate, guard)) {
+    if (Evictable(candidate, guard) && !leases.Marks(candidate)) {
       // Its place in the index is wanted, so its record goes with it.
       if (nvme != nullptr && (*index)[candidate].record.exists()) {
         Add(counters.index_evictions, 1);

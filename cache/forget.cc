@@ -110,6 +110,7 @@ void Cache::Impl::Forget(BlockId id) {
     CountRetained();
   }
   if (nvme != nullptr) nvme->OnForget(id);
+  leases.OnForget(id);
   index->Doom(id);
   CountBlocks();
   if (!in_dram) {

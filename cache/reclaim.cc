@@ -1,5 +1,6 @@
 // When the log reuses a segment, and when a start finds what an earlier run left.
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -33,6 +34,7 @@ void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
 void NvmeSide::DropRecord(BlockId id) {
   const BlockEntry& entry = (*cache.index)[id];
   if (entry.InDram()) {
+    cache.leases.PinMarked(id);
     cache.index->SetRecord(id, {});
     cache.CountBlocks();
     return;
@@ -89,6 +91,12 @@ Task<void> NvmeSide::Reclaim(std::uint32_t segment) {
                      .blocks = std::exchange(segments[segment], {}),
                      .next = 0,
                      .pages_left = tier.log().PagesOfSegment() / kReinsertShare};
+  // What is leased first: it may be more than is written again. Else in their order on the device.
+  std::vector<BlockId> leased;
+  std::ranges::copy_if(state.blocks, std::back_inserter(leased),
+                       [this](BlockId id) { return cache.leases.Marks(id); });
+  std::erase_if(state.blocks, [this](BlockId id) { return cache.leases.Marks(id); });
+  state.blocks.insert(state.blocks.begin(), leased.begin(), leased.end());
   std::uint64_t largest = 1;
   for (const BlockId id : state.blocks) {
     largest = std::max<std::uint64_t>(largest, (*cache.index)[id].block_bytes);
@@ -110,8 +118,9 @@ Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
     if (!LiesIn(id, state.segment)) continue;
     const BlockEntry& entry = (*cache.index)[id];
     const std::uint64_t pages = nvme::RecordPages(entry.block_bytes);
-    const bool wanted = entry.gets >= kReinsertGets || cache.policy->Keeps(id);
-    if (wanted && pages <= state.pages_left) {
+    const bool worth_it =
+        entry.gets >= kReinsertGets || cache.policy->Keeps(id) || cache.leases.Marks(id);
+    if (worth_it && pages <= state.pages_left) {
       const NotDurable declined = tier.Admit(entry.block_bytes);
       if (declined != NotDurable::kNone) {
         tier.CountDeclined(declined);
@@ -141,9 +150,9 @@ bool NvmeSide::ForgetOldest() {
         const BlockId id = blocks[i];
         const BlockEntry& entry = (*cache.index)[id];
         const bool here = LiesIn(id, segment);
-        // One that is in DRAM as well keeps both: it may have been promised, and is worth more. One
-        // that a label keeps stays, too.
-        if (here && (entry.InDram() || cache.policy->Keeps(id))) continue;
+        // One that is in DRAM as well keeps both: it may have been promised, and is worth more. Nor
+        // does a block go that is leased, or that a label keeps.
+        if (here && (entry.InDram() || cache.leases.Marks(id) || cache.policy->Keeps(id))) continue;
         blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));
         if (!here) continue;
         cache.Add(cache.counters.index_evictions, 1);

@@ -101,6 +101,7 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, Locator locator, KeyView plac
   if (outcome == NotDurable::kWriteFailed && StillIs(id, locator) && entry.record == place &&
       entry.InDram()) {
     // The record may have been lost with a sync that failed: write the block once more.
+    cache.leases.PinMarked(id);
     cache.index->SetRecord(id, {});
     cache.CountBlocks();
     co_return co_await MakeDurable(id, locator, placement, deadline);

@@ -43,14 +43,12 @@ Result<std::vector<std::span<const std::byte>>> StretchesOf(const RegionTable& r
 
 /// As the waiting calls: from here on the caller may run the library's loop, which cannot be left
 /// in the middle.
-Status Await(ClientCore& core, CallQuery query, const std::shared_ptr<CallWatch>& watch, Nanos end,
-             const char* what) noexcept {
-  if (core.AwaitCalls(std::move(query), watch, end)) return {};
-  return {StatusCode::kTimeout, what};
+Status Await(ClientCore& core, CallQuery query, const std::shared_ptr<CallWatch>& watch,
+             Nanos end) noexcept {
+  return core.AwaitCalls(std::move(query), watch, end);
 }
 
-constexpr const char* kHeld = "the daemon has not let go of that memory yet";
-constexpr const char* kUnderWay = "calls are still under way";
+Status RegionUnderWay() { return {StatusCode::kTimeout, "a region is still being made"}; }
 
 }  // namespace
 
@@ -62,9 +60,9 @@ Status Client::Cancel(Ticket ticket, Deadline deadline) try {
   }
   const Nanos end = ToNanos(deadline, core->clock().Now());
   const auto watch = std::make_shared<CallWatch>(true);
-  if (!core->registrar().Cancel(ticket, end)) return {StatusCode::kTimeout, kUnderWay};
+  if (!core->registrar().Cancel(ticket, end)) return RegionUnderWay();
   return Await(*core, {.which = CallQuery::Which::kTicket, .ticket = ticket, .gives_up = true},
-               watch, end, kHeld);
+               watch, end);
 } catch (const std::bad_alloc&) {
   return Impl::OutOfMemory();
 }
@@ -79,7 +77,7 @@ Status Client::Fence(std::span<const MemoryPiece> memory, Deadline deadline) try
                {.which = CallQuery::Which::kMemory,
                 .memory = std::move(stretches.value()),
                 .gives_up = true},
-               watch, ToNanos(deadline, core->clock().Now()), kHeld);
+               watch, ToNanos(deadline, core->clock().Now()));
 } catch (const std::bad_alloc&) {
   return Impl::OutOfMemory();
 }
@@ -89,8 +87,8 @@ Status Client::Drain(Deadline deadline) try {
   const std::shared_ptr<ClientCore> core = impl_->core();
   const Nanos end = ToNanos(deadline, core->clock().Now());
   const auto watch = std::make_shared<CallWatch>(false);
-  if (!core->registrar().Drain(end)) return {StatusCode::kTimeout, kUnderWay};
-  return Await(*core, {.which = CallQuery::Which::kSubmitted}, watch, end, kUnderWay);
+  if (!core->registrar().Drain(end)) return RegionUnderWay();
+  return Await(*core, {.which = CallQuery::Which::kSubmitted}, watch, end);
 } catch (const std::bad_alloc&) {
   return Impl::OutOfMemory();
 }

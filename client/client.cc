@@ -34,6 +34,7 @@ Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
+void Client::Close() { impl_->Close(); }
 
 Result<NamespaceId> Client::OpenNamespace(const NamespaceDescriptor& descriptor,
                                           Deadline deadline) {

@@ -5,6 +5,7 @@
 
 #include "base/signals_blocked.h"
 #include "base/wait.h"
+#include "client/lease_flow.h"
 
 namespace terrace {
 namespace {
@@ -54,6 +55,7 @@ bool WorthAnotherAttempt(StatusCode code) {
 
 ClientCore::ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions)
     : connect_timeout_(std::chrono::nanoseconds(options.connect_timeout).count()),
+      spin_(std::chrono::nanoseconds(options.spin).count()),
       completions_(std::move(completions)),
       first_ticket_(FirstTicket()) {
   const Result<Address> address = ParseAddress(options.address);
@@ -117,14 +119,16 @@ LinkKind ClientCore::Link() const {
   return link_;
 }
 
-Status ClientCore::Submit(const RequestRef& request) {
+Status ClientCore::Submit(const RequestRef& request, WhoRuns who_runs) {
   request->slot = limit_.Take();
   if (!request->slot) {
     return {StatusCode::kRetry, std::to_string(kCallsMax) + " calls are in flight"};
   }
   Command command;
   command.request = request;
-  if (!Push(std::move(command))) return {StatusCode::kCancelled, "the client is being destroyed"};
+  if (!Push(std::move(command), who_runs)) {
+    return {StatusCode::kCancelled, "the client is being destroyed"};
+  }
   return {};
 }
 
@@ -166,6 +170,14 @@ void ClientCore::AddRegion(const RegionTable::Region& region) {
   [[maybe_unused]] const bool pushed = Push(std::move(command));
 }
 
+void ClientCore::PostLeaseReleases(const LeaseBook::Entry& lease) {
+  Command command;
+  command.kind = Command::Kind::kReleaseLease;
+  command.lease = lease;
+  // After Stop they end with the connection.
+  [[maybe_unused]] const bool pushed = Push(std::move(command));
+}
+
 bool ClientCore::RemoveRegion(std::uint32_t region) {
   Command command;
   command.kind = Command::Kind::kRemoveRegion;
@@ -176,7 +188,7 @@ bool ClientCore::RemoveRegion(std::uint32_t region) {
   return Await(*finished, clock_.Now() + kSecond);
 }
 
-bool ClientCore::Push(Command command) {
+bool ClientCore::Push(Command command, WhoRuns who_runs) {
   bool post = false;
   {
     const std::lock_guard lock(inbox_mutex_);
@@ -185,6 +197,7 @@ bool ClientCore::Push(Command command) {
     post = !std::exchange(inbox_posted_, true);
   }
   if (post) loop_->Enqueue([this] { DrainInbox(); });
+  if (who_runs == WhoRuns::kAwait) return true;
   // By this thread, so that no other need be woken. Also when another has posted: it may be held up
   // between that and its own RunPosted.
   loop_->RunPosted();
@@ -202,17 +215,17 @@ bool ClientCore::AwaitCompletion(Nanos deadline) {
   }
 }
 
-bool ClientCore::AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>& watch,
-                            Nanos deadline) {
+Status ClientCore::AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>& watch,
+                              Nanos deadline) {
   Command command;
   command.kind = Command::Kind::kWatch;
   command.query = std::move(query);
   command.watch = watch;
-  if (!Push(std::move(command))) return false;  // stopped: the calls end with it
-  if (watch->reached.IsSet()) return true;
+  if (!Push(std::move(command))) return {StatusCode::kCancelled, "the client is being destroyed"};
+  if (watch->reached.IsSet()) return {};
   // To wait is to run the loop: whatever it does then would be waited for.
-  if (deadline <= clock_.Now()) return false;
-  return Await(watch->reached, deadline);
+  if (deadline > clock_.Now() && Await(watch->reached, deadline)) return {};
+  return {StatusCode::kTimeout, "calls are still under way, or the daemon has not let go"};
 }
 
 void ClientCore::DrainInbox() {
@@ -248,7 +261,18 @@ void ClientCore::Execute(const Command& command) {
     case Command::Kind::kWatch: return flow_->Watch(command.query, command.watch);
     case Command::Kind::kDone:
       return completions_->Push(std::move(command.done->first), std::move(command.done->second));
+    case Command::Kind::kReleaseLease:
+      for (const LeaseBook::Part& part : command.lease.parts) {
+        const LeaseOrder order{
+            .shard = part.shard, .lease = part.lease, .release = true, .keep = {}};
+        Post(command.lease.epoch, part.shard, EncodeLeaseOrder(flow_->NextHead(), order));
+      }
+      return;
   }
+}
+
+void ClientCore::Post(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message) {
+  if (serving_ && session_->epoch() == epoch) session_->Post(shard, std::move(message));
 }
 
 // ---- the library thread ----
@@ -271,15 +295,19 @@ Status ClientCore::RunLoop() {
       Reactor::Create({.name = "terrace-client", .shared = true}, clock_);
   if (!reactor.ok()) return reactor.status();
   reactor_ = std::move(reactor.value());
-  Result<std::unique_ptr<SharedLoop>> loop = SharedLoop::Create(*reactor_);
+  Result<std::unique_ptr<SharedLoop>> loop = SharedLoop::Create(*reactor_, spin_);
   if (!loop.ok()) return loop.status();
   loop_ = std::move(loop.value());
   Result<std::unique_ptr<ChannelFactory>> factory = ChannelFactory::Create(*reactor_);
   if (!factory.ok()) return factory.status();
   factory_ = std::move(factory.value());
-  flow_ = std::make_unique<RequestFlow>(RequestFlow::Shared{reactor_->scheduler(), *completions_,
-                                                            namespaces_, request_ids_,
-                                                            channel_options_.incarnation});
+  const auto post = [this](std::uint64_t epoch, std::uint32_t shard,
+                           std::vector<std::byte> message) {
+    Post(epoch, shard, std::move(message));
+  };
+  flow_ = std::make_unique<RequestFlow>(
+      RequestFlow::Shared{reactor_->scheduler(), *completions_, namespaces_, request_ids_,
+                          channel_options_.incarnation, leases_, post});
   scope_ = std::make_unique<TaskScope>();
   stop_event_ = std::make_unique<Event>();
   {

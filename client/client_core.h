@@ -63,23 +63,28 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   /// Sends a request, or leaves it to who runs the loop now; it is finished by its deadline (and
   /// kQuietGrace). Never waits. kRetry when kCallsMax calls are in flight, kCancelled after Stop;
   /// the request is then void.
-  Status Submit(const RequestRef& request);
+  /// kAwait: it is left to the Await that this thread calls next.
+  enum class WhoRuns : std::uint8_t { kSubmit, kAwait };
+  Status Submit(const RequestRef& request, WhoRuns who_runs = WhoRuns::kSubmit);
   /// Drives the loop until `finished` is set (true) or `deadline` comes (false). Once for a signal.
   [[nodiscard]] bool Await(Signal& finished, Nanos deadline) {
     return loop_->DriveUntil(finished, deadline);
   }
   /// The same until there is a completion to take.
   [[nodiscard]] bool AwaitCompletion(Nanos deadline);
-  /// Gives up, or waits for, the calls that `query` names, of those submitted before: true once
-  /// they are over as `watch`, a new one, says; false at `deadline`. With a deadline that has
-  /// passed it gives up and looks, and never waits.
-  [[nodiscard]] bool AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>& watch,
-                                Nanos deadline);
+  /// Gives up, or waits for, the calls that `query` names, of those submitted before: ok once they
+  /// are over as `watch`, a new one, says; kTimeout at `deadline`; kCancelled after Stop. With a
+  /// deadline that has passed it gives up and looks, and never waits.
+  [[nodiscard]] Status AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>& watch,
+                                  Nanos deadline);
   /// Tells the daemon of a region, before any request that is submitted later.
   void AddRegion(const RegionTable::Region& region);
   /// Returns when no transport knows the region any more; false when the library thread did not
   /// answer within 1 s.
   [[nodiscard]] bool RemoveRegion(std::uint32_t region);
+
+  /// Tells the reactors that a lease is over; nobody waits for them.
+  void PostLeaseReleases(const LeaseBook::Entry& lease);
 
   [[nodiscard]] Clock& clock() noexcept { return clock_; }
   [[nodiscard]] RegionTable& regions() noexcept { return regions_; }
@@ -87,6 +92,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   /// A region to be made on the registrar's thread: its own memory, or `length` bytes of ours.
   Result<Ticket> SubmitRegion(std::span<std::byte> memory, std::uint64_t length);
   [[nodiscard]] NamespaceTable& namespaces() noexcept { return namespaces_; }
+  [[nodiscard]] LeaseBook& leases() noexcept { return leases_; }
   [[nodiscard]] CompletionQueue& completions() noexcept { return *completions_; }
   [[nodiscard]] std::atomic<std::uint64_t>& request_ids() noexcept { return request_ids_; }
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return channel_options_.incarnation; }
@@ -101,10 +107,18 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
  private:
   /// What callers ask of the library thread.
   struct Command {
-    enum class Kind : std::uint8_t { kStart, kAddRegion, kRemoveRegion, kWatch, kDone };
+    enum class Kind : std::uint8_t {
+      kStart,
+      kAddRegion,
+      kRemoveRegion,
+      kReleaseLease,
+      kWatch,
+      kDone
+    };
     Kind kind = Kind::kStart;
     RequestRef request;                // kStart
-    RegionTable::Region region;        // kAddRegion, kRemoveRegion
+    RegionTable::Region region;        // of those about regions
+    LeaseBook::Entry lease;            // kReleaseLease
     std::shared_ptr<Signal> finished;  // kRemoveRegion
     CallQuery query;                   // kWatch
     std::shared_ptr<CallWatch> watch;  // kWatch
@@ -114,7 +128,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
 
   ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions);
 
-  [[nodiscard]] bool Push(Command command);
+  [[nodiscard]] bool Push(Command command, WhoRuns who_runs = WhoRuns::kSubmit);
 
   // The library thread.
   void ThreadMain();
@@ -124,6 +138,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   void ReportStart(const Status& status);
   void DrainInbox();
   void Execute(const Command& command);
+  void Post(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message);
   void BeginStop();
   Task<void> KeepSession();
   Task<void> EndEverything();
@@ -137,9 +152,11 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   SystemRandom random_;
   ChannelOptions channel_options_;
   const Nanos connect_timeout_;
+  const Nanos spin_;
   RegionTable regions_;
   Registrar registrar_;
   NamespaceTable namespaces_;
+  LeaseBook leases_{random_.Next()};
   const std::unique_ptr<CompletionQueue> completions_;
   CallLimit limit_;
   std::atomic<std::uint64_t> request_ids_{1};

@@ -22,11 +22,9 @@ Nanos ToNanos(Deadline deadline, Nanos now) noexcept {
   return std::min(time, now + kDeadlineMax);
 }
 
-Status Client::Impl::OutOfMemory() { return {StatusCode::kRetry, "out of memory"}; }
-
 Client::Impl::~Impl() {
   if (SameProcess()) {
-    core_->Stop();
+    Close();
     return;
   }
   // A forked child: no thread to join, locks in any state, and sockets that are the parent's. It
@@ -35,18 +33,25 @@ Client::Impl::~Impl() {
       new std::shared_ptr<ClientCore>(std::move(core_));  // NOLINT
 }
 
+void Client::Impl::Close() {
+  if (SameProcess() && !closed_.exchange(true)) core_->Stop();
+}
+
 Status Client::Impl::CheckProcess() const {
   if (SameProcess()) return {};
   return Status::Invalid("this Client belongs to process " + std::to_string(process_) +
                          ": after fork() the child must connect anew");
 }
 
+Status Client::Impl::OutOfMemory() {
+  return {StatusCode::kRetry, "out of memory"};  // so short that the text needs no memory either
+}
+
 Status Client::Impl::NotConnected() const {
   return {StatusCode::kPeerDead, "not connected to " + address_};
 }
 
-Result<Client::Impl::Target> Client::Impl::FindTarget(NamespaceId space, const Chain& chain,
-                                                      BlockKind kind, Deadline deadline) const {
+Result<Client::Impl::Target> Client::Impl::FindSpace(NamespaceId space, Deadline deadline) const {
   if (Status status = CheckProcess(); !status.ok()) return status;
   Target target;
   // The session first: a namespace that was opened for a later one does not fit, and is noticed.
@@ -54,11 +59,18 @@ Result<Client::Impl::Target> Client::Impl::FindTarget(NamespaceId space, const C
   Result<NamespaceView> view = core_->namespaces().Find(space);
   if (!view.ok()) return view.status();
   target.space = std::move(view.value());
-  if (Status status = ValidateChain(*target.space.descriptor, chain, kind); !status.ok()) {
-    return status;
-  }
   target.now = core_->clock().Now();
   target.deadline = ToNanos(deadline, target.now);
+  return target;
+}
+
+Result<Client::Impl::Target> Client::Impl::FindTarget(NamespaceId space, const Chain& chain,
+                                                      BlockKind kind, Deadline deadline) const {
+  Result<Target> target = FindSpace(space, deadline);
+  if (!target.ok()) return target;
+  if (Status status = ValidateChain(*target->space.descriptor, chain, kind); !status.ok()) {
+    return status;
+  }
   return target;
 }
 
@@ -152,7 +164,7 @@ Status Client::Impl::Run(const Result<RequestRef>& request) const noexcept {
   const std::shared_ptr<ClientCore> core = core_;
   const RequestRef& call = request.value();
   const Nanos give_up = call->deadline + kQuietGrace + kLibraryStallMax;
-  if (Status status = core->Submit(call); !status.ok()) return status;
+  if (Status status = core->Submit(call, ClientCore::WhoRuns::kAwait); !status.ok()) return status;
   if (!core->Await(call->done, give_up)) {
     return {StatusCode::kInDoubt, "the library thread does not answer"};
   }

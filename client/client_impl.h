@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <span>
@@ -25,6 +26,8 @@ class Client::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
+  /// Stops the core, once; not in a forked child.
+  void Close();
   /// False in a child that was forked: it has no library thread.
   [[nodiscard]] bool SameProcess() const noexcept { return ::getpid() == process_; }
   [[nodiscard]] Status CheckProcess() const;
@@ -36,6 +39,8 @@ class Client::Impl {
   // there is no memory for it.
   Result<RequestRef> PrepareMatch(NamespaceId space, const Chain& chain, BlockKind kind,
                                   Deadline deadline) const;
+  Result<RequestRef> PrepareMatchGroups(NamespaceId space, const Chain& chain,
+                                        const MatchQuery& query, Deadline deadline) const;
   Result<RequestRef> PrepareTransfer(TransferKind transfer, NamespaceId space, const Chain& chain,
                                      std::span<const BlockBuffer> blocks, BlockKind kind,
                                      Deadline deadline) const;
@@ -74,6 +79,7 @@ class Client::Impl {
     Nanos now = 0;
     Nanos deadline = 0;
   };
+  Result<Target> FindSpace(NamespaceId space, Deadline deadline) const;
   Result<Target> FindTarget(NamespaceId space, const Chain& chain, BlockKind kind,
                             Deadline deadline) const;
   /// The session is there, has the namespace, and the deadline lies ahead.
@@ -84,6 +90,7 @@ class Client::Impl {
   std::shared_ptr<ClientCore> core_;
   const std::string address_;
   const pid_t process_;
+  std::atomic<bool> closed_{false};
 };
 
 /// A deadline of a caller on SteadyClock, at most an hour ahead.

@@ -7,6 +7,7 @@ namespace {
 
 using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
+using Runs = Offset<flatbuffers::Vector<Offset<wire::Run>>>;
 using Pieces = Offset<flatbuffers::Vector<const wire::Piece*>>;
 using Counts = Offset<flatbuffers::Vector<std::uint16_t>>;
 

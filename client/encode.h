@@ -22,10 +22,9 @@ struct BlockQuestion {
   const ShardPlan& plan;
 };
 
-/// The keys of a question, as every request about blocks carries them.
-using Runs = flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Run>>>;
-Runs EncodeRuns(flatbuffers::FlatBufferBuilder& builder, const BlockQuestion& question);
-
+/// The keys of the plan's stretches, as requests carry them.
+flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Run>>> EncodeRuns(
+    flatbuffers::FlatBufferBuilder& builder, const BlockQuestion& question);
 std::vector<std::byte> EncodeMatch(const MessageHead& head, const BlockQuestion& question);
 std::vector<std::byte> EncodeRemove(const MessageHead& head, const BlockQuestion& question);
 /// `blocks` are the caller's; the plan's indices point into it.

@@ -18,16 +18,18 @@ LentBlock::LentBlock(const BlockResult& result, std::unique_ptr<LentMemory> memo
       memory_(std::move(memory)) {}
 
 std::span<const std::byte> LentBlock::bytes() const noexcept {
-  return memory_ == nullptr ? std::span<const std::byte>() : memory_->bytes();
+  return IsLent() ? memory_->bytes() : std::span<const std::byte>();
 }
 
-bool LentBlock::Intact() const noexcept { return memory_ != nullptr && memory_->Intact(); }
+bool LentBlock::IsLent() const noexcept { return memory_ != nullptr && !memory_->released(); }
 
+bool LentBlock::Intact() const noexcept { return IsLent() && memory_->Intact(); }
+
+// The mapping stays until this object is destroyed: a view that somebody kept, as every array of
+// Python is, then reads another block's bytes instead of ending the process.
 StatusCode LentBlock::Release() noexcept {
-  if (memory_ == nullptr) return StatusCode::kInvalid;
-  const bool intact = memory_->Release();
-  memory_.reset();
-  return intact ? StatusCode::kOk : StatusCode::kExpired;
+  if (!IsLent()) return StatusCode::kInvalid;
+  return memory_->Release() ? StatusCode::kOk : StatusCode::kExpired;
 }
 
 std::vector<LentBlock> LentBlocksOf(Request& request) {

@@ -88,6 +88,41 @@ void ApplyMatch(Request& request, RequestPart& part, const wire::Message& messag
     part.tiers.push_back(TierOf(std::to_integer<std::uint8_t>(tier)));
 }
 
+void ApplyMatchGroups(Request& request, RequestPart& part, const wire::Message& message) {
+  const wire::MatchGroupsReply* reply = message.body_as_MatchGroupsReply();
+  if (reply == nullptr) return FailCall(request, Misfit(message, "answers a match over groups"));
+  const std::span<const std::byte> presence = BytesOf(reply->presence());
+  const std::span<const std::byte> tiers = BytesOf(reply->tiers());
+  PrefixPart& found = part.prefix;
+  found.lease = reply->lease();
+  found.lease_status = CodeOf(reply->lease_status());
+  const std::size_t cells = request.prefix_question.pairs() * part.blocks.size();
+  if (presence.size() != cells || tiers.size() != cells) {
+    return FailCall(request, Misfit(message, "has another number of blocks than asked for"));
+  }
+  found.answered = true;
+  found.presence.reserve(cells);
+  found.tiers.reserve(cells);
+  for (std::size_t i = 0; i < cells; ++i) {
+    const auto number = std::to_integer<std::uint8_t>(presence[i]);
+    // What this library has no name for is not to be had.
+    const Presence block =
+        number < kPresenceCount ? static_cast<Presence>(number) : Presence::kRetry;
+    found.presence.push_back(block);
+    found.tiers.push_back(
+        block == Presence::kReady ? TierOf(std::to_integer<std::uint8_t>(tiers[i])) : Tier::kNone);
+  }
+}
+
+/// A reactor did not answer a match over groups: the others' answers count, if there are any.
+void FailGroupsPart(Request& request, const Status& status) {
+  ++request.refused;
+  const StatusCode code = status.code();
+  const bool others_may =
+      code == StatusCode::kRetry || code == StatusCode::kTimeout || code == StatusCode::kPeerDead;
+  if (!others_may || request.refused == request.parts.size()) FailCall(request, status);
+}
+
 void ApplyBlocks(Request& request, RequestPart& part, const wire::Message& message,
                  const ArrivalCheck& arrivals) {
   const wire::BlocksReply* reply = message.body_as_BlocksReply();
@@ -208,6 +243,7 @@ void ApplyRefusal(Request& request, RequestPart& part, const Status& status) {
     if (request.absent == request.parts.size()) FailCall(request, status);
     return;
   }
+  if (request.kind == RequestKind::kMatchGroups) return FailGroupsPart(request, status);
   if (!AnswersPerBlock(request.kind)) return FailCall(request, status);
   FailPart(request, part, status);
   ++request.refused;
@@ -253,6 +289,7 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
   }
   switch (request.kind) {
     case RequestKind::kMatch: return ApplyMatch(request, part, message);
+    case RequestKind::kMatchGroups: return ApplyMatchGroups(request, part, message);
     case RequestKind::kGet:
     case RequestKind::kPut:
     case RequestKind::kLend:
@@ -261,7 +298,8 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kTouch:
     case RequestKind::kRetain: return ApplyBlocks(request, part, message, arrivals);
     case RequestKind::kOpenNamespace: return ApplyOpened(request, message);
-    case RequestKind::kPing: return;  // whatever it says, it came back
+    case RequestKind::kPing:
+    case RequestKind::kRenewLease: return;  // whatever it says, it came back
     case RequestKind::kStat: return ApplyStat(request, message);
     case RequestKind::kListNamespaces: return ApplyNamespaces(request, message);
     case RequestKind::kClearNamespace: return ApplyCleared(request, message);
@@ -272,6 +310,7 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
 }
 
 void FailPart(Request& request, RequestPart& part, const Status& status) {
+  if (request.kind == RequestKind::kMatchGroups) return FailGroupsPart(request, status);
   if (!AnswersPerBlock(request.kind)) return FailCall(request, status);
   for (const std::uint32_t index : part.blocks) {
     request.blocks[index] = {status.code(), Tier::kNone, 0};

@@ -17,6 +17,7 @@
 #include "base/wait.h"
 #include "client/call_limit.h"
 #include "client/call_watch.h"
+#include "client/prefix_match.h"
 #include "client/region_table.h"
 #include "client/shard_plan.h"
 #include "client/terrace.hpp"
@@ -43,6 +44,8 @@ enum class RequestKind : std::uint8_t {
   kReleaseRetained,
   kRemovePrefix,
   kClearTenant,
+  kMatchGroups,
+  kRenewLease,
 };
 
 /// True for the calls that answer per block.
@@ -85,6 +88,7 @@ struct RequestPart {
   bool replied = false;
   ShardConnection* connection = nullptr;  ///< while not kUnsent and not kDone
   std::vector<Tier> tiers;                ///< match: what this reactor found
+  PrefixPart prefix;                      ///< match over groups: likewise
 };
 
 struct Request {
@@ -95,6 +99,7 @@ struct Request {
   Ticket ticket = 0;          ///< 0: somebody waits for `done`
   std::vector<RequestPart> parts;
   std::vector<MatchStep> match_steps;
+  PrefixQuestion prefix_question;  ///< of kMatchGroups
   RegionUse regions;               ///< of get and put
   CallSlot slot;                   ///< counts it among the calls in flight
   NamespaceDescriptor descriptor;  ///< of kOpenNamespace
@@ -102,6 +107,7 @@ struct Request {
   // The answer.
   Status status;  ///< ok when what follows holds the answer
   MatchResult match;
+  PrefixMatch prefix;
   std::vector<BlockResult> blocks;
   std::vector<std::unique_ptr<LentMemory>> lent;  ///< of kLend: per block; null unless kOk
   std::vector<Sample> samples;

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "client/encode.h"
+#include "client/lease_flow.h"
 
 namespace terrace {
 
@@ -123,6 +125,20 @@ RequestRef RequestBuilder::Range(RequestKind kind, const NamespaceView& space, c
   return request;
 }
 
+RequestRef RequestBuilder::MatchGroups(const NamespaceView& space, const Chain& chain,
+                                       PrefixQuestion question) const {
+  RequestRef request = Start(RequestKind::kMatchGroups);
+  request->prefix_question = std::move(question);
+  const Placement placement = PlacementOf(space);
+  std::vector<ShardPlan> plans = PlanRange(chain, placement, 0, chain.size(), nullptr);
+  for (ShardPlan& plan : plans) {
+    AddPart(*request, plan, [&](const MessageHead& head) {
+      return EncodeMatchGroups(head, chain, placement, plan, request->prefix_question);
+    });
+  }
+  return request;
+}
+
 RequestRef RequestBuilder::EachShard(
     RequestKind kind,
     const std::function<std::vector<std::byte>(const MessageHead&)>& encode) const {
@@ -133,6 +149,20 @@ RequestRef RequestBuilder::EachShard(
     part.shard = shard;
     part.request_id = head.request_id;
     part.message = encode(head);
+  }
+  return request;
+}
+
+RequestRef RequestBuilder::RenewLease(std::uint64_t epoch, std::span<const LeaseBook::Part> parts,
+                                      std::uint32_t lease_ms) const {
+  RequestRef request = Start(RequestKind::kRenewLease);
+  request->epoch = epoch;
+  for (const LeaseBook::Part& lease : parts) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = lease.shard;
+    part.request_id = head.request_id;
+    part.message = EncodeRenewLease(head, lease.lease, lease_ms);
   }
   return request;
 }

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "client/encode.h"
+#include "client/lease_book.h"
 #include "client/namespace_table.h"
 #include "client/request.h"
 #include "client/terrace.hpp"
@@ -42,6 +43,11 @@ class RequestBuilder {
                   std::uint32_t lease_ms) const;
   RequestRef Remove(const NamespaceView& space, const Chain& chain, std::uint32_t first,
                     std::uint32_t count, BlockKind kind) const;
+  RequestRef MatchGroups(const NamespaceView& space, const Chain& chain,
+                         PrefixQuestion question) const;
+  /// `epoch`: the session that the lease belongs to.
+  RequestRef RenewLease(std::uint64_t epoch, std::span<const LeaseBook::Part> parts,
+                        std::uint32_t lease_ms) const;
   RequestRef OpenNamespace(const NamespaceDescriptor& descriptor) const;
   /// kPing, kStat or kListNamespaces, to every reactor.
   RequestRef ToEveryShard(RequestKind kind) const;

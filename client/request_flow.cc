@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/crash_point.h"
+#include "client/lease_flow.h"
 #include "client/lent_block.h"
 
 namespace terrace {
@@ -162,6 +163,7 @@ void RequestFlow::Finish(const RequestRef& request) {
   StopTimer(*request);
   --active_;
   CombineAnswer(*request);
+  if (request->kind == RequestKind::kMatchGroups) FinishMatchGroups(*request);
   if (request->kind == RequestKind::kOpenNamespace && request->status.ok()) {
     const Result<NamespaceId> opened =
         shared_.namespaces.Opened(request->descriptor, request->epoch, request->opened_id);
@@ -182,6 +184,20 @@ void RequestFlow::Finish(const RequestRef& request) {
   Tell(*kept, quiet);
 }
 
+void RequestFlow::FinishMatchGroups(Request& request) {
+  std::vector<LeaseBook::Part> kept;
+  for (const LeaseOrder& order : CombinePrefix(request, kept)) {
+    shared_.post(request.epoch, order.shard, EncodeLeaseOrder(NextHead(), order));
+  }
+  if (kept.empty()) return;
+  const Nanos now = shared_.scheduler.Now();
+  request.prefix.lease =
+      shared_.leases.Add({.epoch = request.epoch,
+                          .until = now + request.prefix_question.lease_ms * kMillisecond,
+                          .parts = std::move(kept)},
+                         now);
+}
+
 void RequestFlow::Deliver(const RequestRef& request) {
   if (request->finished_event != nullptr) return request->finished_event->Set();
   if (request->ticket == 0) {
@@ -192,6 +208,7 @@ void RequestFlow::Deliver(const RequestRef& request) {
   completion.ticket = request->ticket;
   completion.status = std::move(request->status);
   completion.match = std::move(request->match);
+  completion.prefix = std::move(request->prefix);
   if (request->kind == RequestKind::kLend) completion.lent = LentBlocksOf(*request);
   completion.blocks = std::move(request->blocks);  // the lent ones were made from them
   shared_.completions.Push(std::move(completion), std::move(request->slot));

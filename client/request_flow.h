@@ -17,11 +17,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "base/scheduler.h"
 #include "client/completion_queue.h"
+#include "client/lease_book.h"
 #include "client/namespace_table.h"
 #include "client/request.h"
 #include "client/shard_connection.h"
@@ -39,6 +41,11 @@ class RequestFlow final : public ShardEvents {
     NamespaceTable& namespaces;
     std::atomic<std::uint64_t>& ids;  ///< request numbers
     std::uint64_t incarnation;
+    LeaseBook& leases;
+    /// Sends a message to a reactor of the session `epoch`, if that is still there; its answer is
+    /// of no interest.
+    std::function<void(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message)>
+        post;
   };
   /// Everything in `shared` outlives the flow.
   explicit RequestFlow(const Shared& shared) : shared_(shared) {}
@@ -85,6 +92,7 @@ class RequestFlow final : public ShardEvents {
   static void Tell(Request& request, bool quiet);
   /// Ends every part that waits for its answer.
   void GiveUp(const RequestRef& request, const Status& status);
+  void FinishMatchGroups(Request& request);
   void Deliver(const RequestRef& request);
 
   const Shared shared_;

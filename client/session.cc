@@ -116,6 +116,10 @@ void Session::Start(const RequestRef& request) {
   if (soon < next_heartbeat_) ScheduleHeartbeat(Sane(connections_.front()->hello().heartbeat));
 }
 
+void Session::Post(std::uint32_t shard, std::vector<std::byte> message) {
+  if (connected_ && shard < connections_.size()) connections_[shard]->Post(std::move(message));
+}
+
 void Session::AddRegion(std::uint32_t region, ClientMemory memory) {
   if (!connected_) return;  // RegisterRegions will find it in the table
   for (const auto& connection : connections_) connection->AddRegion(region, memory);

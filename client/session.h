@@ -58,6 +58,8 @@ class Session {
 
   /// Sends a request, or refuses it when the session is lost already.
   void Start(const RequestRef& request);
+  /// Sends a message that nobody waits for the answer of.
+  void Post(std::uint32_t shard, std::vector<std::byte> message);
   /// Also while Open is under way.
   void AddRegion(std::uint32_t region, ClientMemory memory);
   void RemoveRegion(std::uint32_t region);

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/crash_point.h"
+#include "client/lease_flow.h"
 
 namespace terrace {
 
@@ -16,6 +17,7 @@ ShardConnection::~ShardConnection() {
 
 Task<Status> ShardConnection::Connect(ChannelFactory& factory, ChannelOptions options,
                                       Nanos deadline) {
+  incarnation_ = options.incarnation;
   Result<std::unique_ptr<Channel>> channel =
       co_await factory.Connect(std::move(options), *this, deadline);
   if (!channel.ok()) co_return channel.status();
@@ -35,6 +37,10 @@ void ShardConnection::Send(const RequestRef& request, std::uint32_t part_index) 
   }
   channel_->Send(std::move(part.message));
   CrashHere(CrashPoint::kClientRequestSent);
+}
+
+void ShardConnection::Post(std::vector<std::byte> message) {
+  if (!closed_) channel_->Send(std::move(message));
 }
 
 StatusCode ShardConnection::Withdraw(const RequestPart& part) {
@@ -89,7 +95,7 @@ std::vector<ShardConnection::Waiting> ShardConnection::Parts() const {
 void ShardConnection::OnMessage(const wire::Message& message) {
   heard_ = true;
   const auto found = parts_.find(message.request_id());
-  if (found == parts_.end()) return ReturnLoans(message);
+  if (found == parts_.end()) return GiveBack(message);
   const Waiting waiting = found->second;  // the entry may go while it is told
   events_.OnReply(waiting.request, waiting.part, message, *this);
 }
@@ -121,8 +127,14 @@ std::unique_ptr<LentMemory> ShardConnection::TakeLoan(const wire::Loan& loan) co
   return channel_->TakeLoan(loan);
 }
 
-void ShardConnection::ReturnLoans(const wire::Message& message) const {
-  // An answer that came too late: nobody will read what it lends.
+void ShardConnection::GiveBack(const wire::Message& message) const {
+  if (const auto* match = message.body_as_MatchGroupsReply(); match != nullptr) {
+    if (match->lease() == 0) return;
+    // The number of a request that has been answered may be used again.
+    const MessageHead head{.request_id = message.request_id(), .incarnation = incarnation_};
+    const LeaseOrder order{.shard = 0, .lease = match->lease(), .release = true, .keep = {}};
+    return channel_->Send(EncodeLeaseOrder(head, order));
+  }
   const auto* reply = message.body_as_BlocksReply();
   if (reply == nullptr || reply->loans() == nullptr) return;
   for (const wire::Loan* loan : *reply->loans()) {

@@ -53,6 +53,8 @@ class ShardConnection final : private ChannelHandler, private ArrivalCheck {
 
   /// Sends a part and waits for its reply.
   void Send(const RequestRef& request, std::uint32_t part);
+  /// Sends a message whose reply, if there is one, is dropped.
+  void Post(std::vector<std::byte> message);
   /// Ends a part's use of its memory: kOk, or kPending until OnPartQuiet.
   StatusCode Withdraw(const RequestPart& part);
   /// Asks the daemon to stop working on a request.
@@ -91,13 +93,15 @@ class ShardConnection final : private ChannelHandler, private ArrivalCheck {
   void OnClosed(const Status& reason) override;
   [[nodiscard]] StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const override;
   [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) const override;
-  void ReturnLoans(const wire::Message& message) const;
+  /// An answer that came too late: nobody will use what it lends or leases.
+  void GiveBack(const wire::Message& message) const;
   void TellEnd();
 
   ShardEvents& events_;
   Scheduler& scheduler_;
   Event* lost_;
   std::unique_ptr<Channel> channel_;
+  std::uint64_t incarnation_ = 0;  // the client's
   std::unordered_map<std::uint64_t, Waiting> parts_;
   std::unordered_set<std::uint32_t> regions_;  // that the daemon was told of
   bool heard_ = true;                          // since the last heartbeat

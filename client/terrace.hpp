@@ -69,6 +69,11 @@ class TERRACE_API Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
+  /// Ends every call in flight as the destructor does, also those that other threads wait for;
+  /// what is called later answers kCancelled or kPeerDead. Regions and what waits for Poll stay
+  /// until the Client is destroyed. Once is enough; does nothing in a forked child.
+  void Close();
+
   /// Opens, or makes, a namespace. Opening it again returns the same id.
   /// @return kIncompatible when the daemon knows the name with another fingerprint; the message
   ///         names both. kInvalid names the field.
@@ -155,7 +160,8 @@ class TERRACE_API Client {
   Result<Ticket> SubmitMatchGroups(NamespaceId space, const Chain& chain, const MatchQuery& query,
                                    Deadline deadline);
   /// From now on for `time` (up to 60 s; 0: 10 s). @return kExpired when it has ended, on any
-  /// reactor: all of it is then released; kInvalid for a lease that this Client never had.
+  /// reactor, or a block of it has gone (see MatchMode::kLease): all of it is then released;
+  /// kInvalid for a lease that this Client never had.
   Status RenewLease(LeaseId lease, std::chrono::milliseconds time, Deadline deadline);
   /// Ends a lease; kOk also when it had ended. kInvalid as above. Never waits.
   Status ReleaseLease(LeaseId lease);

@@ -15,6 +15,7 @@
 
 #include "base/ack.h"
 #include "base/limits.h"
+#include "base/presence.h"
 #include "base/result.h"
 #include "base/status.h"
 #include "base/tier_kind.h"
@@ -33,6 +34,7 @@ inline Deadline In(std::chrono::steady_clock::duration duration) {
 
 /// The terrace of memory that a block was found on; TierName(tier) gives "dram", "nvme", ...
 using Tier = TierKind;
+// What a match says of one block is Presence (kReady, kMiss, ...): base/presence.h.
 // What a put waits for is Ack (kCommitted, kDurable), and why a block is no safer NotDurable, whose
 // name NotDurableName(reason) gives: base/ack.h.
 
@@ -200,6 +202,8 @@ class TERRACE_API LentBlock {
   StatusCode Release() noexcept;
 
  private:
+  [[nodiscard]] bool IsLent() const noexcept;
+
   std::unique_ptr<LentMemory> memory_;
 };
 
@@ -208,21 +212,14 @@ struct MatchResult {
   std::vector<Tier> tiers;    ///< Tier of each of them; size() == matched.
 };
 
-/// What a match says of one block.
-enum class Presence : std::uint8_t {
-  kMiss = 0,     ///< Not stored.
-  kReady = 1,    ///< Stored: a get finds it.
-  kPending = 2,  ///< Somebody is putting it now.
-  kRetry =
-      3,  ///< Not to be had for the moment (its device is offline, its reactor did not answer).
-};
-
 /// Which blocks of a group an engine needs to continue after n blocks of the chain.
 enum class StopPolicy : std::uint8_t {
   kAll = 0,       ///< Full attention: every block before n.
   kTrailing = 1,  ///< Sliding window: the last `blocks` blocks before n.
   kExact = 2,     ///< Recurrent state: the block just before n, and n is a multiple of `blocks`.
-  kSparse = 3,    ///< None: each block that is ready is of use by itself.
+  /// None: each block that is ready is of use by itself. A query of sparse groups alone stops after
+  /// every block that is ready, on all of its shards, in one of them.
+  kSparse = 3,
 };
 
 struct GroupPolicy {
@@ -233,12 +230,18 @@ struct GroupPolicy {
 
 enum class MatchMode : std::uint8_t {
   kProbe = 0,  ///< Only looks: no lease, and no effect on recency.
-  kLease = 1,  ///< What the longest stop point needs stays where it is until the lease ends.
+  /// What the longest stop point needs stays where it is, and can be got, until the lease ends; of
+  /// sparse groups, what is ready before it. Two exceptions: who removes or clears blocks is not
+  /// kept from it, and a block that is on NVMe only may go when its log has no room to keep it. A
+  /// get of one that went is a miss, and RenewLease answers kExpired. No effect on recency either.
+  kLease = 1,
 };
 
 struct MatchQuery {
-  std::vector<GroupPolicy> groups;    ///< At least 1, each group once.
-  std::vector<std::uint32_t> shards;  ///< Each once; empty: all of the namespace.
+  std::vector<GroupPolicy> groups{};  ///< At least 1, each group once.
+  /// Each once; empty: all of the namespace. Groups x shards x blocks of the chain: at most
+  /// 1,048,576.
+  std::vector<std::uint32_t> shards{};
   MatchMode mode = MatchMode::kProbe;
   std::chrono::milliseconds
       lease{};  ///< kLease: for so long, up to 60 s; 0: the daemon's default, 10 s.
@@ -264,7 +267,8 @@ struct PrefixMatch {
   std::vector<GroupPresence> found;  ///< Per group of the query, in its order, and per shard.
   LeaseId lease;                     ///< kLease and longest > 0: what to renew and release.
   /// kOk: all that the longest stop point needs is leased. kRetry: this client, or all of them,
-  /// hold as much as they may, and nothing is leased. kMiss: there was nothing to lease.
+  /// would hold more than they may, and nothing is leased. A reactor first leases all that it finds
+  /// ready, so that counts until it is trimmed. kMiss: there was nothing to lease.
   StatusCode lease_status = StatusCode::kOk;
 };
 
@@ -306,12 +310,16 @@ struct ClientOptions {
   std::string name = "client";             ///< For the daemon's log and `terracectl stat`.
   LinkChoice link = LinkChoice::kAuto;
   std::chrono::milliseconds connect_timeout{2000};  ///< Of the first connection.
+  /// How long a call that waits polls before its thread sleeps, up to 1 s. Answers come sooner by
+  /// the 10 to 50 us of a wake-up, and a core is busy meanwhile: only with cores to spare, and with
+  /// server.spin_us of the daemon likewise.
+  std::chrono::microseconds spin{0};
   bool verify_same_host = false;  ///< Also hash what was copied on this host (TCP always is).
 };
 
 /// One number of the daemon, named as in docs/operations.md.
 struct Sample {
-  std::string name;    ///< e.g. "terrace_blocks_hit_total"
+  std::string name;    ///< e.g. "terrace_get_blocks_hit_total"
   std::string labels;  ///< e.g. "tier=\"dram\"", or empty
   double value = 0;
 };

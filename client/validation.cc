@@ -98,6 +98,11 @@ Status ValidateOptions(const ClientOptions& options) {
     return Status::Invalid("connect_timeout is " + std::to_string(options.connect_timeout.count()) +
                            " ms, not 1 ms to 1 h");
   }
+  constexpr std::chrono::microseconds kSpinMax = std::chrono::seconds(1);
+  if (options.spin < std::chrono::microseconds(0) || options.spin > kSpinMax) {
+    return Status::Invalid("spin is " + std::to_string(options.spin.count()) +
+                           " us, not 0 to 1000000");
+  }
   return {};
 }
 

@@ -26,6 +26,12 @@ Status ValidateBlocks(const NamespaceDescriptor& descriptor, const Chain& chain,
 Status ValidatePositions(const Chain& chain, std::span<const std::uint32_t> positions);
 /// One of the levels.
 Status ValidateAck(Ack ack);
+/// Chain not empty; groups known, each once, with what their policies need; shards known, each
+/// once; a mode, a lease of at most 60 s, and not too many blocks together.
+Status ValidateQuery(const NamespaceDescriptor& descriptor, const Chain& chain,
+                     const MatchQuery& query);
+/// 0 (10 s) to 60 s.
+Status ValidateRenewal(std::chrono::milliseconds time);
 /// 0 (the daemon's default) to 60 s.
 Status ValidateLease(std::chrono::milliseconds lease);
 /// 1 to 128 bytes. `what`: the argument.

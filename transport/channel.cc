@@ -24,6 +24,7 @@ constexpr int kLetGoMilliseconds = 200;
 // any daemon has, and longer than any host's name: who uses them refuses them.
 constexpr std::size_t kShardsMax = 4096;
 constexpr std::size_t kHostBytesMax = 256;
+constexpr std::size_t kDescriptorsKeptMax = 4;  // three with HelloReply, one with each ExtentOffer
 
 }  // namespace
 
@@ -40,7 +41,7 @@ Task<Status> ChannelImpl::Greet(UniqueFd fd, LinkKind kind, UcxWorker* worker, N
   worker_ = worker;
   stream_ =
       std::make_unique<ControlStream>(factory_.poll(), std::move(fd), kControlBytesMax, *this);
-  if (kind == LinkKind::kShm) stream_->AcceptDescriptors();
+  if (kind == LinkKind::kShm) stream_->AcceptDescriptors(kDescriptorsKeptMax);
   if (Status status = stream_->Start(); !status.ok()) co_return status;
   CrashHere(CrashPoint::kClientConnected);
   SendHello(kind);

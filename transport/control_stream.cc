@@ -1,27 +1,32 @@
 #include "transport/control_stream.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <string>
 
 #include "base/check.h"
 #include "base/crash_point.h"
+#include "transport/elsewhere.h"
 
 namespace terrace {
 namespace {
 
 constexpr std::size_t kReadBytes = 64 << 10;
 constexpr int kReadsPerTurn = 4;  // so that one busy peer leaves room for the others
+constexpr std::size_t kEverything = std::numeric_limits<std::size_t>::max();
+constexpr std::size_t kPassedMax = 253;  // descriptors that one message can bring (SCM_MAX_FD)
 
 /// Room for the descriptors of one message.
+template <std::size_t descriptors>
 struct DescriptorSpace {
-  alignas(cmsghdr)
-      std::array<std::byte, CMSG_SPACE(ControlStream::kDescriptorsMax * sizeof(int))> bytes{};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(descriptors * sizeof(int))> bytes{};
 };
 
 }  // namespace
@@ -37,13 +42,23 @@ ControlStream::~ControlStream() {
 
 Status ControlStream::Start() {
   Status status = poll_.Add(fd_.get(), false, *this);
-  if (!status.ok()) fd_.Reset();
+  if (!status.ok()) CloseForeign(std::move(fd_));
   return status;
 }
 
 void ControlStream::Close() {
   if (!fd_) return;
   poll_.Remove(fd_.get());
+  if (strangers_) {
+    // What nobody has read the system would close with the socket. Nothing comes any more, so this
+    // ends.
+    ::shutdown(fd_.get(), SHUT_RDWR);
+    std::array<std::byte, kReadBytes> waste;
+    while (Receive(waste) > 0) {
+    }
+  }
+  for (UniqueFd& passed : descriptors_) CloseForeign(std::move(passed));
+  descriptors_.clear();
   fd_.Reset();
   out_.clear();
   out_bytes_ = 0;
@@ -56,7 +71,7 @@ void ControlStream::CloseAfterSending() {
   // unread bytes resets the connection. Empty the socket first, within reason.
   std::array<std::byte, 4096> waste;
   for (int i = 0; i < 16; ++i) {
-    if (::recv(fd_.get(), waste.data(), waste.size(), 0) <= 0) break;
+    if (Receive(waste) <= 0) break;
   }
   ::shutdown(fd_.get(), SHUT_WR);
   Close();
@@ -87,7 +102,7 @@ ssize_t ControlStream::Transmit(const Outgoing& out, std::size_t message_bytes) 
   request.msg_iov = parts.data();
   request.msg_iovlen = parts.size();
   // They travel with the first byte, so that they are there when the message is whole.
-  DescriptorSpace space;
+  DescriptorSpace<kDescriptorsMax> space;
   const std::size_t bytes = out.descriptors.size() * sizeof(int);
   if (out_front_sent_ == 0 && bytes > 0) {
     request.msg_control = space.bytes.data();
@@ -134,48 +149,73 @@ void ControlStream::OnSocket(bool readable, bool writable) {
     return;
   }
   if (writable) Write();
-  if (readable) Read(kReadsPerTurn);
+  if (readable) Read(kReadsPerTurn, kEverything);
+}
+
+void ControlStream::ReadNow() {
+  int arrived = 0;
+  if (destroyed_ != nullptr || !fd_ || ::ioctl(fd_.get(), FIONREAD, &arrived) != 0) return;
+  if (arrived > 0) Read(arrived, static_cast<std::size_t>(arrived));
 }
 
 Status ControlStream::SendCopyOf(int descriptor, std::vector<std::byte> message) {
-  std::vector<UniqueFd> descriptors;
-  descriptors.emplace_back(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
-  if (!descriptors.front()) return {StatusCode::kRetry, "no descriptor is left"};
-  Send(std::move(message), std::move(descriptors));
-  if (sent_all()) return {};
-  return {StatusCode::kRetry, "the peer does not take its descriptors"};
+  TERRACE_CHECK(message.size() <= kControlFrameMax);
+  const Status later(StatusCode::kRetry, "the peer does not take its descriptors");
+  if (!fd_ || !sent_all()) return later;
+  Outgoing out{std::move(message), {}};
+  out.descriptors.emplace_back(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  if (!out.descriptors.front()) return {StatusCode::kRetry, "no descriptor is left"};
+  // Not by way of the queue, where descriptors of a peer that takes nothing would pile up. A real
+  // failure shows on the socket.
+  const ssize_t sent = Transmit(out, out.message.size());
+  if (sent <= 0) return later;
+  const std::size_t whole = kFrameHeaderBytes + out.message.size();
+  if (static_cast<std::size_t>(sent) == whole) return {};
+  out_front_sent_ = static_cast<std::size_t>(sent);
+  out_bytes_ = whole;
+  out_.push_back(std::move(out));
+  poll_.WantWrite(fd_.get(), true);
+  return later;
 }
 
 ssize_t ControlStream::Receive(std::span<std::byte> room) {
-  if (!accepts_descriptors_) return ::recv(fd_.get(), room.data(), room.size(), MSG_DONTWAIT);
+  if (kept_max_ == 0 && !strangers_) {
+    return ::recv(fd_.get(), room.data(), room.size(), MSG_DONTWAIT);
+  }
   iovec part{room.data(), room.size()};
-  DescriptorSpace space;
+  DescriptorSpace<kPassedMax> space;
   msghdr request{};
   request.msg_iov = &part;
   request.msg_iovlen = 1;
   request.msg_control = space.bytes.data();
   request.msg_controllen = space.bytes.size();
   const ssize_t got = ::recvmsg(fd_.get(), &request, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (got < 0) return got;
-  for (cmsghdr* control = CMSG_FIRSTHDR(&request); control != nullptr;
-       control = CMSG_NXTHDR(&request, control)) {
+  if (got >= 0) KeepDescriptors(request);
+  return got;
+}
+
+void ControlStream::KeepDescriptors(msghdr& received) {
+  for (cmsghdr* control = CMSG_FIRSTHDR(&received); control != nullptr;
+       control = CMSG_NXTHDR(&received, control)) {
     if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < count; ++i) {
       int number = -1;
       std::memcpy(&number, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
       UniqueFd passed(number);
-      // Nobody asks for more: a peer that sends them all the same gets them closed.
-      if (descriptors_.size() < kDescriptorsKeptMax) descriptors_.push_back(std::move(passed));
+      if (descriptors_.size() < kept_max_) {
+        descriptors_.push_back(std::move(passed));
+      } else {
+        CloseForeign(std::move(passed));  // nobody asks for more
+      }
     }
   }
-  return got;
 }
 
-bool ControlStream::Read(int reads_max) {
+bool ControlStream::Read(int reads_max, std::size_t bytes_max) {
   std::array<std::byte, kReadBytes> buffer;
-  for (int i = 0; i < reads_max; ++i) {
-    const ssize_t got = Receive(buffer);
+  for (int i = 0; i < reads_max && bytes_max > 0; ++i) {
+    const ssize_t got = Receive(std::span(buffer).first(std::min(buffer.size(), bytes_max)));
     if (got < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
@@ -186,9 +226,11 @@ bool ControlStream::Read(int reads_max) {
       End(Status(StatusCode::kPeerDead, "the peer closed the connection"));
       return false;
     }
-    if (!Take(std::span(buffer).first(static_cast<std::size_t>(got)))) return false;
+    const auto bytes = std::span(buffer).first(static_cast<std::size_t>(got));
+    bytes_max -= bytes.size();
+    if (!Take(bytes)) return false;
     // A read ends at a message with descriptors, however much is behind it.
-    if (!accepts_descriptors_ && static_cast<std::size_t>(got) < buffer.size()) return true;
+    if (kept_max_ == 0 && !strangers_ && bytes.size() < buffer.size()) return true;
   }
   return true;
 }

@@ -1,8 +1,10 @@
 // ControlStream: control messages over one connected socket (TCP or unix), in order, framed
 // (frame_reader.h). The socket also tells at once that the process at the other end is gone.
 //
-// Over a unix socket the daemon passes descriptors along with a message, which the client takes in
-// the message's OnFrame. The daemon takes none: what a client passes the kernel closes.
+// Over a unix socket descriptors may come along with a message; its owner takes them in the
+// message's OnFrame. Whoever does not want them must receive them all the same: the system closes
+// what was not taken, on the thread that reads, and that can last (elsewhere.h). So a stream that
+// hears strangers is told so.
 //
 // Thread: the reactor's. Callbacks come from SocketPoll only, never from inside Send or Close.
 #pragma once
@@ -48,21 +50,22 @@ class ControlStream final : private SocketEvents {
   /// is ended. `descriptors` go along, over unix sockets only; at most kDescriptorsMax.
   void Send(std::vector<std::byte> message, std::vector<UniqueFd> descriptors = {});
   /// Sends a message with a copy of `descriptor`. Ok: the peer can take both from the socket now.
-  /// kRetry: there is no descriptor left, or the peer lets messages pile up; it may come later
-  /// then.
+  /// kRetry: there is no descriptor left, or the peer lets messages pile up; seldom it comes later
+  /// all the same. Nothing is kept for a peer that takes nothing.
   Status SendCopyOf(int descriptor, std::vector<std::byte> message);
   /// Everything that was sent has left this process.
   [[nodiscard]] bool sent_all() const noexcept { return out_.empty() && failure_.ok(); }
-  /// From now on descriptors that come are kept for TakeDescriptors. Before Start.
-  void AcceptDescriptors() noexcept { accepts_descriptors_ = true; }
+  /// From now on descriptors that come are kept for TakeDescriptors, so many at once.
+  void AcceptDescriptors(std::size_t kept_max) noexcept { kept_max_ = kept_max; }
+  /// Anybody may be at the other end, with any descriptors. Before Start.
+  void HearsStrangers() noexcept { strangers_ = true; }
   /// Those that came since the last call, oldest first.
   [[nodiscard]] std::vector<UniqueFd> TakeDescriptors() { return std::exchange(descriptors_, {}); }
-  /// Hands over all that has arrived already, without waiting for the socket's event. The stream
-  /// may be gone afterwards, as in OnFrame. Inside of this stream's OnFrame it does nothing: what
-  /// has arrived comes after that, in its order, and not one call deeper for each message.
-  void ReadNow() {
-    if (destroyed_ == nullptr) Read(kReadsMax);
-  }
+  /// Hands over all that has arrived already, without waiting for the socket's event; not what
+  /// comes meanwhile, or a peer that never stops would hold the thread. The stream may be gone
+  /// afterwards, as in OnFrame. Inside of this stream's OnFrame it does nothing: what has arrived
+  /// comes after that, in its order, and not one call deeper for each message.
+  void ReadNow();
   /// Sends nothing more and hears nothing more; no callback.
   void Close();
   /// Stops listening, sends what is queued as far as the socket takes it, then closes.
@@ -73,7 +76,6 @@ class ControlStream final : private SocketEvents {
   static constexpr std::size_t kQueuedBytesMax = 64 << 20;
   static constexpr std::size_t kControlFrameMax = 8 << 20;
   static constexpr std::size_t kDescriptorsMax = 4;
-  static constexpr std::size_t kDescriptorsKeptMax = 16;
 
  private:
   struct Outgoing {
@@ -81,13 +83,13 @@ class ControlStream final : private SocketEvents {
     std::vector<UniqueFd> descriptors;
   };
   void OnSocket(bool readable, bool writable) override;
-  /// Most reads of one ReadNow: more messages with descriptors than a client can be owed.
-  static constexpr int kReadsMax = 1 << 16;
-  /// False: the stream ended or was closed.
-  bool Read(int reads_max);
+  /// Reads until nothing is there, or one of the limits is reached. False: the stream ended or was
+  /// closed.
+  bool Read(int reads_max, std::size_t bytes_max);
   ssize_t Receive(std::span<std::byte> room);
   /// Sends on, up to so many bytes of the message.
   ssize_t Transmit(const Outgoing& out, std::size_t message_bytes);
+  void KeepDescriptors(msghdr& received);
   bool Take(std::span<const std::byte> bytes);
   void Write();
   void End(Status reason);
@@ -96,7 +98,8 @@ class ControlStream final : private SocketEvents {
   UniqueFd fd_;
   ControlStreamOwner& owner_;
   FrameReader reader_;
-  bool accepts_descriptors_ = false;
+  std::size_t kept_max_ = 0;  // of descriptors_
+  bool strangers_ = false;
   std::vector<UniqueFd> descriptors_;
 
   std::deque<Outgoing> out_;

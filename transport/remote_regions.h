@@ -46,7 +46,11 @@ class RemoteRegions {
   /// The memory of a region that is registered already, or will be: kept until then, for at most
   /// `regions_max` regions. Not used when its length is another.
   void Share(std::uint32_t id, std::shared_ptr<SharedRegion> shared);
-  void Remove(std::uint32_t id) { regions_.erase(id); }
+  /// Its memory is let go of, also when it was shared and not registered.
+  void Remove(std::uint32_t id) {
+    regions_.erase(id);
+    shared_early_.erase(id);
+  }
   /// Null when unknown.
   [[nodiscard]] const Region* Find(std::uint32_t id) const;
   [[nodiscard]] std::size_t size() const noexcept { return regions_.size(); }

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/checksum.h"
 #include "base/wait.h"
+#include "transport/elsewhere.h"
 #include "transport/server_impl.h"
 
 namespace terrace {
@@ -125,6 +126,7 @@ bool ServerImpl::Accept(int fd, bool local) {
     }
     if (peers_.size() - connected_ >= kGreetingsMax) {
       counters_.refused.fetch_add(1, std::memory_order_relaxed);
+      if (local) CloseForeign(std::move(client));  // with what may lie in it
       continue;
     }
     const std::uint64_t id = next_id_++;

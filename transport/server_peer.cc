@@ -1,13 +1,14 @@
 #include "transport/server_peer.h"
 
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "base/limits.h"
+#include "transport/client_process.h"
 #include "transport/codec.h"
+#include "transport/elsewhere.h"
 #include "transport/protocol_version.h"
 #include "transport/rdma_link.h"
 #include "transport/rdma_transports.h"
@@ -19,28 +20,6 @@ namespace {
 
 // A budget of 0 means that the client named none.
 constexpr Nanos kBudgetDefault = 30 * kSecond;
-
-struct Credentials {
-  pid_t pid = 0;
-  UniqueFd life;
-};
-
-/// Process at the other end of a unix socket, with a descriptor that tells when it exits.
-Result<Credentials> PeerProcess(int fd) {
-  ucred credentials{};
-  socklen_t length = sizeof(credentials);
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0 || credentials.pid <= 0) {
-    return Status(StatusCode::kUnsupported,
-                  "same-host copies do not work: the client's process is not visible");
-  }
-  Credentials result;
-  result.pid = credentials.pid;
-  result.life = UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, credentials.pid, 0)));
-  if (!result.life) {
-    return Status(StatusCode::kUnsupported, "same-host copies do not work: pidfd_open failed");
-  }
-  return result;
-}
 
 }  // namespace
 
@@ -59,7 +38,7 @@ ServerPeer::ServerPeer(ServerImpl& server, std::uint64_t id, UniqueFd fd, bool l
 ServerPeer::~ServerPeer() = default;
 
 Status ServerPeer::Start() {
-  if (local_) stream_.AcceptDescriptors();
+  if (local_) stream_.HearsStrangers();
   return stream_.Start();
 }
 
@@ -238,29 +217,35 @@ Status ServerPeer::TryShm(const wire::Hello& hello) {
   if (hello.shared_version() != kSharedPageVersion) {
     return {StatusCode::kUnsupported, "the client knows another version of the shared page"};
   }
-  auto process = PeerProcess(stream_.fd());
+  auto process = ClientProcess::Behind(stream_.fd());
   if (!process.ok()) return process.status();
   const std::uint64_t challenge = server_.random().Next();
   if (Status status =
-          ProbeProcessMemory(process->pid, hello.probe_address(), hello.probe_value(), challenge);
+          ProbeProcessMemory(process->pid(), hello.probe_address(), hello.probe_value(), challenge);
       !status.ok()) {
     return status;
   }
-  UniqueFd watched(::dup(process->life.get()));
+  UniqueFd watched(::dup(process->life()));
   if (!watched) return {StatusCode::kRetry, "no descriptor is left"};
   if (Status status = server_.poll().Add(watched.get(), false, *this); !status.ok()) return status;
   life_ = std::move(watched);
   auto page = MakeRing();
-  if (!page.ok()) return {StatusCode::kUnsupported, page.status().message()};
+  if (!page.ok()) {
+    server_.poll().Remove(life_.get());  // the client may have named the link twice
+    life_.Reset();
+    return {StatusCode::kUnsupported, page.status().message()};
+  }
   probe_written_ = challenge;
   std::unique_ptr<LeaseBoard> board;
   if (const std::uint64_t bytes_max = server_.options().lent_bytes_max; bytes_max > 0) {
     board = std::make_unique<LeaseBoard>(std::move(*page), server_.scheduler(),
                                          server_.counters().leases, bytes_max);
   }
-  link_ = std::make_unique<ShmLink>(context_, ShmLink::Ways{stream_, *ring_}, process->pid,
-                                    std::move(process->life), std::move(board),
+  link_ = std::make_unique<ShmLink>(context_, ShmLink::Ways{stream_, *ring_},
+                                    std::move(process.value()), std::move(board),
                                     hello.verify_same_host());
+  PassDescriptors(stream_.fd(), true);
+  stream_.AcceptDescriptors(1);  // one with each ShareRegion
   return {};
 }
 
@@ -396,6 +381,10 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
     case wire::Body_Cancel: OnCancel(message); return;
     case wire::Body_OpenNamespace:
     case wire::Body_Match:
+    case wire::Body_MatchGroups:
+    case wire::Body_TrimLease:
+    case wire::Body_RenewLease:
+    case wire::Body_ReleaseLease:
     case wire::Body_Get:
     case wire::Body_Put:
     case wire::Body_Remove:
@@ -418,8 +407,11 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
 
 void ServerPeer::OnRegister(const wire::Message& message) {
   const wire::RegisterRegion& body = *message.body_as_RegisterRegion();
-  if (body.shared() && local_) {
-    stream_.ReadNow();  // its ShareRegion was sent before
+  // Its ShareRegion was sent before. Once a turn, so that a client that only says so takes no more
+  // time from others than its ring does; the memory of the next is found a turn later then.
+  if (body.shared() && ring_ != nullptr && ring_->turns() != read_in_turn_) {
+    read_in_turn_ = ring_->turns();
+    stream_.ReadNow();
     if (state_ != State::kConnected) return;
   }
   RemoteRegions::Region region;
@@ -436,7 +428,8 @@ void ServerPeer::OnShare(const wire::ShareRegion& body) {
   std::vector<UniqueFd> passed = stream_.TakeDescriptors();
   if (passed.size() != 1 || link_->kind() != LinkKind::kShm) return;
   // What cannot be mapped is copied as any other memory is.
-  auto shared = SharedRegion::Map(passed.front().get(), body.length());
+  auto shared = SharedRegion::Map(passed.front().get(), body.length(), shared_memory_);
+  CloseForeign(std::move(passed.front()));
   if (!shared.ok()) return;
   server_.counters().regions_shared.fetch_add(1, std::memory_order_relaxed);
   context_.regions.Share(body.region(), std::move(shared.value()));

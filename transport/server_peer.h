@@ -18,6 +18,7 @@
 #include "transport/peer_link.h"
 #include "transport/server.h"
 #include "transport/shm/ring_stream.h"
+#include "transport/shm/shared_region.h"
 #include "transport/tcp_link.h"
 #include "transport/ucx_worker.h"
 
@@ -109,6 +110,8 @@ class ServerPeer final : public Peer,
   std::uint64_t probe_written_ = 0;
   UniqueFd life_;  // pidfd of a client on this host, polled
   std::unique_ptr<RingStream> ring_;
+  std::uint64_t read_in_turn_ = 0;  // of the ring: the socket was read for its sake
+  const std::shared_ptr<SharedMemoryUse> shared_memory_ = SharedMemoryUse::OfOneClient();
   std::vector<UniqueFd> introduction_;  // descriptors for HelloReply
   std::uint16_t data_port_ = 0;         // listened on for this peer; 0 when not, or not any more
   UcxWorker* worker_ = nullptr;

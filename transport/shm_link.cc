@@ -1,7 +1,5 @@
 #include "transport/shm_link.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -53,10 +51,7 @@ Status ShmLink::CheckSlice(const BlockTransfer& transfer) {
   if (context_.scheduler.Now() >= transfer.deadline) {
     return Status(StatusCode::kTimeout, "the deadline passed in mid copy");
   }
-  pollfd life{life_.get(), POLLIN, 0};
-  // Above 0 only: an interrupted poll (io_uring's task work does that) says nothing.
-  if (::poll(&life, 1, 0) > 0) return Status(StatusCode::kPeerDead, "the client has exited");
-  return {};
+  return process_.CheckLife();
 }
 
 void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
@@ -101,10 +96,12 @@ Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Curso
       wanted += length;
       in_place = 0;
     }
+    if (Status status = process_.CheckOwner(); !status.ok()) return status;
     iovec own{local.data() + done, wanted};
-    const ssize_t copied = direction == Direction::kWrite
-                               ? process_vm_writev(pid_, &own, 1, remote.data(), vectors, 0)
-                               : process_vm_readv(pid_, &own, 1, remote.data(), vectors, 0);
+    const ssize_t copied =
+        direction == Direction::kWrite
+            ? process_vm_writev(process_.pid(), &own, 1, remote.data(), vectors, 0)
+            : process_vm_readv(process_.pid(), &own, 1, remote.data(), vectors, 0);
     if (copied <= 0) {
       if (copied < 0 && errno == ESRCH) {
         return Status(StatusCode::kPeerDead, "the client has exited");
@@ -116,6 +113,9 @@ Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Curso
                         std::to_string(place.length) + " bytes at byte " +
                         std::to_string(cursor.in_place) + ": " +
                         std::strerror(copied < 0 ? errno : EFAULT));
+    }
+    if (direction == Direction::kRead) {
+      if (Status status = process_.CheckOwner(); !status.ok()) return status;
     }
     // Less than wanted: a later piece is at fault, and the next call will say so.
     done += static_cast<std::size_t>(copied);

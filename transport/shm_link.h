@@ -20,6 +20,7 @@
 #include <memory>
 #include <vector>
 
+#include "transport/client_process.h"
 #include "transport/control_stream.h"
 #include "transport/peer_link.h"
 #include "transport/shm/lease_board.h"
@@ -40,14 +41,12 @@ class ShmLink final : public PeerLink {
     ControlStream& socket;  ///< descriptors go over it
     RingStream& ring;       ///< messages go over it
   };
-  /// `life`: a pidfd of `pid`, so that a number that was given to another process is not taken for
-  /// it. `board`: null when nothing is lent. `verify`: send checksums along.
-  ShmLink(LinkContext& context, Ways ways, pid_t pid, UniqueFd life,
-          std::unique_ptr<LeaseBoard> board, bool verify)
+  /// `board`: null when nothing is lent. `verify`: send checksums along.
+  ShmLink(LinkContext& context, Ways ways, ClientProcess process, std::unique_ptr<LeaseBoard> board,
+          bool verify)
       : PeerLink(context),
         ways_(ways),
-        pid_(pid),
-        life_(std::move(life)),
+        process_(std::move(process)),
         board_(std::move(board)),
         verify_(verify) {}
 
@@ -81,8 +80,7 @@ class ShmLink final : public PeerLink {
   Status CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor);
 
   const Ways ways_;
-  const pid_t pid_;
-  const UniqueFd life_;
+  const ClientProcess process_;
   std::unique_ptr<LeaseBoard> board_;
   std::map<std::uint32_t, std::uint32_t> offered_;  // edition of each extent the client knows
   const bool verify_;

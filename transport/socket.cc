@@ -21,6 +21,7 @@ namespace {
 
 constexpr int kBacklog = 512;
 constexpr int kEventsPerTurn = 64;
+constexpr int kSoPassRights = 83;  // newer than the headers that this is built with: Linux 6.16
 
 Status Failure(const std::string& what, int error) {
   return {StatusCode::kIo, what + ": " + std::strerror(error)};
@@ -136,6 +137,7 @@ Result<UniqueFd> ListenTcp(const SocketAddress& address) {
 Result<UniqueFd> ListenLocal(std::uint16_t port) {
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return Failure("unix socket", errno);
+  PassDescriptors(fd.get(), false);  // what is accepted begins likewise
   socklen_t length = 0;
   const sockaddr_un name = LocalName(port, length);
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0 ||
@@ -143,6 +145,11 @@ Result<UniqueFd> ListenLocal(std::uint16_t port) {
     return Failure("listen on unix socket @terrace-" + std::to_string(port), errno);
   }
   return fd;
+}
+
+void PassDescriptors(int fd, bool allowed) {
+  const int value = allowed ? 1 : 0;
+  ::setsockopt(fd, SOL_SOCKET, kSoPassRights, &value, sizeof(value));
 }
 
 Result<UniqueFd> ConnectLocal(std::uint16_t port) {

@@ -66,8 +66,12 @@ Result<SocketAddress> LookUpAddress(const std::string& host, std::uint16_t port)
 /// Listens on a TCP address. kIo names the cause, e.g. that it is in use.
 Result<UniqueFd> ListenTcp(const SocketAddress& address);
 /// The abstract unix socket on which a daemon that listens on TCP port `port` greets clients of
-/// its own network namespace. Nothing appears in the file system.
+/// its own network namespace. Nothing appears in the file system. Nobody can pass it a descriptor
+/// before PassDescriptors is called for an accepted socket, where the system knows how
+/// (Linux 6.16).
 Result<UniqueFd> ListenLocal(std::uint16_t port);
+/// Whether the other end of a unix socket can pass descriptors. Without effect on older systems.
+void PassDescriptors(int fd, bool allowed);
 /// kPeerDead when nobody listens there.
 Result<UniqueFd> ConnectLocal(std::uint16_t port);
 /// Begins to connect; the socket becomes writable when it is decided, ConnectResult says how.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "base/check.h"
 #include "base/signals_blocked.h"
@@ -124,19 +125,36 @@ Status UcxWorker::InitWorker(bool shared) {
   address_.assign(bytes, bytes + length);
   ucp_worker_release_address(worker_, address);
 
-  for (unsigned id = 0; id < kAmIds; ++id) {
+  for (unsigned id = 0; id <= kOtherAmIds; ++id) {
     receivers_[id] = ReceiverSlot{this, id, nullptr};
-    ucp_am_handler_param_t handler{};
-    handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
-                         UCP_AM_HANDLER_PARAM_FIELD_ARG | UCP_AM_HANDLER_PARAM_FIELD_FLAGS;
-    handler.id = id;
-    handler.flags = UCP_AM_FLAG_WHOLE_MSG;
-    handler.cb = &UcxWorker::OnAm;
-    handler.arg = &receivers_[id];
-    status = ucp_worker_set_am_recv_handler(worker_, &handler);
+    status = Handle(id, receivers_[id]);
     if (status != UCS_OK) return StatusOfUcx(status, "UCX message handler (" + name_ + ")");
   }
   return {};
+}
+
+ucs_status_t UcxWorker::Handle(unsigned id, ReceiverSlot& slot) {
+  ucp_am_handler_param_t handler{};
+  handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
+                       UCP_AM_HANDLER_PARAM_FIELD_ARG | UCP_AM_HANDLER_PARAM_FIELD_FLAGS;
+  handler.id = id;
+  handler.flags = UCP_AM_FLAG_WHOLE_MSG;
+  handler.cb = &UcxWorker::OnAm;
+  handler.arg = &slot;
+  return ucp_worker_set_am_recv_handler(worker_, &handler);
+}
+
+// UCX 1.13.1 looks an id up in its table before it knows that the table is as long as that: a peer
+// that names a high one makes it read, and perhaps call, what lies behind. So the table holds every
+// id that a message can name (2 MiB).
+ucs_status_t UcxWorker::HandleOtherIds() {
+  if (handles_other_ids_) return UCS_OK;
+  for (unsigned id = std::numeric_limits<std::uint16_t>::max(); id > kOtherAmIds; --id) {
+    const ucs_status_t status = Handle(id, receivers_[kOtherAmIds]);
+    if (status != UCS_OK) return status;
+  }
+  handles_other_ids_ = true;
+  return UCS_OK;
 }
 
 UcxWorker::~UcxWorker() {
@@ -166,7 +184,7 @@ void UcxWorker::Settle() {
 }
 
 void UcxWorker::SetReceiver(unsigned id, AmReceiver* receiver) {
-  TERRACE_CHECK(id < kAmIds);
+  TERRACE_CHECK(id <= kOtherAmIds);
   receivers_[id].receiver = receiver;
 }
 
@@ -211,6 +229,9 @@ Result<std::uint16_t> UcxWorker::Listen(const SocketAddress& address) {
     ++listener->users;
     listener->quiet = false;
     return listener->port;
+  }
+  if (const ucs_status_t handled = HandleOtherIds(); handled != UCS_OK) {
+    return StatusOfUcx(handled, "UCX message handlers (" + name_ + ")");
   }
   auto listener = std::make_unique<Listener>();
   listener->worker = this;

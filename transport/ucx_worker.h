@@ -125,6 +125,8 @@ class UcxWorker final : public Poller {
   /// Messages with `id` (below kAmIds) go to `receiver`; null: they are dropped.
   void SetReceiver(unsigned id, AmReceiver* receiver);
   static constexpr unsigned kAmIds = 4;
+  /// Stands for all ids from kAmIds on, which only peers that were accepted can send.
+  static constexpr unsigned kOtherAmIds = kAmIds;
 
   /// What another worker connects to.
   [[nodiscard]] std::span<const std::byte> address() const noexcept { return address_; }
@@ -199,6 +201,8 @@ class UcxWorker final : public Poller {
   UcxWorker() = default;
   Status Init(const UcxWorkerOptions& options);
   Status InitWorker(bool shared);
+  ucs_status_t Handle(unsigned id, ReceiverSlot& slot);
+  ucs_status_t HandleOtherIds();
   void Settle();
   Result<std::unique_ptr<UcxEndpoint>> MakeEndpoint(ucp_ep_params_t params,
                                                     UcxEndpointOwner* owner);
@@ -222,7 +226,8 @@ class UcxWorker final : public Poller {
   ucp_worker_h worker_ = nullptr;
   int fd_ = -1;
   std::vector<std::byte> address_;
-  std::array<ReceiverSlot, kAmIds> receivers_;
+  std::array<ReceiverSlot, kAmIds + 1> receivers_;
+  bool handles_other_ids_ = false;
   std::uint64_t next_id_ = 1;
   std::unordered_map<ucp_ep_h, std::pair<std::uint64_t, UcxEndpointOwner*>> endpoints_;
   struct Listener {

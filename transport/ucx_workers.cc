@@ -42,6 +42,7 @@ Result<UcxWorker*> UcxWorkers::For(const std::string& interface) {
   UcxWorker* raw = worker->get();
   raw->SetReceiver(kControlAmId, &receiver_);
   raw->SetReceiver(kDataAmId, &receiver_);
+  raw->SetReceiver(UcxWorker::kOtherAmIds, &receiver_);
   reactor_.AddPoller(*raw);
   workers_[interface] = std::move(worker.value());
   return raw;

@@ -62,7 +62,8 @@ TEST(ChecksumTest, BlockIsCheckedInPieces) {
 }
 
 TEST(ChecksumTest, CopyingInStepsGivesTheChecksumOfTheWhole) {
-  for (const std::size_t size : {0UL, 1UL, 255UL, 16384UL, 16385UL, 262144UL, 300001UL}) {
+  for (const std::size_t size :
+       {0UL, 1UL, 255UL, 16384UL, 16385UL, 262144UL, 4095UL, 4097UL, 300001UL}) {
     std::vector<std::byte> source(size);
     for (std::size_t i = 0; i < size; ++i) source[i] = static_cast<std::byte>(i * 131 >> 3);
     std::vector<std::byte> destination(size, std::byte{0xee});

@@ -11,6 +11,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <future>
 #include <memory>
@@ -176,6 +177,33 @@ TEST_P(ReactorTest, WatchSeesAPipeAgainAndAgainUntilUnwatched) {
   reactor_->Join();
   close(pipe_fds[0]);
   close(pipe_fds[1]);
+}
+
+TEST_P(ReactorTest, FilesThatManyWatchesLeaveAtOnceAreLetGoOf) {
+  Make({.ring_entries = 8});
+  reactor_->Start();
+  std::array<std::array<int, 2>, 40> pipes{};
+  OnReactor([&] {
+    for (auto& pipe : pipes) {
+      ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC | O_NONBLOCK), 0);
+      reactor_->Watch(pipe[0], [] {});
+    }
+  });
+  for (int turn = 0; turn < 20; ++turn) OnReactor([] {});  // all of them are armed
+  OnReactor([&] {
+    for (const auto& pipe : pipes) {
+      reactor_->Unwatch(pipe[0]);
+      ::close(pipe[0]);
+    }
+  });
+  for (int turn = 0; turn < 20; ++turn) OnReactor([] {});
+  int held = 0;
+  ::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c)
+  for (const auto& pipe : pipes) {
+    held += ::write(pipe[1], "x", 1) == 1 ? 1 : 0;  // somebody could still read it
+    ::close(pipe[1]);
+  }
+  EXPECT_EQ(held, 0);
 }
 
 TEST_P(ReactorTest, WatchSeesAHangUpAndMayUnwatchAndCloseInsideItsCallback) {

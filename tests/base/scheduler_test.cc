@@ -117,6 +117,29 @@ TEST(SchedulerTest, LongWorkIsNotPassedOverForEver) {
   loop.RunReady();
 }
 
+/// One flow that copies or hashes on and on, e.g. a large block in slices.
+Task<void> WorkOn(LongWork work, int times, int& done) {
+  for (int i = 0; i < times; ++i) {
+    co_await work;
+    ++done;
+  }
+}
+
+TEST(SchedulerTest, WorkThatIsAloneLeavesTheThreadToTheLoopNowAndThen) {
+  SchedulerLoop loop;
+  TaskScope scope;
+  for (const std::size_t bytes : {std::size_t{1} << 20, LongWork::kShortBytes - 1}) {
+    int done = 0;
+    scope.Spawn(WorkOn({.bytes = bytes, .ends_request = true}, 10'000, done));
+    // What is not ready yet (a message, a timer, a completion) is only looked at in between.
+    loop.scheduler().RunReady(256);
+    EXPECT_GT(done, 0);
+    EXPECT_LE(static_cast<std::uint64_t>(done) * bytes, 32U << 20) << bytes << " bytes at a time";
+    loop.RunReady();
+    EXPECT_EQ(done, 10'000);
+  }
+}
+
 TEST(SchedulerTest, CurrentScopesNest) {
   ManualClock clock;
   Scheduler outer(clock);

@@ -29,13 +29,14 @@ constexpr Nanos kLong = 30 * kSecond;  // longer than anything here takes, on an
 constexpr int kRounds = 60;
 constexpr Nanos kRoundsMax = 4 * kSecond;
 
-class SharedLoopTest : public testing::Test {
+/// The parameter: how long a driver polls before it sleeps.
+class SharedLoopTest : public testing::TestWithParam<Nanos> {
  protected:
   void SetUp() override {
     auto reactor = Reactor::Create({.shared = true}, clock_);
     ASSERT_TRUE(reactor.ok()) << reactor.status().ToString();
     reactor_ = std::move(reactor.value());
-    auto loop = SharedLoop::Create(*reactor_);
+    auto loop = SharedLoop::Create(*reactor_, GetParam());
     ASSERT_TRUE(loop.ok()) << loop.status().ToString();
     loop_ = std::move(loop.value());
     ASSERT_EQ(pipe2(pipe_.data(), O_NONBLOCK | O_CLOEXEC), 0);
@@ -120,7 +121,7 @@ struct Waiter {
   }
 };
 
-TEST_F(SharedLoopTest, WhoWaitsServesWhatArrivesHimself) {
+TEST_P(SharedLoopTest, WhoWaitsServesWhatArrivesHimself) {
   Waiter waiter;
   std::atomic<std::thread::id> served_by{};
   WatchPipe(waiter.signal, served_by);
@@ -132,7 +133,7 @@ TEST_F(SharedLoopTest, WhoWaitsServesWhatArrivesHimself) {
   EXPECT_EQ(served_by.load(), waiter.id.load()) << "another thread had to be woken";
 }
 
-TEST_F(SharedLoopTest, KeeperServesWhatArrivesWhileNobodyWaits) {
+TEST_P(SharedLoopTest, KeeperServesWhatArrivesWhileNobodyWaits) {
   Signal arrived;
   std::atomic<std::thread::id> served_by{};
   WatchPipe(arrived, served_by);
@@ -150,7 +151,25 @@ TEST_F(SharedLoopTest, KeeperServesWhatArrivesWhileNobodyWaits) {
   EXPECT_LT(clock_.Now() - begin, kRoundsMax);
 }
 
-TEST_F(SharedLoopTest, TimerOfWhoDoesNotWaitFiresInTime) {
+TEST_P(SharedLoopTest, WhatIsEnqueuedByWhoWaitsRunsAtOnceWhoeverDrives) {
+  const Nanos begin = clock_.Now();
+  for (int round = 0; round < kRounds; ++round) {
+    std::array<Signal, 2> done;  // one is waited for by the driver, one by a follower
+    std::vector<std::thread> threads;
+    for (Signal& signal : done) {
+      threads.emplace_back([this, &signal] {
+        loop_->Enqueue([this, &signal] {
+          reactor_->scheduler().AddTimer(In(kMillisecond), [&signal] { signal.Set(); });
+        });
+        EXPECT_TRUE(loop_->DriveUntil(signal, In(kLong)));
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  EXPECT_LT(clock_.Now() - begin, kRoundsMax);
+}
+
+TEST_P(SharedLoopTest, TimerOfWhoDoesNotWaitFiresInTime) {
   const Nanos begin = clock_.Now();
   for (int round = 0; round < kRounds; ++round) {
     LetSleep();
@@ -163,7 +182,7 @@ TEST_F(SharedLoopTest, TimerOfWhoDoesNotWaitFiresInTime) {
   EXPECT_LT(clock_.Now() - begin, kRoundsMax) << "the keeper slept past timers";
 }
 
-TEST_F(SharedLoopTest, TimerThatADriverLeavesBehindFiresInTime) {
+TEST_P(SharedLoopTest, TimerThatADriverLeavesBehindFiresInTime) {
   const Nanos begin = clock_.Now();
   for (int round = 0; round < kRounds; ++round) {
     LetSleep();
@@ -179,7 +198,7 @@ TEST_F(SharedLoopTest, TimerThatADriverLeavesBehindFiresInTime) {
   EXPECT_LT(clock_.Now() - begin, kRoundsMax) << "the keeper was not told";
 }
 
-TEST_F(SharedLoopTest, TimerOfAnotherWakesASleepingDriver) {
+TEST_P(SharedLoopTest, TimerOfAnotherWakesASleepingDriver) {
   Waiter driver;
   driver.Start(*loop_, In(kLong));
   WaitUntilRunBy(driver.id);
@@ -198,7 +217,7 @@ TEST_F(SharedLoopTest, TimerOfAnotherWakesASleepingDriver) {
   EXPECT_TRUE(driver.set);
 }
 
-TEST_F(SharedLoopTest, DriverWhoseSignalIsSetInAnothersTurnIsWoken) {
+TEST_P(SharedLoopTest, DriverWhoseSignalIsSetInAnothersTurnIsWoken) {
   const Nanos begin = clock_.Now();
   for (int round = 0; round < kRounds; ++round) {
     Waiter driver;
@@ -211,7 +230,7 @@ TEST_F(SharedLoopTest, DriverWhoseSignalIsSetInAnothersTurnIsWoken) {
   EXPECT_LT(clock_.Now() - begin, kRoundsMax) << "the driver slept on";
 }
 
-TEST_F(SharedLoopTest, FollowerIsMadeTheDriverWhenTheDriverIsServed) {
+TEST_P(SharedLoopTest, FollowerIsMadeTheDriverWhenTheDriverIsServed) {
   Waiter driver;
   driver.Start(*loop_, In(kLong));
   WaitUntilRunBy(driver.id);
@@ -243,7 +262,7 @@ TEST_F(SharedLoopTest, FollowerIsMadeTheDriverWhenTheDriverIsServed) {
   }
 }
 
-TEST_F(SharedLoopTest, DriverThatIsLateLeavesNobodyBehind) {
+TEST_P(SharedLoopTest, DriverThatIsLateLeavesNobodyBehind) {
   for (int round = 0; round < 20; ++round) {
     Waiter late;
     Waiter patient;
@@ -258,7 +277,7 @@ TEST_F(SharedLoopTest, DriverThatIsLateLeavesNobodyBehind) {
   }
 }
 
-TEST_F(SharedLoopTest, FollowerThatIsLateIsNotWaitedFor) {
+TEST_P(SharedLoopTest, FollowerThatIsLateIsNotWaitedFor) {
   Waiter driver;
   driver.Start(*loop_, In(kLong));
   WaitUntilRunBy(driver.id);
@@ -274,7 +293,7 @@ TEST_F(SharedLoopTest, FollowerThatIsLateIsNotWaitedFor) {
   EXPECT_TRUE(after.WaitUntil(In(kLong)));
 }
 
-TEST_F(SharedLoopTest, WhoSubmitsOrIsLateDoesNotWaitForADriverThatIsHeldUp) {
+TEST_P(SharedLoopTest, WhoSubmitsOrIsLateDoesNotWaitForADriverThatIsHeldUp) {
   Waiter driver;
   driver.Start(*loop_, In(kLong));
   WaitUntilRunBy(driver.id);
@@ -303,7 +322,7 @@ Task<void> KeepBusy(const std::atomic<bool>* stop) {
   while (!*stop) co_await Yield{};
 }
 
-TEST_F(SharedLoopTest, DriverOfALoopThatIsNeverIdleIsLetGo) {
+TEST_P(SharedLoopTest, DriverOfALoopThatIsNeverIdleIsLetGo) {
   std::atomic<bool> stop{false};
   TaskScope scope;
   Waiter served;
@@ -336,7 +355,7 @@ long SwitchesOf(int thread) {
   return -1;
 }
 
-TEST_F(SharedLoopTest, KeeperIsNotWokenForWhatADriverServes) {
+TEST_P(SharedLoopTest, KeeperIsNotWokenForWhatADriverServes) {
   constexpr int kEvents = 500;
   std::atomic<int> served = 0;
   Signal watched;
@@ -366,7 +385,7 @@ TEST_F(SharedLoopTest, KeeperIsNotWokenForWhatADriverServes) {
   driver.thread.join();
 }
 
-TEST_F(SharedLoopTest, KeeperIsNotWokenForTheAnswerOfEachCall) {
+TEST_P(SharedLoopTest, KeeperIsNotWokenForTheAnswerOfEachCall) {
   constexpr int kCalls = 300;
   std::shared_ptr<Signal> answered;  // the loop's
   Signal watched;
@@ -403,7 +422,7 @@ TEST_F(SharedLoopTest, KeeperIsNotWokenForTheAnswerOfEachCall) {
   EXPECT_LT(stirred, kCalls / 3 + 10 * (clock_.Now() - begin) / kSecond);
 }
 
-TEST_F(SharedLoopTest, StopLetsTheKeeperGoAndWaitersWaitUntilTheirDeadline) {
+TEST_P(SharedLoopTest, StopLetsTheKeeperGoAndWaitersWaitUntilTheirDeadline) {
   std::array<Waiter, 3> waiters;
   waiters[0].Start(*loop_, In(2 * kSecond));
   WaitUntilRunBy(waiters[0].id);
@@ -421,7 +440,7 @@ TEST_F(SharedLoopTest, StopLetsTheKeeperGoAndWaitersWaitUntilTheirDeadline) {
   EXPECT_TRUE(loop_->DriveUntil(set, In(0)));
 }
 
-TEST_F(SharedLoopTest, NothingIsLostOrDoneTwiceWhenManyComeAndGo) {
+TEST_P(SharedLoopTest, NothingIsLostOrDoneTwiceWhenManyComeAndGo) {
   constexpr int kThreads = 8;
   constexpr int kEach = 400;
   std::atomic<int> ran = 0;
@@ -454,6 +473,9 @@ TEST_F(SharedLoopTest, NothingIsLostOrDoneTwiceWhenManyComeAndGo) {
   EXPECT_EQ(stray, 0);
   EXPECT_EQ(ran, kThreads * kEach);
 }
+
+INSTANTIATE_TEST_SUITE_P(DriverSleepsAtOnceOrPollsFirst, SharedLoopTest,
+                         testing::Values(Nanos{0}, 300 * kMicrosecond));
 
 }  // namespace
 }  // namespace terrace

@@ -1,12 +1,20 @@
 #!/bin/bash
-# libterrace.so shows what terrace.hpp promises, and nothing else: an engine must be able to carry
-# its own UCX, flatbuffers and base/ beside it.
-#   exports_test.sh LIBRARY
+# libterrace.so shows what terrace.h and terrace.hpp promise, and nothing else: an engine must be
+# able to carry its own UCX, flatbuffers and base/ beside it.
+#   exports_test.sh LIBRARY TERRACE_H
 set -euo pipefail
 
 exported=$(nm -DC --defined-only "$1" | cut -d' ' -f3- | sort)
-strangers=$(grep -vE '^(terrace::(Client|Chain|LentBlock|Status)(::|$)|terrace::StatusCodeName)' \
-  <<<"$exported" || true)
+# Every function that terrace.h declares is there, and no other C name is.
+declared=$(grep -oE '\bterrace_[a-z_]+\(' "$2" | tr -d '(' | sort -u)
+c_names=$(grep -xE 'terrace_[a-z_]+' <<<"$exported" || true)
+if [[ $declared != "$c_names" ]]; then
+  echo "terrace.h (<) and the exported C functions (>) differ:"
+  diff <(echo "$declared") <(echo "$c_names") | grep '^[<>]'
+  exit 1
+fi
+strangers=$(grep -vxE 'terrace_[a-z_]+' <<<"$exported" |
+  grep -vE '^(terrace::(Client|Chain|LentBlock|Status)(::|$)|terrace::StatusCodeName)' || true)
 if [[ -n $strangers ]]; then
   echo "exported, but not in terrace.hpp:"
   echo "$strangers"
@@ -17,4 +25,4 @@ for needed in terrace::Client::Connect terrace::Client::Get terrace::Client::Len
   terrace::Status::ToString terrace::StatusCodeName; do
   grep -qF "$needed" <<<"$exported" || { echo "not exported: $needed"; exit 1; }
 done
-echo "$(wc -l <<<"$exported") symbols, all of terrace.hpp"
+echo "$(wc -l <<<"$exported") symbols, all of terrace.h and terrace.hpp"

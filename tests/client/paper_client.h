@@ -134,8 +134,14 @@ class PaperClient {
   NamespaceTable namespaces_;
   RegionTable regions_;
   std::atomic<std::uint64_t> ids_{1};
-  RequestFlow flow_{
-      RequestFlow::Shared{scheduler_, *completions_, namespaces_, ids_, kIncarnation}};
+  LeaseBook leases_{1};
+  RequestFlow flow_{RequestFlow::Shared{
+      scheduler_, *completions_, namespaces_, ids_, kIncarnation, leases_,
+      [this](std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message) {
+        if (session_ != nullptr && session_->epoch() == epoch) {
+          session_->Post(shard, std::move(message));
+        }
+      }}};
   FakeChannelFactory factory_;
   ChannelOptions channel_options_;
   std::vector<std::byte> memory_ = std::vector<std::byte>(16 * kBlockBytes);

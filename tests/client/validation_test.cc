@@ -64,6 +64,8 @@ TEST(Validation, OptionErrorsNameTheOption) {
   ExpectInvalid(ValidateOptions({.tenant = std::string(129, 't')}), "tenant");
   ExpectInvalid(ValidateOptions({.name = std::string(129, 't')}), "name");
   ExpectInvalid(ValidateOptions({.link = static_cast<LinkChoice>(9)}), "link");
+  ExpectInvalid(ValidateOptions({.spin = std::chrono::microseconds(1'000'001)}), "spin");
+  ExpectInvalid(ValidateOptions({.spin = std::chrono::microseconds(-1)}), "spin");
   ExpectInvalid(ValidateOptions({.connect_timeout = std::chrono::milliseconds(0)}),
                 "connect_timeout");
 }

@@ -212,7 +212,8 @@ class Story {
       case 6: Engine(kind); return;
       default: (void)to_client_.Write(input_.Chunk()); (void)to_client_.Publish();
     }
-    world_.Turn();
+    // Some things happen before the client looks again.
+    if ((kind & 64) == 0) world_.Turn();
   }
   void Scribble() {
     RingEnds& ends = input_.Flag() ? Ends().to_client : Ends().to_daemon;

@@ -21,7 +21,6 @@
 namespace terrace::fuzz {
 namespace {
 
-constexpr std::uint64_t kIncarnation = 5;
 constexpr std::size_t kBlockBytes = 4096;
 constexpr std::size_t kMemoryBytes = 1 << 20;
 constexpr std::size_t kEmptyBytes = std::size_t{1} << 40;  // of addresses, on either side

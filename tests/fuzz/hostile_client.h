@@ -33,17 +33,21 @@ class HostileClient {
   /// Connections that got as far as a HelloReply, since the beginning.
   [[nodiscard]] std::uint64_t welcomed() const noexcept { return welcomed_; }
 
+  // What it says, for who says it another way.
+  static constexpr std::uint64_t kIncarnation = 5;
+  Bytes Hello(bool local);
+  /// Mostly one that could be anybody's.
+  Bytes Request();
+  Bytes OpenRequest(const MessageHead& head);
+  Bytes RegisterRequest(const MessageHead& head);
+  /// Changes some bytes, or none.
+  void Mutate(Bytes& bytes);
+
  private:
   bool Http();
   bool Session(bool local);
   bool Connect(bool local);
-  Bytes Hello(bool local);
-  Bytes Request();
-  Bytes OpenRequest(const MessageHead& head);
-  Bytes RegisterRequest(const MessageHead& head);
   Bytes HonestRequest(std::uint64_t id);
-  /// Changes some bytes, or none.
-  void Mutate(Bytes& bytes);
   void Send(const Bytes& bytes, bool with_descriptors);
   void SendFrame(Bytes message);
   /// Takes what comes, descriptors too, for `milliseconds` at most; true when anything came.

@@ -1,6 +1,5 @@
 // Leases when the client writes whatever it likes into the shared page: a frame is given back
 // exactly once, and never while a reader may still be told that its bytes were good.
-#include <algorithm>
 #include <array>
 
 #include "base/check.h"
@@ -21,6 +20,7 @@ class Frames final : public Hold::Owner {
   void Release(std::uint64_t frame) noexcept override {
     TERRACE_CHECK(pinned_[frame]);
     pinned_[frame] = false;
+    --count_;
     // Whoever reads it from here on must be told.
     if (page_ != nullptr) {
       TERRACE_CHECK(page_->layout().generations[loans_[frame].slot].load() !=
@@ -31,19 +31,19 @@ class Frames final : public Hold::Owner {
   Hold Take(std::size_t frame) {
     if (pinned_[frame]) return {};
     pinned_[frame] = true;
+    ++count_;
     return {std::span(memory_).subspan(frame * kFrameBytes, kFrameBytes), this, frame};
   }
   void Note(std::size_t frame, const Loan& loan) { loans_[frame] = loan; }
   void Watch(SharedPage* page) { page_ = page; }
   [[nodiscard]] bool pinned(std::size_t frame) const { return pinned_[frame]; }
   [[nodiscard]] const Loan& loan(std::size_t frame) const { return loans_[frame]; }
-  [[nodiscard]] std::size_t count() const {
-    return static_cast<std::size_t>(std::count(pinned_.begin(), pinned_.end(), true));
-  }
+  [[nodiscard]] std::size_t count() const { return count_; }
 
  private:
   std::array<std::byte, kFrames * kFrameBytes> memory_{};
   std::array<bool, kFrames> pinned_{};
+  std::size_t count_ = 0;  // of those that are pinned
   std::array<Loan, kFrames> loans_{};
   SharedPage* page_ = nullptr;
 };

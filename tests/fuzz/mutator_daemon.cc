@@ -104,4 +104,12 @@ std::size_t MutatorDaemon::OpenDescriptors() const {
   return gone ? 0 : static_cast<std::size_t>(std::distance(begin(files), end(files)));
 }
 
+std::size_t MutatorDaemon::MemoryMib() const {
+  std::ifstream pages("/proc/" + std::to_string(pid_) + "/statm");
+  std::size_t all = 0;
+  std::size_t resident = 0;
+  pages >> all >> resident;
+  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) >> 20;
+}
+
 }  // namespace terrace::fuzz

@@ -32,6 +32,8 @@ class MutatorDaemon {
   [[nodiscard]] std::uint16_t http_port() const noexcept { return http_port_; }
   [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::size_t OpenDescriptors() const;
+  /// Resident, in MiB; 0 when it has gone.
+  [[nodiscard]] std::size_t MemoryMib() const;
   [[nodiscard]] std::string ErrorFile() const { return folder_ + "/daemon.err"; }
 
  private:

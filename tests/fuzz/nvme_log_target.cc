@@ -2,7 +2,6 @@
 // ends, and reports only what stands where it says.
 #include <algorithm>
 #include <array>
-#include <map>
 
 #include "base/check.h"
 #include "tests/fuzz/fuzz_input.h"
@@ -53,11 +52,11 @@ class Slice {
     now_ = fresh_;
   }
   [[nodiscard]] std::span<std::byte> Page(std::uint32_t page) {
-    changed_[page] = true;
+    changed_.push_back(page);
     return Page(now_, page);
   }
   void Restore() {
-    for (const auto& [page, changed] : changed_) {
+    for (const std::uint32_t page : changed_) {
       std::ranges::copy(Page(fresh_, page), Page(now_, page).begin());
     }
     changed_.clear();
@@ -100,7 +99,7 @@ class Slice {
 
   Bytes fresh_;
   Bytes now_;
-  std::map<std::uint32_t, bool> changed_;
+  std::vector<std::uint32_t> changed_;
 };
 
 void Damage(Input& input, Slice& slice) {
@@ -141,6 +140,7 @@ void Run(std::span<const std::byte> bytes) {
   const std::uint64_t from = input.Byte();
   Damage(input, slice);
   std::vector<std::vector<SegmentHeader>> headers(1);
+  headers[0].reserve(kSegments);
   for (std::uint32_t segment = 0; segment < kSegments; ++segment) {
     headers[0].push_back(slice.Header(segment));
   }

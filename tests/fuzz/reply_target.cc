@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "client/lease_flow.h"
 #include "client/reply.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/wire_story.h"
@@ -57,12 +58,18 @@ class Arrivals final : public ArrivalCheck {
 
 /// Four blocks over two reactors, in the order 2, 0, 3 and 1.
 void Prepare(Request& request, Input& input) {
-  request.kind = static_cast<RequestKind>(input.Byte() % 10);
+  request.kind = static_cast<RequestKind>(input.Byte() % 12);
   request.ack = input.Flag() ? Ack::kDurable : Ack::kCommitted;
   request.parts.resize(2);
   request.parts[0].blocks = {2, 0, 3};
   request.parts[1].blocks = {1};
   request.match_steps = {{.plan = 0, .count = 2}, {.plan = 1, .count = 1}, {.plan = 0, .count = 1}};
+  request.prefix_question = {.groups = {{.group = 0},
+                                        {.group = 1, .policy = StopPolicy::kTrailing, .blocks = 2},
+                                        {.group = 2, .policy = StopPolicy::kSparse}},
+                             .shards = {0},
+                             .blocks = 4,
+                             .lease_ms = 1000};
   if (AnswersPerBlock(request.kind)) request.blocks.resize(4);
   if (request.kind == RequestKind::kLend) request.lent.resize(4);
 }
@@ -113,6 +120,29 @@ void CheckBlocks(const Request& request, const Arrivals& arrivals, bool answered
   }
 }
 
+/// Every lease that was granted is kept or given back, once, and only what is ready is a reason to
+/// keep one.
+void CheckPrefix(Request& request) {
+  std::vector<LeaseBook::Part> kept;
+  const std::vector<LeaseOrder> orders = CombinePrefix(request, kept);
+  std::size_t granted = 0;
+  for (const RequestPart& part : request.parts) granted += part.prefix.lease != 0 ? 1 : 0;
+  std::size_t released = 0;
+  for (const LeaseOrder& order : orders) released += order.release ? 1 : 0;
+  TERRACE_CHECK(granted == released + kept.size());
+  if (!request.status.ok()) return;
+  const PrefixMatch& match = request.prefix;
+  TERRACE_CHECK(match.found.size() == 3 && match.longest <= 4);
+  TERRACE_CHECK(match.found[0].consecutive >= match.longest);
+  for (const GroupPresence& pair : match.found) {
+    TERRACE_CHECK(pair.blocks.size() == 4 && pair.tiers.size() == 4);
+    for (std::size_t i = 0; i < 4; ++i) {
+      TERRACE_CHECK(static_cast<int>(pair.blocks[i]) < kPresenceCount);
+      TERRACE_CHECK(pair.blocks[i] == Presence::kReady || pair.tiers[i] == Tier::kNone);
+    }
+  }
+}
+
 void CheckSamples(const Request& request) {
   for (const Sample& sample : request.samples) {
     for (const char* label : {"tier", "a", ""}) {
@@ -132,6 +162,7 @@ void Run(std::span<const std::byte> bytes) {
     answered = Answer(request, part, input, arrivals) || answered;
   }
   CombineAnswer(request);
+  if (request.kind == RequestKind::kMatchGroups) CheckPrefix(request);
   if (!request.status.ok()) {
     TERRACE_CHECK(request.blocks.empty() && request.lent.empty() && request.samples.empty());
     return;
@@ -143,11 +174,22 @@ void Run(std::span<const std::byte> bytes) {
 }
 
 std::vector<Bytes> Seeds() {
-  constexpr unsigned kKinds[] = {4, 1, 1, 1, 1, 6, 5, 2, 3, 7};  // the answer to each RequestKind
+  using namespace std::string_view_literals;
+  constexpr unsigned kKinds[] = {4, 1, 1, 1, 1,  6,
+                                 5, 2, 3, 7, 12, 5};  // the answer to each RequestKind
   std::vector<Bytes> seeds;
   for (unsigned kind = 0; kind < std::size(kKinds); ++kind) {
     Output out;
     out.Byte(kind).Byte(kind).Byte(255);
+    if (kKinds[kind] == 12) {
+      // Presence and tiers of 3 keys in 3 groups, then of 1 key.
+      for (const std::string_view cells : {"\1\1\1\1\1\0\1\2\3"sv, "\1\1\1"sv}) {
+        out.Byte(2).Byte(1).Byte(12).Byte(1).Byte(1).Put(std::uint32_t{0});
+        out.Chunk(cells).Chunk(cells).Byte(3).Byte(0);
+      }
+      seeds.push_back(out.Take());
+      continue;
+    }
     for (const unsigned count : {3U, 1U}) {
       Output story;
       story.Byte(kKinds[kind]).Byte(1).Byte(1).Put(std::uint32_t{0});

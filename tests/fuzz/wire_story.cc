@@ -211,6 +211,29 @@ Bytes ClientMessage(Input& input) {
       return BuildMessage<wire::Remove>(head, [&](Builder& builder) {
         return wire::CreateRemove(builder, 1, 0, 0, MakeRuns(builder, input));
       });
+    case 8:
+      return BuildMessage<wire::MatchGroups>(head, [&](Builder& builder) {
+        const auto runs = MakeRuns(builder, input);
+        const auto groups = MakeNumbers<std::uint32_t>(builder, input);
+        const auto shards = MakeNumbers<std::uint32_t>(builder, input);
+        return wire::CreateMatchGroups(builder, 1, groups, shards, runs,
+                                       input.Take<std::uint32_t>());
+      });
+    case 9:
+      return BuildMessage<wire::TrimLease>(head, [&](Builder& builder) {
+        const auto keep = MakeBytes(builder, input);
+        return wire::CreateTrimLease(builder, input.Byte() % 8U, keep);
+      });
+    case 10:
+      if (input.Flag()) {
+        return BuildMessage<wire::RenewLease>(head, [&](Builder& builder) {
+          const std::uint64_t lease = input.Byte() % 8U;
+          return wire::CreateRenewLease(builder, lease, input.Take<std::uint32_t>());
+        });
+      }
+      return BuildMessage<wire::ReleaseLease>(head, [&](Builder& builder) {
+        return wire::CreateReleaseLease(builder, input.Byte() % 8U);
+      });
     case 6:
       return BuildMessage<wire::Cancel>(
           head, [&](Builder& builder) { return wire::CreateCancel(builder, input.Wild()); });
@@ -247,6 +270,13 @@ Bytes DaemonMessage(Input& input) {
     case 7:
       return BuildMessage<wire::ClearNamespaceReply>(head, [&](Builder& builder) {
         return wire::CreateClearNamespaceReply(builder, input.Wild());
+      });
+    case 12:
+      return BuildMessage<wire::MatchGroupsReply>(head, [&](Builder& builder) {
+        const auto presence = MakeBytes(builder, input);
+        const auto tiers = MakeBytes(builder, input);
+        const std::uint64_t lease = input.Byte() % 4U;
+        return wire::CreateMatchGroupsReply(builder, presence, tiers, lease, input.Byte());
       });
     case 8:
       return BuildMessage<wire::ExtentOffer>(head, [&](Builder& builder) {

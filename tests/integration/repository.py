@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-CPP_SOURCES = (".cc", ".cpp")
+CPP_SOURCES = (".cc", ".cpp", ".c")
 CPP_HEADERS = (".h", ".hpp")
 ROOMS = ("base", "transport", "tiers", "cache", "client", "tools", "tests")
 

@@ -259,6 +259,7 @@ void Simulation::RunLanes() {
     }
   }
   if (disk_ != nullptr) scope.Spawn(Crasher());
+  if (plan_.leases) scope.Spawn(Leaser());
   const std::uint64_t check_every =
       std::max<std::uint64_t>(kStepsBetweenChecks, plan_.operations * plan_.lanes * plan_.clients);
   std::uint64_t steps = 0;

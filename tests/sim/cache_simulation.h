@@ -35,6 +35,8 @@ struct SimulationCounts {
   // Of clients and what lies between.
   std::uint64_t links_lost = 0, clients_died = 0, clients_stalled = 0, transfers_stalled = 0;
   std::uint64_t messages_dropped = 0, messages_reordered = 0;
+  /// Leases that matches got, and times that a leased block was looked for.
+  std::uint64_t leases = 0, leases_judged = 0;
 
   void Add(const SimulationCounts& other);
 };

@@ -146,6 +146,8 @@ TEST(CacheSimulationTest, NoSeedFindsWrongBytesAHangOrALostBlock) {
   EXPECT_GT(total.messages_dropped, 200u);
   EXPECT_GT(total.messages_reordered, 200u);
   EXPECT_GT(total.clients_stalled, 50u);
+  EXPECT_GT(total.leases, 100u);
+  EXPECT_GT(total.leases_judged, 1000u);
 }
 
 TEST(CacheSimulationTest, OneSeedReplaysTheSameRun) {

@@ -121,6 +121,8 @@ constexpr Line kSum[] = {
     {"messages_reordered", &SimulationCounts::messages_reordered},
     {"clients_died", &SimulationCounts::clients_died},
     {"clients_stalled", &SimulationCounts::clients_stalled},
+    {"leases", &SimulationCounts::leases},
+    {"leases_judged", &SimulationCounts::leases_judged},
     {"generations", &SimulationCounts::generations},
 };
 

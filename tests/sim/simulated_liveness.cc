@@ -13,6 +13,8 @@ constexpr Nanos kRecovers = 10 * kSecond;
 /// Patience with what waits to be written to devices that are healthy.
 constexpr Nanos kWrites = 2 * kSecond;
 constexpr Nanos kLook = kMillisecond;
+/// Until the last lease has ended by its time, and more.
+constexpr Nanos kLeasesEnd = 200 * kMillisecond;
 /// Calls of each kind on each namespace.
 constexpr int kRounds = 4;
 constexpr std::size_t kBlocksOfACall = 4;
@@ -32,6 +34,14 @@ void Simulation::Drain() {
     disk_->EnableFaults(false);
     disk_->FailIndex(0);
     time_.RunUntil(time_.Now() + kRecovers);
+  }
+  time_.RunUntil(time_.Now() + kLeasesEnd);
+  const MatchLeaseCounters& leases = cache_->Counters().leases;
+  if (leases.now != 0 || leases.blocks_now != 0 || leases.bytes_now != 0) {
+    oracle_->Fail("O10: leases are left after their time");
+  }
+  if (const Status valid = cache_->leases().Validate(); !valid.ok()) {
+    oracle_->Fail(valid.ToString());
   }
   for (SimLink& link : links_) {
     if (link.in_flight() != 0 || link.quarantined() != 0) oracle_->Fail("a link never drained");

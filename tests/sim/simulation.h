@@ -65,6 +65,13 @@ class Simulation {
   std::size_t Match(const Target& target);
   void RunLanes();
 
+  // simulated_leases.cc
+  /// Leases what matches find until the lanes have ended.
+  Task<void> Leaser();
+  Task<void> LeaseOnce(LeaseHolder holder);
+  /// What was leased in DRAM is there. REQUIRES: the lease has not ended.
+  void JudgeLease(const GroupsQuery& query, const GroupsAnswer& leased);
+
   // simulated_liveness.cc
   void Drain();
   void CheckEverythingIsBack();

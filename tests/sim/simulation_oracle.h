@@ -15,6 +15,8 @@
 //       simulation).
 //   O9. When the faults have ended everything drains and every device is back, and what is put and
 //       got then ends well, no later than link and device need (checked by the simulation).
+//   O10. A block that a match leased in DRAM, and that nobody removed or cleared, is there until
+//       its lease ends; when all leases have ended nothing is leased (checked by the simulation).
 //
 // A restart forgets what was only in DRAM. After kill -9 nothing that was removed may be found;
 // after power loss it may, since removals are not synced.

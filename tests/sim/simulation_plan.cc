@@ -257,6 +257,7 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
   const bool always = profile != SimulationProfile::kSwarm;
   plan.nvme = DrawNvme(streams.nvme, always);
   DrawClients(streams.clients, plan);
+  plan.leases = streams.leases.Chance(0.5);
   if (profile == SimulationProfile::kReclaim) MakeReclaim(streams.nvme, plan);
   if (profile == SimulationProfile::kPower) MakePower(streams.nvme, plan);
   if (profile == SimulationProfile::kHints) plan.hint = streams.clients.Chance(0.5) ? 0.2 : 0.6;
@@ -278,6 +279,7 @@ std::string SimulationPlan::ToString() const {
       " ms, messages dropped " + std::to_string(faults.message_drop) + ", delayed " +
       std::to_string(faults.message_delay_max / kMicrosecond) + " us";
   if (locators_collide) text += ", locators collide";
+  if (leases) text += ", leases";
   if (nvme.lanes > 0) {
     const auto& log = nvme.tier.log;
     text += "; NVMe " + std::to_string(nvme.lanes) + " x " + std::to_string(log.segments) +

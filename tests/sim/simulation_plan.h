@@ -70,18 +70,22 @@ struct SimulationPlan {
   double stop_client = 0;  ///< share of operations before which the client stops for a while
   Nanos stop_max = 0;      ///< for at most so long
   bool locators_collide = false;
+  bool leases = false;  ///< somebody leases what matches find, all the time
   NvmePlan nvme;
 
   /// For the message of a failure.
   [[nodiscard]] std::string ToString() const;
 };
 
-/// The streams of one seed. What concerns NVMe has one of its own, and messages and stopped clients
-/// another: each leaves what the others draw alone.
+/// The streams of one seed. What concerns NVMe has one of its own, messages and stopped clients
+/// another, and leases: each leaves what the others draw alone.
 struct SimulationStreams {
   explicit SimulationStreams(std::uint64_t seed)
-      : general(seed), nvme(~seed), clients(seed ^ 0x5bd1e995'9d1b54a3U) {}
-  SeededRandom general, nvme, clients;
+      : general(seed),
+        nvme(~seed),
+        clients(seed ^ 0x5bd1e995'9d1b54a3U),
+        leases(seed ^ 0x9e3779b9'7f4a7c15U) {}
+  SeededRandom general, nvme, clients, leases;
 };
 
 SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile);

@@ -6,7 +6,13 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <functional>
+#include <iterator>
 #include <memory>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "base/shared_loop.h"
 
@@ -31,39 +37,107 @@ class Impatient final : public ControlStreamOwner {
   Status end;
 };
 
-TEST(ControlStreamTest, ReadingOnInsideAMessageNeitherNestsNorMixesMessages) {
-  SteadyClock clock;
-  auto reactor = std::move(Reactor::Create({.name = "test", .shared = true}, clock)).value();
-  auto loop = std::move(SharedLoop::Create(*reactor)).value();
-  auto poll = std::move(SocketPoll::Create(*reactor)).value();
-  std::array<int, 2> ends{};
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends.data()), 0);
-  const UniqueFd peer(ends[1]);
+/// A stream over one end of a socket pair, with a loop that the test drives.
+class ControlStreamTest : public testing::Test {
+ protected:
+  ControlStreamTest() {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends.data()), 0);
+    end_ = UniqueFd(ends[0]);
+    peer_ = UniqueFd(ends[1]);
+  }
+  ~ControlStreamTest() override {
+    OnLoop([this] { stream_.reset(); });
+  }
+  void Open(ControlStreamOwner& owner) {
+    stream_ = std::make_unique<ControlStream>(*poll_, std::move(end_), 1 << 20, owner);
+  }
+  /// A turn of the loop, after `function`.
+  void OnLoop(std::function<void()> function) {
+    Signal next;
+    loop_->Enqueue(std::move(function));
+    loop_->Enqueue([&] { next.Set(); });
+    ASSERT_TRUE(loop_->DriveUntil(next, clock_.Now() + 60 * kSecond));
+  }
+  /// False: the socket takes no more.
+  [[nodiscard]] bool Say(std::span<const std::byte> body) const {
+    const auto header = FrameHeaderFor(body.size());
+    return ::send(peer_.get(), header.data(), header.size(), MSG_NOSIGNAL) == std::ssize(header) &&
+           ::send(peer_.get(), body.data(), body.size(), MSG_NOSIGNAL) == std::ssize(body);
+  }
+
+  SteadyClock clock_;
+  std::unique_ptr<Reactor> reactor_ =
+      std::move(Reactor::Create({.name = "test", .shared = true}, clock_)).value();
+  std::unique_ptr<SharedLoop> loop_ = std::move(SharedLoop::Create(*reactor_)).value();
+  std::unique_ptr<SocketPoll> poll_ = std::move(SocketPoll::Create(*reactor_)).value();
+  UniqueFd end_;
+  UniqueFd peer_;
+  std::unique_ptr<ControlStream> stream_;
+};
+
+TEST_F(ControlStreamTest, ReadingOnInsideAMessageNeitherNestsNorMixesMessages) {
   Impatient owner;
-  auto stream = std::make_unique<ControlStream>(*poll, UniqueFd(ends[0]), 1 << 20, owner);
-  owner.stream = stream.get();
-  stream->AcceptDescriptors();
+  Open(owner);
+  owner.stream = stream_.get();
+  stream_->AcceptDescriptors(1);
   // More than one read takes, so that the second message lies in two reads.
   constexpr std::size_t kMessageBytes = 40 << 10;
   for (unsigned char message = 1; message <= 3; ++message) {
-    const auto header = FrameHeaderFor(kMessageBytes);
-    const std::vector<std::byte> body(kMessageBytes, std::byte{message});
-    ASSERT_EQ(::send(peer.get(), header.data(), header.size(), 0), std::ssize(header));
-    ASSERT_EQ(::send(peer.get(), body.data(), body.size(), 0), std::ssize(body));
+    ASSERT_TRUE(Say(std::vector<std::byte>(kMessageBytes, std::byte{message})));
   }
-  loop->Enqueue([&] { ASSERT_TRUE(stream->Start().ok()); });
-  for (int turn = 0; turn < 20 && owner.heard.size() < 3; ++turn) {
-    Signal next;
-    loop->Enqueue([&] { next.Set(); });
-    ASSERT_TRUE(loop->DriveUntil(next, clock.Now() + 60 * kSecond));
-  }
+  OnLoop([&] { ASSERT_TRUE(stream_->Start().ok()); });
+  for (int turn = 0; turn < 20 && owner.heard.size() < 3; ++turn) OnLoop([] {});
   EXPECT_TRUE(owner.end.ok()) << owner.end.ToString();
   EXPECT_EQ(owner.heard, (std::vector<std::byte>{std::byte{1}, std::byte{2}, std::byte{3}}));
   EXPECT_EQ(owner.deepest, 1);
-  loop->Enqueue([&] { stream.reset(); });
-  Signal last;
-  loop->Enqueue([&] { last.Set(); });
-  ASSERT_TRUE(loop->DriveUntil(last, clock.Now() + 60 * kSecond));
+}
+
+/// Sends on for each message that it hears, so that there is always another one.
+class Flooded final : public ControlStreamOwner {
+ public:
+  void OnFrame(std::vector<std::byte> message) override {
+    ++heard;
+    more(std::move(message));
+  }
+  void OnStreamEnd(const Status& /*reason*/) override {}
+  std::function<void(std::vector<std::byte>)> more;
+  int heard = 0;
+};
+
+TEST_F(ControlStreamTest, APeerThatNeverStopsSendingDoesNotHoldTheReaderForGood) {
+  Flooded owner;
+  owner.more = [&](const std::vector<std::byte>& message) { ASSERT_TRUE(Say(message)); };
+  Open(owner);
+  stream_->AcceptDescriptors(1);
+  for (int message = 0; message < 3; ++message) ASSERT_TRUE(Say(std::array<std::byte, 8>{}));
+  OnLoop([&] {
+    ASSERT_TRUE(stream_->Start().ok());
+    stream_->ReadNow();
+    EXPECT_EQ(owner.heard, 3) << "what had come by then";
+  });
+}
+
+std::ptrdiff_t OpenDescriptors() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
+TEST_F(ControlStreamTest, APeerThatTakesNoDescriptorsDoesNotUseThemUp) {
+  Flooded owner;
+  Open(owner);
+  OnLoop([&] {
+    ASSERT_TRUE(stream_->Start().ok());
+    const std::ptrdiff_t before = OpenDescriptors();
+    Status status;
+    int taken = 0;
+    for (int message = 0; message < 10'000; ++message) {
+      status = stream_->SendCopyOf(peer_.get(), std::vector<std::byte>(100));
+      taken += status.ok() ? 1 : 0;
+    }
+    EXPECT_GT(taken, 10);
+    EXPECT_EQ(status.code(), StatusCode::kRetry) << status.ToString();
+    EXPECT_LE(OpenDescriptors(), before + 2);
+  });
 }
 
 }  // namespace

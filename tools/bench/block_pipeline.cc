@@ -72,9 +72,10 @@ std::size_t PutDepth(std::uint64_t block_bytes) noexcept {
       std::clamp<std::uint64_t>(kBytesMost / block_bytes, kDepth, kMost));
 }
 
-std::unique_ptr<Client> ConnectOnThisHost(const std::string& address) {
+std::unique_ptr<Client> ConnectOnThisHost(const std::string& address,
+                                          std::chrono::microseconds spin) {
   Result<std::unique_ptr<Client>> client =
-      Client::Connect({.address = address, .name = "terrace-bench"});
+      Client::Connect({.address = address, .name = "terrace-bench", .spin = spin});
   Require(client.status(), "connect to " + address);
   const std::string link = (*client)->LinkName();
   if (link != "shm") Require(Status(StatusCode::kUnsupported, "the link is " + link), "link");

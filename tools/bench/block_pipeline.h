@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -21,8 +22,9 @@ inline constexpr std::size_t kDepth = 8;
 [[nodiscard]] std::size_t PutDepth(std::uint64_t block_bytes) noexcept;
 
 /// A client of the daemon at `address` over shared memory. Exits with a message when that link
-/// cannot be had.
-std::unique_ptr<Client> ConnectOnThisHost(const std::string& address);
+/// cannot be had. `spin`: ClientOptions::spin.
+std::unique_ptr<Client> ConnectOnThisHost(const std::string& address,
+                                          std::chrono::microseconds spin = {});
 
 enum class PipelineKind : std::uint8_t { kGet, kLend, kPutDurable };
 

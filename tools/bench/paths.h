@@ -23,6 +23,8 @@ std::vector<Figure> BenchDram(const BenchOptions& options);
 std::vector<Figure> BenchTcp(const BenchOptions& options);
 /// The time until a block of 64 KiB and of 16 MiB is lent.
 std::vector<Figure> BenchLend(const BenchOptions& options);
+/// 64 clients at once: their rate together, the slowest one's, and what an idle one costs.
+std::vector<Figure> BenchFanout(const BenchOptions& options);
 /// Match of 256 and 2,000 keys, above an empty request.
 std::vector<Figure> BenchMatch(const BenchOptions& options);
 /// Memory of the index at 1 M blocks.

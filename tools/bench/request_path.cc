@@ -8,6 +8,7 @@
 
 #include "tools/bench/block_workload.h"
 #include "tools/bench/daemon_process.h"
+#include "tools/bench/match_groups_path.h"
 #include "tools/bench/paths.h"
 
 namespace terrace::bench {
@@ -16,23 +17,8 @@ namespace {
 
 constexpr std::uint64_t kBlockBytes = 4096;
 constexpr std::uint64_t kDramBytes = 256ULL << 20;
-constexpr int kCallsPerRound = 200;
 constexpr auto kCallMax = std::chrono::seconds(10);
 constexpr auto kIdleWindow = std::chrono::seconds(10);
-
-/// Median time of `call`, us.
-template <typename Call>
-double MedianMicroseconds(const Call& call) {
-  std::vector<double> times;
-  for (int index = 0; index < kCallsPerRound; ++index) {
-    const auto started = std::chrono::steady_clock::now();
-    call();
-    times.push_back(
-        std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - started)
-            .count());
-  }
-  return Median(std::move(times));
-}
 
 std::unique_ptr<Client> Connect(const std::string& address) {
   Result<std::unique_ptr<Client>> client =
@@ -48,6 +34,8 @@ std::vector<Figure> BenchMatch(const BenchOptions& options) {
     std::uint32_t keys;
     double limit_us;
   };
+  // The limit is a time that is asked for; what is compared with it is what a match takes above an
+  // empty request.
   constexpr Case kCases[] = {{256, 50}, {2000, 400}};
   const DaemonProcess daemon({.dram_bytes = kDramBytes});
   const auto client = Connect(daemon.address());
@@ -58,27 +46,21 @@ std::vector<Figure> BenchMatch(const BenchOptions& options) {
   Require(space.status(), "open namespace");
   for (const Case& one : kCases) {
     const Chain chain = BenchChain(one.keys);
-    // The limit is a time that is asked for; what is compared with it is the median match of a
-    // round minus the median empty request of the same round.
-    double above = 0;
     figures.push_back(ComparePairs(
         "match_" + std::to_string(one.keys) + "_keys_above_ping", "us",
         "design: above an empty request", [&] { return one.limit_us; },
         [&] {
-          const double ping =
-              MedianMicroseconds([&] { Require(client->Ping(In(kCallMax)), "ping"); });
-          const double match = MedianMicroseconds([&] {
+          return MedianAbovePing(*client, [&] {
             const auto result = client->Match(*space, chain, {}, In(kCallMax));
             Require(result.status(), "match");
             if (result->matched != one.keys) {
               Require(Status(StatusCode::kMiss, std::to_string(result->matched)), "match");
             }
           });
-          above = std::max(0.1, match - ping);
-          return above;
         },
         {.rounds = options.rounds, .higher_is_better = false}));
   }
+  BenchMatchGroups(options, *client, figures);
   return figures;
 }
 

@@ -14,11 +14,12 @@ using Row = std::array<std::size_t, kLengthMax + 1>;
 // Restricted Damerau-Levenshtein distance, by three rows of the table. REQUIRES: lengths at most
 // kLengthMax.
 std::size_t EditDistance(std::string_view left, std::string_view right) {
-  Row before_last{};
-  Row last{};
-  Row current{};
-  for (std::size_t column = 0; column <= right.size(); ++column) last[column] = column;
+  std::array<Row, 3> rows;
+  for (std::size_t column = 0; column <= right.size(); ++column) rows[0][column] = column;
   for (std::size_t row = 1; row <= left.size(); ++row) {
+    const Row& before_last = rows[(row + 1) % 3];  // of row - 2: read from the second row on
+    const Row& last = rows[(row + 2) % 3];
+    Row& current = rows[row % 3];
     current[0] = row;
     for (std::size_t column = 1; column <= right.size(); ++column) {
       const std::size_t replaced =
@@ -29,10 +30,8 @@ std::size_t EditDistance(std::string_view left, std::string_view right) {
         current[column] = std::min(current[column], before_last[column - 2] + 1);
       }
     }
-    before_last = last;
-    last = current;
   }
-  return last[right.size()];
+  return rows[left.size() % 3][right.size()];
 }
 
 }  // namespace
@@ -43,8 +42,11 @@ std::string_view NearestName(std::string_view name, std::span<const std::string_
   if (name.size() > kLengthMax) return best;
   for (const std::string_view candidate : known) {
     if (candidate.size() > kLengthMax) continue;
+    const std::size_t longer = std::max(name.size(), candidate.size());
+    const std::size_t allowed = 1 + longer / 3;
+    // At least as many edits as the one is longer than the other.
+    if (longer - std::min(name.size(), candidate.size()) > allowed) continue;
     const std::size_t distance = EditDistance(name, candidate);
-    const std::size_t allowed = 1 + std::max(name.size(), candidate.size()) / 3;
     if (distance <= allowed && distance < best_distance) {
       best = candidate;
       best_distance = distance;

@@ -74,6 +74,25 @@ const MetricInfo kRetainedEvicted = {
     "Blocks that a label kept and that made room all the same: nothing else was left."};
 const MetricInfo kKeyMismatches = {"terrace_key_mismatches_total", kCounter, kSum,
                                    "Lookups whose locator was stored with another key: misses."};
+const MetricInfo kMatchLeases = {"terrace_match_leases", kGauge, kSum,
+                                 "Leases of matches; one for each reactor that a match leased on."};
+const MetricInfo kMatchLeasedBlocks = {"terrace_match_leased_blocks", kGauge, kSum,
+                                       "Blocks that matches have leased, once for each lease."};
+const MetricInfo kMatchLeasedBytes = {"terrace_match_leased_bytes", kGauge, kSum,
+                                      "Bytes of the blocks that matches have leased."};
+const MetricInfo kMatchLeasesGranted = {"terrace_match_leases_granted_total", kCounter, kSum,
+                                        "Leases that matches gave out."};
+const MetricInfo kMatchLeasesReleased = {"terrace_match_leases_released_total", kCounter, kSum,
+                                         "Leases of matches that the client ended."};
+const MetricInfo kMatchLeasesExpired = {
+    "terrace_match_leases_expired_total", kCounter, kSum,
+    "Leases of matches that ended by their time, or with their client."};
+const MetricInfo kMatchLeasesRefused = {
+    "terrace_match_leases_refused_total", kCounter, kSum,
+    "Leases refused because the client, or all of them, would have held more than they may."};
+const MetricInfo kMatchLeasesBroken = {
+    "terrace_match_leases_broken_total", kCounter, kSum,
+    "Leases of matches whose renewal found that a block had gone."};
 
 const MetricInfo kTierBlocks = {"terrace_tier_blocks", kGauge, kSum, "Blocks stored, by tier."};
 const MetricInfo kTierCapacity = {"terrace_tier_capacity_bytes", kGauge, kSum,
@@ -249,6 +268,14 @@ constexpr const MetricInfo* kAll[] = {
     &kRetainDisplaced,
     &kRetainedEvicted,
     &kKeyMismatches,
+    &kMatchLeases,
+    &kMatchLeasedBlocks,
+    &kMatchLeasedBytes,
+    &kMatchLeasesGranted,
+    &kMatchLeasesReleased,
+    &kMatchLeasesExpired,
+    &kMatchLeasesRefused,
+    &kMatchLeasesBroken,
     &kTierBlocks,
     &kTierCapacity,
     &kTierUsed,

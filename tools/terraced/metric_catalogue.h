@@ -30,6 +30,9 @@ extern const MetricInfo kPrefetchBlocks, kPrefetchLoads, kTouchedBlocks;
 extern const MetricInfo kRetainedBlocks, kRetainedBytes, kRetainRefused, kRetainDisplaced;
 extern const MetricInfo kRetainedEvicted;
 extern const MetricInfo kKeyMismatches;
+extern const MetricInfo kMatchLeases, kMatchLeasedBlocks, kMatchLeasedBytes, kMatchLeasesGranted;
+extern const MetricInfo kMatchLeasesReleased, kMatchLeasesExpired, kMatchLeasesRefused;
+extern const MetricInfo kMatchLeasesBroken;
 // Tiers and index: what is stored where.
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;

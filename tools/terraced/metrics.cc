@@ -106,6 +106,14 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   all.Add(kKeyMismatches, counters.key_mismatches);
   dram.Add(kTierBlocks, counters.blocks_dram);
   nvme.Add(kTierBlocks, counters.blocks_nvme);
+  all.Add(kMatchLeases, counters.leases.now);
+  all.Add(kMatchLeasedBlocks, counters.leases.blocks_now);
+  all.Add(kMatchLeasedBytes, counters.leases.bytes_now);
+  all.Add(kMatchLeasesGranted, counters.leases.granted);
+  all.Add(kMatchLeasesReleased, counters.leases.released);
+  all.Add(kMatchLeasesExpired, counters.leases.expired);
+  all.Add(kMatchLeasesRefused, counters.leases.refused);
+  all.Add(kMatchLeasesBroken, counters.leases.broken);
 }
 
 void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,

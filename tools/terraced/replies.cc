@@ -68,6 +68,16 @@ std::vector<std::byte> MakeMatchReply(std::uint64_t request_id, const MatchAnswe
       });
 }
 
+std::vector<std::byte> MakeMatchGroupsReply(std::uint64_t request_id, const GroupsAnswer& answer) {
+  return BuildMessage<wire::MatchGroupsReply>(
+      {.request_id = request_id}, [&](FlatBufferBuilder& builder) {
+        const auto presence = BuildBytes(builder, std::as_bytes(std::span(answer.presence)));
+        const auto tiers = BuildBytes(builder, std::as_bytes(std::span(answer.tiers)));
+        return wire::CreateMatchGroupsReply(builder, presence, tiers, answer.lease,
+                                            static_cast<std::uint8_t>(answer.lease_status));
+      });
+}
+
 std::vector<std::byte> MakeBlocksReply(std::uint64_t request_id, const BatchAnswer& answer,
                                        Ack asked, bool lent) {
   return BuildMessage<wire::BlocksReply>(

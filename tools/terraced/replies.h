@@ -20,6 +20,7 @@ struct NamespaceUsage {
 std::vector<std::byte> MakeErrorReply(std::uint64_t request_id, const Status& status);
 std::vector<std::byte> MakeOpenNamespaceReply(std::uint64_t request_id, const Namespace& space);
 std::vector<std::byte> MakeMatchReply(std::uint64_t request_id, const MatchAnswer& answer);
+std::vector<std::byte> MakeMatchGroupsReply(std::uint64_t request_id, const GroupsAnswer& answer);
 /// `asked`: what a put waited for; the levels that were reached are told only when it is kDurable.
 /// `lent`: a get whose frames were lent.
 std::vector<std::byte> MakeBlocksReply(std::uint64_t request_id, const BatchAnswer& answer,

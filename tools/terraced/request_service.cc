@@ -13,9 +13,13 @@ RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardP
       registry_(registry),
       place_(place),
       stat_(std::move(stat)),
-      hints_(cache, registry, place) {}
+      hints_(cache, registry, place),
+      leases_(cache, registry, place, flows_) {}
 
-void RequestService::OnConnect(const PeerRef& peer) { peers_[peer->id()].peer = peer; }
+void RequestService::OnConnect(const PeerRef& peer) {
+  peers_[peer->id()].peer = peer;
+  leases_.OnConnect(peer);
+}
 
 void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/) {
   const auto found = peers_.find(peer->id());
@@ -23,6 +27,7 @@ void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/)
   for (const auto& [request_id, flow] : found->second.in_progress) flow->request.deadline = 0;
   peers_.erase(found);
   hints_.OnDisconnect(peer);
+  leases_.OnDisconnect(peer);
 }
 
 void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
@@ -51,6 +56,10 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
     case wire::Body_Get:
     case wire::Body_Put: return StartTransfer(state, std::move(bytes), message, deadline);
     case wire::Body_Remove: return StartRemove(state, std::move(bytes), message);
+    case wire::Body_MatchGroups: return MatchGroups(state, std::move(bytes), message);
+    case wire::Body_TrimLease:
+    case wire::Body_RenewLease:
+    case wire::Body_ReleaseLease: return leases_.Change(peer, message);
     case wire::Body_OpenNamespace: return OpenNamespace(state, message);
     case wire::Body_Stat: return Stat(state, message);
     case wire::Body_ListNamespaces: return ListNamespaces(state, message);
@@ -97,6 +106,13 @@ void RequestService::Match(PeerState& state, const wire::Message& message) {
   const MatchAnswer answer = cache_.Match(*chain);
   if (!answer.status.ok()) return link.Send(MakeErrorReply(message.request_id(), answer.status));
   link.Send(MakeMatchReply(message.request_id(), answer));
+}
+
+void RequestService::MatchGroups(PeerState& state, std::vector<std::byte> bytes,
+                                 const wire::Message& message) {
+  Status status = CheckTenant(state, message.body_as_MatchGroups()->namespace_id());
+  if (status.ok()) return leases_.Match(state.peer, std::move(bytes), message);
+  state.peer->link().Send(MakeErrorReply(message.request_id(), status));
 }
 
 void RequestService::StartRemove(PeerState& state, std::vector<std::byte> bytes,

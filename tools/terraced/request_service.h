@@ -24,6 +24,7 @@
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
 #include "tools/terraced/hint_service.h"
+#include "tools/terraced/lease_service.h"
 #include "tools/terraced/request_decoder.h"
 #include "transport/server.h"
 
@@ -73,6 +74,7 @@ class RequestService final : public RequestHandler {
   void StartTransfer(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
                      Nanos deadline);
   Task<void> Transfer(PeerRef peer, std::unique_ptr<Flow> flow);
+  void MatchGroups(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
   void Stat(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
   void ClearNamespace(PeerState& state, const wire::Message& message);
@@ -88,6 +90,7 @@ class RequestService final : public RequestHandler {
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
   HintService hints_;
   TaskScope flows_;
+  LeaseService leases_;
 };
 
 }  // namespace terrace

@@ -26,8 +26,9 @@ struct sigaction action_before;
 
 /// In the place of a page that has gone comes one of our own, and the copy goes on to its end.
 void OnSigbus(int signal, siginfo_t* info, void* /*context*/) {
+  const bool sent = info->si_code <= 0;  // by a process: there is no address, and no second time
   const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
-  if (at >= guard.begin && at < guard.end) {
+  if (!sent && at >= guard.begin && at < guard.end) {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): the page of an address
     void* const page = reinterpret_cast<void*>(at / kPageBytes * kPageBytes);
     if (::mmap(page, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
@@ -38,6 +39,7 @@ void OnSigbus(int signal, siginfo_t* info, void* /*context*/) {
   }
   // Somebody else's: it happens again, to whoever was asked before us.
   ::sigaction(signal, &action_before, nullptr);
+  if (sent) ::raise(signal);  // comes once this has returned
 }
 
 void InstallHandler() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -16,8 +17,13 @@ void Count(std::atomic<std::uint64_t>& counter, std::int64_t by) noexcept {
 }  // namespace
 
 LeaseBoard::LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler,
-                       LeaseCounters& counters, std::uint64_t bytes_max)
-    : page_(std::move(page)), scheduler_(scheduler), counters_(counters), bytes_max_(bytes_max) {}
+                       LeaseCounters& counters, std::uint64_t bytes_max,
+                       std::uint32_t first_generation)
+    : page_(std::move(page)),
+      scheduler_(scheduler),
+      counters_(counters),
+      bytes_max_(bytes_max),
+      first_generation_(first_generation) {}
 
 LeaseBoard::~LeaseBoard() {
   if (timer_) scheduler_.CancelTimer(*timer_);
@@ -31,7 +37,8 @@ Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
   Collect();
   const std::uint64_t bytes = frame.bytes().size();
   const std::uint64_t all = counters_.bytes_now.load(std::memory_order_relaxed);
-  if (leases_ >= kLeaseSlots || bytes_ + bytes > bytes_max_ / 2 || all + bytes > bytes_max_) {
+  const bool no_slot = free_.empty() && slots_.size() >= kLeaseSlots;
+  if (no_slot || bytes_ + bytes > bytes_max_ / 2 || all + bytes > bytes_max_) {
     Count(counters_.refused, 1);
     return Status(StatusCode::kRetry, "the client holds " + std::to_string(leases_) +
                                           " blocks lent, " + std::to_string(bytes_) + " bytes; " +
@@ -40,7 +47,7 @@ Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
   }
   if (free_.empty()) {
     free_.push_back(static_cast<std::uint32_t>(slots_.size()));
-    slots_.emplace_back();
+    slots_.push_back({.frame = {}, .generation = first_generation_, .until = {}});
     page_->layout().generations[free_.back()].store(slots_.back().generation,
                                                     std::memory_order_release);
   }
@@ -60,15 +67,18 @@ Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
 
 void LeaseBoard::End(std::uint32_t slot) {
   Lease& lease = slots_[slot];
-  // Sequentially consistent, so that it is seen before anything that is then written to the frame.
+  // Seen before anything that is then written to the frame. The fence says so, not the order of the
+  // store: later stores that are not atomic may overtake that one.
   page_->layout().generations[slot].store(++lease.generation, std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   by_end_.erase(lease.until);
   const std::uint64_t bytes = lease.frame.bytes().size();
   --leases_;
   bytes_ -= bytes;
   Count(counters_.now, -1);
   Count(counters_.bytes_now, -static_cast<std::int64_t>(bytes));
-  free_.push_back(slot);
+  // Never a generation twice: somebody may have slept over four thousand million leases.
+  if (lease.generation != std::numeric_limits<std::uint32_t>::max()) free_.push_back(slot);
   lease.frame = Hold();
 }
 

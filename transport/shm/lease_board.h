@@ -35,9 +35,9 @@ class LeaseBoard {
   static constexpr Nanos kCollectPeriod = 20 * kMillisecond;
 
   /// `scheduler` and `counters` outlive the board. bytes_max: of all clients of the reactor; one
-  /// client may have half of it.
+  /// client may have half of it. `first_generation`: of every slot.
   LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler, LeaseCounters& counters,
-             std::uint64_t bytes_max);
+             std::uint64_t bytes_max, std::uint32_t first_generation = 1);
   /// Ends every lease.
   ~LeaseBoard();
   LeaseBoard(const LeaseBoard&) = delete;
@@ -52,7 +52,7 @@ class LeaseBoard {
  private:
   struct Lease {
     Hold frame;
-    std::uint32_t generation = 1;  // the truth; the page has a copy
+    std::uint32_t generation = 1;  // the truth; the page has a copy; the highest is nobody's
     std::multimap<Nanos, std::uint32_t>::iterator until;
   };
   void End(std::uint32_t slot);
@@ -62,6 +62,7 @@ class LeaseBoard {
   Scheduler& scheduler_;
   LeaseCounters& counters_;
   const std::uint64_t bytes_max_;
+  const std::uint32_t first_generation_;
   std::vector<Lease> slots_;         // grows as they are needed
   std::vector<std::uint32_t> free_;  // of slots_
   std::multimap<Nanos, std::uint32_t> by_end_;

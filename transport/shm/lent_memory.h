@@ -65,6 +65,7 @@ class LentMemory {
   /// false when it was released before. In a child of the process that it was lent to it gives
   /// nothing back, and answers false.
   bool Release() noexcept;
+  [[nodiscard]] bool released() const noexcept { return released_.load(); }
 
  private:
   LentMemory(const Loan& loan, std::shared_ptr<SharedPage> page,

@@ -96,6 +96,8 @@ class RingReader {
     ends_.reader_sleeps.store(0, std::memory_order_seq_cst);
     return false;
   }
+  /// Takes that back: the reader looks by itself again, and the writer need not ring.
+  void Awake() { ends_.reader_sleeps.store(0, std::memory_order_relaxed); }
   [[nodiscard]] bool broken() const noexcept { return broken_; }
 
  private:

@@ -21,18 +21,18 @@ Result<std::unique_ptr<RingHub>> RingHub::Create(Reactor& reactor) {
 }
 
 RingHub::~RingHub() {
-  TERRACE_CHECK(streams_ == 0);
+  TERRACE_CHECK(streams_.empty());
   reactor_.RemovePoller(*this);
 }
 
 void RingHub::Add(RingStream& stream, int bell) {
-  ++streams_;
+  streams_.push_back(&stream);
   reactor_.Watch(bell, [&stream] { stream.OnBell(); });
   Warm(stream);
 }
 
 void RingHub::Remove(RingStream& stream, int bell) {
-  --streams_;
+  std::erase(streams_, &stream);
   reactor_.Unwatch(bell);
   std::replace(warm_.begin(), warm_.end(), &stream, static_cast<RingStream*>(nullptr));
 }
@@ -49,6 +49,10 @@ unsigned RingHub::Poll() {
   }
   std::erase(warm_, nullptr);
   return events;
+}
+
+void RingHub::Disarm() {
+  for (RingStream* stream : streams_) stream->Awake();
 }
 
 bool RingHub::Arm() {

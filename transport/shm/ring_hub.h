@@ -37,11 +37,12 @@ class RingHub final : private Poller {
   unsigned Poll() override;
   [[nodiscard]] int Fd() const noexcept override { return never_.get(); }
   bool Arm() override;
+  void Disarm() override;
 
   Reactor& reactor_;
   UniqueFd never_;  // a Poller must have a descriptor; the bells are watched one by one
   std::vector<RingStream*> warm_;  // null: removed while they were being looked at
-  std::size_t streams_ = 0;
+  std::vector<RingStream*> streams_;
 };
 
 }  // namespace terrace

@@ -64,6 +64,8 @@ void RingStream::Send(std::vector<std::byte> message) {
   message.insert(message.begin(), header.begin(), header.end());
   out_bytes_ += message.size();
   out_.push_back(std::move(message));
+  // An answer is due: who polls for it finds it without a bell. Who sleeps instead says so (Arm).
+  Awake();
   Flush();
 }
 
@@ -104,6 +106,11 @@ void RingStream::OnBell() {
   Drain();
 }
 
+void RingStream::Awake() {
+  from_peer_.Awake();
+  hub_.Warm(*this);
+}
+
 bool RingStream::FallAsleep() {
   if (!failure_.ok() || from_peer_.broken()) return false;
   return from_peer_.Sleep();
@@ -111,6 +118,7 @@ bool RingStream::FallAsleep() {
 
 unsigned RingStream::Drain() {
   if (!open_) return 0;
+  ++turns_;
   if (!out_.empty()) Flush();
   unsigned messages = 0;
   bool destroyed = false;

@@ -36,6 +36,9 @@ class RingStream {
   /// Sends nothing more and hears nothing more; no callback.
   void Close();
 
+  /// Counts the calls of Drain: in one of them the owner hears a bounded part of what has come.
+  [[nodiscard]] std::uint64_t turns() const noexcept { return turns_; }
+
   // For the hub.
   void OnBell();
   /// Handles what has come, a bounded part of it; returns how many messages. The stream may be
@@ -43,6 +46,8 @@ class RingStream {
   unsigned Drain();
   /// False: something has come already.
   [[nodiscard]] bool FallAsleep();
+  /// From now on until FallAsleep it is looked at on every turn.
+  void Awake();
 
  private:
   void Flush();
@@ -56,6 +61,7 @@ class RingStream {
   RingWriter to_peer_;
   RingReader from_peer_;
   bool open_ = true;
+  std::uint64_t turns_ = 0;
   std::deque<std::vector<std::byte>> out_;  // with their frame headers
   std::size_t out_front_sent_ = 0;          // bytes of out_.front() that are gone
   std::size_t out_bytes_ = 0;

@@ -6,23 +6,56 @@
 // system may have none to give when they are touched: SIGBUS. A copy survives that
 // (guarded_copy.h): it fails, and so does every later one.
 //
+// A client can share more than there is: memory that was never touched costs it nothing. Addresses
+// and mappings of the daemon are what it would use up, so both are counted (SharedMemoryUse).
+//
 // Thread: any, one at a time for a region.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "base/result.h"
 #include "transport/shm/sealed_memory.h"
 
 namespace terrace {
 
+/// What is mapped for a client, and within that of all clients together. Any thread.
+class SharedMemoryUse {
+ public:
+  struct Limit {
+    std::uint64_t bytes = 0;
+    std::uint64_t regions = 0;
+  };
+  SharedMemoryUse(Limit limit, std::shared_ptr<SharedMemoryUse> all)
+      : limit_(limit), all_(std::move(all)) {}
+  SharedMemoryUse(const SharedMemoryUse&) = delete;
+  SharedMemoryUse& operator=(const SharedMemoryUse&) = delete;
+
+  /// For a new client: a part of what the process has addresses and mappings for.
+  static std::shared_ptr<SharedMemoryUse> OfOneClient();
+  /// False, and nothing taken, when it would be too much.
+  [[nodiscard]] bool Take(std::uint64_t bytes) noexcept;
+  void GiveBack(std::uint64_t bytes) noexcept;
+
+ private:
+  const Limit limit_;
+  const std::shared_ptr<SharedMemoryUse> all_;  // null: this is all
+  std::atomic<std::uint64_t> bytes_{0};
+  std::atomic<std::uint64_t> regions_{0};
+};
+
 class SharedRegion {
  public:
-  /// As MapSealed; also kInvalid for huge pages of their own (hugetlbfs).
-  static Result<std::shared_ptr<SharedRegion>> Map(int fd, std::uint64_t bytes);
+  /// As MapSealed; also kInvalid for huge pages of their own (hugetlbfs). kRetry beyond what `use`
+  /// allows. Never waits for `fd`, whatever it is.
+  static Result<std::shared_ptr<SharedRegion>> Map(int fd, std::uint64_t bytes,
+                                                   const std::shared_ptr<SharedMemoryUse>& use);
+  /// Gives the memory back elsewhere (elsewhere.h), soon.
   ~SharedRegion();
   SharedRegion(const SharedRegion&) = delete;
   SharedRegion& operator=(const SharedRegion&) = delete;
@@ -35,11 +68,13 @@ class SharedRegion {
   bool Write(std::uint64_t offset, std::span<const std::byte> source);
 
  private:
-  SharedRegion(SealedMapping mapping, std::uint64_t size) : mapping_(mapping), size_(size) {}
+  SharedRegion(SealedMapping mapping, std::uint64_t size, std::shared_ptr<SharedMemoryUse> use)
+      : mapping_(mapping), size_(size), use_(std::move(use)) {}
   bool Copy(std::byte* to, const std::byte* from, std::size_t bytes);
 
   const SealedMapping mapping_;
   const std::uint64_t size_;
+  const std::shared_ptr<SharedMemoryUse> use_;
   bool gone_ = false;
 };
 

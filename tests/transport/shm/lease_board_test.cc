@@ -9,7 +9,10 @@
 
 #include <array>
 #include <cstring>
+#include <limits>
 #include <memory>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
@@ -132,6 +135,24 @@ TEST_F(LeaseBoardTest, ALateReleaseDoesNotEndTheNextLeaseOfItsSlot) {
   board_->Collect();
   EXPECT_EQ(pins_[1], 1);
   EXPECT_TRUE(Take(next_loan)->Intact());
+}
+
+TEST_F(LeaseBoardTest, NoGenerationOfASlotComesTwice) {
+  board_ = std::make_unique<LeaseBoard>(page_, time_.scheduler(), counters_, 1 << 20,
+                                        std::numeric_limits<std::uint32_t>::max() - 2);
+  std::vector<std::unique_ptr<LentMemory>> ended;
+  std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
+  for (int lease = 0; lease < 10; ++lease) {
+    const Loan loan = *Lend(0, 60 * kSecond);
+    EXPECT_TRUE(seen.emplace(loan.slot, loan.generation).second) << "lease " << lease;
+    EXPECT_NE(loan.generation, 0u);
+    ended.push_back(Take(loan));
+    EXPECT_TRUE(ended.back()->Intact());
+    LentMemory::GiveBack(client_page_->layout(), loan.slot, loan.generation);
+    board_->Collect();
+    for (const auto& lent : ended) EXPECT_FALSE(lent->Intact());
+  }
+  EXPECT_EQ(pins_[0], 0);
 }
 
 TEST_F(LeaseBoardTest, RubbishOnThePageEndsNothingThatWasNotReleased) {

@@ -8,10 +8,15 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <csignal>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/transport/harness.h"
+#include "transport/remote_regions.h"
 #include "transport/shm/guarded_copy.h"
 
 namespace terrace::test {
@@ -32,7 +37,8 @@ TEST(SharedRegionTest, BothSidesSeeTheSameBytes) {
   std::vector<std::byte> pattern(size);
   FillPattern(pattern, 3);
   ASSERT_EQ(::pwrite(file.get(), pattern.data(), size, 0), static_cast<ssize_t>(size));
-  const auto region = std::move(SharedRegion::Map(file.get(), size)).value();
+  const auto region =
+      std::move(SharedRegion::Map(file.get(), size, SharedMemoryUse::OfOneClient())).value();
   std::vector<std::byte> found(size - 50);
   EXPECT_TRUE(region->Read(50, found));
   EXPECT_TRUE(std::equal(found.begin(), found.end(), pattern.begin() + 50));
@@ -46,7 +52,7 @@ TEST(SharedRegionTest, BothSidesSeeTheSameBytes) {
 
 TEST(SharedRegionTest, MemoryThatCouldShrinkOrIsNoneIsRefused) {
   const auto refused = [](int file, std::uint64_t bytes) {
-    return SharedRegion::Map(file, bytes).status().code();
+    return SharedRegion::Map(file, bytes, SharedMemoryUse::OfOneClient()).status().code();
   };
   EXPECT_EQ(refused(MakeMemory(kPage, 0).get(), kPage), StatusCode::kInvalid) << "not sealed";
   EXPECT_EQ(refused(MakeMemory(kPage, F_SEAL_GROW).get(), kPage), StatusCode::kInvalid);
@@ -55,6 +61,48 @@ TEST(SharedRegionTest, MemoryThatCouldShrinkOrIsNoneIsRefused) {
   EXPECT_EQ(refused(MakeMemory(kPage, F_SEAL_SHRINK).get(), ~0ULL), StatusCode::kInvalid);
   EXPECT_NE(refused(::fileno(stdin), kPage), StatusCode::kOk);
   EXPECT_EQ(refused(-1, kPage), StatusCode::kInvalid);
+}
+
+TEST(SharedRegionTest, WhatOneClientSharesLeavesRoomForTheDaemonAndForOthers) {
+  constexpr std::uint64_t kMiB = 1 << 20;
+  const auto all = std::make_shared<SharedMemoryUse>(
+      SharedMemoryUse::Limit{.bytes = 10 * kMiB, .regions = 5}, nullptr);
+  const SharedMemoryUse::Limit part{.bytes = 6 * kMiB, .regions = 3};
+  const auto greedy = std::make_shared<SharedMemoryUse>(part, all);
+  const auto other = std::make_shared<SharedMemoryUse>(part, all);
+  const UniqueFd file = MakeMemory(16 * kMiB, F_SEAL_SHRINK);  // no page of it exists
+  const auto code = [&](std::uint64_t bytes, const std::shared_ptr<SharedMemoryUse>& use) {
+    return SharedRegion::Map(file.get(), bytes, use).status().code();
+  };
+  EXPECT_EQ(code(6 * kMiB + 1, greedy), StatusCode::kRetry);
+  auto first = SharedRegion::Map(file.get(), 6 * kMiB, greedy);
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  EXPECT_EQ(code(1, greedy), StatusCode::kRetry) << "no more bytes of its own";
+  EXPECT_EQ(code(5 * kMiB, other), StatusCode::kRetry) << "no more bytes of all";
+  auto second = SharedRegion::Map(file.get(), 4 * kMiB, other);
+  ASSERT_TRUE(second.ok()) << second.status().ToString();
+  EXPECT_EQ(code(0, other), StatusCode::kInvalid) << "a failure takes nothing";
+  first = Status::Invalid("gone");
+  std::vector<std::shared_ptr<SharedRegion>> small;
+  for (const auto until = std::chrono::steady_clock::now() + kPatience;
+       small.size() < 3 && std::chrono::steady_clock::now() < until;) {
+    auto next = SharedRegion::Map(file.get(), 1, greedy);
+    if (next.ok()) small.push_back(std::move(next.value()));  // given back elsewhere, soon
+  }
+  EXPECT_EQ(small.size(), 3U) << "it came back";
+  EXPECT_EQ(code(1, greedy), StatusCode::kRetry) << "no more regions of its own";
+}
+
+TEST(SharedRegionTest, MemoryThatComesLateOrNeverGetsARegionIsLetGoOf) {
+  const UniqueFd file = MakeMemory(kPage, F_SEAL_SHRINK);
+  auto shared =
+      std::move(SharedRegion::Map(file.get(), kPage, SharedMemoryUse::OfOneClient()).value());
+  const std::weak_ptr<SharedRegion> kept = shared;
+  RemoteRegions regions(10);
+  regions.Share(1, std::move(shared));
+  EXPECT_FALSE(kept.expired());
+  regions.Remove(1);
+  EXPECT_TRUE(kept.expired());
 }
 
 TEST(GuardedCopyTest, PagesThatAreGoneEndTheCopyWithoutASignal) {
@@ -89,6 +137,17 @@ TEST(GuardedCopyDeathTest, AFaultElsewhereStillEndsTheProcess) {
   ASSERT_EQ(::ftruncate(file.get(), 0), 0);
   EXPECT_DEATH((void)*static_cast<volatile std::byte*>(mapping), "");
   ::munmap(mapping, kPage);
+}
+
+TEST(GuardedCopyDeathTest, ASignalThatWasSentStillEndsTheProcess) {
+  std::array<std::byte, 8> own{};
+  std::array<std::byte, 8> copy{};
+  ASSERT_TRUE(GuardedCopy(copy.data(), own.data(), own.size(), own));  // the handler is there
+  const auto be_told = [] {
+    ::kill(::getpid(), SIGBUS);
+    ::_exit(0);
+  };
+  EXPECT_EXIT(be_told(), testing::KilledBySignal(SIGBUS), "");
 }
 
 /// A pair over shm whose region 1 is said to lie where nothing is: only a daemon that maps it can

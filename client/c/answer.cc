@@ -1,0 +1,149 @@
+#include "client/c/answer.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "client/c/convert.h"
+
+namespace terrace::c {
+namespace {
+
+// Shown as bytes without a copy.
+static_assert(sizeof(Tier) == 1 && sizeof(Presence) == 1);
+
+template <typename T>
+const std::uint8_t* BytesOf(const std::vector<T>& values) noexcept {
+  return values.empty() ? nullptr : reinterpret_cast<const std::uint8_t*>(values.data());
+}
+
+template <typename T>
+const T* DataOf(const std::vector<T>& values) noexcept {
+  return values.empty() ? nullptr : values.data();
+}
+
+Completion Finished() { return {}; }
+
+}  // namespace
+
+Answer::Answer(Completion completion) : owned_(std::move(completion)) {
+  view_.struct_size = sizeof view_;
+  view_.status = static_cast<terrace_status>(owned_.status.code());
+  view_.message = owned_.status.message().c_str();
+  view_.ticket = owned_.ticket;
+  view_.matched = owned_.match.matched;
+  view_.tiers = BytesOf(owned_.match.tiers);
+  view_.reservation = static_cast<terrace_status>(owned_.reservation.status);
+  std::copy_n(reinterpret_cast<const std::uint8_t*>(owned_.reservation.token.bytes.data()),
+              sizeof view_.token.bytes, view_.token.bytes);
+  view_.region = owned_.region.value;
+  ShowBlocks();
+  ShowLent();
+  ShowPrefix();
+}
+
+Answer::Answer(std::vector<LentBlock> lent) : Answer(Finished()) {
+  owned_.lent = std::move(lent);
+  ShowLent();
+}
+
+Answer::Answer(PrefixMatch prefix) : Answer(Finished()) {
+  owned_.prefix = std::move(prefix);
+  ShowPrefix();
+}
+
+Answer::Answer(std::vector<Sample> samples) : Answer(Finished()) {
+  owned_samples_ = std::move(samples);
+  ShowSamples();
+}
+
+Answer::Answer(std::vector<NamespaceInfo> namespaces) : Answer(Finished()) {
+  owned_namespaces_ = std::move(namespaces);
+  ShowNamespaces();
+}
+
+void Answer::ShowBlocks() {
+  blocks_.reserve(owned_.blocks.size());
+  for (const BlockResult& block : owned_.blocks) blocks_.push_back(FromBlockResult(block));
+  view_.blocks = DataOf(blocks_);
+  view_.block_count = blocks_.size();
+}
+
+void Answer::ShowLent() {
+  lent_.reserve(owned_.lent.size());
+  for (const LentBlock& block : owned_.lent) {
+    terrace_lent shown{};
+    shown.data = block.bytes().data();
+    shown.length = block.bytes().size();
+    shown.status = static_cast<terrace_status>(block.status);
+    shown.valid_tokens = block.valid_tokens;
+    shown.tier = static_cast<std::uint8_t>(block.tier);
+    lent_.push_back(shown);
+  }
+  view_.lent = DataOf(lent_);
+  view_.lent_count = lent_.size();
+}
+
+void Answer::ShowPrefix() {
+  const PrefixMatch& prefix = owned_.prefix;
+  groups_.reserve(prefix.found.size());
+  for (const GroupPresence& found : prefix.found) {
+    terrace_group_presence shown{};
+    shown.group = found.group;
+    shown.shard = found.shard;
+    shown.consecutive = found.consecutive;
+    shown.block_count = static_cast<std::uint32_t>(found.blocks.size());
+    shown.presence = BytesOf(found.blocks);
+    shown.tiers = BytesOf(found.tiers);
+    groups_.push_back(shown);
+  }
+  view_.groups = DataOf(groups_);
+  view_.group_count = groups_.size();
+  view_.stops = DataOf(prefix.stops);
+  view_.stop_count = prefix.stops.size();
+  view_.lease = prefix.lease.value;
+  view_.lease_status = static_cast<terrace_status>(prefix.lease_status);
+  if (!groups_.empty()) view_.matched = prefix.longest;
+}
+
+void Answer::ShowSamples() {
+  samples_.reserve(owned_samples_.size());
+  for (const Sample& sample : owned_samples_) {
+    samples_.push_back({sample.name.c_str(), sample.labels.c_str(), sample.value});
+  }
+  view_.samples = DataOf(samples_);
+  view_.sample_count = samples_.size();
+}
+
+void Answer::ShowNamespaces() {
+  namespaces_.reserve(owned_namespaces_.size());
+  for (const NamespaceInfo& info : owned_namespaces_) {
+    namespaces_.push_back({info.tenant.c_str(), info.name.c_str(), info.fingerprint.c_str(),
+                           info.blocks, info.bytes});
+  }
+  view_.namespaces = DataOf(namespaces_);
+  view_.namespace_count = namespaces_.size();
+}
+
+Status Answer::CheckLent(std::uint64_t index) const {
+  if (index < owned_.lent.size()) return {};
+  return Status::Invalid("index is " + std::to_string(index) + ", the result has " +
+                         std::to_string(owned_.lent.size()) + " lent blocks");
+}
+
+Status Answer::LentIntact(std::uint64_t index) const {
+  if (Status status = CheckLent(index); !status.ok()) return status;
+  return Status(owned_.lent[index].Intact() ? StatusCode::kOk : StatusCode::kExpired);
+}
+
+Status Answer::LentRelease(std::uint64_t index) {
+  if (Status status = CheckLent(index); !status.ok()) return status;
+  const StatusCode code = owned_.lent[index].Release();
+  if (code == StatusCode::kInvalid) {
+    return Status::Invalid("block " + std::to_string(index) +
+                           " of the result is not lent, or was given back before");
+  }
+  return Status(code);
+}
+
+}  // namespace terrace::c

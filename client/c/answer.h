@@ -1,0 +1,52 @@
+// Answer: what a terrace_result holds, in the C++ form that owns it and the C form that shows it.
+//
+// Immutable once made, but for the blocks that are lent, which may be given back by any thread.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "client/terrace.h"
+#include "client/terrace.hpp"
+
+namespace terrace::c {
+
+class Answer {
+ public:
+  explicit Answer(Completion completion);
+  explicit Answer(std::vector<LentBlock> lent);
+  explicit Answer(PrefixMatch prefix);
+  explicit Answer(std::vector<Sample> samples);
+  explicit Answer(std::vector<NamespaceInfo> namespaces);
+  ~Answer() = default;
+  Answer(const Answer&) = delete;
+  Answer& operator=(const Answer&) = delete;
+
+  /// Its pointers are valid as long as the Answer.
+  [[nodiscard]] const terrace_answer& view() const noexcept { return view_; }
+  /// kInvalid names `index`.
+  [[nodiscard]] Status LentIntact(std::uint64_t index) const;
+  Status LentRelease(std::uint64_t index);
+
+ private:
+  void ShowBlocks();
+  void ShowLent();
+  void ShowPrefix();
+  void ShowSamples();
+  void ShowNamespaces();
+  [[nodiscard]] Status CheckLent(std::uint64_t index) const;
+
+  Completion owned_;
+  std::vector<Sample> owned_samples_;
+  std::vector<NamespaceInfo> owned_namespaces_;
+
+  std::vector<terrace_block_result> blocks_;
+  std::vector<terrace_lent> lent_;
+  std::vector<terrace_group_presence> groups_;
+  std::vector<terrace_sample> samples_;
+  std::vector<terrace_namespace_info> namespaces_;
+  terrace_answer view_{};
+};
+
+}  // namespace terrace::c

@@ -1,0 +1,136 @@
+"""AsyncClient: the same calls for asyncio, finished by the client's completion descriptor."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from terrace._calls import Client
+from terrace._client import Namespace
+from terrace._memory import Chain, Region
+from terrace._results import Completion, LentBlocks, PrefixMatch
+from terrace._types import (BlockResults, Error, Group, GroupPolicy, InvalidError, Match, Status,
+                            Tier)
+
+Answer = TypeVar("Answer")
+
+
+class AsyncClient:
+    """A Client of its own for one event loop, whose methods are to be awaited there.
+
+        async with await terrace.AsyncClient.connect("127.0.0.1:7420") as client:
+            blocks = await client.get(space, chain, blocks)
+
+    A call is sent at once, by the loop's thread, and never blocks it; what has no submit in the
+    library (open_namespace, stat, ...) runs on a thread of the loop's executor. A task that is
+    cancelled leaves its call running to its deadline: the memory is used until then.
+    """
+
+    def __init__(self, client: Client) -> None:
+        """Takes `client` over; to be called in the loop."""
+        self.client = client
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[int, asyncio.Future[Completion]] = {}
+        self._descriptor: int = client.completion_fd
+        self._loop.add_reader(self._descriptor, self._take)
+
+    @classmethod
+    async def connect(cls, address: str = "127.0.0.1:7420", **options: Any) -> "AsyncClient":
+        return cls(await asyncio.to_thread(Client, address, **options))
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends every call in flight, as Client.close does."""
+        if self.client.closed:
+            return
+        self._loop.remove_reader(self._descriptor)
+        await asyncio.to_thread(self.client.close)
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(Error(Status.CANCELLED, "the client was closed"))
+
+    def _take(self) -> None:
+        if self.client.closed:
+            return
+        for completion in self.client.poll():
+            future = self._waiting.pop(completion.ticket, None)
+            if future is not None and not future.done():
+                future.set_result(completion)
+
+    async def _end(self, ticket: int, read: Callable[[Completion], Answer]) -> Answer:
+        future: asyncio.Future[Completion] = self._loop.create_future()
+        self._waiting[ticket] = future
+        return read(await future)
+
+    # ---- calls with a submit ----
+
+    async def match(self, space: Namespace, chain: Chain, **options: Any) -> Match:
+        return await self._end(self.client.submit_match(space, chain, **options),
+                               lambda done: done.match)
+
+    async def get(self, space: Namespace, chain: Chain, blocks: Any,
+                  **options: Any) -> BlockResults:
+        return await self._end(self.client.submit_get(space, chain, blocks, **options),
+                               lambda done: done.blocks)
+
+    async def put(self, space: Namespace, chain: Chain, blocks: Any,
+                  **options: Any) -> BlockResults:
+        return await self._end(self.client.submit_put(space, chain, blocks, **options),
+                               lambda done: done.blocks)
+
+    async def lend(self, space: Namespace, chain: Chain, positions: Any,
+                   **options: Any) -> LentBlocks:
+        return await self._end(self.client.submit_lend(space, chain, positions, **options),
+                               lambda done: done.lent)
+
+    async def remove(self, space: Namespace, chain: Chain, first: int, count: int,
+                     **options: Any) -> BlockResults:
+        return await self._end(self.client.submit_remove(space, chain, first, count, **options),
+                               lambda done: done.blocks)
+
+    async def match_groups(self, space: Namespace, chain: Chain, groups: Iterable[GroupPolicy],
+                           **options: Any) -> PrefixMatch:
+        return await self._end(self.client.submit_match_groups(space, chain, groups, **options),
+                               lambda done: done.prefix)
+
+    async def get_pieces(self, space: Namespace, chain: Chain, blocks: Any, pieces: Any,
+                         **options: Any) -> BlockResults:
+        return await self._end(
+            self.client.submit_get_pieces(space, chain, blocks, pieces, **options),
+            lambda done: done.blocks)
+
+    async def put_pieces(self, space: Namespace, chain: Chain, blocks: Any, pieces: Any,
+                         **options: Any) -> BlockResults:
+        return await self._end(
+            self.client.submit_put_pieces(space, chain, blocks, pieces, **options),
+            lambda done: done.blocks)
+
+    async def prefetch(self, space: Namespace, chain: Chain, first: int, count: int, *,
+                       target: Tier = Tier.DRAM, **options: Any) -> BlockResults:
+        return await self._end(
+            self.client.submit_prefetch(space, chain, first, count, target=target, **options),
+            lambda done: done.blocks)
+
+    # ---- calls without ----
+
+    async def open_namespace(self, name: str, *, block_tokens: int, groups: Sequence[Group],
+                             **options: Any) -> Namespace:
+        return await asyncio.to_thread(self.client.open_namespace, name,
+                                       block_tokens=block_tokens, groups=groups, **options)
+
+    async def allocate(self, nbytes: int) -> Region:
+        return await asyncio.to_thread(self.client.allocate, nbytes)
+
+    async def register(self, buffer: Any) -> Region:
+        return await asyncio.to_thread(self.client.register, buffer)
+
+    async def run(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Any other method of Client, by name, on a thread of the executor."""
+        if method.startswith(("_", "submit_", "poll", "wait_", "close")):
+            raise InvalidError(f"method is {method!r}: not one to run beside the loop")
+        return await asyncio.to_thread(getattr(self.client, method), *arguments, **options)

@@ -1,0 +1,222 @@
+"""libterrace.so by ctypes: where it is, the structs and the functions of client/terrace.h.
+
+Calls through ctypes run without the GIL.
+"""
+
+import ctypes
+import os
+import pathlib
+from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int32, c_int64,
+                    c_uint8, c_uint32, c_uint64, c_void_p)
+from typing import Any
+
+ABI_MAJOR = 1
+ABI_MINOR = 0  # the oldest minor version that has everything used here
+NAME = "libterrace.so.0"
+
+
+class ErrorStruct(Structure):
+    _fields_ = [("status", c_int32), ("reserved", c_uint32), ("message", c_char * 504)]
+
+
+class OptionsStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("abi_version", c_uint32), ("address", c_char_p),
+                ("tenant", c_char_p), ("name", c_char_p), ("link", c_uint32),
+                ("connect_timeout_ms", c_uint32), ("verify_same_host", c_uint32),
+                ("reserved", c_uint32)]
+
+
+class GroupStruct(Structure):
+    _fields_ = [("id", c_uint32), ("reserved", c_uint32), ("attention", c_char_p),
+                ("block_bytes", c_uint64)]
+
+
+class DescriptorStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("block_tokens", c_uint32), ("name", c_char_p),
+                ("model", c_char_p), ("weights", c_char_p), ("kv_dtype", c_char_p),
+                ("layout", c_char_p), ("hash_algorithm", c_char_p), ("hash_seed", c_char_p),
+                ("groups", POINTER(GroupStruct)), ("group_count", c_uint64),
+                ("shard_count", c_uint32), ("run_blocks", c_uint32)]
+
+
+class KindStruct(Structure):
+    _fields_ = [("group", c_uint32), ("shard", c_uint32)]
+
+
+class TokenStruct(Structure):
+    _fields_ = [("bytes", c_uint8 * 32)]
+
+
+class PolicyStruct(Structure):
+    _fields_ = [("group", c_uint32), ("policy", c_uint32), ("blocks", c_uint32),
+                ("reserved", c_uint32)]
+
+
+class QueryStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("mode", c_uint32), ("groups", POINTER(PolicyStruct)),
+                ("group_count", c_uint64), ("shards", POINTER(c_uint32)),
+                ("shard_count", c_uint64), ("lease_ms", c_uint32), ("reserved", c_uint32)]
+
+
+class PrefetchStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("target", c_uint32), ("priority", c_uint32),
+                ("reserved", c_uint32)]
+
+
+class RetainStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("label", c_char_p),
+                ("time_ms", c_uint64)]
+
+
+class LentStruct(Structure):
+    _fields_ = [("data", c_void_p), ("length", c_uint64), ("status", c_int32),
+                ("valid_tokens", c_uint32), ("tier", c_uint8), ("reserved", c_uint8 * 7)]
+
+
+class PresenceStruct(Structure):
+    _fields_ = [("group", c_uint32), ("shard", c_uint32), ("consecutive", c_uint32),
+                ("block_count", c_uint32), ("presence", c_void_p), ("tiers", c_void_p)]
+
+
+class SampleStruct(Structure):
+    _fields_ = [("name", c_char_p), ("labels", c_char_p), ("value", c_double)]
+
+
+class NamespaceStruct(Structure):
+    _fields_ = [("tenant", c_char_p), ("name", c_char_p), ("fingerprint", c_char_p),
+                ("blocks", c_uint64), ("bytes", c_uint64)]
+
+
+class AnswerStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("status", c_int32), ("message", c_char_p),
+                ("ticket", c_uint64), ("blocks", c_void_p), ("block_count", c_uint64),
+                ("lent", POINTER(LentStruct)), ("lent_count", c_uint64), ("tiers", c_void_p),
+                ("stops", POINTER(c_uint32)), ("stop_count", c_uint64),
+                ("groups", POINTER(PresenceStruct)), ("group_count", c_uint64),
+                ("lease", c_uint64), ("lease_status", c_int32), ("matched", c_uint32),
+                ("reservation", c_int32), ("region", c_uint32), ("token", TokenStruct),
+                ("samples", POINTER(SampleStruct)), ("sample_count", c_uint64),
+                ("namespaces", POINTER(NamespaceStruct)), ("namespace_count", c_uint64)]
+
+
+HANDLE, TIME, COUNT = c_uint64, c_int64, c_uint64
+TARGET = (HANDLE, c_uint32, HANDLE, KindStruct)
+RECORDS = (c_void_p, COUNT)
+TWO_RECORDS = RECORDS + RECORDS
+RANGE = (c_uint32, c_uint32)
+TICKET = (TIME, POINTER(c_uint64))
+RESULTS = (TIME, c_void_p)
+RESULT = (TIME, POINTER(c_uint64))
+QUERY = (HANDLE, c_uint32, HANDLE, POINTER(QueryStruct))
+TOKEN = (HANDLE, POINTER(TokenStruct))
+RESERVE = TARGET + (c_uint32, c_uint32, c_uint32)
+
+# Arguments of each function but the last, which is a terrace_error*.
+PROTOTYPES: dict[str, tuple[Any, ...]] = {
+    "connect": (POINTER(OptionsStruct), POINTER(HANDLE)),
+    "shutdown": (HANDLE,),
+    "close": (HANDLE,),
+    "connected": (HANDLE, POINTER(c_uint32)),
+    "reconnects": (HANDLE, POINTER(c_uint64)),
+    "link_name": (HANDLE, POINTER(c_char_p)),
+    "ping": (HANDLE, TIME),
+    "stat": (HANDLE,) + RESULT,
+    "open_namespace": (HANDLE, POINTER(DescriptorStruct), TIME, POINTER(c_uint32)),
+    "list_namespaces": (HANDLE,) + RESULT,
+    "clear_namespace": (HANDLE, c_char_p, TIME, POINTER(c_uint64)),
+    "chain_new": (POINTER(HANDLE),),
+    "chain_append": (HANDLE, c_void_p, c_uint32, c_uint32),
+    "chain_append_each": (HANDLE, c_char_p, POINTER(c_uint32), c_uint32),
+    "chain_clear": (HANDLE,),
+    "chain_size": (HANDLE, POINTER(c_uint32)),
+    "chain_free": (HANDLE,),
+    "register_memory": (HANDLE, c_void_p, c_uint64, POINTER(c_uint32)),
+    "allocate_region": (HANDLE, c_uint64, POINTER(c_uint32)),
+    "submit_register_memory": (HANDLE, c_void_p, c_uint64, POINTER(c_uint64)),
+    "submit_allocate_region": (HANDLE, c_uint64, POINTER(c_uint64)),
+    "region_memory": (HANDLE, c_uint32, POINTER(c_void_p), POINTER(c_uint64)),
+    "deregister_memory": (HANDLE, c_uint32),
+    "quiesce": (HANDLE, c_uint32, TIME),
+    "match": TARGET + (TIME, POINTER(c_uint32), c_void_p),
+    "get": TARGET + RECORDS + RESULTS,
+    "put": TARGET + RECORDS + (c_uint32,) + RESULTS,
+    "lend": TARGET + RECORDS + (c_uint32,) + RESULT,
+    "remove": TARGET + RANGE + RESULTS,
+    "submit_match": TARGET + TICKET,
+    "submit_get": TARGET + RECORDS + TICKET,
+    "submit_put": TARGET + RECORDS + (c_uint32,) + TICKET,
+    "submit_lend": TARGET + RECORDS + (c_uint32,) + TICKET,
+    "submit_remove": TARGET + RANGE + TICKET,
+    "poll": (HANDLE, POINTER(HANDLE), COUNT, POINTER(c_uint64)),
+    "wait_for_completion": (HANDLE, TIME),
+    "completion_fd": (HANDLE, POINTER(c_int)),
+    "result_answer": (HANDLE, POINTER(AnswerStruct)),
+    "lent_intact": (HANDLE, c_uint64),
+    "lent_release": (HANDLE, c_uint64),
+    "result_free": (HANDLE,),
+    "match_groups": QUERY + RESULT,
+    "submit_match_groups": QUERY + TICKET,
+    "renew_lease": (HANDLE, c_uint64, c_uint32, TIME),
+    "release_lease": (HANDLE, c_uint64),
+    "get_pieces": TARGET + TWO_RECORDS + RESULTS,
+    "put_pieces": TARGET + TWO_RECORDS + (c_uint32,) + RESULTS,
+    "submit_get_pieces": TARGET + TWO_RECORDS + TICKET,
+    "submit_put_pieces": TARGET + TWO_RECORDS + (c_uint32,) + TICKET,
+    "reserve": RESERVE + (TIME, POINTER(c_int32), POINTER(TokenStruct)),
+    "submit_reserve": RESERVE + TICKET,
+    "write": TOKEN + TWO_RECORDS + RESULTS,
+    "submit_write": TOKEN + TWO_RECORDS + TICKET,
+    "commit": TOKEN + (c_uint32,) + RESULTS,
+    "submit_commit": TOKEN + (c_uint32,) + TICKET,
+    "abort": TOKEN + (TIME,),
+    "cancel": (HANDLE, c_uint64, TIME),
+    "fence": (HANDLE,) + RECORDS + (TIME,),
+    "drain": (HANDLE, TIME),
+    "prefetch": TARGET + RANGE + (POINTER(PrefetchStruct),) + RESULTS,
+    "submit_prefetch": TARGET + RANGE + (POINTER(PrefetchStruct),) + TICKET,
+    "touch": TARGET + RANGE + RESULTS,
+    "retain": TARGET + RANGE + (POINTER(RetainStruct),) + RESULTS,
+    "release_retained": (HANDLE, c_char_p, TIME, POINTER(c_uint64)),
+    "remove_prefix": (HANDLE, c_uint32, HANDLE, c_uint32, TIME, POINTER(c_uint64)),
+    "clear_tenant": (HANDLE, TIME, POINTER(c_uint64)),
+}
+
+
+def _load() -> ctypes.CDLL:
+    """TERRACE_LIBRARY, else what came with the package, else what the dynamic linker finds."""
+    named = os.environ.get("TERRACE_LIBRARY")
+    bundled = pathlib.Path(__file__).with_name(NAME)
+    path = named or (str(bundled) if bundled.is_file() else NAME)
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise ImportError(
+            f"cannot load {path}: {error}. Set TERRACE_LIBRARY to libterrace.so, or build it "
+            f"before `pip install ./client/python`, which then packs it") from error
+    library.terrace_abi_version.restype = c_uint32
+    version = library.terrace_abi_version()
+    if version >> 16 != ABI_MAJOR or version & 0xffff < ABI_MINOR:
+        raise ImportError(f"{path} has ABI version {version >> 16}.{version & 0xffff}, this "
+                          f"package needs {ABI_MAJOR}.{ABI_MINOR} or a later {ABI_MAJOR}.x")
+    return library
+
+
+class _Functions:
+    """The functions, with the types of their arguments; `functions.get` is terrace_get."""
+
+    def __init__(self) -> None:
+        library = _load()
+        library.terrace_version.restype = c_char_p
+        self.version: str = library.terrace_version().decode()
+        self.abi_version: int = library.terrace_abi_version()
+        for name, arguments in PROTOTYPES.items():
+            function = getattr(library, "terrace_" + name)
+            function.argtypes = (*arguments, POINTER(ErrorStruct))
+            function.restype = c_int32
+            setattr(self, name, function)
+
+    def __getattr__(self, name: str) -> Any:  # for type checkers; all are set above
+        raise AttributeError(name)
+
+
+functions = _Functions()

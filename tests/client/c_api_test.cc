@@ -1,0 +1,314 @@
+// The C interface against a FakeDaemon: what it does with good arguments, and with those that only
+// C can get wrong.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/status.h"
+#include "client/terrace.h"
+#include "tests/client/c_story.h"
+#include "tests/client/fake_daemon.h"
+
+namespace terrace {
+namespace {
+
+constexpr std::uint64_t kBytes = 64 << 10;
+terrace_deadline Soon() { return terrace_in_ms(20000); }
+
+class CApiTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string address = daemon_.address();
+    terrace_client_options options = TERRACE_CLIENT_OPTIONS_INIT;
+    options.address = address.c_str();
+    options.connect_timeout_ms = 20000;
+    ASSERT_EQ(terrace_connect(&options, &client_, &error_), TERRACE_OK) << error_.message;
+    terrace_group group{};
+    group.block_bytes = kBytes;
+    terrace_descriptor descriptor = TERRACE_DESCRIPTOR_INIT;
+    descriptor.name = "c";
+    descriptor.block_tokens = 16;
+    descriptor.groups = &group;
+    descriptor.group_count = 1;
+    ASSERT_EQ(terrace_open_namespace(client_, &descriptor, Soon(), &space_, &error_), TERRACE_OK)
+        << error_.message;
+    ASSERT_EQ(terrace_chain_new(&chain_, &error_), TERRACE_OK);
+    ASSERT_EQ(terrace_chain_append(chain_, "keys", 1, 4, &error_), TERRACE_OK) << error_.message;
+    memory_.resize(4 * kBytes);
+    ASSERT_EQ(terrace_register_memory(client_, memory_.data(), memory_.size(), &region_, &error_),
+              TERRACE_OK);
+  }
+  void TearDown() override {
+    terrace_chain_free(chain_, nullptr);
+    terrace_close(client_, nullptr);
+  }
+
+  terrace_block Block(std::uint32_t position) const {
+    return {position, region_, position * kBytes, 0, 0};
+  }
+  /// The last call was refused with kInvalid, and its message holds `text`.
+  void ExpectInvalid(terrace_status status, const std::string& text) {
+    EXPECT_EQ(status, TERRACE_INVALID) << text;
+    EXPECT_EQ(error_.status, TERRACE_INVALID) << text;
+    EXPECT_NE(std::string(error_.message).find(text), std::string::npos)
+        << "'" << error_.message << "' does not say '" << text << "'";
+  }
+
+  FakeDaemon daemon_;
+  terrace_error error_{};
+  terrace_client client_ = 0;
+  terrace_space space_ = 0;
+  terrace_chain chain_ = 0;
+  terrace_region region_ = 0;
+  terrace_block_result results_[4]{};
+  std::vector<std::byte> memory_;
+};
+
+TEST_F(CApiTest, AProgramInC11PutsMatchesAndGetsByWaitingAndBySubmitting) {
+  EXPECT_EQ(CStory(daemon_.address().c_str(), 24, &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(CLayoutVersion(), terrace_abi_version());
+}
+
+TEST_F(CApiTest, NamesOfStatusesAreThoseOfCxx) {
+  for (int code = 0; code < kStatusCodeCount; ++code) {
+    EXPECT_STREQ(terrace_status_name(code),
+                 std::string(StatusCodeName(static_cast<StatusCode>(code))).c_str());
+  }
+  EXPECT_STREQ(terrace_status_name(kStatusCodeCount), "unknown");
+  EXPECT_STREQ(terrace_status_name(-1), "unknown");
+  EXPECT_EQ(TERRACE_INTERNAL, static_cast<int>(StatusCode::kInternal));
+  EXPECT_STREQ(terrace_tier_name(TERRACE_TIER_NVME), "nvme");
+  EXPECT_STREQ(terrace_tier_name(9), "unknown");
+  EXPECT_STREQ(terrace_not_durable_name(1), "no_tier");
+}
+
+TEST_F(CApiTest, AHandleThatWasClosedFreedOrMadeUpIsAnErrorThatNamesIt) {
+  terrace_result result = 0;
+  ASSERT_EQ(terrace_stat(client_, Soon(), &result, &error_), TERRACE_OK) << error_.message;
+  ExpectInvalid(terrace_ping(0, Soon(), &error_), "client is 0");
+  ExpectInvalid(terrace_ping(12345, Soon(), &error_), "which no call gave out");
+  ExpectInvalid(terrace_ping(chain_, Soon(), &error_), "client is the handle of a chain");
+  ExpectInvalid(terrace_chain_clear(client_, &error_), "chain is the handle of a client");
+  ASSERT_EQ(terrace_result_free(result, &error_), TERRACE_OK);
+  terrace_answer answer;
+  answer.struct_size = sizeof answer;
+  ExpectInvalid(terrace_result_answer(result, &answer, &error_), "result was freed");
+  ExpectInvalid(terrace_result_free(result, &error_), "result was freed");
+  const terrace_chain chain = chain_;
+  ASSERT_EQ(terrace_chain_free(chain_, &error_), TERRACE_OK);
+  ASSERT_EQ(terrace_chain_new(&chain_, &error_), TERRACE_OK);  // the same place, another number
+  EXPECT_NE(chain, chain_);
+  std::uint32_t matched = 0;
+  ExpectInvalid(terrace_match(client_, space_, chain, {}, Soon(), &matched, nullptr, &error_),
+                "chain was freed");
+  ASSERT_EQ(terrace_close(client_, &error_), TERRACE_OK);
+  ExpectInvalid(terrace_ping(client_, Soon(), &error_), "client was closed");
+  ExpectInvalid(terrace_close(client_, &error_), "client was closed");
+}
+
+TEST_F(CApiTest, NullPointersAreErrorsThatNameTheArgument) {
+  const terrace_block block = Block(0);
+  terrace_client other = 0;
+  const terrace_client_options options = TERRACE_CLIENT_OPTIONS_INIT;
+  ExpectInvalid(terrace_connect(nullptr, &other, &error_), "options is null");
+  ExpectInvalid(terrace_connect(&options, nullptr, &error_), "client is null");
+  terrace_space space = 0;
+  ExpectInvalid(terrace_open_namespace(client_, nullptr, Soon(), &space, &error_),
+                "descriptor is null");
+  terrace_descriptor descriptor = TERRACE_DESCRIPTOR_INIT;
+  ExpectInvalid(terrace_open_namespace(client_, &descriptor, Soon(), &space, &error_),
+                "descriptor.name is null");
+  descriptor.name = "x";
+  descriptor.group_count = 1;
+  ExpectInvalid(terrace_open_namespace(client_, &descriptor, Soon(), &space, &error_),
+                "descriptor.groups is null");
+  ExpectInvalid(terrace_get(client_, space_, chain_, {}, nullptr, 1, Soon(), results_, &error_),
+                "blocks is null");
+  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, 1, Soon(), nullptr, &error_),
+                "results is null");
+  ExpectInvalid(terrace_match(client_, space_, chain_, {}, Soon(), nullptr, nullptr, &error_),
+                "matched is null");
+  ExpectInvalid(
+      terrace_submit_get(client_, space_, chain_, {}, &block, 1, Soon(), nullptr, &error_),
+      "ticket is null");
+  ExpectInvalid(terrace_register_memory(client_, nullptr, 1, &region_, &error_), "base is null");
+  ExpectInvalid(terrace_chain_append(chain_, nullptr, 1, 1, &error_), "keys is null");
+  ExpectInvalid(terrace_chain_append_each(chain_, "a", nullptr, 1, &error_), "key_bytes is null");
+  ExpectInvalid(terrace_poll(client_, nullptr, 1, nullptr, &error_), "count is null");
+  // Without an error to fill the status alone says it.
+  EXPECT_EQ(terrace_get(client_, space_, chain_, {}, nullptr, 1, Soon(), results_, nullptr),
+            TERRACE_INVALID);
+}
+
+TEST_F(CApiTest, AStructOfAWrongSizeIsRefusedAndNothingBeyondItIsRead) {
+  terrace_client other = 0;
+  terrace_client_options options = TERRACE_CLIENT_OPTIONS_INIT;
+  for (const std::uint32_t size : {0U, 8U, 47U, 5000U, 0xffffffffU}) {
+    options.struct_size = size;
+    ExpectInvalid(terrace_connect(&options, &other, &error_),
+                  "options.struct_size is " + std::to_string(size));
+  }
+  terrace_answer answer;
+  terrace_result result = 0;
+  ASSERT_EQ(terrace_stat(client_, Soon(), &result, &error_), TERRACE_OK);
+  answer.struct_size = 16;
+  ExpectInvalid(terrace_result_answer(result, &answer, &error_), "answer.struct_size is 16");
+  ASSERT_EQ(terrace_result_free(result, &error_), TERRACE_OK);
+}
+
+TEST_F(CApiTest, ANewerCallersStructIsTakenWhileItAsksForNothingNew) {
+  const std::string address = daemon_.address();
+  struct Newer {
+    terrace_client_options known;
+    std::uint64_t added;
+  };
+  Newer newer = {TERRACE_CLIENT_OPTIONS_INIT, 0};
+  newer.known.struct_size = sizeof newer;
+  newer.known.address = address.c_str();
+  newer.known.connect_timeout_ms = 20000;
+  terrace_client other = 0;
+  ASSERT_EQ(terrace_connect(&newer.known, &other, &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_close(other, &error_), TERRACE_OK);
+  newer.added = 1;
+  EXPECT_EQ(terrace_connect(&newer.known, &other, &error_), TERRACE_UNSUPPORTED);
+  newer.added = 0;
+  newer.known.abi_version = TERRACE_ABI_VERSION + 0x10000;
+  EXPECT_EQ(terrace_connect(&newer.known, &other, &error_), TERRACE_INCOMPATIBLE);
+  EXPECT_NE(std::string(error_.message).find("abi_version is 2.0"), std::string::npos)
+      << error_.message;
+}
+
+TEST_F(CApiTest, ReservedFieldsAndUnknownConstantsAreRefused) {
+  terrace_block block = Block(0);
+  block.reserved = 7;
+  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, 1, Soon(), results_, &error_),
+                "blocks[0].reserved is 7");
+  block.reserved = 0;
+  ExpectInvalid(terrace_put(client_, space_, chain_, {}, &block, 1, 300, Soon(), results_, &error_),
+                "ack is 300");
+  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, std::uint64_t{1} << 60, Soon(),
+                            results_, &error_),
+                "blocks has 1152921504606846976 entries");
+  // What C++ checks keeps its text.
+  block.position = 9;
+  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, 1, Soon(), results_, &error_),
+                "blocks[0].position is 9");
+}
+
+TEST_F(CApiTest, PiecesMustBeNamedByTheBlocksExactly) {
+  terrace_block_pieces blocks[2]{};
+  blocks[0].piece_count = 1;
+  blocks[1].position = 1;
+  blocks[1].piece_count = 2;
+  const terrace_piece pieces[4] = {{0, kBytes, region_, 0},
+                                   {kBytes, kBytes / 2, region_, 0},
+                                   {2 * kBytes, kBytes / 2, region_, 0},
+                                   {3 * kBytes, kBytes / 2, region_, 0}};
+  ExpectInvalid(terrace_get_pieces(client_, space_, chain_, {}, blocks, 2, pieces, 2, Soon(),
+                                   results_, &error_),
+                "blocks[1].piece_count is 2, pieces has 1 left");
+  ExpectInvalid(terrace_get_pieces(client_, space_, chain_, {}, blocks, 2, pieces, 4, Soon(),
+                                   results_, &error_),
+                "pieces has 1 more");
+}
+
+TEST_F(CApiTest, KeysAreAppendedAllOrNone) {
+  const std::uint32_t lengths[3] = {1, 65, 1};
+  const std::string keys(67, 'k');
+  ExpectInvalid(terrace_chain_append_each(chain_, keys.data(), lengths, 3, &error_),
+                "key 5 has 65 bytes");
+  std::uint32_t size = 0;
+  ASSERT_EQ(terrace_chain_size(chain_, &size, &error_), TERRACE_OK);
+  EXPECT_EQ(size, 4U);
+}
+
+TEST_F(CApiTest, ClosingWhileOthersAreInsideLetsThemGoAndHurtsNobody) {
+  daemon_.behaviour().drop = true;  // calls wait until their deadline
+  std::atomic<int> ended{0};
+  std::vector<std::thread> threads;
+  threads.reserve(4);
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      std::uint32_t matched = 0;
+      terrace_error error{};
+      // Until the handle is void; no call may crash or wait for its deadline.
+      while (terrace_match(client_, space_, chain_, {}, terrace_in_ms(200000), &matched, nullptr,
+                           &error) != TERRACE_INVALID) {
+      }
+      EXPECT_STREQ(error.message, "client was closed");
+      ++ended;
+    });
+  }
+  while (daemon_.behaviour().matches_dropped < 4) std::this_thread::yield();
+  EXPECT_EQ(terrace_close(client_, &error_), TERRACE_OK);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(ended, 4);
+}
+
+TEST_F(CApiTest, AfterShutdownRegionsStayAndCompletionsCanBeTaken) {
+  terrace_region allocated = 0;
+  ASSERT_EQ(terrace_allocate_region(client_, kBytes, &allocated, &error_), TERRACE_OK);
+  void* memory = nullptr;
+  ASSERT_EQ(terrace_region_memory(client_, allocated, &memory, nullptr, &error_), TERRACE_OK);
+  daemon_.behaviour().drop = true;
+  terrace_ticket ticket = 0;
+  ASSERT_EQ(terrace_submit_match(client_, space_, chain_, {}, Soon(), &ticket, &error_),
+            TERRACE_OK);
+  ASSERT_EQ(terrace_shutdown(client_, &error_), TERRACE_OK);
+  ASSERT_EQ(terrace_shutdown(client_, &error_), TERRACE_OK);
+  std::memset(memory, 1, kBytes);
+  terrace_result result = 0;
+  std::uint64_t count = 0;
+  ASSERT_EQ(terrace_poll(client_, &result, 1, &count, &error_), TERRACE_OK);
+  ASSERT_EQ(count, 1U);
+  terrace_answer answer;
+  answer.struct_size = sizeof answer;
+  ASSERT_EQ(terrace_result_answer(result, &answer, &error_), TERRACE_OK);
+  EXPECT_EQ(answer.ticket, ticket);
+  EXPECT_EQ(answer.status, TERRACE_CANCELLED) << answer.message;
+  EXPECT_EQ(terrace_result_free(result, &error_), TERRACE_OK);
+  const terrace_status after = terrace_ping(client_, Soon(), &error_);
+  EXPECT_TRUE(after == TERRACE_CANCELLED || after == TERRACE_PEER_DEAD) << error_.message;
+}
+
+TEST_F(CApiTest, ForkedChildIsToldAndHurtsNobody) {
+  std::uint32_t matched = 0;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    bool right = terrace_match(client_, space_, chain_, {}, Soon(), &matched, nullptr, &error_) ==
+                 TERRACE_INVALID;
+    right &= std::strstr(error_.message, "after fork()") != nullptr;
+    right &= terrace_close(client_, &error_) == TERRACE_OK;
+    right &= terrace_ping(client_, Soon(), &error_) == TERRACE_INVALID;
+    ::_exit(right ? 0 : 1);
+  }
+  ASSERT_GT(child, 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  EXPECT_EQ(terrace_ping(client_, Soon(), &error_), TERRACE_OK) << error_.message;
+}
+
+TEST_F(CApiTest, AChainMayBeChangedWhileCallsUseItAndTheyKeepWhatItWas) {
+  daemon_.behaviour().delay = 20 * kMillisecond;
+  std::thread other([&] {
+    std::uint32_t matched = 0;
+    terrace_error error{};
+    EXPECT_EQ(terrace_match(client_, space_, chain_, {}, Soon(), &matched, nullptr, &error),
+              TERRACE_OK)
+        << error.message;
+  });
+  while (daemon_.behaviour().matches == 0) std::this_thread::yield();
+  EXPECT_EQ(terrace_chain_clear(chain_, &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_chain_append(chain_, "other", 1, 5, &error_), TERRACE_OK) << error_.message;
+  other.join();
+}
+
+}  // namespace
+}  // namespace terrace

@@ -1,0 +1,158 @@
+/* The layout of terrace.h, as C11 on x86-64 and arm64 sees it. Callers that were compiled with
+   version 1.0 hold these bytes: a change here is a new major version, and not a number to mend. */
+#include <stddef.h>
+
+#include "client/terrace.h"
+#include "tests/client/c_story.h"
+
+#define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " has another size")
+#define AT(type, field, offset) \
+  _Static_assert(offsetof(type, field) == (offset), #type "." #field " lies elsewhere")
+
+SIZE(terrace_client, 8);
+SIZE(terrace_chain, 8);
+SIZE(terrace_result, 8);
+SIZE(terrace_space, 4);
+SIZE(terrace_region, 4);
+SIZE(terrace_lease, 8);
+SIZE(terrace_ticket, 8);
+SIZE(terrace_deadline, 8);
+SIZE(terrace_status, 4);
+
+SIZE(terrace_error, 512);
+AT(terrace_error, status, 0);
+AT(terrace_error, message, 8);
+
+/* May grow: the fields of version 1.0 stay where they are. */
+_Static_assert(sizeof(terrace_client_options) >= 48, "version 1.0 has 48 bytes");
+AT(terrace_client_options, struct_size, 0);
+AT(terrace_client_options, abi_version, 4);
+AT(terrace_client_options, address, 8);
+AT(terrace_client_options, tenant, 16);
+AT(terrace_client_options, name, 24);
+AT(terrace_client_options, link, 32);
+AT(terrace_client_options, connect_timeout_ms, 36);
+AT(terrace_client_options, verify_same_host, 40);
+
+_Static_assert(sizeof(terrace_descriptor) >= 88, "version 1.0 has 88 bytes");
+AT(terrace_descriptor, struct_size, 0);
+AT(terrace_descriptor, block_tokens, 4);
+AT(terrace_descriptor, name, 8);
+AT(terrace_descriptor, model, 16);
+AT(terrace_descriptor, weights, 24);
+AT(terrace_descriptor, kv_dtype, 32);
+AT(terrace_descriptor, layout, 40);
+AT(terrace_descriptor, hash_algorithm, 48);
+AT(terrace_descriptor, hash_seed, 56);
+AT(terrace_descriptor, groups, 64);
+AT(terrace_descriptor, group_count, 72);
+AT(terrace_descriptor, shard_count, 80);
+AT(terrace_descriptor, run_blocks, 84);
+
+_Static_assert(sizeof(terrace_match_query) >= 48, "version 1.0 has 48 bytes");
+AT(terrace_match_query, mode, 4);
+AT(terrace_match_query, groups, 8);
+AT(terrace_match_query, group_count, 16);
+AT(terrace_match_query, shards, 24);
+AT(terrace_match_query, shard_count, 32);
+AT(terrace_match_query, lease_ms, 40);
+
+_Static_assert(sizeof(terrace_prefetch_options) >= 16, "version 1.0 has 16 bytes");
+AT(terrace_prefetch_options, target, 4);
+AT(terrace_prefetch_options, priority, 8);
+
+_Static_assert(sizeof(terrace_retain_options) >= 24, "version 1.0 has 24 bytes");
+AT(terrace_retain_options, label, 8);
+AT(terrace_retain_options, time_ms, 16);
+
+_Static_assert(sizeof(terrace_answer) >= 184, "version 1.0 has 184 bytes");
+AT(terrace_answer, struct_size, 0);
+AT(terrace_answer, status, 4);
+AT(terrace_answer, message, 8);
+AT(terrace_answer, ticket, 16);
+AT(terrace_answer, blocks, 24);
+AT(terrace_answer, block_count, 32);
+AT(terrace_answer, lent, 40);
+AT(terrace_answer, lent_count, 48);
+AT(terrace_answer, tiers, 56);
+AT(terrace_answer, stops, 64);
+AT(terrace_answer, stop_count, 72);
+AT(terrace_answer, groups, 80);
+AT(terrace_answer, group_count, 88);
+AT(terrace_answer, lease, 96);
+AT(terrace_answer, lease_status, 104);
+AT(terrace_answer, matched, 108);
+AT(terrace_answer, reservation, 112);
+AT(terrace_answer, region, 116);
+AT(terrace_answer, token, 120);
+AT(terrace_answer, samples, 152);
+AT(terrace_answer, sample_count, 160);
+AT(terrace_answer, namespaces, 168);
+AT(terrace_answer, namespace_count, 176);
+
+/* Stand in arrays: they keep their size, too. */
+SIZE(terrace_group, 24);
+AT(terrace_group, attention, 8);
+AT(terrace_group, block_bytes, 16);
+
+SIZE(terrace_kind, 8);
+AT(terrace_kind, shard, 4);
+
+SIZE(terrace_block, 24);
+AT(terrace_block, position, 0);
+AT(terrace_block, region, 4);
+AT(terrace_block, offset, 8);
+AT(terrace_block, valid_tokens, 16);
+AT(terrace_block, reserved, 20);
+
+SIZE(terrace_piece, 24);
+AT(terrace_piece, offset, 0);
+AT(terrace_piece, length, 8);
+AT(terrace_piece, region, 16);
+
+SIZE(terrace_range, 32);
+AT(terrace_range, bytes, 8);
+AT(terrace_range, stride, 16);
+AT(terrace_range, count, 24);
+
+SIZE(terrace_block_pieces, 48);
+AT(terrace_block_pieces, valid_tokens, 4);
+AT(terrace_block_pieces, piece_count, 8);
+AT(terrace_block_pieces, range, 16);
+
+SIZE(terrace_fragment, 16);
+AT(terrace_fragment, piece_count, 8);
+
+SIZE(terrace_put_token, 32);
+
+SIZE(terrace_block_result, 16);
+AT(terrace_block_result, valid_tokens, 4);
+AT(terrace_block_result, tier, 8);
+AT(terrace_block_result, ack, 9);
+AT(terrace_block_result, not_durable, 10);
+
+SIZE(terrace_group_policy, 16);
+AT(terrace_group_policy, policy, 4);
+AT(terrace_group_policy, blocks, 8);
+
+SIZE(terrace_lent, 32);
+AT(terrace_lent, length, 8);
+AT(terrace_lent, status, 16);
+AT(terrace_lent, valid_tokens, 20);
+AT(terrace_lent, tier, 24);
+
+SIZE(terrace_group_presence, 32);
+AT(terrace_group_presence, consecutive, 8);
+AT(terrace_group_presence, block_count, 12);
+AT(terrace_group_presence, presence, 16);
+AT(terrace_group_presence, tiers, 24);
+
+SIZE(terrace_sample, 24);
+AT(terrace_sample, value, 16);
+
+SIZE(terrace_namespace_info, 40);
+AT(terrace_namespace_info, fingerprint, 16);
+AT(terrace_namespace_info, blocks, 24);
+AT(terrace_namespace_info, bytes, 32);
+
+uint32_t CLayoutVersion(void) { return TERRACE_ABI_VERSION; }
