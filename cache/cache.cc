@@ -19,7 +19,8 @@ Cache::Impl::Impl(const CacheOptions& cache_options, NamespaceRegistry& cache_re
       arena(std::move(cache_arena)),
       index(std::move(cache_index)),
       policy(std::move(cache_policy)),
-      retention(*index, *policy, cache_options.arena.capacity_bytes / kRetainedShare),
+      retention(*index, *policy, cache_options.arena.capacity_bytes / kRetainedShare,
+                index->capacity() / kRetainedShare),
       slots(cache_options.transfers_max),
       leases(*arena, *index, counters.leases,
              arena->Stats().capacity_bytes / LeaseTable::kShareOfArena) {

@@ -24,9 +24,9 @@ namespace terrace {
 
 struct NvmeSide;
 
-/// Of the arena, one byte in so many may be kept by labels: what is kept pushes out everything
-/// else, which shall have most of the room. On NVMe it counts as well, so that it fits when it is
-/// loaded.
+/// Of the arena one byte, and of the index one block, in so many may be kept by labels: what is
+/// kept pushes out everything else, which shall have most of the room. On NVMe it counts as well,
+/// so that it fits when it is loaded.
 inline constexpr std::uint64_t kRetainedShare = 4;
 
 /// What a lookup by full key found.

@@ -60,7 +60,7 @@ bool Retention::Add(const std::string& name, Nanos end, BlockId block) {
 
 bool Retention::MakeRoom(std::uint64_t bytes, const std::string& for_whom) {
   std::size_t looked = 0;
-  while (bytes > bytes_max_ || bytes_ > bytes_max_ - bytes) {
+  while (bytes > bytes_max_ || bytes_ > bytes_max_ - bytes || held_.size() >= blocks_max_) {
     if (labels_.empty() || labels_.front().name == for_whom || ++looked > kGiveWayMax) return false;
     TakeLast(labels_.begin());
     ++displaced_;
@@ -145,7 +145,7 @@ Status Retention::Validate() const {
   if (holders != 0 || by_name_.size() != labels_.size() || ends_.size() != labels_.size()) {
     return Status::Internal("retention: labels and blocks do not agree");
   }
-  if (bytes != bytes_ || bytes_ > bytes_max_) {
+  if (bytes != bytes_ || bytes_ > bytes_max_ || held_.size() > blocks_max_) {
     return Status::Internal("retention: " + std::to_string(bytes_) + " bytes counted, " +
                             std::to_string(bytes) + " kept, at most " + std::to_string(bytes_max_));
   }

@@ -2,11 +2,13 @@
 //
 // Model. A label holds blocks, and has an end on the Clock. A block is *kept* while some label
 // holds it: eviction then takes it after all others (retaining_policy.h), and what holds it on NVMe
-// is written again when its segment is reused. All kept blocks together have at most bytes_max; for
-// more, the label that was retained longest ago gives blocks back, the last first.
+// is written again when its segment is reused. All kept blocks together are at most
+// blocks_max and have at most bytes_max; for more, the label that was retained longest ago gives
+// blocks back, the last first.
 //
 //   R1. A block is kept exactly while a label holds it; a label exists exactly while it holds one.
-//   R2. bytes() is the sum over kept blocks, each counted once, and at most bytes_max.
+//   R2. bytes() is the sum over kept blocks, each counted once, and at most bytes_max; blocks() is
+//       their number, and at most blocks_max.
 //   R3. Labels are only wishes: any kept block may be forgotten at any time, and then leaves them.
 //
 // No timer: labels whose time is over go when Expire is called, a bounded number of blocks at once.
@@ -33,8 +35,9 @@ namespace terrace {
 class Retention {
  public:
   /// `index` and `policy` outlive it.
-  Retention(const BlockIndex& index, RetainingPolicy& policy, std::uint64_t bytes_max)
-      : index_(index), policy_(policy), bytes_max_(bytes_max) {}
+  Retention(const BlockIndex& index, RetainingPolicy& policy, std::uint64_t bytes_max,
+            std::uint64_t blocks_max)
+      : index_(index), policy_(policy), bytes_max_(bytes_max), blocks_max_(blocks_max) {}
   Retention(const Retention&) = delete;
   Retention& operator=(const Retention&) = delete;
 
@@ -43,7 +46,7 @@ class Retention {
   /// A label that exists lives until `end` at least, and is the newest. Before its Adds.
   void Renew(const std::string& name, Nanos end);
   /// The label holds the block as well; it is made when there is none. False: it would take more
-  /// than bytes_max, though older labels gave way. REQUIRES: published.
+  /// than there may be, though older labels gave way. REQUIRES: published.
   bool Add(const std::string& name, Nanos end, BlockId block);
   /// Takes at most `most` blocks from a label; how many it took. 0: there is no such label.
   std::size_t Release(const std::string& name, std::size_t most);
@@ -85,6 +88,7 @@ class Retention {
   const BlockIndex& index_;
   RetainingPolicy& policy_;
   const std::uint64_t bytes_max_;
+  const std::uint64_t blocks_max_;
   std::uint64_t bytes_ = 0;
   std::uint64_t displaced_ = 0;
   Labels labels_;  // retained longest ago first

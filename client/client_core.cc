@@ -20,7 +20,10 @@ constexpr Nanos kStopGrace = 300 * kMillisecond;  // for memory to become quiet 
 constexpr Nanos kStopStep = 2 * kMillisecond;
 constexpr Nanos kStartSlack = 2 * kSecond;  // past connect_timeout, for a busy machine
 constexpr std::size_t kRetiredMax = 64;     // connections kept only for memory in doubt
-constexpr Nanos kSweepInterval = kSecond;   // how often those are looked at
+/// What a thread that submits does for others: while one was busy in a long turn thousands of
+/// commands may have gathered, and they are not the business of whoever comes first.
+constexpr std::size_t kCommandsAtOnce = 32;
+constexpr Nanos kSweepInterval = kSecond;  // how often those are looked at
 
 /// The wait before the next attempt: doubling, and a random part of it, so that the clients of a
 /// daemon that was restarted do not come back all at once.
@@ -229,13 +232,24 @@ Status ClientCore::AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>&
 }
 
 void ClientCore::DrainInbox() {
+  if (RunCommands()) loop_->Enqueue([this] { DrainInbox(); });
+}
+
+bool ClientCore::RunCommands() {
   std::vector<Command> commands;
+  bool more = false;
   {
     const std::lock_guard lock(inbox_mutex_);
-    commands.swap(inbox_);
-    inbox_posted_ = false;
+    const std::size_t count = std::min(inbox_.size(), kCommandsAtOnce);
+    commands.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      commands.push_back(std::move(inbox_.front()));
+      inbox_.pop_front();
+    }
+    more = inbox_posted_ = !inbox_.empty();
   }
   for (const Command& command : commands) Execute(command);
+  return more;
 }
 
 void ClientCore::Execute(const Command& command) {
@@ -427,7 +441,8 @@ Task<void> ClientCore::EndEverything() {
     connection->Close(Status(StatusCode::kCancelled, "the client is being destroyed"));
   }
   retired_.clear();
-  DrainInbox();  // what came after BeginStop is refused
+  while (RunCommands()) {  // what came after BeginStop is refused
+  }
 }
 
 }  // namespace terrace

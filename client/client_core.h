@@ -18,6 +18,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -137,6 +138,8 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   /// Tells Start how the first attempt ended; later calls do nothing.
   void ReportStart(const Status& status);
   void DrainInbox();
+  /// The next few commands; true when there are more.
+  bool RunCommands();
   void Execute(const Command& command);
   void Post(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message);
   void BeginStop();
@@ -169,11 +172,11 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   LinkKind link_ = LinkKind::kNone;  // guarded by view_mutex_
 
   std::mutex inbox_mutex_;
-  std::vector<Command> inbox_;  // guarded by inbox_mutex_
-  bool inbox_posted_ = false;   // guarded by inbox_mutex_
-  bool inbox_closed_ = true;    // guarded by inbox_mutex_
-  bool loop_runs_ = false;      // guarded by inbox_mutex_; reactor_ can be posted to
-  bool stop_asked_ = false;     // guarded by inbox_mutex_
+  std::deque<Command> inbox_;  // guarded by inbox_mutex_
+  bool inbox_posted_ = false;  // guarded by inbox_mutex_
+  bool inbox_closed_ = true;   // guarded by inbox_mutex_
+  bool loop_runs_ = false;     // guarded by inbox_mutex_; reactor_ can be posted to
+  bool stop_asked_ = false;    // guarded by inbox_mutex_
 
   Signal started_;       // the first attempt has ended; its status is:
   Status first_status_;  // written before started_ is set

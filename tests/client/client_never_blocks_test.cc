@@ -4,9 +4,9 @@
 // a thread that is preempted in the middle of a call takes long and has not waited. So each call is
 // looked at from two sides. What it computed is its thread's processor time. Whether it waited says
 // the kernel: a thread that sleeps, for a lock or for a socket, gives the processor away of its own
-// accord (ru_nvcsw). The test fails at ten times the promise, and prints what it saw. One call in a
-// thousand may wait longer, up to a tenth of a second: whoever holds a lock for a microsecond may
-// lose the processor just then. A call that waits for the daemon waits again and again, or for a
+// accord (ru_nvcsw). One call in a thousand may take longer than ten times the promise, up to a
+// tenth of a second: whoever holds a lock for a microsecond may lose the processor just then. A
+// call that waits for the daemon, or does the work of others, does so again and again, or for a
 // second.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -29,6 +29,17 @@ namespace {
 
 constexpr double kMostMilliseconds = 10;
 constexpr double kMostOfOneMilliseconds = 100;
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr double kSlower = 10;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+constexpr double kSlower = 10;  // as sanitizers make a program
+#else
+constexpr double kSlower = 1;
+#endif
+#else
+constexpr double kSlower = 1;
+#endif
 
 /// What a thread has used.
 struct Usage {
@@ -52,7 +63,8 @@ struct Usage {
 
 struct Longest {
   std::uint64_t calls = 0;
-  std::uint64_t late = 0;  ///< waited for longer than kMostMilliseconds
+  std::uint64_t late = 0;  ///< waited for, or computed, longer than kMostMilliseconds
+  std::uint64_t over_1_ms = 0;
   double cpu_ms = 0;
   double waited_ms = 0;  ///< of a call that gave the processor away
   double wall_ms = 0;
@@ -88,9 +100,11 @@ class Hammer {
     ++longest.calls;
     longest.cpu_ms = std::max(longest.cpu_ms, after.cpu_ms - before.cpu_ms);
     longest.wall_ms = std::max(longest.wall_ms, after.wall_ms - before.wall_ms);
-    if (after.waits != before.waits) {
-      if (after.wall_ms - before.wall_ms > kMostMilliseconds) ++longest.late;
-      longest.waited_ms = std::max(longest.waited_ms, after.wall_ms - before.wall_ms);
+    const double waited_ms = after.waits != before.waits ? after.wall_ms - before.wall_ms : 0;
+    longest.waited_ms = std::max(longest.waited_ms, waited_ms);
+    if (std::max(waited_ms, after.cpu_ms - before.cpu_ms) > 1) ++longest.over_1_ms;
+    if (std::max(waited_ms, after.cpu_ms - before.cpu_ms) > kMostMilliseconds * kSlower) {
+      ++longest.late;
     }
     return result;
   }
@@ -208,22 +222,25 @@ TEST_P(ClientNeverBlocksTest, WhateverTheDaemonDoesAndWhoeverWaitsBeside) {
   double cpu_ms = 0;
   double waited_ms = 0;
   std::uint64_t calls = 0;
+  std::uint64_t over_1_ms = 0;
   for (const auto& [name, longest] : hammer.longest()) {
     calls += longest.calls;
-    if (longest.cpu_ms > 1 || longest.waited_ms > 1) {
+    over_1_ms += longest.over_1_ms;
+    if (longest.cpu_ms > 5 || longest.waited_ms > 5) {
       std::printf("%-32s %8llu calls, longest: %.3f ms computed, %.3f ms waited, %.3f ms in all\n",
                   name.c_str(), static_cast<unsigned long long>(longest.calls), longest.cpu_ms,
                   longest.waited_ms, longest.wall_ms);
     }
     cpu_ms = std::max(cpu_ms, longest.cpu_ms);
     waited_ms = std::max(waited_ms, longest.waited_ms);
-    EXPECT_LT(longest.cpu_ms, kMostMilliseconds) << name;
     EXPECT_LE(longest.late, 1 + longest.calls / 1000) << name;
-    EXPECT_LT(longest.waited_ms, kMostOfOneMilliseconds) << name;
+    EXPECT_LT(longest.cpu_ms, kMostOfOneMilliseconds * kSlower) << name;
+    EXPECT_LT(longest.waited_ms, kMostOfOneMilliseconds * kSlower) << name;
   }
-  std::printf("longest of %llu calls: %.3f ms computed, %.3f ms of one that waited\n",
-              static_cast<unsigned long long>(calls), cpu_ms, waited_ms);
-  EXPECT_GT(calls, 1000U);
+  std::printf("%llu calls, %llu of them over 1 ms; longest: %.3f ms computed, %.3f ms waited\n",
+              static_cast<unsigned long long>(calls), static_cast<unsigned long long>(over_1_ms),
+              cpu_ms, waited_ms);
+  EXPECT_GT(calls, 1000U / kSlower);
   EXPECT_TRUE(client->Drain(Soon()).ok());
 }
 
