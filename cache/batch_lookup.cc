@@ -5,6 +5,7 @@
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 #include "cache/cache_impl.h"
 
 namespace terrace {
@@ -53,14 +54,14 @@ void Cache::Impl::FindBatch(const ChainSlice& chain, std::span<const WantedBlock
     wanted = wanted.subspan(count);
     found = found.subspan(count);
   }
-  if (mismatches != 0) Add(counters.key_mismatches, mismatches);
+  if (mismatches != 0) Count(counters.key_mismatches, mismatches);
 }
 
 Lookup Cache::Impl::FindBlock(const ChainSlice& chain, const Hash128& hash, KeyView key) {
   const BlockId id = index->Find({.namespace_id = chain.namespace_id, .hash = hash});
   if (id == kNoBlock) return {};
   if (Holds(id, chain, key)) return {.id = id};
-  Add(counters.key_mismatches, 1);
+  Count(counters.key_mismatches);
   return {.collided = true};
 }
 

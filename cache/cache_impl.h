@@ -165,10 +165,6 @@ struct Cache::Impl {
   [[nodiscard]] Status ValidateBlock(BlockId id) const;
   [[nodiscard]] Status ValidatePolicy() const;
 
-  /// Counters have one writer, so that a plain load and store will do.
-  static void Add(std::atomic<std::uint64_t>& counter, std::uint64_t by) noexcept {
-    counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-  }
   void CountBlocks() noexcept {
     counters.blocks.store(index->published(), std::memory_order_relaxed);
     counters.blocks_dram.store(index->in_dram(), std::memory_order_relaxed);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
@@ -40,9 +41,9 @@ bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
 }
 
 void Cache::Impl::Evict(BlockId id) {
-  Add(counters.evictions, 1);
-  Add(counters.evicted_bytes, (*index)[id].block_bytes);
-  if (policy->Keeps(id)) Add(counters.retained_evictions, 1);
+  Count(counters.evictions);
+  Count(counters.evicted_bytes, (*index)[id].block_bytes);
+  if (policy->Keeps(id)) Count(counters.retained_evictions);
   if (!(*index)[id].record.exists()) return Forget(id);
   const FrameId frame = (*index)[id].frame;
   policy->Remove(id);
@@ -142,7 +143,7 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& guard) {
     if (Evictable(candidate, guard) && !leases.Marks(candidate)) {
       // Its place in the index is wanted, so its record goes with it.
       if (nvme != nullptr && (*index)[candidate].record.exists()) {
-        Add(counters.index_evictions, 1);
+        Count(counters.index_evictions);
         nvme->tier.DropEntry((*index)[candidate].namespace_id, (*index)[candidate].hash);
         index->SetRecord(candidate, {});
       }

@@ -6,6 +6,7 @@
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
@@ -62,7 +63,7 @@ Task<BatchAnswer> Cache::Impl::Remove(const ChainSlice& chain) {
     block.status = StatusCode::kOk;
     ++removed;
   }
-  Add(counters.removed, removed);
+  Count(counters.removed, removed);
   if (removed > 0) CrashHere(CrashPoint::kRemoveForgotten);
   TaskScope workers;
   const std::size_t window = std::min(kRemovalsAtOnce, state.to_tell.size());
@@ -77,7 +78,7 @@ Task<void> Cache::Impl::RemoveWorker(RemoveState& state) {
     if (CanaryIs(Canary::kForgetTombstone)) continue;
     const Status status = co_await nvme->tier.Remove(told.removal);
     if (status.ok()) continue;
-    Add(counters.removals_not_logged, 1);
+    Count(counters.removals_not_logged);
     state.answer.blocks[told.index].status = StatusCode::kIo;
   }
 }
@@ -94,10 +95,10 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
     if (id == kNoBlock) break;
     Forget(id);
   }
-  Add(counters.cleared, published);
+  Count(counters.cleared, published);
   CrashHere(CrashPoint::kClearForgotten);
   if (nvme != nullptr && !(co_await nvme->tier.Remove(removal)).ok()) {
-    Add(counters.removals_not_logged, 1);
+    Count(counters.removals_not_logged);
   }
   co_return published;
 }

@@ -6,6 +6,7 @@
 
 #include "base/canary.h"
 #include "base/checksum.h"
+#include "base/counter.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
@@ -32,7 +33,7 @@ struct Cache::Impl::GetState {
 
 Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   const FlowCount counted(*this);
-  Add(counters.get_requests, 1);
+  Count(counters.get_requests);
   const Result<CheckedChain> checked = CheckChain(registry, request.chain, ChainOrder::kAny);
   GetState state{.link = link,
                  .request = request,
@@ -45,7 +46,7 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
     state.answer.status = CheckPlaces(*checked, request.places);
   }
   if (!state.answer.status.ok()) co_return std::move(state.answer);
-  Add(counters.get_blocks, checked->keys);
+  Count(counters.get_blocks, checked->keys);
   state.tenant = checked->space->tenant_id;
   state.answer.blocks.resize(checked->keys);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
@@ -85,7 +86,7 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
   Hold pin;
   answer.status = co_await PinBlock(state, wanted, &pin, &answer.tier);
   if (answer.status != StatusCode::kOk) {
-    Add(counters.get_misses, 1);
+    Count(counters.get_misses);
     co_return BlockAnswer{.status = answer.status};
   }
   if (request.lend_for != 0) co_return LendBlock(state, std::move(pin), answer.tier);
@@ -115,12 +116,12 @@ BlockAnswer Cache::Impl::LendBlock(GetState& state, Hold pin, TierKind tier) {
   const Result<Loan> loan = state.link.Lend(std::move(pin), arena->PlaceForLending(frame), *arena,
                                             clock.Now() + state.request.lend_for);
   if (!loan.ok()) {
-    Add(counters.get_failures, 1);
+    Count(counters.get_failures);
     return {.status = loan.code()};
   }
-  Add(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram, 1);
-  Add(counters.bytes_got, header.block_bytes);
-  Add(counters.blocks_lent, 1);
+  Count(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram);
+  Count(counters.bytes_got, header.block_bytes);
+  Count(counters.blocks_lent);
   return {.status = StatusCode::kOk,
           .tier = tier,
           .valid_tokens = header.valid_tokens,
@@ -150,7 +151,7 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
     if (read != StatusCode::kOk) co_return read;
     const FrameHeader& header = arena->Header(arena->FrameOf(*pin));
     if (KeyIs(header, chain, wanted.key)) co_return StatusCode::kOk;
-    Add(counters.key_mismatches, 1);
+    Count(counters.key_mismatches);
     co_return StatusCode::kMiss;
   }
   co_return StatusCode::kRetry;
@@ -159,11 +160,11 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
 StatusCode Cache::Impl::AfterPush(FrameId frame, TierKind tier, const Status& status) {
   const FrameHeader& header = arena->Header(frame);
   if (status.ok()) {
-    Add(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram, 1);
-    Add(counters.bytes_got, header.block_bytes);
+    Count(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram);
+    Count(counters.bytes_got, header.block_bytes);
     return StatusCode::kOk;
   }
-  Add(counters.get_failures, 1);
+  Count(counters.get_failures);
   // The client found other bytes than were stored. If it is the memory here that has changed, the
   // block must not be offered again.
   const BlockId id = header.block_id;

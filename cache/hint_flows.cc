@@ -39,7 +39,7 @@ Task<BatchAnswer> Cache::Impl::Prefetch(const PrefetchRequest& request) {
   if (!checked.ok()) co_return std::move(state.answer);
   state.tenant = checked->space->tenant_id;
   state.answer.blocks.resize(checked->keys);
-  Add(counters.prefetch_blocks, checked->keys);
+  Count(counters.prefetch_blocks, checked->keys);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
   {
     std::vector<BlockId> found(state.wanted.size());
@@ -91,10 +91,10 @@ Task<StatusCode> Cache::Impl::PrefetchBlock(PrefetchState& state, const WantedBl
     if (read == StatusCode::kPending) continue;
     if (read != StatusCode::kOk) co_return read;
     if (KeyIs(arena->Header(arena->FrameOf(pin)), request.chain, wanted.key)) {
-      Add(counters.prefetch_loads, 1);
+      Count(counters.prefetch_loads);
       co_return StatusCode::kOk;
     }
-    Add(counters.key_mismatches, 1);
+    Count(counters.key_mismatches);
     co_return StatusCode::kMiss;
   }
   co_return StatusCode::kRetry;
@@ -121,7 +121,7 @@ BatchAnswer Cache::Impl::Touch(const ChainSlice& chain) {
     index->CountGet(id);
     recent.push_back(id);
   }
-  Add(counters.touched, recent.size());
+  Count(counters.touched, recent.size());
   TouchInDram(std::move(recent));
   return answer;
 }
@@ -153,7 +153,7 @@ Task<BatchAnswer> Cache::Impl::Retain(const RetainRequest& request) {
       ++refused;
     }
   }
-  Add(counters.retain_refused, refused);
+  Count(counters.retain_refused, refused);
   CountRetained();
   co_return answer;
 }

@@ -6,6 +6,7 @@
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 
 namespace terrace {
 
@@ -13,11 +14,6 @@ namespace {
 
 /// Between two turns that let blocks go: others run meanwhile.
 constexpr Nanos kDrainPause = 100 * kMicrosecond;
-
-/// One writer, so that a plain load and store will do.
-void Count(std::atomic<std::uint64_t>& counter) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
 
 bool BitOf(std::span<const std::byte> bits, std::uint32_t index) noexcept {
   return index / 8 < bits.size() && (bits[index / 8] & std::byte{1} << (index % 8)) != std::byte{};
@@ -75,9 +71,7 @@ bool LeaseTable::Start(LeaseNumber number, Nanos until) {
   if (found == leases_.end()) return false;
   Lease& lease = found->second;
   if (lease.blocks.empty()) {
-    holders_[lease.holder].leases.erase(number);
-    ForgetIfEmpty(lease.holder);
-    leases_.erase(found);
+    End(found, counters_.released);  // not counted: it has not started
     return false;
   }
   lease.started = true;

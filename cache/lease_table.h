@@ -2,9 +2,9 @@
 //
 // Model. A lease belongs to a *holder*, a client's connection, and names blocks that were ready
 // when it was granted. It keeps each of them readable in its own way:
-//   E1. A block that was in DRAM is pinned: eviction passes over it, a get finds it without a
-//   device. E2. A block that was on NVMe only is *marked*. The index forgets others for room, and
-//   when the
+//   E1. A block that was in DRAM is pinned: eviction passes over it, and a get finds it without a
+//       device.
+//   E2. A block that was on NVMe only is *marked*. The index forgets others for room, and when the
 //       log reuses its segment it is written again while there is budget and room for that, before
 //       the segment's other blocks; else it is pinned, if a get has brought it to DRAM meanwhile;
 //       else it goes: Reclaim waits for nobody. A get of it is then a miss, never wrong bytes. Nor

@@ -5,6 +5,7 @@
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "cache/nvme_side.h"
 
@@ -14,12 +15,12 @@ Result<std::shared_ptr<NvmeSide::Load>> NvmeSide::StartLoad(BlockId id, TenantId
                                                             const ChainGuard& guard) {
   const BlockEntry& entry = (*cache.index)[id];
   if (!tier.log().Readable(entry.record)) {
-    cache.Add(cache.counters.load_io_errors, 1);
+    Count(cache.counters.load_io_errors);
     return Status(StatusCode::kMiss, "its device is offline");
   }
   const Result<FrameId> frame = cache.AllocateFrame(tenant, entry.block_bytes, guard);
   if (!frame.ok()) {
-    cache.Add(cache.counters.load_no_frame, 1);
+    Count(cache.counters.load_no_frame);
     return frame.status();
   }
   cache.arena->Header(*frame).block_id = kNoBlock;  // S2
@@ -89,20 +90,20 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
   const BlockEntry& entry = (*cache.index)[load.id];
   const bool elsewhere = !(entry.record == load.place);
   if (status.code() == StatusCode::kExpired || (elsewhere && !status.ok())) {
-    cache.Add(counters.load_expired, 1);
+    Count(counters.load_expired);
     return StatusCode::kPending;  // look again: it was moved, or lost its record
   }
   if (status.code() == StatusCode::kIo) {
-    cache.Add(counters.load_io_errors, 1);
+    Count(counters.load_io_errors);
     return StatusCode::kMiss;
   }
   if (!status.ok() || !Describes(header, load.id)) {
-    cache.Add(status.ok() ? counters.load_mismatched : counters.load_corrupt, 1);
+    Count(status.ok() ? counters.load_mismatched : counters.load_corrupt);
     tier.DropEntry(entry.namespace_id, entry.hash);
     cache.Forget(load.id);
     return StatusCode::kMiss;
   }
-  cache.Add(counters.loads, 1);
+  Count(counters.loads);
   FillFrame(load, header, cache.registry.Find(entry.namespace_id)->tenant_id);
   if (cache.policy->Promotes(load.id)) {
     cache.arena->Header(load.frame).block_id = load.id;

@@ -2,20 +2,21 @@
 #include <algorithm>
 #include <array>
 
+#include "base/counter.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
 
 MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
-  Add(counters.match_requests, 1);
+  Count(counters.match_requests);
   MatchAnswer answer;
   const Result<CheckedChain> checked = CheckChain(registry, chain, ChainOrder::kAscending);
   if (!checked.ok()) {
     answer.status = checked.status();
     return answer;
   }
-  Add(counters.match_blocks, checked->keys);
+  Count(counters.match_blocks, checked->keys);
   answer.tiers.reserve(checked->keys);
 
   // Small batches: what is looked up behind the first block that is missing is looked up in vain.
@@ -43,7 +44,7 @@ MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
     if (missing) break;
   }
   if (!missing && filled > 0) look_up();
-  Add(counters.match_hits, answer.tiers.size());
+  Count(counters.match_hits, answer.tiers.size());
   return answer;
 }
 

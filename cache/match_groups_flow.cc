@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/counter.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
@@ -32,7 +33,7 @@ struct Cache::Impl::GroupsState {
 
 Task<GroupsAnswer> Cache::Impl::MatchGroups(const GroupsQuery& query) {
   const FlowCount counted(*this);
-  Add(counters.match_requests, 1);
+  Count(counters.match_requests);
   GroupsState state{.query = query, .answer = {}, .wanted = {}, .found = {}};
   GroupsAnswer& answer = state.answer;
   const Result<CheckedChain> checked = CheckGroups(registry, query);
@@ -41,7 +42,7 @@ Task<GroupsAnswer> Cache::Impl::MatchGroups(const GroupsQuery& query) {
     co_return std::move(answer);
   }
   const std::size_t blocks = query.groups.size() * query.shards.size() * checked->keys;
-  Add(counters.match_blocks, blocks);
+  Count(counters.match_blocks, blocks);
   answer.presence.reserve(blocks);
   answer.tiers.reserve(blocks);
   if (query.lease_for > 0) {
@@ -67,7 +68,7 @@ Task<GroupsAnswer> Cache::Impl::MatchGroups(const GroupsQuery& query) {
       LookUpGroup(state, pair);
     }
   }
-  Add(counters.match_hits, state.ready);
+  Count(counters.match_hits, state.ready);
   if (query.lease_for == 0) co_return std::move(answer);
   if (state.too_much) {
     leases.Refuse(state.lease);

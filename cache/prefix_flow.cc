@@ -149,7 +149,7 @@ Task<std::uint64_t> Cache::Impl::ForgetFound(PrefixState& state) {
       Forget(id);
       ++removed;
     }
-    Add(counters.removed, removed - before);
+    Count(counters.removed, removed - before);
     if (removed > before) CrashHere(CrashPoint::kRemoveForgotten);
     TaskScope workers;
     const std::size_t window = std::min(kRemovalsAtOnce, state.to_tell.size());
@@ -166,7 +166,7 @@ Task<void> Cache::Impl::TellRemovals(PrefixState& state) {
     const Status status = co_await nvme->tier.Remove(removal);
     if (status.ok()) continue;
     ++state.not_told;
-    Add(counters.removals_not_logged, 1);
+    Count(counters.removals_not_logged);
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
@@ -46,11 +47,11 @@ struct Cache::Impl::PutState {
 
 Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
   const FlowCount counted(*this);
-  Add(counters.put_requests, 1);
+  Count(counters.put_requests);
   const Result<CheckedChain> checked = CheckChain(registry, request.chain, ChainOrder::kAny);
   Status status = checked.ok() ? CheckPlaces(*checked, request.places) : checked.status();
   if (!status.ok()) co_return BatchAnswer{.status = std::move(status), .blocks = {}};
-  Add(counters.put_blocks, checked->keys);
+  Count(counters.put_blocks, checked->keys);
 
   // A block enters the set when it is found stored and again, under another number, when it had
   // been evicted meanwhile and is put anew.
@@ -158,7 +159,7 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
     const BlockEntry& entry = (*index)[lookup.id];
     if (entry.state != BlockState::kPublished) {
       answer.status = StatusCode::kPending;
-      Add(counters.put_pending, 1);
+      Count(counters.put_pending);
       return true;
     }
     answer.tier = TierOf(lookup.id);
@@ -168,18 +169,18 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
     if (answer.tier != TierKind::kNone && !again) {
       answer.status = StatusCode::kExists;
       answer.valid_tokens = entry.valid_tokens;
-      Add(counters.put_exists, 1);
+      Count(counters.put_exists);
       return true;
     }
     answer.tier = TierKind::kNone;
     // Until its bytes have come again it is a miss, and for good when this put fails.
-    Add(counters.nvme_evictions, 1);
+    Count(counters.nvme_evictions);
     Forget(lookup.id);  // on a device that is offline, or doubtful: better to have it again
   }
   // The locator is another key's while that block lives: there is no place for this one.
   if (lookup.collided || state.full) {
     answer.status = StatusCode::kRetry;
-    Add(counters.put_no_space, 1);
+    Count(counters.put_no_space);
     return true;
   }
   return false;
@@ -195,7 +196,7 @@ Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
                       ? co_await slots.Acquire(&state.link, request.deadline)
                       : Status(StatusCode::kTimeout, "the deadline passed before the pull");
   if (!status.ok()) {
-    Add(counters.put_failures, 1);
+    Count(counters.put_failures);
     answer.status = status.code();
     co_return answer;
   }
@@ -207,7 +208,7 @@ Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
   if (!reserved.ok()) {
     slots.Release(&state.link);
     state.full = state.full || reserved.code() == StatusCode::kRetry;
-    Add(reserved.code() == StatusCode::kRetry ? counters.put_no_space : counters.put_failures, 1);
+    Count(reserved.code() == StatusCode::kRetry ? counters.put_no_space : counters.put_failures);
     answer.status = reserved.code();
     co_return answer;
   }
@@ -306,11 +307,11 @@ StatusCode Cache::Impl::FinishPut(PutState& state, BlockId id, const Status& pul
       // A put that asked for DURABLE asks again when it waits for it, and hears of a refusal then.
       if (declined != NotDurable::kNone && !durable) nvme->tier.CountDeclined(declined);
     }
-    Add(counters.put_stored, 1);
-    Add(counters.bytes_put, entry.block_bytes);
+    Count(counters.put_stored);
+    Count(counters.bytes_put, entry.block_bytes);
     return StatusCode::kOk;
   }
-  Add(counters.put_failures, 1);
+  Count(counters.put_failures);
   if (entry.state == BlockState::kReserved) Forget(id);
   // Cleared while its bytes came: not stored, and nothing stands against another try.
   return pulled.ok() ? StatusCode::kRetry : pulled.code();

@@ -6,6 +6,7 @@
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "base/wait.h"
 #include "cache/nvme_side.h"
@@ -39,7 +40,7 @@ void NvmeSide::DropRecord(BlockId id) {
     cache.CountBlocks();
     return;
   }
-  cache.Add(cache.counters.nvme_evictions, 1);
+  Count(cache.counters.nvme_evictions);
   cache.Forget(id);
 }
 
@@ -155,7 +156,7 @@ bool NvmeSide::ForgetOldest() {
         if (here && (entry.InDram() || cache.leases.Marks(id) || cache.policy->Keeps(id))) continue;
         blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));
         if (!here) continue;
-        cache.Add(cache.counters.index_evictions, 1);
+        Count(cache.counters.index_evictions);
         tier.DropEntry(entry.namespace_id, entry.hash);
         DropRecord(id);
         return true;
@@ -177,7 +178,7 @@ bool NvmeSide::Know(const nvme::IndexedNamespace& found) {
 bool NvmeSide::Adopt(const nvme::IndexedBlock& found, std::uint64_t leave) {
   const Namespace* space = cache.registry.Find(found.namespace_id);
   const Locator locator{.namespace_id = found.namespace_id, .hash = found.hash};
-  if (cache.index->Full()) cache.Add(cache.counters.index_evictions, 1);
+  if (cache.index->Full()) Count(cache.counters.index_evictions);
   if (space == nullptr || found.block_bytes < kBlockBytesMin ||
       found.block_bytes > kBlockBytesMax ||
       cache.index->used() + leave >= cache.index->capacity() ||

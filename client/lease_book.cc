@@ -44,11 +44,9 @@ void LeaseBook::Extend(LeaseId lease, Nanos until) {
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(lease.value);
   if (found == entries_.end()) return;
-  Entry entry = std::move(found->second);
-  Erase(found);
-  entry.until = until;
+  by_end_.erase({found->second.until, lease.value});
+  found->second.until = until;
   by_end_.emplace(until, lease.value);
-  entries_.emplace(lease.value, std::move(entry));
 }
 
 void LeaseBook::DropEnded(Nanos now) {
@@ -58,9 +56,7 @@ void LeaseBook::DropEnded(Nanos now) {
 }
 
 void LeaseBook::Erase(Entries::iterator entry) {
-  auto [first, last] = by_end_.equal_range(entry->second.until);
-  while (first->second != entry->first) ++first;
-  by_end_.erase(first);
+  by_end_.erase({entry->second.until, entry->first});
   entries_.erase(entry);
 }
 

@@ -8,9 +8,10 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <mutex>
+#include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -55,7 +56,7 @@ class LeaseBook {
   const std::uint64_t first_;
   std::uint64_t given_ = 0;
   Entries entries_;
-  std::multimap<Nanos, std::uint64_t> by_end_;
+  std::set<std::pair<Nanos, std::uint64_t>> by_end_;  // with the number
 };
 
 }  // namespace terrace

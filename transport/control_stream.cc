@@ -42,7 +42,7 @@ ControlStream::~ControlStream() {
 
 Status ControlStream::Start() {
   Status status = poll_.Add(fd_.get(), false, *this);
-  if (!status.ok()) CloseForeign(std::move(fd_));
+  if (!status.ok()) LetGo(std::move(fd_));
   return status;
 }
 
@@ -57,7 +57,7 @@ void ControlStream::Close() {
     while (Receive(waste) > 0) {
     }
   }
-  for (UniqueFd& passed : descriptors_) CloseForeign(std::move(passed));
+  for (UniqueFd& passed : descriptors_) LetGo(std::move(passed));
   descriptors_.clear();
   fd_.Reset();
   out_.clear();
@@ -160,7 +160,7 @@ void ControlStream::ReadNow() {
 
 Status ControlStream::SendCopyOf(int descriptor, std::vector<std::byte> message) {
   TERRACE_CHECK(message.size() <= kControlFrameMax);
-  const Status later(StatusCode::kRetry, "the peer does not take its descriptors");
+  Status later(StatusCode::kRetry, "the peer does not take its descriptors");
   if (!fd_ || !sent_all()) return later;
   Outgoing out{std::move(message), {}};
   out.descriptors.emplace_back(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
@@ -194,6 +194,10 @@ ssize_t ControlStream::Receive(std::span<std::byte> room) {
   return got;
 }
 
+void ControlStream::LetGo(UniqueFd fd) const {
+  if (strangers_) CloseForeign(std::move(fd));  // else here, as it goes
+}
+
 void ControlStream::KeepDescriptors(msghdr& received) {
   for (cmsghdr* control = CMSG_FIRSTHDR(&received); control != nullptr;
        control = CMSG_NXTHDR(&received, control)) {
@@ -206,7 +210,7 @@ void ControlStream::KeepDescriptors(msghdr& received) {
       if (descriptors_.size() < kept_max_) {
         descriptors_.push_back(std::move(passed));
       } else {
-        CloseForeign(std::move(passed));  // nobody asks for more
+        LetGo(std::move(passed));  // nobody asks for more
       }
     }
   }

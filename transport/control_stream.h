@@ -90,6 +90,8 @@ class ControlStream final : private SocketEvents {
   /// Sends on, up to so many bytes of the message.
   ssize_t Transmit(const Outgoing& out, std::size_t message_bytes);
   void KeepDescriptors(msghdr& received);
+  /// Closes what the other end passed: elsewhere, where that may be a stranger.
+  void LetGo(UniqueFd fd) const;
   bool Take(std::span<const std::byte> bytes);
   void Write();
   void End(Status reason);

@@ -53,7 +53,7 @@ void DoElsewhere(std::function<void()> work) {
     std::thread([&shared] { Run(shared); }).detach();
     ++shared.threads;
   } catch (const std::system_error&) {
-    // No thread to be had: it is done with what comes next.
+    return;  // no thread to be had: it is done with what comes next
   }
 }
 

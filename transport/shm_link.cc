@@ -63,16 +63,21 @@ void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
   }
 }
 
-Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor) {
+Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor,
+                          std::uint64_t* checksum) {
   std::size_t done = 0;
+  bool hashed = false;
   while (done < local.size()) {
     if (cursor.places[cursor.place].shared != nullptr) {
       const auto& place = cursor.places[cursor.place];
       const std::uint64_t offset = place.offset + cursor.in_place;
       const auto part = local.subspan(
           done, std::min<std::uint64_t>(place.length - cursor.in_place, local.size() - done));
-      const bool copied = direction == Direction::kWrite ? place.shared->Write(offset, part)
-                                                         : place.shared->Read(offset, part);
+      // In one walk with the copy, where the copy is one.
+      hashed = checksum != nullptr && part.size() == local.size();
+      const bool copied = direction == Direction::kWrite
+                              ? place.shared->Write(offset, part)
+                              : place.shared->Read(offset, part, hashed ? checksum : nullptr);
       if (!copied) {
         return Status::Invalid("region " + std::to_string(place.region) +
                                ": the client took memory away from it");
@@ -121,6 +126,7 @@ Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Curso
     done += static_cast<std::size_t>(copied);
     Advance(cursor, static_cast<std::uint64_t>(copied));
   }
+  if (checksum != nullptr && !hashed) *checksum = Checksum64(local);
   return {};
 }
 
@@ -168,8 +174,7 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
       if (!status.ok()) break;
     }
     const auto piece = bytes.subspan(done, std::min(kChecksumPieceBytes, bytes.size() - done));
-    status = CopySlice(Direction::kRead, piece, cursor);
-    if (status.ok()) checksums[done / kChecksumPieceBytes] = Checksum64(piece);
+    status = CopySlice(Direction::kRead, piece, cursor, &checksums[done / kChecksumPieceBytes]);
   }
   if (status.ok()) {
     context_.counters.bytes_pulled.fetch_add(bytes.size(), std::memory_order_relaxed);

@@ -77,7 +77,9 @@ class ShmLink final : public PeerLink {
   Status CheckSlice(const BlockTransfer& transfer);
   static void Advance(Cursor& cursor, std::uint64_t bytes);
   /// Copies all of `local` from or to where the cursor stands.
-  Status CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor);
+  /// `checksum`: if not null, Checksum64 of `local` afterwards.
+  Status CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor,
+                   std::uint64_t* checksum = nullptr);
 
   const Ways ways_;
   const ClientProcess process_;

@@ -7,16 +7,15 @@ set -euo pipefail
 
 build=$1
 source=$2
-work=$(mktemp -d)
-daemon=
-# Only the process that this script started.
-trap '[[ -n $daemon ]] && kill "$daemon" 2>/dev/null; rm -rf "$work"' EXIT
+# shellcheck source=tests/common/daemon_helpers.sh
+source "$source/tests/common/daemon_helpers.sh"
+prepare "$build/bin"
 prefix=$work/prefix
 
 cmake --install "$build" --prefix "$prefix" --component client >"$work/install.log" ||
   { cat "$work/install.log"; exit 1; }
 for file in include/terrace/{terrace.h,terrace.hpp,types.hpp} \
-  include/terrace/base/{ack,limits,result,status,tier_kind}.h \
+  include/terrace/base/{ack,limits,presence,result,status,tier_kind}.h \
   lib/libterrace.so lib/libterrace.so.0 lib/libterrace.so.0.1.0 lib/pkgconfig/terrace.pc \
   lib/cmake/Terrace/TerraceConfig.cmake lib/cmake/Terrace/TerraceConfigVersion.cmake; do
   [[ -e $prefix/$file ]] || { echo "not installed: $file"; exit 1; }
@@ -68,27 +67,10 @@ if [[ ! -x $build/bin/terraced ]]; then
   echo "built ${#programs[@]} programs; there is no terraced to run them with"
   exit 0
 fi
-cat >"$work/terraced.toml" <<CONFIG
-[server]
-listen = "127.0.0.1:0"
-port_file = "$work/ports"
-[dram]
-capacity = "64MiB"
-[metrics]
-enabled = false
-CONFIG
-"$build/bin/terraced" --config "$work/terraced.toml" 2>"$work/terraced.log" &
-daemon=$!
-for ((i = 0; i < 300; ++i)); do
-  [[ -s $work/ports ]] && break
-  kill -0 "$daemon" 2>/dev/null || break
-  sleep 0.1
-done
-port=$(head -n 1 "$work/ports" 2>/dev/null) || { cat "$work/terraced.log"; exit 1; }
+write_config 1 64MiB
+start_daemon
 for program in "${programs[@]}"; do
-  timeout 60 "$program" "127.0.0.1:$port" || { cat "$work/terraced.log"; exit 1; }
+  timeout 60 "$program" "$address" || die "$program failed"
 done
-kill -TERM "$daemon"
-wait "$daemon" || { echo "terraced did not stop cleanly"; cat "$work/terraced.log"; exit 1; }
-daemon=
+stop_daemon
 echo "built and ran ${#programs[@]} programs"

@@ -9,10 +9,9 @@ terraced=$2
 source=$3
 # Debian's: the packages of tools/packages.txt (numpy, mypy) are for this one.
 python=/usr/bin/python3
-work=$(mktemp -d)
-daemon=
-# Only the process that this script started.
-trap '[[ -n $daemon ]] && kill "$daemon" 2>/dev/null; rm -rf "$work"' EXIT
+# shellcheck source=tests/common/daemon_helpers.sh
+source "$source/tests/common/daemon_helpers.sh"
+prepare "$(dirname "$terraced")"
 
 # pip builds in the source folder; a copy keeps the test from writing there.
 cp -r "$source/client/python" "$work/package"
@@ -29,24 +28,9 @@ else
   echo "mypy is not installed: the types were not checked"
 fi
 
-cat >"$work/terraced.toml" <<CONFIG
-[server]
-listen = "127.0.0.1:0"
-port_file = "$work/ports"
-[dram]
-capacity = "64MiB"
-[metrics]
-enabled = false
-CONFIG
-"$terraced" --config "$work/terraced.toml" 2>"$work/terraced.log" &
-daemon=$!
-for ((i = 0; i < 300; ++i)); do
-  [[ -s $work/ports ]] && break
-  kill -0 "$daemon" 2>/dev/null || break
-  sleep 0.1
-done
-port=$(head -n 1 "$work/ports" 2>/dev/null) || { cat "$work/terraced.log"; exit 1; }
+write_config 1 64MiB
+start_daemon
 cd "$work" # not where a folder terrace/ lies
-timeout 60 "$work/venv/bin/python" "$source/client/examples/hello.py" "127.0.0.1:$port" ||
-  { cat "$work/terraced.log"; exit 1; }
+timeout 60 "$work/venv/bin/python" "$source/client/examples/hello.py" "$address" ||
+  die "hello.py failed"
 timeout 240 "$work/venv/bin/python" "$source/tests/client/python_test.py" "$terraced"

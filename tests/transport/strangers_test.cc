@@ -113,10 +113,15 @@ class StrangersTest : public testing::TestWithParam<bool> {
     }
     return client;
   }
-  /// The daemon's thread does nothing until the result is set.
+  /// The daemon's thread does nothing from now on until the result is set.
   std::shared_ptr<std::promise<void>> FreezeServer() {
     auto thaw = std::make_shared<std::promise<void>>();
-    pair.server_runner.reactor().Post([thaw] { thaw->get_future().wait(); });
+    const auto frozen = std::make_shared<std::promise<void>>();
+    pair.server_runner.reactor().Post([thaw, frozen] {
+      frozen->set_value();
+      thaw->get_future().wait();
+    });
+    frozen->get_future().wait();
     return thaw;
   }
   const std::array<std::byte, 12> half_frame_ = [] {

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "tiers/nvme/live_records.h"
 #include "tiers/nvme/nvme_tier.h"
@@ -23,10 +24,6 @@ namespace {
 /// Changes in a batch, about 350 KB: batches large enough to be fast, small beside RocksDB's write
 /// buffer.
 constexpr std::size_t kChangesPerBatch = 4096;
-
-void Count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-}
 
 }  // namespace
 

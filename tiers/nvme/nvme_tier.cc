@@ -5,15 +5,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 
 namespace terrace::nvme {
 
 namespace {
-
-void Count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-}
 
 Hash128 ToHash(const std::array<std::uint64_t, 2>& words) noexcept {
   return {.low = words[0], .high = words[1]};

@@ -8,6 +8,7 @@
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 
 namespace terrace::nvme {
@@ -43,7 +44,7 @@ Task<void> SegmentLog::Prepare(Lane* lane) {
   const std::uint32_t next = (lane->current + 1) % options_.segments;
   if (lane->generations[next] != 0) {
     co_await owner_.Reclaim(lane->number * options_.segments + next);
-    Add(counters_.segments_reclaimed, 1);
+    Count(counters_.segments_reclaimed);
   }
   // G1: a write that is stuck since the ring's last turn would land on what comes now.
   while (lane->writing[next] != 0 && !closing_ && !CanaryIs(Canary::kReuseUnderWrites)) {
@@ -57,7 +58,7 @@ Task<void> SegmentLog::Prepare(Lane* lane) {
     generation = (generation == 0 ? lane->newest_generation : generation) + 1;
     lane->doubtful[next] = 0;
     TellGeneration(*lane, next);
-    Add(counters_.segments_begun, 1);
+    Count(counters_.segments_begun);
     status = co_await WriteSegmentHeader(lane, next);
     if (status.ok() && lane->doubtful[next] == 0) {
       lane->next_ready = true;
@@ -90,11 +91,11 @@ Task<Status> SegmentLog::WriteSegmentHeader(Lane* lane, std::uint32_t segment) {
     status = co_await lane->device.Write(segment * options_.segment_bytes, page.bytes());
   }
   if (!status.ok()) {
-    Add(counters_.write_errors, 1);
+    Count(counters_.write_errors);
     NoteError(*lane, status);
     co_return status;
   }
-  Add(counters_.bytes_written, kPageBytes);
+  Count(counters_.bytes_written, kPageBytes);
   CrashHere(CrashPoint::kSegmentWritten);
   co_return co_await Sync(lane->number);  // which notes its own failure
 }
@@ -109,7 +110,7 @@ void SegmentLog::NoteError(Lane& lane, const Status& status) {
 void SegmentLog::GoOffline(Lane& lane, const std::string& why) {
   if (!lane.online) return;
   lane.online = false;
-  Add(counters_.lanes_failed, 1);
+  Count(counters_.lanes_failed);
   CountLanes();
   owner_.OnLane(lane.number, false, why);
   WakeAll(lane.wait_for_room);
@@ -148,7 +149,7 @@ Task<void> SegmentLog::Probe(Lane* lane) {
     if (!(co_await ProbeOnce(lane)).ok()) continue;
     lane->errors.clear();
     lane->online = true;
-    Add(counters_.lanes_returned, 1);
+    Count(counters_.lanes_returned);
     CountLanes();
     owner_.OnLane(lane->number, true, "it answers again");
   }
@@ -170,7 +171,7 @@ Task<void> SegmentLog::Watch() {
       if (!lane->online || lane->started.empty()) continue;
       const Nanos age = now - *lane->started.begin();
       if (age < options_.stuck_after) continue;
-      Add(counters_.stuck, 1);
+      Count(counters_.stuck);
       GoOffline(*lane, "an operation has been under way for " + std::to_string(age / kMillisecond) +
                            " ms");
     }

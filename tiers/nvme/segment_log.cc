@@ -7,6 +7,7 @@
 
 #include "base/canary.h"
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "tiers/nvme/segment_lane.h"
 
@@ -79,10 +80,6 @@ void SegmentLog::StartWatching() {
 }
 
 SegmentLog::~SegmentLog() = default;
-
-void SegmentLog::Add(std::atomic<std::uint64_t>& counter, std::uint64_t by) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-}
 
 void SegmentLog::RaiseSequence(std::uint64_t sequence) noexcept {
   sequence_ = std::max(sequence_, sequence);
@@ -232,7 +229,7 @@ Task<Result<RecordPlace>> SegmentLog::AppendOn(Lane* lane, RecordHeader* header,
   const Status written = co_await WriteAt(lane, segment, page, header, payload);
   --lane->writing[segment];
   if (!written.ok()) co_return written;
-  Add(counters_.records_written, 1);
+  Count(counters_.records_written);
   co_return place;
 }
 
@@ -280,9 +277,9 @@ Task<Status> SegmentLog::WriteAt(Lane* lane, std::uint32_t segment, std::uint64_
   ReleaseWrite(*lane, bytes, scheduler_.Now() - started);
   if (!asked) co_return status;  // the device failed nothing
   if (status.ok()) {
-    Add(counters_.bytes_written, bytes);
+    Count(counters_.bytes_written, bytes);
   } else {
-    Add(counters_.write_errors, 1);
+    Count(counters_.write_errors);
     NoteError(*lane, status);
   }
   co_return status;
@@ -305,11 +302,11 @@ Task<Status> SegmentLog::ReadOnce(Lane* lane, RecordPlace place, RecordHeader* h
     WakeAll(lane->wait_to_write);
   }
   if (!status.ok()) {
-    Add(counters_.read_errors, 1);
+    Count(counters_.read_errors);
     NoteError(*lane, status);
     co_return status;
   }
-  Add(counters_.bytes_read, bytes);
+  Count(counters_.bytes_read, bytes);
   co_return status;
 }
 
@@ -322,7 +319,7 @@ Status SegmentLog::CheckRead(const RecordPlace& place, const RecordHeader& heade
   // In this order: nothing in the header is believed before its checksum, and no length before it
   // is known to be of this record.
   if (!IsSealed(header, options_.salt) && !CanaryIs(Canary::kDropHeaderCheck)) {
-    Add(counters_.bad_headers, 1);
+    Count(counters_.bad_headers);
     return corrupt("the header's checksum is wrong");
   }
   const bool generation =
@@ -333,12 +330,12 @@ Status SegmentLog::CheckRead(const RecordPlace& place, const RecordHeader& heade
                       header.page == place.page && generation &&
                       (RecordPages(header.payload_bytes) - 1) * kPageBytes == payload.size();
   if (!stands && !CanaryIs(Canary::kDropHeaderCheck)) {
-    Add(counters_.bad_headers, 1);
+    Count(counters_.bad_headers);
     return corrupt("another record stands there");
   }
   if (CanaryIs(Canary::kSkipPayloadCheck)) return {};
   if (!VerifyBlock(payload.first(header.payload_bytes), header.Checksums())) {
-    Add(counters_.bad_payloads, 1);
+    Count(counters_.bad_payloads);
     return corrupt("the payload's checksum is wrong");
   }
   return {};
@@ -363,15 +360,15 @@ Task<Status> SegmentLog::Read(RecordPlace place, RecordHeader* header,
       status = CheckRead(place, *header, payload);
     }
     if (!Current(place)) {
-      Add(counters_.expired, 1);
+      Count(counters_.expired);
       co_return expired;
     }
     // Bits can flip on the way from a healthy medium: once more, then it is the medium's.
     if (status.code() == StatusCode::kCorrupt && attempt == 0) {
-      Add(counters_.reread, 1);
+      Count(counters_.reread);
       continue;
     }
-    if (status.ok()) Add(counters_.records_read, 1);
+    if (status.ok()) Count(counters_.records_read);
     co_return status;
   }
 }
@@ -414,9 +411,9 @@ Task<Status> SegmentLog::Sync(std::uint32_t number) {
       const InFlight counted(*lane, scheduler_.Now());
       status = co_await lane->device.Sync();
     }
-    Add(counters_.syncs, 1);
+    Count(counters_.syncs);
     if (!status.ok()) {
-      Add(counters_.sync_errors, 1);
+      Count(counters_.sync_errors);
       std::fill(lane->doubtful.begin(), lane->doubtful.end(), segment_pages_);
       lane->doubtful[lane->current] = lane->next_page;
       // Nothing was written to the one that is ready to follow.

@@ -203,7 +203,6 @@ class SegmentLog {
   /// Until then, or until Close.
   Task<void> Pause(Nanos until);
   static void WakeAll(std::vector<Event*>& waiters);
-  static void Add(std::atomic<std::uint64_t>& counter, std::uint64_t by) noexcept;
   void CountLanes() noexcept;
 
   const SegmentLogOptions options_;

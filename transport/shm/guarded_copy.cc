@@ -8,11 +8,14 @@
 #include <mutex>
 
 #include "base/check.h"
+#include "base/checksum.h"
+#include "base/streaming_copy.h"
 
 namespace terrace {
 namespace {
 
 constexpr std::uintptr_t kPageBytes = 4096;
+constexpr std::size_t kStreamedBytesMin = 64 << 10;  // less is likely to be read from the caches
 
 /// What this thread copies from or to; the handler looks at it.
 struct Guard {
@@ -56,12 +59,18 @@ void InstallHandler() {
 }  // namespace
 
 bool GuardedCopy(std::byte* to, const std::byte* from, std::size_t bytes,
-                 std::span<const std::byte> doubtful) {
+                 std::span<const std::byte> doubtful, std::uint64_t* checksum) {
   InstallHandler();
   guard.begin = reinterpret_cast<std::uintptr_t>(doubtful.data());
   guard.end = guard.begin + doubtful.size();
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  std::memcpy(to, from, bytes);
+  if (checksum != nullptr) {
+    *checksum = CopyAndChecksum64({to, bytes}, {from, bytes});
+  } else if (bytes >= kStreamedBytesMin) {
+    StreamingCopy(to, from, bytes);
+  } else {
+    std::memcpy(to, from, bytes);
+  }
   std::atomic_signal_fence(std::memory_order_seq_cst);
   guard.begin = guard.end = 0;
   return !guard.broken.exchange(false, std::memory_order_relaxed);

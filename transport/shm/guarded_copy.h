@@ -6,14 +6,15 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace terrace {
 
 /// Copies `bytes`. `doubtful`: whole pages that may be taken away; `to` or `from` lies there.
 /// False: some were, the bytes are not to be used, and those pages are empty ones of this process
-/// from now on. Any thread.
+/// from now on. `checksum`: if not null, Checksum64 of what then stands at `to`. Any thread.
 bool GuardedCopy(std::byte* to, const std::byte* from, std::size_t bytes,
-                 std::span<const std::byte> doubtful);
+                 std::span<const std::byte> doubtful, std::uint64_t* checksum = nullptr);
 
 }  // namespace terrace

@@ -6,15 +6,9 @@
 #include <string>
 #include <utility>
 
+#include "base/counter.h"
+
 namespace terrace {
-namespace {
-
-void Count(std::atomic<std::uint64_t>& counter, std::int64_t by) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(by),
-                std::memory_order_relaxed);
-}
-
-}  // namespace
 
 LeaseBoard::LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler,
                        LeaseCounters& counters, std::uint64_t bytes_max,
@@ -28,7 +22,7 @@ LeaseBoard::LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler,
 LeaseBoard::~LeaseBoard() {
   if (timer_) scheduler_.CancelTimer(*timer_);
   while (!by_end_.empty()) {
-    Count(counters_.expired, 1);
+    Count(counters_.expired);
     End(by_end_.begin()->second);
   }
 }
@@ -39,7 +33,7 @@ Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
   const std::uint64_t all = counters_.bytes_now.load(std::memory_order_relaxed);
   const bool no_slot = free_.empty() && slots_.size() >= kLeaseSlots;
   if (no_slot || bytes_ + bytes > bytes_max_ / 2 || all + bytes > bytes_max_) {
-    Count(counters_.refused, 1);
+    Count(counters_.refused);
     return Status(StatusCode::kRetry, "the client holds " + std::to_string(leases_) +
                                           " blocks lent, " + std::to_string(bytes_) + " bytes; " +
                                           std::to_string(all) + " of at most " +
@@ -58,9 +52,9 @@ Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
   lease.until = by_end_.emplace(until, slot);
   ++leases_;
   bytes_ += bytes;
-  Count(counters_.granted, 1);
-  Count(counters_.now, 1);
-  Count(counters_.bytes_now, static_cast<std::int64_t>(bytes));
+  Count(counters_.granted);
+  Count(counters_.now);
+  Count(counters_.bytes_now, bytes);
   if (!timer_) SetTimer();
   return Loan{.place = place, .bytes = bytes, .slot = slot, .generation = lease.generation};
 }
@@ -75,8 +69,8 @@ void LeaseBoard::End(std::uint32_t slot) {
   const std::uint64_t bytes = lease.frame.bytes().size();
   --leases_;
   bytes_ -= bytes;
-  Count(counters_.now, -1);
-  Count(counters_.bytes_now, -static_cast<std::int64_t>(bytes));
+  Uncount(counters_.now);
+  Uncount(counters_.bytes_now, bytes);
   // Never a generation twice: somebody may have slept over four thousand million leases.
   if (lease.generation != std::numeric_limits<std::uint32_t>::max()) free_.push_back(slot);
   lease.frame = Hold();
@@ -96,13 +90,13 @@ void LeaseBoard::Collect() {
           layout.released[slot].load(std::memory_order_relaxed) != slots_[slot].generation) {
         continue;
       }
-      Count(counters_.released, 1);
+      Count(counters_.released);
       End(slot);
     }
   }
   const Nanos now = scheduler_.Now();
   while (!by_end_.empty() && by_end_.begin()->first <= now) {
-    Count(counters_.expired, 1);
+    Count(counters_.expired);
     End(by_end_.begin()->second);
   }
 }

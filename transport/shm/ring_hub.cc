@@ -37,9 +37,7 @@ void RingHub::Remove(RingStream& stream, int bell) {
   std::replace(warm_.begin(), warm_.end(), &stream, static_cast<RingStream*>(nullptr));
 }
 
-void RingHub::Warm(RingStream& stream) {
-  if (std::find(warm_.begin(), warm_.end(), &stream) == warm_.end()) warm_.push_back(&stream);
-}
+void RingHub::Warm(RingStream& stream) { warm_.push_back(&stream); }
 
 unsigned RingHub::Poll() {
   unsigned events = 0;

@@ -27,9 +27,10 @@ class RingHub final : private Poller {
   RingHub(const RingHub&) = delete;
   RingHub& operator=(const RingHub&) = delete;
 
-  /// `bell` becomes readable when the other side rings; both stay until Remove.
+  /// The stream is warm. `bell` becomes readable when the other side rings; both stay until Remove.
   void Add(RingStream& stream, int bell);
   void Remove(RingStream& stream, int bell);
+  /// REQUIRES: it fell asleep since it was added or warmed.
   void Warm(RingStream& stream);
 
  private:

@@ -58,7 +58,7 @@ void RingStream::Send(std::vector<std::byte> message) {
   const auto header = FrameHeaderFor(message.size());
   if (out_bytes_ + message.size() > ControlStream::kQueuedBytesMax) {
     failure_ = Status(StatusCode::kPeerDead, "the peer does not take its messages");
-    hub_.Warm(*this);
+    Awake();
     return;
   }
   message.insert(message.begin(), header.begin(), header.end());
@@ -94,7 +94,7 @@ void RingStream::Flush() {
   }
   if (to_peer_.broken() && failure_.ok()) {
     failure_ = Status::Invalid("the ends of the ring to the peer are impossible");
-    hub_.Warm(*this);
+    Awake();
     return;
   }
   if (wrote && to_peer_.Publish()) bell_.Ring();
@@ -102,18 +102,19 @@ void RingStream::Flush() {
 
 void RingStream::OnBell() {
   bell_.Hear();
-  hub_.Warm(*this);
+  Awake();
   Drain();
 }
 
 void RingStream::Awake() {
+  if (!std::exchange(asleep_, false)) return;
   from_peer_.Awake();
   hub_.Warm(*this);
 }
 
 bool RingStream::FallAsleep() {
-  if (!failure_.ok() || from_peer_.broken()) return false;
-  return from_peer_.Sleep();
+  asleep_ = failure_.ok() && !from_peer_.broken() && from_peer_.Sleep();
+  return asleep_;
 }
 
 unsigned RingStream::Drain() {

@@ -61,6 +61,7 @@ class RingStream {
   RingWriter to_peer_;
   RingReader from_peer_;
   bool open_ = true;
+  bool asleep_ = false;  // and so not among those that the hub looks at
   std::uint64_t turns_ = 0;
   std::deque<std::vector<std::byte>> out_;  // with their frame headers
   std::size_t out_front_sent_ = 0;          // bytes of out_.front() that are gone

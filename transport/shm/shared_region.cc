@@ -74,14 +74,16 @@ SharedRegion::~SharedRegion() {
   });
 }
 
-bool SharedRegion::Copy(std::byte* to, const std::byte* from, std::size_t bytes) {
-  gone_ = gone_ || !GuardedCopy(to, from, bytes, {mapping_.begin, mapping_.mapped});
+bool SharedRegion::Copy(std::byte* to, const std::byte* from, std::size_t bytes,
+                        std::uint64_t* checksum) {
+  gone_ = gone_ || !GuardedCopy(to, from, bytes, {mapping_.begin, mapping_.mapped}, checksum);
   return !gone_;
 }
 
-bool SharedRegion::Read(std::uint64_t offset, std::span<std::byte> destination) {
+bool SharedRegion::Read(std::uint64_t offset, std::span<std::byte> destination,
+                        std::uint64_t* checksum) {
   TERRACE_CHECK(offset <= size_ && destination.size() <= size_ - offset);
-  return Copy(destination.data(), mapping_.begin + offset, destination.size());
+  return Copy(destination.data(), mapping_.begin + offset, destination.size(), checksum);
 }
 
 bool SharedRegion::Write(std::uint64_t offset, std::span<const std::byte> source) {

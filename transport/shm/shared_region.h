@@ -63,14 +63,17 @@ class SharedRegion {
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   /// Copies from `offset` of the region. False: memory of it has gone; the content is undefined.
   /// REQUIRES: offset + destination.size() <= size().
-  bool Read(std::uint64_t offset, std::span<std::byte> destination);
+  /// `checksum`: if not null, Checksum64 of what then stands in `destination`.
+  bool Read(std::uint64_t offset, std::span<std::byte> destination,
+            std::uint64_t* checksum = nullptr);
   /// Copies to `offset` of the region; as Read.
   bool Write(std::uint64_t offset, std::span<const std::byte> source);
 
  private:
   SharedRegion(SealedMapping mapping, std::uint64_t size, std::shared_ptr<SharedMemoryUse> use)
       : mapping_(mapping), size_(size), use_(std::move(use)) {}
-  bool Copy(std::byte* to, const std::byte* from, std::size_t bytes);
+  bool Copy(std::byte* to, const std::byte* from, std::size_t bytes,
+            std::uint64_t* checksum = nullptr);
 
   const SealedMapping mapping_;
   const std::uint64_t size_;
