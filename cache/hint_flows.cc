@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/counter.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"

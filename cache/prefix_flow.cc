@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"

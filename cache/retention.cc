@@ -40,27 +40,28 @@ Retention::Labels::iterator Retention::Make(const std::string& name, Nanos end) 
 
 bool Retention::Add(const std::string& name, Nanos end, BlockId block) {
   const auto named = by_name_.find(name);
+  const bool is_new = named == by_name_.end();
   const auto held = held_.find(block);
-  if (held != held_.end() && named != by_name_.end()) {
-    const auto holds = [&](const Holder& holder) { return holder.label == named->second; };
-    if (std::any_of(held->second.begin(), held->second.end(), holds)) return true;
-  }
+  if (!is_new && held != held_.end() && held->second.contains(&*named->second)) return true;
+  if (!MakeRoom(0, is_new, name)) return false;
+  // Only now: for this block's sake another label may have let go of it.
+  const bool kept = held_.contains(block);
   const std::uint64_t bytes = index_[block].block_bytes;
-  const bool kept = held != held_.end();
-  if (!kept && !MakeRoom(bytes, name)) return false;
-  // Room was made at the cost of other labels only; this block is of none of them.
-  const Labels::iterator label = named != by_name_.end() ? named->second : Make(name, end);
+  if (!kept && !MakeRoom(bytes, is_new, name)) return false;
+  const Labels::iterator label = is_new ? Make(name, end) : named->second;
   label->blocks.push_back(block);
-  held_[block].push_back({label, std::prev(label->blocks.end())});
+  held_[block].emplace(&*label, std::prev(label->blocks.end()));
+  ++holds_;
   if (kept) return true;
   bytes_ += bytes;
   policy_.SetKept(block, true, index_[block].InDram(), ParentInDram(block));
   return true;
 }
 
-bool Retention::MakeRoom(std::uint64_t bytes, const std::string& for_whom) {
+bool Retention::MakeRoom(std::uint64_t bytes, bool for_a_label, const std::string& for_whom) {
   std::size_t looked = 0;
-  while (bytes > bytes_max_ || bytes_ > bytes_max_ - bytes || held_.size() >= blocks_max_) {
+  while (bytes > bytes_max_ - bytes_ || (bytes > 0 && held_.size() >= blocks_max_) ||
+         holds_ >= holds_max_ || (for_a_label && labels_.size() >= kLabelsMax)) {
     if (labels_.empty() || labels_.front().name == for_whom || ++looked > kGiveWayMax) return false;
     TakeLast(labels_.begin());
     ++displaced_;
@@ -72,8 +73,9 @@ void Retention::TakeLast(Labels::iterator label) {
   const BlockId block = label->blocks.back();
   const auto held = held_.find(block);
   TERRACE_CHECK(held != held_.end());
-  std::erase_if(held->second, [label](const Holder& holder) { return holder.label == label; });
+  held->second.erase(&*label);
   label->blocks.pop_back();
+  --holds_;
   if (held->second.empty()) {
     held_.erase(held);
     bytes_ -= index_[block].block_bytes;
@@ -109,9 +111,10 @@ std::size_t Retention::Expire(Nanos now, std::size_t most) {
 void Retention::OnForget(BlockId block) {
   const auto held = held_.find(block);
   TERRACE_CHECK(held != held_.end());
-  for (const Holder& holder : held->second) {
-    holder.label->blocks.erase(holder.place);
-    if (holder.label->blocks.empty()) Drop(holder.label);
+  holds_ -= held->second.size();
+  for (const auto& [label, place] : held->second) {
+    label->blocks.erase(place);
+    if (label->blocks.empty()) Drop(by_name_.find(label->name)->second);
   }
   held_.erase(held);
   bytes_ -= index_[block].block_bytes;
@@ -138,9 +141,15 @@ Status Retention::Validate() const {
       return Status::Internal("retention: block " + std::to_string(block) + " is kept by nobody");
     }
   }
+  const std::size_t held_total = holders;
   for (const Label& label : labels_) {
     if (label.blocks.empty()) return Status::Internal("retention: a label that holds nothing");
     holders -= label.blocks.size();
+  }
+  if (held_total != holds_ || holds_ > holds_max_ || labels_.size() > kLabelsMax) {
+    return Status::Internal("retention: " + std::to_string(holds_) + " holds counted, " +
+                            std::to_string(held_total) + " there, by " +
+                            std::to_string(labels_.size()) + " labels");
   }
   if (holders != 0 || by_name_.size() != labels_.size() || ends_.size() != labels_.size()) {
     return Status::Internal("retention: labels and blocks do not agree");

@@ -9,10 +9,13 @@
 //   R1. A block is kept exactly while a label holds it; a label exists exactly while it holds one.
 //   R2. bytes() is the sum over kept blocks, each counted once, and at most bytes_max; blocks() is
 //       their number, and at most blocks_max.
-//   R3. Labels are only wishes: any kept block may be forgotten at any time, and then leaves them.
+//   R3. There are at most kLabelsMax labels, which hold blocks at most kHoldsPerBlock * blocks_max
+//       times, all together: what clients name takes no more memory than that.
+//   R4. Labels are only wishes: any kept block may be forgotten at any time, and then leaves them.
 //
 // No timer: labels whose time is over go when Expire is called, a bounded number of blocks at once.
-// Memory: about 150 bytes for a kept block and its first label.
+// Memory: about 250 bytes for a kept block, 70 more for each further label that holds it, and 300
+// to 600 for a label.
 // Thread: the owning reactor's.
 #pragma once
 
@@ -23,7 +26,6 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <vector>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -34,10 +36,17 @@ namespace terrace {
 
 class Retention {
  public:
+  static constexpr std::size_t kLabelsMax = 65'536;
+  static constexpr std::uint64_t kHoldsPerBlock = 4;
+
   /// `index` and `policy` outlive it.
   Retention(const BlockIndex& index, RetainingPolicy& policy, std::uint64_t bytes_max,
             std::uint64_t blocks_max)
-      : index_(index), policy_(policy), bytes_max_(bytes_max), blocks_max_(blocks_max) {}
+      : index_(index),
+        policy_(policy),
+        bytes_max_(bytes_max),
+        blocks_max_(blocks_max),
+        holds_max_(kHoldsPerBlock * blocks_max) {}
   Retention(const Retention&) = delete;
   Retention& operator=(const Retention&) = delete;
 
@@ -61,7 +70,7 @@ class Retention {
   [[nodiscard]] std::size_t labels() const noexcept { return labels_.size(); }
   /// Blocks that gave way to newer labels, ever.
   [[nodiscard]] std::uint64_t displaced() const noexcept { return displaced_; }
-  /// R1 and R2; walks everything.
+  /// R1 to R3; walks everything.
   [[nodiscard]] Status Validate() const;
 
  private:
@@ -73,13 +82,11 @@ class Retention {
     std::list<BlockId> blocks;  // as they were added
     Ends::iterator end;
   };
-  struct Holder {
-    Labels::iterator label;
-    std::list<BlockId>::iterator place;
-  };
+  /// Where in its list each of them has the block.
+  using Holders = std::unordered_map<Label*, std::list<BlockId>::iterator>;
 
   Labels::iterator Make(const std::string& name, Nanos end);
-  bool MakeRoom(std::uint64_t bytes, const std::string& for_whom);
+  bool MakeRoom(std::uint64_t bytes, bool for_a_label, const std::string& for_whom);
   /// The label lets go of its last block; it is gone when that was its only one.
   void TakeLast(Labels::iterator label);
   void Drop(Labels::iterator label);
@@ -89,12 +96,14 @@ class Retention {
   RetainingPolicy& policy_;
   const std::uint64_t bytes_max_;
   const std::uint64_t blocks_max_;
+  const std::uint64_t holds_max_;
   std::uint64_t bytes_ = 0;
+  std::uint64_t holds_ = 0;  // blocks, once for each label that holds them
   std::uint64_t displaced_ = 0;
   Labels labels_;  // retained longest ago first
   std::unordered_map<std::string, Labels::iterator> by_name_;
   Ends ends_;
-  std::unordered_map<BlockId, std::vector<Holder>> held_;
+  std::unordered_map<BlockId, Holders> held_;
 };
 
 }  // namespace terrace

@@ -154,12 +154,14 @@ Result<Ticket> ClientCore::SubmitRegion(std::span<std::byte> memory, std::uint64
           },
       .done =
           [self](Completion completion, CallSlot slot) {
+            const auto ended = std::make_shared<std::pair<Completion, CallSlot>>(
+                std::move(completion), std::move(slot));
             Command command;
             command.kind = Command::Kind::kDone;
-            command.done = std::make_shared<std::pair<Completion, CallSlot>>(std::move(completion),
-                                                                             std::move(slot));
-            // After Stop there is nobody to poll it.
-            [[maybe_unused]] const bool pushed = self->Push(std::move(command));
+            command.done = ended;
+            if (self->Push(std::move(command))) return;
+            // After Stop no thread runs a loop that would have to be woken.
+            self->completions_->Push(std::move(ended->first), std::move(ended->second));
           }};
   if (Status status = registrar_.Submit(std::move(job), shared); !status.ok()) return status;
   return ticket;

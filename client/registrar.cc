@@ -17,6 +17,13 @@ namespace {
 
 Status Cancelled() { return {StatusCode::kCancelled, "cancelled by the caller"}; }
 
+Completion CancelledJob(Ticket ticket) {
+  Completion completion;
+  completion.ticket = ticket;
+  completion.status = Cancelled();
+  return completion;
+}
+
 }  // namespace
 
 struct Registrar::State {
@@ -72,10 +79,7 @@ bool Registrar::Cancel(Ticket ticket, Nanos deadline) {
     const auto done = state_->shared.done;
     state_->changed.notify_all();
     lock.unlock();
-    Completion completion;
-    completion.ticket = ticket;
-    completion.status = Cancelled();
-    done(std::move(completion), std::move(job.slot));
+    done(CancelledJob(ticket), std::move(job.slot));
     return true;
   }
   if (state_->current != ticket) return true;
@@ -132,9 +136,10 @@ void Registrar::Run(const std::shared_ptr<State>& state) {
     state->changed.notify_all();
   }
   // Both may hold what holds this.
-  const std::deque<Job> dropped = std::exchange(state->waiting, {});
+  std::deque<Job> dropped = std::exchange(state->waiting, {});
   const Shared shared = std::exchange(state->shared, {});
   lock.unlock();
+  for (Job& job : dropped) shared.done(CancelledJob(job.ticket), std::move(job.slot));
   state->thread_ended.Set();
 }
 

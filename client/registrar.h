@@ -2,8 +2,8 @@
 //
 // Model. Jobs are done one after the other. Memory that is allocated is touched step by step
 // (RegionMemory::kStepBytes), and between two of them the thread looks whether the job was
-// cancelled or the Client is going. Each job that was taken ends with one completion, unless the
-// Client goes first. The thread starts with the first job.
+// cancelled or the Client is going. Each job that was taken ends with one completion, also when the
+// Client goes. The thread starts with the first job.
 //
 // Thread: any. Lifetime: Stop comes before the destructor when a job was ever taken. A thread that
 // does not end in time keeps what it uses alive.

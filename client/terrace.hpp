@@ -29,11 +29,16 @@
 //     a handler that returns breaks nothing;
 //   - a thread that waits and does not get the processor (a debugger holds it, its priority is low)
 //     holds up the other calls of its Client for as long.
-// What never waits, for threads that must not (each takes well under 1 ms with up to 1,000 blocks,
-// whatever the daemon does and whoever waits beside): Submit..., which sends its request itself or
-// leaves that to the thread that runs the loop now; Poll, RegionMemory, CompletionFd, Connected,
-// LinkName, Reconnects; Cancel, Fence and Drain with a deadline that has passed. All others wait:
-// until their deadline, AllocateRegion while memory is touched, DeregisterMemory at most 1 s.
+// Per call, all of them from any thread and at the same time but the last:
+//   never waits, for threads that must not (well under 1 ms with up to 1,000 blocks, whatever the
+//     daemon does and whoever waits beside): Submit..., which sends its request itself or leaves
+//     that to the thread that runs the loop now; Poll, RegionMemory, ReleaseLease, CompletionFd,
+//     Connected, LinkName, Reconnects; Cancel, Fence and Drain with a deadline that has passed;
+//   waits until its deadline at most: every other call that has one;
+//   waits otherwise: Connect until connect_timeout, RegisterMemory while a NIC pins it (over shm
+//     and tcp not at all), AllocateRegion while memory is touched, DeregisterMemory and Close at
+//     most 1 s;
+//   the destructor, at most 1 s: one thread, once no other is inside a call or begins one.
 // Handles (NamespaceId, RegionId, Ticket) are plain numbers of their Client and are void once it is
 // destroyed; no other Client of the process takes them for its own. A Client does not survive
 // fork(), also one of another thread while calls are under way: the child must connect anew, and

@@ -1,4 +1,5 @@
 // What clients wish to keep, and what they want gone: labels, recency, prefixes.
+#include "cache/retention.h"
 #include "tests/cache/cache_fixture.h"
 
 namespace terrace {
@@ -123,6 +124,22 @@ TEST_F(CacheHintsTest, ABlockOfTwoLabelsStaysUntilBothLetGo) {
   Flood("flood more");
   EXPECT_EQ(Matched(space_, chain), 2u);
   EXPECT_EQ(Release("acme", "two"), 2u);
+}
+
+TEST_F(CacheHintsTest, LabelsWithoutEndForOneBlockTakeNoMemoryWithoutEnd) {
+  const ChainKeys chain = MakeChain("one", 1);
+  Put(space_, chain, 0, 1);
+  // The index has room for 2 MiB / 4 KiB blocks, a quarter of which may be kept.
+  constexpr std::uint64_t kHoldsMax = Retention::kHoldsPerBlock * (2 << 20) / 4096 / 4;
+  for (std::uint64_t i = 0; i < kHoldsMax + 10; ++i) {
+    EXPECT_EQ(StatusText(Retain(space_, chain, 1, "label" + std::to_string(i))), "ok");
+  }
+  EXPECT_EQ(cache_->Counters().retain_displaced, 10u);
+  EXPECT_EQ(cache_->Counters().retained_blocks, 1u);
+  EXPECT_EQ(Release("acme", "label9"), 0u) << "the oldest gave way";
+  EXPECT_EQ(Release("acme", "label10"), 1u);
+  Flood("flood");
+  EXPECT_EQ(Matched(space_, chain), 1u) << "the others keep it";
 }
 
 TEST_F(CacheHintsTest, ALabelEndsWithItsTimeAndIsExtendedByTheNextRetain) {

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "tests/client/client_fixture.h"
@@ -162,6 +163,40 @@ TEST_P(ClientCancelTest, RegionThatIsBeingMadeIsCancelledAndHoldsUpNobody) {
   const auto begin = std::chrono::steady_clock::now();
   client_.reset();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s) << "1 s expected at most";
+}
+
+TEST_P(ClientCancelTest, AfterCloseEveryTicketHasComeBackAndEveryCallIsTold) {
+  daemon_.behaviour().drop = true;
+  BlockMemory memory(*client_, 1);
+  const Chain chain = ChainNamed("closed", 1);
+  std::set<Ticket> given;
+  given.insert(client_->SubmitGet(space_, chain, memory.All(), {}, In(60s)).value());
+  for (int i = 0; i < 4; ++i) {
+    given.insert(client_->SubmitAllocateRegion(std::uint64_t{1} << 30).value());
+  }
+  client_->Close();
+  std::set<Ticket> taken;
+  for (const Completion& completion : client_->Poll(100)) {
+    EXPECT_TRUE(taken.insert(completion.ticket).second) << "twice";
+  }
+  EXPECT_EQ(taken, given);
+
+  const auto told = [](const auto& result, const char* call) {
+    EXPECT_TRUE(result.code() == StatusCode::kCancelled || result.code() == StatusCode::kPeerDead)
+        << call << ": " << StatusCodeName(result.code());
+  };
+  const MemoryPiece piece{.region = memory.region(), .offset = 0, .length = 1};
+  told(client_->Cancel(*given.begin(), Soon()), "Cancel");
+  told(client_->Fence({{piece}}, Soon()), "Fence");
+  told(client_->Drain(Soon()), "Drain");
+  told(client_->Prefetch(space_, chain, 0, 1, {}, {}, Soon()), "Prefetch");
+  told(client_->SubmitPrefetch(space_, chain, 0, 1, {}, {}, Soon()), "SubmitPrefetch");
+  told(client_->Touch(space_, chain, 0, 1, {}, Soon()), "Touch");
+  told(client_->Retain(space_, chain, 0, 1, {}, {.label = "l"}, Soon()), "Retain");
+  told(client_->ReleaseRetained("l", Soon()), "ReleaseRetained");
+  told(client_->RemovePrefix(space_, chain, 0, Soon()), "RemovePrefix");
+  told(client_->ClearTenant(Soon()), "ClearTenant");
+  told(client_->SubmitAllocateRegion(1), "SubmitAllocateRegion");
 }
 
 TEST_P(ClientCancelTest, HandlesOfAnotherClientAreUnknownHere) {
