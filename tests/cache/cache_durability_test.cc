@@ -21,6 +21,11 @@ class CacheDurabilityTest : public CacheNvmeTest {
   std::uint64_t Declined(NotDurable reason) {
     return cache_->nvme()->Counters().declined[static_cast<std::size_t>(reason)];
   }
+  std::uint64_t DeclinedForAnyReason() {
+    std::uint64_t declined = 0;
+    for (const auto& count : cache_->nvme()->Counters().declined) declined += count;
+    return declined;
+  }
 };
 
 TEST_F(CacheDurabilityTest, WhatIsAcknowledgedDurableSurvivesPowerLoss) {
@@ -161,6 +166,7 @@ TEST_F(CacheDurabilityTest, ALongQueueIsDeclinedAndTheRestIsWritten) {
   EXPECT_EQ(cache_->Counters().write_queue_bytes, 32 * kBlockBytes);
   EXPECT_EQ(Declined(NotDurable::kQueueFull), 14u);
   EXPECT_THAT(Acks(PutDurable(space, chain, 45, 1, 10 * kMillisecond)), ElementsAre("queue_full"));
+  EXPECT_EQ(Declined(NotDurable::kQueueFull), 15u) << "once, though it was asked twice";
   EXPECT_THAT(Acks(PutDurable(space, chain, 0, 1, 10 * kMillisecond)), ElementsAre("timeout"));
   Script().LetGo(Op::kWrite);
   Settle();
@@ -180,6 +186,32 @@ TEST_F(CacheDurabilityTest, AWriteOrASyncThatFailsIsDeclined) {
   EXPECT_THAT(Acks(PutDurable(space, chain, 0, 3)), Each("durable"));
   LosePower();
   EXPECT_EQ(Got(space, chain), "ok ok ok") << "a second try is no promise about the first";
+}
+
+TEST_F(CacheDurabilityTest, DurablePutsAreCountedAsDeclinedOnceForEachAnswerThatSaysSo) {
+  MakeMedia();
+  const Namespace* space = Open("acme", "a");
+  std::uint64_t answered = 0;
+  std::uint64_t durable_in_spite = 0;
+  int number = 0;
+  for (const Op op : {Op::kWrite, Op::kSync}) {
+    for (std::uint64_t failures = 1; failures <= 6; ++failures) {
+      SCOPED_TRACE(std::to_string(failures) + (op == Op::kWrite ? " writes" : " syncs"));
+      const ChainKeys chain = MakeChain("c" + std::to_string(number++), 6);
+      Script().FailNext(op, failures);
+      std::uint64_t durable = 0;
+      for (const std::string& ack : Acks(PutDurable(space, chain, 0, 6))) {
+        ++(ack == "durable" ? durable : answered);
+      }
+      Script().FailNext(op, 0);
+      Settle();
+      EXPECT_EQ(DeclinedForAnyReason(), answered);
+      durable_in_spite += durable;
+      time_.RunUntil(time_.Now() + 2 * tier_.log.errors_window);  // the device stays online
+    }
+  }
+  EXPECT_GT(answered, 0u);
+  EXPECT_GT(durable_in_spite, 0u) << "a second try, which is no refusal";
 }
 
 TEST_F(CacheDurabilityTest, ASyncThatTakesLongerThanTheDeadlineDoesNotHoldThePut) {

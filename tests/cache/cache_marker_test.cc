@@ -368,6 +368,32 @@ TEST_F(CacheMarkerTest, AStartThatCannotWriteTheIndexLeavesTheLogToTheNext) {
   EXPECT_EQ(Got(space, chain), "ok ok ok ok");
 }
 
+TEST_F(CacheMarkerTest, BlocksUnderAHeaderThatCouldNotBeReadAreThereWhenItCan) {
+  BeginAnew(1);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = MakeChain("c", 40);  // over three segments
+  for (std::size_t first = 0; first < 40; first += 8) {
+    EXPECT_THAT(Acks(PutDurable(space, chain, first, 8)), Each("durable"));
+  }
+  SettleMarker();  // from here on the log's end does not have them, the index alone does
+  Close();
+  unreadable_ = {1};
+  Start();
+  const std::uint64_t missed = cache_->nvme()->Counters().unheaded;
+  EXPECT_GT(missed, 0u);
+  EXPECT_LT(missed, 40u);
+  const BatchAnswer got = Get(space, chain, 0, 40);
+  EXPECT_EQ(std::ranges::count(got.blocks, StatusCode::kMiss, &BlockAnswer::status),
+            static_cast<std::ptrdiff_t>(missed));
+  EXPECT_TRUE(cache_->nvme()->incomplete()) << "the next start must look again";
+  unreadable_.clear();
+  Restart();
+  EXPECT_EQ(cache_->nvme()->Counters().unheaded, 0u);
+  for (const BlockAnswer& block : Get(space, chain, 0, 40).blocks) {
+    EXPECT_EQ(block.status, StatusCode::kOk);
+  }
+}
+
 TEST_F(CacheMarkerTest, APromisedBlockFindsRoomInAFullIndexBeforeOthers) {
   MakeMedia();
   const Namespace* space = Open("acme", "a");

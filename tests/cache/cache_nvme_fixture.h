@@ -5,6 +5,7 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,9 +61,14 @@ class CacheNvmeTest : public CacheTest {
     for (Medium& medium : media_) {
       media.push_back(&medium.device);
       medium.scripted = std::make_unique<ScriptedDevice>(medium.faulty);
-      lanes.push_back({.device = medium.scripted.get(),
-                       .headers = HeadersOn(medium.device, tier_.log,
-                                            static_cast<std::uint32_t>(lanes.size()))});
+      nvme::LaneStart lane{
+          .device = medium.scripted.get(),
+          .headers = HeadersOn(medium.device, tier_.log, static_cast<std::uint32_t>(lanes.size()))};
+      for (const std::uint32_t segment : unreadable_) {
+        lane.headers[segment] = {};
+        ++lane.unreadable_headers;
+      }
+      lanes.push_back(std::move(lane));
     }
     cache_->AttachNvme(tier_, std::move(lanes), *journal_, time_.scheduler());
     cache_->OnDevice([this](const std::string& name, bool online, const std::string& /*why*/) {
@@ -155,6 +161,7 @@ class CacheNvmeTest : public CacheTest {
   nvme::NvmeTierOptions tier_;
   CacheOptions cache_options_;
   std::list<Medium> media_;
+  std::set<std::uint32_t> unreadable_;  ///< segments of each lane whose header a start cannot read
   SimulatedIndexStore store_;
   std::unique_ptr<SimulatedJournal> journal_;
   std::vector<std::string> changes_;

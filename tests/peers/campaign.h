@@ -70,6 +70,8 @@ class Campaign {
  private:
   struct Round;
   Status Begin();
+  /// So that the thread that does it exists.
+  Status MoveAnExtent();
   Round Draw();
   Status RunRound(const Round& round);
   /// The victim comes to its point.

@@ -51,7 +51,7 @@ std::string Traces::ToString() const {
   const auto text = [](double value) { return std::to_string(static_cast<long long>(value)); };
   return text(connections) + " connections, " + text(quarantined) + " frames in quarantine, " +
          text(lent) + " blocks lent, " + text(frames) + " frames, " + text(descriptors) +
-         " descriptors, " + text(threads) + " threads";
+         " descriptors, " + text(threads) + " threads, " + text(unwritten) + " bytes unwritten";
 }
 
 Result<Traces> DaemonView::Look() const {
@@ -66,13 +66,27 @@ Result<Traces> DaemonView::Look() const {
                 .lent = Sum(*samples, "terrace_lent_blocks"),
                 .frames = Sum(*samples, "terrace_tier_frames"),
                 .descriptors = DescriptorsOf(daemon_),
-                .threads = ThreadsOf(daemon_)};
+                .threads = ThreadsOf(daemon_),
+                .unwritten = Sum(*samples, "terrace_nvme_write_queue_bytes"),
+                .extents_moved = Sum(*samples, "terrace_tier_extents_replaced_total")};
+}
+
+std::string DaemonView::in_the_way() const {
+  constexpr std::size_t kFirst = 4;
+  constexpr std::size_t kLast = 8;
+  std::string lines;
+  for (std::size_t i = 0; i < in_the_way_.size(); ++i) {
+    if (i < kFirst || i + kLast >= in_the_way_.size()) lines += "\n  " + in_the_way_[i];
+  }
+  return lines;
 }
 
 Result<std::chrono::nanoseconds> DaemonView::Await(
     const std::function<bool(const Traces&)>& reached, std::chrono::milliseconds limit) const {
   const auto began = std::chrono::steady_clock::now();
   const auto paused_before = pauses_.paused();
+  in_the_way_.clear();
+  Traces last;
   for (;;) {
     const auto paused = pauses_.paused();
     const Result<Traces> traces = Look();
@@ -82,7 +96,11 @@ Result<std::chrono::nanoseconds> DaemonView::Await(
     if (!traces.ok()) return traces.status();
     const auto took = std::chrono::steady_clock::now() - began;
     if (reached(*traces)) return std::chrono::nanoseconds(took);
-    in_the_way_ = traces->ToString();
+    if (in_the_way_.empty() || *traces != last) {
+      const double seconds = std::chrono::duration<double>(took).count();
+      in_the_way_.push_back("after " + std::to_string(seconds) + " s: " + traces->ToString());
+      last = *traces;
+    }
     if (took - (pauses_.paused() - paused_before) > limit)
       return Status(StatusCode::kTimeout, traces->ToString());
   }

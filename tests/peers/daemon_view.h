@@ -9,6 +9,7 @@
 #include <chrono>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "client/terrace.hpp"
 #include "tests/peers/pause_watch.h"
@@ -22,7 +23,10 @@ struct Traces {
   double frames = 0;       ///< of DRAM, allocated: with no block left, what is pinned
   /// But for files, which are the store's, and the arena's memories: their numbers change anyway.
   double descriptors = 0;
-  double threads = 0;  ///< but for RocksDB's and io_uring's, which come and go
+  double threads = 0;    ///< but for RocksDB's and io_uring's, which come and go
+  double unwritten = 0;  ///< bytes that wait for NVMe or are being written: their frames are pinned
+  double extents_moved = 0;  ///< since the start, from one tenant to another
+  bool operator==(const Traces&) const = default;
   [[nodiscard]] std::string ToString() const;
 };
 
@@ -36,14 +40,15 @@ class DaemonView {
   Result<std::chrono::nanoseconds> Await(const std::function<bool(const Traces&)>& reached,
                                          std::chrono::milliseconds limit) const;
 
-  /// What was there when Await last looked in vain.
-  [[nodiscard]] const std::string& in_the_way() const noexcept { return in_the_way_; }
+  /// What was there while Await last looked in vain, and since when: a line for each change, the
+  /// first and the last few of them.
+  [[nodiscard]] std::string in_the_way() const;
 
  private:
   Client& client_;
   const pid_t daemon_;
   const PauseWatch& pauses_;
-  mutable std::string in_the_way_;
+  mutable std::vector<std::string> in_the_way_;
 };
 
 }  // namespace terrace::peers

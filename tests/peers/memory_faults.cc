@@ -7,6 +7,8 @@
 //   F2. A process that ends, ends by itself (SIGABRT), saying that it is out of memory.
 //   F3. One that goes on works as before: the same calls all succeed afterwards.
 //   F4. No byte is wrong.
+//   F5. A daemon with an NVMe tier, whose RocksDB allocates here too, may end or be killed at any
+//       of them: the next start over its store serves as before.
 // The other side goes on in any case.
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -32,6 +34,7 @@
 #include "base/random.h"
 #include "tests/common/daemon_process.h"
 #include "tests/peers/peer_load.h"
+#include "tools/terraced/nvme_store.h"
 #include "tools/terraced/shard.h"
 
 namespace {
@@ -119,16 +122,30 @@ void CallAll(PeerLoad& load) {
   load.Clear();
 }
 
-int RunDaemon(const std::string& file) {
+int RunDaemon(const std::string& file, const std::string& store) {
   Arming* const mapped = MapArming(file);
   DaemonConfig config;
   config.server.listen = {"127.0.0.1", 0};
   config.dram.capacity_bytes = 32 << 20;
+  config.nvme.folder = store;
+  config.nvme.capacity = {false, 0, 32 << 20};
+  config.nvme.block_bytes_max = kBlockBytes;
+  config.nvme.sync_ms = 20;
   NamespaceRegistry registry(1 << 20);
   SteadyClock clock;
   SystemRandom random;
-  auto shard =
-      Shard::Create({.config = config, .registry = registry, .clock = clock, .random = random}, {});
+  std::unique_ptr<NvmeStore> nvme;
+  if (config.nvme.enabled()) {
+    auto opened = NvmeStore::Open(config);
+    if (!opened.ok() || !(*opened)->AdoptNamespaces(registry).ok()) return 3;
+    nvme = std::move(opened).value();
+  }
+  auto shard = Shard::Create({.config = config,
+                              .registry = registry,
+                              .clock = clock,
+                              .random = random,
+                              .nvme = nvme.get()},
+                             {});
   if (mapped == nullptr || !shard.ok()) return 3;
   (*shard)->SetShards({{.host = "127.0.0.1", .port = (*shard)->server().port()}}, 1);
   (*shard)->Start();
@@ -176,21 +193,65 @@ std::string TextOf(const std::string& file) {
   return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
 }
 
+/// Of whom an allocation is refused.
+struct Kind {
+  const char* name;
+  bool of_client;
+  bool tcp;
+  bool nvme;
+};
+constexpr Kind kKinds[] = {
+    {.name = "daemon over shm", .of_client = false, .tcp = false, .nvme = false},
+    {.name = "daemon over tcp", .of_client = false, .tcp = true, .nvme = false},
+    {.name = "daemon with nvme", .of_client = false, .tcp = false, .nvme = true},
+    {.name = "client over shm", .of_client = true, .tcp = false, .nvme = false},
+    {.name = "client over tcp", .of_client = true, .tcp = true, .nvme = false},
+};
+
 /// One n. False: nothing was refused any more, or the run could not be made.
 class Run {
  public:
   Run(const std::string& program, const std::string& data) : program_(program), data_(data) {}
 
-  bool Once(bool of_client, bool tcp, std::int64_t n, Tally& tally) {
+  bool Once(const Kind& kind, std::int64_t n, Tally& tally) {
+    store_ = kind.nvme ? data_ + "/store" : "";
     if (!StartDaemon()) return Fail(tally, "the daemon did not start");
-    const bool fired = of_client ? ArmClient(tcp, n, tally) : ArmDaemon(tcp, n, tally);
+    const bool fired =
+        kind.of_client ? ArmClient(kind.tcp, n, tally) : ArmDaemon(kind.tcp, n, tally);
     ++tally.runs;
-    if (daemon_ > 0) ::kill(daemon_, SIGKILL);
-    if (daemon_ > 0) Wait(daemon_, 10s);
+    KillDaemon();
+    if (kind.nvme) StartAgain(n, tally);
     return fired;
   }
 
  private:
+  void KillDaemon() {
+    if (daemon_ > 0) ::kill(daemon_, SIGKILL);
+    if (daemon_ > 0) Wait(daemon_, 10s);
+  }
+  /// F5.
+  void StartAgain(std::int64_t n, Tally& tally) {
+    const std::string at = "n=" + std::to_string(n) + ": ";
+    if (!StartDaemon()) {
+      Fail(tally, at + "the next start: " + TextOf(data_ + "/daemon.err"));
+    } else if (auto load = Caller(false); !load.ok()) {
+      Fail(tally, at + "the next start: " + load.status().ToString());
+    } else {
+      CallAll(**load);
+      tally.wrong += (*load)->counts().wrong;
+      if ((*load)->counts().lost > 0)
+        Fail(tally, at + "the next start answers: " + (*load)->counts().last_loss);
+    }
+    KillDaemon();
+    std::error_code error;
+    std::filesystem::remove_all(store_, error);
+  }
+  Result<std::unique_ptr<PeerLoad>> Caller(bool tcp) {
+    return PeerLoad::Connect({.address = "127.0.0.1:" + std::to_string(shared_->port.load()),
+                              .name = "caller",
+                              .tcp = tcp,
+                              .number = 1});
+  }
   bool Fail(Tally& tally, const std::string& what) {
     ++tally.broken;
     std::fprintf(stderr, "memory_faults: %s\n", what.c_str());
@@ -201,8 +262,15 @@ class Run {
     ::unlink(file_.c_str());
     ::unlink((data_ + "/daemon.err").c_str());
     shared_ = MapArming(file_);
-    daemon_ = crash::Spawn({program_, "--daemon", file_}, data_ + "/daemon.err");
-    for (int i = 0; i < 30'000 && shared_->port.load() == 0; ++i) std::this_thread::sleep_for(1ms);
+    std::vector<std::string> command{program_, "--daemon", file_};
+    if (!store_.empty()) command.insert(command.end(), {"--store", store_});
+    std::error_code error;
+    if (!store_.empty()) std::filesystem::create_directories(store_, error);
+    daemon_ = crash::Spawn(command, data_ + "/daemon.err");
+    for (int i = 0; i < 30'000 && shared_->port.load() == 0; ++i) {
+      std::this_thread::sleep_for(1ms);
+      if (Wait(daemon_, 0ms) != nullptr) return false;
+    }
     return shared_->port.load() != 0;
   }
   /// Null: it has not ended in time.
@@ -225,10 +293,7 @@ class Run {
   }
 
   bool ArmDaemon(bool tcp, std::int64_t n, Tally& tally) {
-    auto load = PeerLoad::Connect({.address = "127.0.0.1:" + std::to_string(shared_->port.load()),
-                                   .name = "caller",
-                                   .tcp = tcp,
-                                   .number = 1});
+    auto load = Caller(tcp);
     if (!load.ok()) return Fail(tally, load.status().ToString());
     CallAll(**load);
     shared_->whom.store(kDaemon);
@@ -292,6 +357,7 @@ class Run {
   const std::string program_;
   const std::string data_;
   std::string file_;
+  std::string store_;  ///< of NVMe; empty: none
   Arming* shared_ = nullptr;
   pid_t daemon_ = -1;
 };
@@ -302,26 +368,23 @@ class Run {
   std::abort();
 }
 
-int Sweep(const std::string& program, const std::string& data, std::int64_t step) {
+int Sweep(const std::string& program, const std::string& data, std::int64_t step,
+          const std::string& only) {
   bool good = true;
-  for (const bool of_client : {false, true}) {
-    for (const bool tcp : {false, true}) {
-      Tally tally;
-      Run run(program, data);
-      std::int64_t n = 1;
-      while (run.Once(of_client, tcp, n, tally) && tally.broken < 20) n += step;
-      std::printf(
-          "%s over %s: allocations=%lld runs=%llu went_on=%llu ended=%llu broken=%llu "
-          "wrong=%llu\n",
-          of_client ? "client" : "daemon", tcp ? "tcp" : "shm", static_cast<long long>(n),
-          static_cast<unsigned long long>(tally.runs),
-          static_cast<unsigned long long>(tally.statuses),
-          static_cast<unsigned long long>(tally.ended),
-          static_cast<unsigned long long>(tally.broken),
-          static_cast<unsigned long long>(tally.wrong));
-      std::fflush(stdout);
-      good = good && tally.broken == 0 && tally.wrong == 0 && tally.runs > 1;
-    }
+  for (const Kind& kind : kKinds) {
+    if (!only.empty() && std::string_view(kind.name).find(only) == std::string_view::npos) continue;
+    Tally tally;
+    Run run(program, data);
+    std::int64_t n = 1;
+    while (run.Once(kind, n, tally) && tally.broken < 20) n += step;
+    std::printf("%s: allocations=%lld runs=%llu went_on=%llu ended=%llu broken=%llu wrong=%llu\n",
+                kind.name, static_cast<long long>(n), static_cast<unsigned long long>(tally.runs),
+                static_cast<unsigned long long>(tally.statuses),
+                static_cast<unsigned long long>(tally.ended),
+                static_cast<unsigned long long>(tally.broken),
+                static_cast<unsigned long long>(tally.wrong));
+    std::fflush(stdout);
+    good = good && tally.broken == 0 && tally.wrong == 0 && tally.runs > 1;
   }
   return good ? 0 : 1;
 }
@@ -330,10 +393,14 @@ int Main(int argc, char** argv) {
   CLI::App app("memory_faults: refuses the n-th allocation of a daemon or a client");
   std::string daemon;
   std::string client;
+  std::string store;
+  std::string only;
   std::int64_t n = 0;
   std::int64_t step = 1;
   bool tcp = false;
   app.add_option("--daemon", daemon, "be the daemon, armed by this file");
+  app.add_option("--store", store, "of a daemon: the folder of its NVMe tier");
+  app.add_option("--only", only, "words of the kinds to run: daemon, client, shm, tcp, nvme");
   app.add_option("--client", client, "be the client, armed by this file");
   app.add_option("--n", n, "of a client: the allocation that is refused");
   app.add_flag("--tcp", tcp, "of a client: its link");
@@ -341,13 +408,14 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (!daemon.empty() || !client.empty()) {
     std::set_terminate(SayOutOfMemory);
-    return daemon.empty() ? RunClient(client, tcp, n) : RunDaemon(daemon);
+    return daemon.empty() ? RunClient(client, tcp, n) : RunDaemon(daemon, store);
   }
-  std::string data = "/tmp/memory-faults-XXXXXX";
-  if (mkdtemp(data.data()) == nullptr) return 1;
   std::error_code error;
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe", error);
-  const int status = Sweep(program, data, step);
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  // Beside the program: a store needs O_DIRECT, which not every /tmp has.
+  std::string data = program.parent_path() / "../memory-faults-XXXXXX";
+  if (mkdtemp(data.data()) == nullptr) return 1;
+  const int status = Sweep(program, data, step, only);
   std::filesystem::remove_all(data, error);
   return status;
 }

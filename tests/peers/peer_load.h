@@ -23,6 +23,8 @@ namespace terrace::peers {
 inline constexpr std::uint64_t kBlockBytes = 256 << 10;
 inline constexpr std::uint32_t kChains = 4;
 inline constexpr std::uint32_t kChainBlocks = 16;
+/// Of one tenant who wants most of the arena of 64 MiB for himself.
+inline constexpr std::uint32_t kManyChains = 14;
 
 class PeerLoad {
  public:

@@ -146,6 +146,12 @@ void WorkAtRandom(PeerLoad& load, const VictimOptions& options) {
       load.BeginGet(0, 200us);  // most are given up
       load.Drain();
     }
+    if (options.point.starts_with("client.extent_recalled")) {
+      // It maps what it puts, and wants most of the arena, as another tenant does (campaign.cc).
+      const auto chain = static_cast<std::uint32_t>(random.Below(kManyChains));
+      load.Put(chain, 0, kChainBlocks, Ack::kCommitted);
+      load.Release(chain, load.Lend(chain, kChainBlocks));
+    }
     load.Any(random, true);
     const PeerLoad::Counts& counts = load.counts();
     if (counts.wrong > 0 && !std::exchange(told_wrong, true)) Say("wrong " + counts.first_wrong);

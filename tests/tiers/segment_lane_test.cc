@@ -64,6 +64,31 @@ TEST_F(SegmentLaneTest, ADeviceThatKeepsFailingIsLeftAloneUntilItAnswersAgain) {
   EXPECT_TRUE(AppendOn(0, 30).ok());
 }
 
+TEST_F(SegmentLaneTest, WritesThatNeverReachedTheDeviceAreNotItsErrors) {
+  options_.errors_max = 1;
+  options_.segment_bytes = 64 * kPageBytes;  // one is enough: no header is written meanwhile
+  MakeMedia(1);
+  ASSERT_TRUE(AppendOn(0, 1).ok());
+  Script(0).FailNext(Op::kWrite, 1);
+  EXPECT_EQ(AppendOn(0, 2).code(), StatusCode::kIo);
+  ASSERT_FALSE(log_->Online(0));
+  const std::size_t asked = Script(0).Count(Op::kWrite);
+  for (std::uint64_t seed = 3; seed < 10; ++seed) {
+    EXPECT_EQ(AppendOn(0, seed).code(), StatusCode::kIo);
+  }
+  EXPECT_EQ(Script(0).Count(Op::kWrite), asked) << "an offline device is left alone";
+  EXPECT_EQ(log_->Counters().write_errors, 1u) << "the one that it failed";
+}
+
+TEST_F(SegmentLaneTest, AHeaderWhoseSyncFailsCountsOnceTowardsItsDevicesErrors) {
+  options_.errors_max = 2;
+  MakeMedia(1);
+  Script(0).FailNext(Op::kSync, 1);
+  EXPECT_TRUE(AppendOn(0, 1).ok()) << "the header was written again";
+  EXPECT_TRUE(log_->Online(0));
+  EXPECT_EQ(log_->Counters().lanes_failed, 0u);
+}
+
 TEST_F(SegmentLaneTest, ErrorsFarApartDoNotAddUp) {
   options_.errors_max = 2;
   options_.segment_bytes = 64 * kPageBytes;  // one is enough: no header is written meanwhile

@@ -12,6 +12,7 @@
 #include <exception>
 #include <filesystem>
 #include <mutex>
+#include <new>
 #include <utility>
 
 namespace terrace {
@@ -34,11 +35,15 @@ Status ToStatus(const rocksdb::Status& status, const std::string& path, std::str
   return {code, "index " + path + ": " + std::string(what) + ": " + status.ToString()};
 }
 
-/// RocksDB reports by status, but the standard library below it can throw (memory, threads).
+/// RocksDB reports by status, but the standard library below it can throw (threads). It is not made
+/// for memory that is refused: a write that was left half way keeps the next one waiting for ever.
+/// So the process ends then, as it does anywhere else, and the next start finds what was written.
 template <typename Function>
 Status Guarded(const std::string& path, std::string_view what, Function function) {
   try {
     return ToStatus(function(), path, what);
+  } catch (const std::bad_alloc&) {
+    std::terminate();
   } catch (const std::exception& failure) {
     return {StatusCode::kIo, "index " + path + ": " + std::string(what) + ": " + failure.what()};
   }
