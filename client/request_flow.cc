@@ -174,7 +174,9 @@ void RequestFlow::Finish(const RequestRef& request) {
     }
   }
   request->ended = true;
-  const RequestRef kept = request;  // `request` may be of the list that it leaves
+  // `request` may be of the list that it leaves.
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
+  const RequestRef kept = request;
   const bool quiet = kept->doubtful == 0;
   if (quiet) {
     kept->regions.Release();
