@@ -25,6 +25,24 @@ std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept {
 #endif
 }
 
+ChecksumStream::ChecksumStream() noexcept {
+  static_assert(sizeof(XXH3_state_t) <= sizeof(state_) && alignof(XXH3_state_t) <= 64);
+  XXH3_64bits_reset(reinterpret_cast<XXH3_state_t*>(state_));
+}
+
+void ChecksumStream::Update(std::span<const std::byte> bytes) noexcept {
+  auto* state = reinterpret_cast<XXH3_state_t*>(state_);
+#if defined(__x86_64__)
+  XXH3_64bits_update_dispatch(state, bytes.data(), bytes.size());
+#else
+  XXH3_64bits_update(state, bytes.data(), bytes.size());
+#endif
+}
+
+std::uint64_t ChecksumStream::Digest() const noexcept {
+  return XXH3_64bits_digest(reinterpret_cast<const XXH3_state_t*>(state_));
+}
+
 std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
                                 std::span<const std::byte> source) noexcept {
   // What is hashed is what is then stored, even when somebody changes the source meanwhile: it goes
@@ -32,20 +50,15 @@ std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
   // cache beside the source; larger steps take a third longer.
   constexpr std::size_t kStepBytes = 4 << 10;
   alignas(64) std::array<std::byte, kStepBytes> step;
-  XXH3_state_t state;
-  XXH3_64bits_reset(&state);
+  ChecksumStream stream;
   for (std::size_t done = 0; done < source.size(); done += kStepBytes) {
     const std::size_t length = std::min(kStepBytes, source.size() - done);
     std::memcpy(step.data(), source.data() + done, length);
-#if defined(__x86_64__)
-    XXH3_64bits_update_dispatch(&state, step.data(), length);
-#else
-    XXH3_64bits_update(&state, step.data(), length);
-#endif
+    stream.Update({step.data(), length});
     StreamPart(destination.data() + done, step.data(), length);
   }
   FinishStream();
-  return XXH3_64bits_digest(&state);
+  return stream.Digest();
 }
 
 void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept {

@@ -25,6 +25,18 @@ inline constexpr std::size_t kChecksumPieceBytes = 256 << 10;
 [[nodiscard]] std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
                                               std::span<const std::byte> source) noexcept;
 
+/// Checksum64 of bytes that lie in several places. Any thread, one at a time; not in a coroutine's
+/// frame (its alignment).
+class ChecksumStream {
+ public:
+  ChecksumStream() noexcept;
+  void Update(std::span<const std::byte> bytes) noexcept;
+  [[nodiscard]] std::uint64_t Digest() const noexcept;
+
+ private:
+  alignas(64) std::byte state_[576];
+};
+
 /// Fills checksums[i] with Checksum64 of piece i. REQUIRES: checksums.size() ==
 /// ChecksumPieceCount(bytes.size()).
 void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept;

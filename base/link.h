@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/frame_range.h"
 #include "base/result.h"
 #include "base/status.h"
 #include "base/task.h"
@@ -71,6 +72,10 @@ class Hold {
   ~Hold() { Drop(); }
 
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
+  /// Shows `bytes` of `offset` on alone; the same is held. REQUIRES: they lie in bytes().
+  void Narrow(std::uint64_t offset, std::uint64_t bytes) noexcept {
+    bytes_ = bytes_.subspan(offset, bytes);
+  }
   [[nodiscard]] explicit operator bool() const noexcept { return owner_ != nullptr; }
 
  private:
@@ -90,12 +95,13 @@ struct Piece {
   std::uint64_t length = 0;  ///< bytes
 };
 
-/// One block of one request. `pieces` together are exactly as long as the block.
+/// One block of one request. `pieces` together are exactly as long as what moves.
 struct BlockTransfer {
   std::uint64_t request_id = 0;   ///< the client's number of the request
   std::uint32_t block = 0;        ///< index of the block within the request
   std::span<const Piece> pieces;  ///< valid until the call has ended
   Nanos deadline = 0;             ///< on the scheduler's clock
+  FrameRange range{};             ///< Push: what of the source moves; was checked. Pull: not used.
 };
 
 /// Where a frame lies, for who maps the extent (a memfd) that it is part of.
@@ -138,9 +144,12 @@ class Link {
   /// False once the peer died or Close was called.
   [[nodiscard]] virtual bool Alive() const noexcept = 0;
 
-  /// Copies `source` into the client's memory. `checksums`: one XXH3-64 per 256 KiB of the block
-  /// (base/checksum.h), sent along where the client verifies. Status as in L1 and L3; kInvalid
-  /// when a piece lies outside its region (nothing is then written).
+  /// Copies `source`, or the transfer's range of it, into the client's memory. `checksums`: one
+  /// XXH3-64 per 256 KiB of the whole source (base/checksum.h), which outlive the call. Where the
+  /// client verifies they are sent along; of a range, the sums of what is sent, made so that they
+  /// are worth as much (base/frame_range.h): kCorrupt when the source is not what `checksums` say.
+  /// Status as in L1 and L3; kInvalid when a piece lies outside its region (nothing is then
+  /// written).
   virtual Task<Status> Push(Hold source, BlockTransfer transfer,
                             std::span<const std::uint64_t> checksums) = 0;
 

@@ -14,23 +14,48 @@ namespace {
 
 Status PeerDead() { return {StatusCode::kPeerDead, "the simulated peer is gone"}; }
 
-/// Copies bytes [begin, end) of a block between its frame and the places that it is spread over.
-void CopyPart(std::span<std::byte> frame, const std::vector<std::span<std::byte>>& places,
-              std::size_t begin, std::size_t end, bool to_places) {
-  std::size_t at = 0;
-  for (const std::span<std::byte> place : places) {
-    const std::size_t from = std::max(begin, at);
-    const std::size_t until = std::min(end, at + place.size());
-    if (from < until) {
-      std::byte* const outside = place.data() + (from - at);
-      std::byte* const inside = frame.data() + from;
-      std::memcpy(to_places ? outside : inside, to_places ? inside : outside, until - from);
-    }
-    at += place.size();
+using Places = std::vector<std::span<std::byte>>;
+
+std::size_t BytesIn(const Places& places) {
+  std::size_t bytes = 0;
+  for (const std::span<std::byte> place : places) bytes += place.size();
+  return bytes;
+}
+
+/// Byte `at` of all places together.
+std::byte& ByteOf(const Places& places, std::size_t at) {
+  std::size_t where = 0;
+  while (at >= places[where].size()) at -= places[where++].size();
+  return places[where][at];
+}
+
+/// Copies bytes [begin, end) of what lies in `from` to where they belong in `to`.
+void CopyPart(const Places& from, const Places& to, std::size_t begin, std::size_t end) {
+  std::size_t from_place = 0;
+  std::size_t to_place = 0;
+  std::size_t from_at = 0;  // of all bytes: where the current place begins
+  std::size_t to_at = 0;
+  while (begin < end) {
+    while (begin >= from_at + from[from_place].size()) from_at += from[from_place++].size();
+    while (begin >= to_at + to[to_place].size()) to_at += to[to_place++].size();
+    const std::span<std::byte> source = from[from_place].subspan(begin - from_at);
+    const std::span<std::byte> target = to[to_place].subspan(begin - to_at);
+    const std::size_t length = std::min({end - begin, source.size(), target.size()});
+    std::memcpy(target.data(), source.data(), length);
+    begin += length;
   }
 }
 
-std::vector<std::byte> Gather(const std::vector<std::span<std::byte>>& places) {
+/// The places of a range's bytes in its frame.
+Places StretchesOf(const RangeView& view) {
+  Places stretches;
+  for (std::uint64_t at = 0; at < view.size(); at += stretches.back().size()) {
+    stretches.push_back(view.From(at));
+  }
+  return stretches;
+}
+
+std::vector<std::byte> Gather(const Places& places) {
   std::vector<std::byte> bytes;
   for (const std::span<std::byte> place : places) {
     bytes.insert(bytes.end(), place.begin(), place.end());
@@ -64,9 +89,8 @@ SimLink::~SimLink() {
   }
 }
 
-std::vector<std::span<std::byte>> SimLink::Places(const BlockTransfer& transfer,
-                                                  std::size_t block_bytes) const {
-  std::vector<std::span<std::byte>> places;
+SimLink::Places SimLink::PlacesOf(const BlockTransfer& transfer, std::size_t block_bytes) const {
+  Places places;
   std::size_t bytes = 0;
   for (const Piece& piece : transfer.pieces) {
     const std::span<std::byte> place = memory_.Find(piece);
@@ -99,22 +123,24 @@ Task<Status> SimLink::WaitInFlight(Event& cut, Nanos time, Nanos deadline) {
   co_return Status::Ok();
 }
 
-Task<Status> SimLink::Travel(std::span<std::byte> frame, std::vector<std::span<std::byte>>& places,
-                             Direction direction, Nanos deadline) {
+Task<Status> SimLink::Travel(const Places& frame, const Places& places, Direction direction,
+                             Nanos deadline) {
+  const std::size_t bytes = BytesIn(frame);
   const Fault fault = DrawFault();
   const Nanos start = scheduler_.Now();
   const Nanos latency =
       static_cast<Nanos>(random_.Between(static_cast<std::uint64_t>(faults_.latency_min),
                                          static_cast<std::uint64_t>(faults_.latency_max)));
-  const std::uint64_t flipped_bit = random_.Below(frame.size() * 8);
-  const bool to_places = direction == Direction::kPush;
+  const std::uint64_t flipped_bit = random_.Below(bytes * 8);
+  const Places& from = direction == Direction::kPush ? frame : places;
+  const Places& to = direction == Direction::kPush ? places : frame;
 
   Event cut;
   const auto place = flights_.insert(flights_.end(), &cut);
   in_flight_most_ = std::max(in_flight_most_, flights_.size());
   Status status = co_await WaitInFlight(cut, start + latency / 2, deadline);
   if (status.ok()) {
-    CopyPart(frame, places, 0, frame.size() / 2, to_places);
+    CopyPart(from, to, 0, bytes / 2);
     if (fault == Fault::kDeath) Close();
     deaths_ += fault == Fault::kDeath ? 1 : 0;
     stalls_ += fault == Fault::kStall ? 1 : 0;
@@ -122,18 +148,10 @@ Task<Status> SimLink::Travel(std::span<std::byte> frame, std::vector<std::span<s
     status = co_await WaitInFlight(cut, arrival, deadline);
   }
   if (status.ok()) {
-    CopyPart(frame, places, frame.size() / 2, frame.size(), to_places);
+    CopyPart(from, to, bytes / 2, bytes);
     if (fault == Fault::kCorruption) {
       ++corruptions_;
-      std::size_t byte = flipped_bit / 8;
-      const auto mask = static_cast<std::byte>(1U << (flipped_bit % 8));
-      if (direction == Direction::kPull) {
-        frame[byte] ^= mask;
-      } else {
-        std::size_t where = 0;
-        while (byte >= places[where].size()) byte -= places[where++].size();
-        places[where][byte] ^= mask;
-      }
+      ByteOf(to, flipped_bit / 8) ^= static_cast<std::byte>(1U << (flipped_bit % 8));
     }
   }
   flights_.erase(place);
@@ -149,9 +167,17 @@ Task<void> SimLink::AwaitLastWord(Nanos deadline) {
 Task<Status> SimLink::Push(Hold source, BlockTransfer transfer,
                            std::span<const std::uint64_t> checksums) {
   if (!alive_) co_return PeerDead();
-  std::vector<std::span<std::byte>> places = Places(transfer, source.bytes().size());
+  const RangeView view(source.bytes(), transfer.range);
+  const Places places = PlacesOf(transfer, view.size());
   if (places.empty()) co_return Status::Invalid("a piece lies outside its region");
-  Status status = co_await Travel(source.bytes(), places, Direction::kPush, transfer.deadline);
+  std::vector<std::uint64_t> sums(checksums.begin(), checksums.end());
+  if (!view.whole()) {
+    if (Status sound = co_await ChecksumRange(view, checksums, &sums); !sound.ok()) {
+      co_return sound;
+    }
+  }
+  const Places frame = StretchesOf(view);
+  Status status = co_await Travel(frame, places, Direction::kPush, transfer.deadline);
   if (!status.ok()) {
     Quarantine(std::move(source), Direction::kPush);
     co_return status;
@@ -159,7 +185,7 @@ Task<Status> SimLink::Push(Hold source, BlockTransfer transfer,
   // The frame is let go of as soon as the bytes have left it; the client verifies later.
   source = Hold();
   co_await AwaitLastWord(transfer.deadline);
-  if (!VerifyBlock(Gather(places), checksums)) {
+  if (!VerifyBlock(Gather(places), sums)) {
     co_return Status(StatusCode::kCorrupt, "the client received other bytes than were sent");
   }
   co_return Status::Ok();
@@ -168,9 +194,10 @@ Task<Status> SimLink::Push(Hold source, BlockTransfer transfer,
 Task<Status> SimLink::Pull(Hold destination, BlockTransfer transfer,
                            std::span<std::uint64_t> checksums) {
   if (!alive_) co_return PeerDead();
-  std::vector<std::span<std::byte>> places = Places(transfer, destination.bytes().size());
+  const Places places = PlacesOf(transfer, destination.bytes().size());
   if (places.empty()) co_return Status::Invalid("a piece lies outside its region");
-  Status status = co_await Travel(destination.bytes(), places, Direction::kPull, transfer.deadline);
+  const Places frame{destination.bytes()};
+  Status status = co_await Travel(frame, places, Direction::kPull, transfer.deadline);
   if (!status.ok()) {
     Quarantine(std::move(destination), Direction::kPull);
     co_return status;

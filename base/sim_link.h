@@ -108,13 +108,15 @@ class SimLink final : public Link {
     Scheduler::TimerId timer;
   };
 
-  /// Where the block's bytes are on the client's side, in order; empty when a piece is wrong.
-  [[nodiscard]] std::vector<std::span<std::byte>> Places(const BlockTransfer& transfer,
-                                                         std::size_t block_bytes) const;
+  /// Bytes that lie in several places, in order.
+  using Places = std::vector<std::span<std::byte>>;
+  /// Where the block's bytes are on the client's side; empty when a piece is wrong.
+  [[nodiscard]] Places PlacesOf(const BlockTransfer& transfer, std::size_t block_bytes) const;
   [[nodiscard]] Fault DrawFault();
   /// The journey of one block. Ok: all of it arrived (or a bit of it flipped).
-  Task<Status> Travel(std::span<std::byte> frame, std::vector<std::span<std::byte>>& places,
-                      Direction direction, Nanos deadline);
+  /// `frame` and `places` have as many bytes, and outlive the task.
+  Task<Status> Travel(const Places& frame, const Places& places, Direction direction,
+                      Nanos deadline);
   /// Waits until `time`; the reason when the transfer ends before.
   Task<Status> WaitInFlight(Event& cut, Nanos time, Nanos deadline);
   /// The frame is let go of when its bytes have passed; the call ends a little later, when sender

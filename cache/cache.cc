@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
+#include "cache/reservations.h"
 
 namespace terrace {
 
@@ -23,7 +24,8 @@ Cache::Impl::Impl(const CacheOptions& cache_options, NamespaceRegistry& cache_re
                 index->capacity() / kRetainedShare),
       slots(cache_options.transfers_max),
       leases(*arena, *index, counters.leases,
-             arena->Stats().capacity_bytes / LeaseTable::kShareOfArena) {
+             arena->Stats().capacity_bytes / LeaseTable::kShareOfArena),
+      reservations(std::make_unique<Reservations>(*this)) {
   arena->OnUnpinned([this](FrameId frame) { OnUnpinned(frame); });
 }
 
@@ -105,8 +107,32 @@ Status Cache::Recover(IndexStore& store, const nvme::ReadSlice& read) {
   return impl_->nvme->Recover(store, read);
 }
 
+void Cache::NameReservations(Random& random, std::uint64_t incarnation, std::uint16_t reactor) {
+  impl_->reservations->Name(random, incarnation, reactor);
+}
+
+ReserveAnswer Cache::Reserve(Link& link, std::uint64_t client, const ReserveRequest& request) {
+  return impl_->Reserve(link, client, request);
+}
+
+Task<BatchAnswer> Cache::Write(Link& link, std::uint64_t client, std::string tenant,
+                               const WriteRequest& request) {
+  return impl_->Write(link, client, std::move(tenant), request);
+}
+
+Task<BatchAnswer> Cache::Commit(std::string tenant, CommitRequest request) {
+  return impl_->Commit(std::move(tenant), request);
+}
+
+Task<Status> Cache::Abort(std::string tenant, PutTokenParts token, Nanos deadline) {
+  return impl_->Abort(std::move(tenant), token, deadline);
+}
+
+void Cache::OnClientGone(std::uint64_t client) { impl_->reservations->OnClientGone(client); }
+
 Task<void> Cache::Close() {
   impl_->leases.EndAll();
+  co_await impl_->reservations->Close();
   if (impl_->nvme != nullptr) co_await impl_->nvme->Close();
 }
 

@@ -36,6 +36,8 @@
 #include "base/clock.h"
 #include "base/link.h"
 #include "base/presence.h"
+#include "base/put_token.h"
+#include "base/random.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "base/tier_kind.h"
@@ -69,6 +71,7 @@ struct ChainSlice {
 struct BlockPlace {
   std::vector<Piece> pieces;
   std::uint32_t valid_tokens = 0;  ///< put only; 0 means a full block
+  FrameRange range{};              ///< get only; a put is of whole blocks
 };
 
 struct GetRequest {
@@ -82,6 +85,36 @@ struct GetRequest {
   Ack ack = Ack::kCommitted;  ///< put only: what the answer waits for
 };
 using PutRequest = GetRequest;
+
+struct ReserveRequest {
+  ChainSlice chain;                ///< one key
+  std::uint32_t valid_tokens = 0;  ///< 0 means a full block
+  Nanos patience = 0;              ///< the reservation ends when so long nothing is written
+};
+
+struct ReserveAnswer {
+  Status status;  ///< not ok: refused as a whole; kRetry names the limit that is reached
+  /// kOk: `token` names the reservation. kExists, kPending; kRetry: no space.
+  StatusCode outcome = StatusCode::kInternal;
+  PutTokenParts token{};
+};
+
+struct WriteRequest {
+  std::uint64_t request_id = 0;
+  PutTokenParts token;
+  struct Fragment {
+    std::uint64_t offset = 0;  ///< in the block
+    std::vector<Piece> pieces;
+  };
+  std::vector<Fragment> fragments;
+  Nanos deadline = 0;
+};
+
+struct CommitRequest {
+  PutTokenParts token;
+  Nanos deadline = 0;
+  Ack ack = Ack::kCommitted;  ///< what the answer waits for
+};
 
 struct BlockAnswer {
   StatusCode status = StatusCode::kInternal;
@@ -156,6 +189,12 @@ struct CacheCounters {
   std::atomic<std::uint64_t> bytes_got{0}, bytes_put{0};
   std::atomic<std::uint64_t> evictions{0}, evicted_bytes{0}, removed{0}, cleared{0};
   std::atomic<std::uint64_t> key_mismatches{0};
+  std::atomic<std::uint64_t> reservations{0}, reservation_bytes{0};          ///< open now
+  std::atomic<std::uint64_t> reservations_made{0}, reservations_refused{0};  ///< by a limit
+  /// How they ended; aborted: also those that were cleared or whose bytes had changed.
+  std::atomic<std::uint64_t> reservations_committed{0}, reservations_aborted{0};
+  std::atomic<std::uint64_t> reservations_expired{0}, reservations_abandoned{0};
+  std::atomic<std::uint64_t> fragments_written{0}, fragments_failed{0};
   std::atomic<std::uint64_t> blocks{0};                       ///< stored now
   std::atomic<std::uint64_t> blocks_dram{0}, blocks_nvme{0};  ///< of them; some on both
   std::atomic<std::uint64_t> bytes_nvme{0};                   ///< of blocks_nvme
@@ -195,7 +234,8 @@ class Cache {
   /// `registry` is shared by the reactors of a daemon and outlives them; so does `clock`.
   static Result<std::unique_ptr<Cache>> Create(const CacheOptions& options,
                                                NamespaceRegistry& registry, Clock& clock);
-  /// REQUIRES: FlowsInProgress() == 0, and Close has ended if there is an NVMe tier.
+  /// REQUIRES: FlowsInProgress() == 0, and Close has ended if there is an NVMe tier or a
+  /// reservation was made.
   ~Cache();
 
   /// Puts an NVMe tier under the cache. Before the reactor runs and before any other call.
@@ -207,7 +247,8 @@ class Cache {
   /// `read` is from the devices of the lanes. After AttachNvme, before the reactor runs; blocks.
   /// Not ok: the store's words, and what was found before stays.
   Status Recover(IndexStore& store, const nvme::ReadSlice& read);
-  /// Writes what waits to be written (for at most 5 s), syncs, ends the background work.
+  /// Ends reservations, writes what waits to be written (for at most 5 s), syncs, ends the
+  /// background work.
   Task<void> Close();
   /// Null without one.
   [[nodiscard]] nvme::NvmeTier* nvme() noexcept;
@@ -225,6 +266,25 @@ class Cache {
   Task<BatchAnswer> Get(Link& link, const GetRequest& request);
   /// Stores every block that is not stored yet. The request and the link outlive the task.
   Task<BatchAnswer> Put(Link& link, const PutRequest& request);
+  /// Who makes tokens here, before Reserve: this reactor of this run of the daemon. `random`
+  /// outlives the cache.
+  void NameReservations(Random& random, std::uint64_t incarnation, std::uint16_t reactor);
+  /// Reserves a block for writers that bring it in parts (cache/reservations.h). `client` is who
+  /// has the link.
+  ReserveAnswer Reserve(Link& link, std::uint64_t client, const ReserveRequest& request);
+  /// One answer per fragment: kInvalid for one outside the block, or with bytes that are written or
+  /// being written. Not ok, kExpired: no such reservation of the tenant (any more). The link and
+  /// the request outlive the task.
+  Task<BatchAnswer> Write(Link& link, std::uint64_t client, std::string tenant,
+                          const WriteRequest& request);
+  /// One answer, as of a put. Not ok: kInvalid names the first byte that is not written, kExpired
+  /// as above.
+  Task<BatchAnswer> Commit(std::string tenant, CommitRequest request);
+  /// kOk also when it had ended otherwise; kExists when it was committed. Ends when no link reads
+  /// for it any more; kTimeout: that did not happen by the deadline.
+  Task<Status> Abort(std::string tenant, PutTokenParts token, Nanos deadline);
+  /// A client has gone: what it alone reserved or wrote to ends.
+  void OnClientGone(std::uint64_t client);
   /// Forgets blocks: kOk where one was stored, kMiss where none was; kIo where it is forgotten and
   /// NVMe could not be told, so that it may come back after a restart. The chain outlives the task.
   Task<BatchAnswer> Remove(const ChainSlice& chain);

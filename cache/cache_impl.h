@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "cache/block_index.h"
 #include "cache/block_set.h"
@@ -22,6 +23,8 @@
 
 namespace terrace {
 
+class OpenPut;
+class Reservations;
 struct NvmeSide;
 
 /// Of the arena one byte, and of the index one block, in so many may be kept by labels: what is
@@ -81,7 +84,8 @@ struct Cache::Impl {
   Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier);
   /// The block's frame goes to the client for a while, instead of its bytes.
   BlockAnswer LendBlock(GetState& state, Hold pin, TierKind tier);
-  StatusCode AfterPush(FrameId frame, TierKind tier, const Status& status);
+  /// `bytes`: how many were to move.
+  StatusCode AfterPush(FrameId frame, TierKind tier, std::uint64_t bytes, const Status& status);
 
   // put_flow.cc
   struct PutState;
@@ -101,6 +105,26 @@ struct Cache::Impl {
   /// First key of the run that a block of the request lies in.
   static KeyView PlacementOf(const ChainSlice& chain, const WantedBlock& wanted);
   StatusCode FinishPut(PutState& state, BlockId id, const Status& pulled, KeyView placement);
+  /// Makes a reserved block visible whose bytes and checksums are in its frame, and queues it for
+  /// NVMe.
+  void PublishPut(BlockId id, KeyView placement, Ack ack);
+  /// Waits until a stored block is durable, and says so in `answer`; `locator` as of
+  /// NvmeSide::MakeDurable. The placement and the answer outlive the task.
+  Task<void> AwaitDurableBlock(BlockId id, Locator locator, KeyView placement, Nanos deadline,
+                               BlockAnswer& answer);
+
+  // fragment_flow.cc
+  ReserveAnswer Reserve(Link& link, std::uint64_t client, const ReserveRequest& request);
+  struct WriteState;
+  /// The link and the request outlive the task.
+  Task<BatchAnswer> Write(Link& link, std::uint64_t client, std::string tenant,
+                          const WriteRequest& request);
+  Task<void> WriteWorker(WriteState& state);
+  Task<StatusCode> WriteFragment(WriteState& state, std::size_t which);
+  Task<BatchAnswer> Commit(std::string tenant, CommitRequest request);
+  /// Fills in the block's checksums; kCorrupt when a fragment is not what was written.
+  Task<Status> SealBlock(std::shared_ptr<OpenPut> put);
+  Task<Status> Abort(std::string tenant, PutTokenParts token, Nanos deadline);
 
   // evict.cc
   /// A frame, made free by eviction if need be; kRetry when nothing may give way.
@@ -202,6 +226,7 @@ struct Cache::Impl {
   CacheCounters counters;
   LeaseTable leases;
   std::uint64_t flows = 0;
+  std::unique_ptr<Reservations> reservations;
   std::unique_ptr<NvmeSide> nvme;  ///< null without the tier; last: it uses all the others
 };
 

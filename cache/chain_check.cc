@@ -49,20 +49,26 @@ Status CheckRun(const std::string& place, const RunSlice& run, std::uint32_t run
 Status CheckPlace(const BlockPlace& place, std::size_t index, std::uint64_t block_bytes,
                   std::uint32_t block_tokens) {
   const auto named = [index] { return "places[" + std::to_string(index) + "]"; };
-  std::uint64_t left = block_bytes;
+  if (Status status = CheckFrameRange(place.range, block_bytes); !status.ok()) {
+    return Status::Invalid(named() + "." + status.message());
+  }
+  const FrameRange& range = place.range;
+  const std::uint64_t bytes =
+      range.bytes == 0 ? block_bytes - range.offset : range.bytes * range.count;
+  std::uint64_t left = bytes;
   for (std::size_t piece = 0; piece < place.pieces.size(); ++piece) {
     const std::uint64_t length = place.pieces[piece].length;
     if (length == 0 || length > left) {
       return Status::Invalid(named() + ".pieces[" + std::to_string(piece) + "] has " +
                              std::to_string(length) + " bytes, must have 1 to the " +
                              std::to_string(left) + " left of the block's " +
-                             std::to_string(block_bytes));
+                             std::to_string(bytes));
     }
     left -= length;
   }
   if (left != 0) {
-    return Status::Invalid(named() + ".pieces have " + std::to_string(block_bytes - left) +
-                           " bytes together, the block has " + std::to_string(block_bytes));
+    return Status::Invalid(named() + ".pieces have " + std::to_string(bytes - left) +
+                           " bytes together, the block has " + std::to_string(bytes));
   }
   if (place.valid_tokens > block_tokens) {
     return Status::Invalid(named() + ".valid_tokens is " + std::to_string(place.valid_tokens) +

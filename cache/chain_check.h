@@ -32,7 +32,8 @@ Result<CheckedChain> CheckChain(const NamespaceRegistry& registry, const ChainSl
 /// ascend, and groups x shards x keys are at most kMatchBlocksMax.
 Result<CheckedChain> CheckGroups(const NamespaceRegistry& registry, const GroupsQuery& query);
 
-/// One place per key; the pieces of each are together one block; valid_tokens fit the block.
+/// One place per key; its range lies in the block, and its pieces are together as long as that;
+/// valid_tokens fit the block.
 Status CheckPlaces(const CheckedChain& checked, const std::vector<BlockPlace>& places);
 
 /// One block that a request is about. The key lives as long as the request.

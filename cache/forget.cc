@@ -10,6 +10,7 @@
 #include "base/crash_point.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
+#include "cache/reservations.h"
 
 namespace terrace {
 
@@ -118,6 +119,8 @@ void Cache::Impl::Forget(BlockId id) {
     index->Release(id);
   } else if (arena->Header((*index)[id].frame).pins == 0) {
     FreeDoomed(id);
+  } else {
+    reservations->OnForgotten(id);  // its pin may be the one
   }
 }
 

@@ -95,16 +95,18 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
                       ? co_await slots.Acquire(&state.link, request.deadline)
                       : Status(StatusCode::kTimeout, "the deadline passed before the push");
   if (status.ok()) {
-    const std::vector<Piece>& pieces = request.places[wanted.index].pieces;
+    const BlockPlace& place = request.places[wanted.index];
     status = co_await state.link.Push(arena->Pin(frame),
                                       {.request_id = request.request_id,
                                        .block = wanted.index,
-                                       .pieces = pieces,
-                                       .deadline = request.deadline},
+                                       .pieces = place.pieces,
+                                       .deadline = request.deadline,
+                                       .range = place.range},
                                       arena->Checksums(frame));
     if (status.ok() || !CanaryIs(Canary::kKeepSlotOnError)) slots.Release(&state.link);
   }
-  answer.status = AfterPush(frame, answer.tier, status);
+  const RangeView moved(arena->Payload(frame), request.places[wanted.index].range);
+  answer.status = AfterPush(frame, answer.tier, moved.size(), status);
   if (!status.ok()) co_return BlockAnswer{.status = answer.status};
   answer.valid_tokens = arena->Header(frame).valid_tokens;
   co_return answer;
@@ -157,11 +159,12 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
   co_return StatusCode::kRetry;
 }
 
-StatusCode Cache::Impl::AfterPush(FrameId frame, TierKind tier, const Status& status) {
+StatusCode Cache::Impl::AfterPush(FrameId frame, TierKind tier, std::uint64_t bytes,
+                                  const Status& status) {
   const FrameHeader& header = arena->Header(frame);
   if (status.ok()) {
     Count(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram);
-    Count(counters.bytes_got, header.block_bytes);
+    Count(counters.bytes_got, bytes);
     return StatusCode::kOk;
   }
   Count(counters.get_failures);

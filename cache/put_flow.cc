@@ -16,34 +16,16 @@
 #include "base/wait.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
+#include "cache/put_state.h"
 
 namespace terrace {
 
 namespace {
 /// Blocks a flow handles without a wait before it lets others run.
 constexpr std::size_t kYieldEvery = 1024;
-/// Ancestors above a request's own blocks that are kept from eviction for its sake. As many as
-/// eviction looks at candidates (evict.cc): the policy offers the deepest of a chain first.
-constexpr std::size_t kAncestorsMax = 64;
 /// Kept of a put's deadline for its reply when it waits for durability.
 constexpr Nanos kReplyTime = 20 * kMillisecond;
 }  // namespace
-
-/// Lives in the frame of Put, which joins every worker before it ends.
-struct Cache::Impl::PutState {
-  Link& link;
-  const PutRequest& request;
-  const Namespace* space = nullptr;
-  std::uint64_t block_bytes = 0;
-  std::vector<WantedBlock> wanted;
-  std::vector<std::uint32_t> first_of_same;
-  /// Blocks of this chain: not to be evicted for their own descendants.
-  BlockSet chain_blocks;
-  std::size_t next = 0;  ///< index into `wanted` of the block that is started next
-  /// One block found no room, so neither do its descendants: they would be of no use without it.
-  bool full = false;
-  BatchAnswer answer;
-};
 
 Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
   const FlowCount counted(*this);
@@ -61,7 +43,7 @@ Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
                  .block_bytes = checked->block_bytes,
                  .wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash),
                  .first_of_same = {},
-                 .chain_blocks = BlockSet(2 * checked->keys + kAncestorsMax),
+                 .chain_blocks = BlockSet(2 * checked->keys + PutState::kAncestorsMax),
                  .next = 0,
                  .full = false,
                  .answer = {}};
@@ -104,20 +86,24 @@ Task<void> Cache::Impl::AwaitOneDurable(PutState& state, std::size_t which) {
   const WantedBlock& wanted = state.wanted[which];
   BlockAnswer& answer = state.answer.blocks[wanted.index];
   if (answer.status != StatusCode::kOk && answer.status != StatusCode::kExists) co_return;
+  const ChainSlice& chain = state.request.chain;
+  co_await AwaitDurableBlock(FindBlock(chain, wanted.hash, wanted.key).id,
+                             {.namespace_id = chain.namespace_id, .hash = wanted.hash},
+                             PlacementOf(chain, wanted), state.request.deadline, answer);
+}
+
+Task<void> Cache::Impl::AwaitDurableBlock(BlockId id, Locator locator, KeyView placement,
+                                          Nanos deadline, BlockAnswer& answer) {
   answer.not_durable = NotDurable::kNoTier;
   if (nvme == nullptr) co_return;
-  const ChainSlice& chain = state.request.chain;
-  const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
-  if (id == kNoBlock || (*index)[id].state != BlockState::kPublished) {
+  // The number may be another block's by now: a task begins a turn after it was made.
+  if (id == kNoBlock || !nvme->StillIs(id, locator)) {
     answer.not_durable = NotDurable::kGone;
     nvme->tier.CountDeclined(answer.not_durable);
     co_return;
   }
   // The client waits no longer than the deadline either: the reply must be there by then.
-  const Nanos patience = state.request.deadline - kReplyTime;
-  answer.not_durable =
-      co_await nvme->MakeDurable(id, {.namespace_id = chain.namespace_id, .hash = wanted.hash},
-                                 PlacementOf(chain, wanted), patience);
+  answer.not_durable = co_await nvme->MakeDurable(id, locator, placement, deadline - kReplyTime);
   if (answer.not_durable != NotDurable::kNone) {
     nvme->tier.CountDeclined(answer.not_durable);  // the one place: once for each answer
     co_return;
@@ -128,7 +114,7 @@ Task<void> Cache::Impl::AwaitOneDurable(PutState& state, std::size_t which) {
 
 void Cache::Impl::GuardAncestors(PutState& state) {
   const ChainSlice& chain = state.request.chain;
-  std::size_t left = kAncestorsMax;
+  std::size_t left = PutState::kAncestorsMax;
   for (const RunSlice& run : chain.runs) {
     if (left == 0) break;
     if (run.parent.empty()) continue;
@@ -293,22 +279,27 @@ KeyView Cache::Impl::PlacementOf(const ChainSlice& chain, const WantedBlock& wan
   return {};
 }
 
+void Cache::Impl::PublishPut(BlockId id, KeyView placement, Ack ack) {
+  const BlockEntry& entry = (*index)[id];
+  index->Publish(id, arena->Header(entry.frame).valid_tokens);
+  CountBlocks();
+  CrashHere(CrashPoint::kPutPublished);
+  if (nvme != nullptr) {
+    const bool durable = ack == Ack::kDurable;
+    NotDurable declined = NotDurable::kNone;
+    (void)nvme->Queue(id, placement, durable, &declined);
+    // A put that asked for DURABLE asks again when it waits for it, and hears of a refusal then.
+    if (declined != NotDurable::kNone && !durable) nvme->tier.CountDeclined(declined);
+  }
+  Count(counters.put_stored);
+  Count(counters.bytes_put, entry.block_bytes);
+}
+
 StatusCode Cache::Impl::FinishPut(PutState& state, BlockId id, const Status& pulled,
                                   KeyView placement) {
   const BlockEntry& entry = (*index)[id];
   if (pulled.ok() && entry.state == BlockState::kReserved) {
-    index->Publish(id, arena->Header(entry.frame).valid_tokens);
-    CountBlocks();
-    CrashHere(CrashPoint::kPutPublished);
-    if (nvme != nullptr) {
-      const bool durable = state.request.ack == Ack::kDurable;
-      NotDurable declined = NotDurable::kNone;
-      (void)nvme->Queue(id, placement, durable, &declined);
-      // A put that asked for DURABLE asks again when it waits for it, and hears of a refusal then.
-      if (declined != NotDurable::kNone && !durable) nvme->tier.CountDeclined(declined);
-    }
-    Count(counters.put_stored);
-    Count(counters.bytes_put, entry.block_bytes);
+    PublishPut(id, placement, state.request.ack);
     return StatusCode::kOk;
   }
   Count(counters.put_failures);

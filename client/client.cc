@@ -2,28 +2,13 @@
 #include <string>
 #include <utility>
 
+#include "client/answer_of.h"
 #include "client/client_impl.h"
 #include "client/lent_block.h"
 #include "client/terrace.hpp"
 #include "client/validation.h"
 
 namespace terrace {
-namespace {
-
-/// The answer that `take` finds in a finished request, or why there is none.
-template <typename T, typename Take>
-Result<T> AnswerOf(const Status& status, const Result<RequestRef>& request, Take take) noexcept {
-  if (!status.ok()) return status;
-  return Result<T>(take(*request.value()));
-}
-
-Result<std::vector<BlockResult>> BlocksOf(const Status& status, const Result<RequestRef>& request) {
-  return AnswerOf<std::vector<BlockResult>>(status, request,
-                                            [](Request& call) { return std::move(call.blocks); });
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
   if (Status status = ValidateOptions(options); !status.ok()) return status;
   Result<std::shared_ptr<ClientCore>> core = ClientCore::Start(options);

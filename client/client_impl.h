@@ -60,6 +60,22 @@ class Client::Impl {
                                   const RequestBuilder::EncodeQuestion& encode) const;
   Result<RequestRef> PrepareRemovePrefix(NamespaceId space, const Chain& chain, std::uint32_t first,
                                          Deadline deadline) const;
+  // client_pieces.cc, client_fragments.cc
+  Result<RequestRef> PreparePieces(TransferKind transfer, NamespaceId space, const Chain& chain,
+                                   std::span<const BlockPieces> blocks, BlockKind kind,
+                                   Deadline deadline) const;
+  /// `block`: position and tokens.
+  Result<RequestRef> PrepareReserve(NamespaceId space, const Chain& chain, const BlockBuffer& block,
+                                    BlockKind kind, Deadline deadline,
+                                    std::chrono::milliseconds patience) const;
+  Result<RequestRef> PrepareWrite(const PutToken& token, std::span<const BlockFragment> fragments,
+                                  Deadline deadline) const;
+  Result<RequestRef> PrepareCommit(const PutToken& token, Deadline deadline, Ack ack) const;
+  /// A call that goes to the reactor that the token names; `build` makes its request.
+  Result<RequestRef> PrepareForToken(
+      const PutToken& token, Deadline deadline,
+      const std::function<RequestRef(const RequestBuilder&, std::uint32_t shard)>& build) const;
+
   /// A call that names no namespace id; `build` makes its request.
   Result<RequestRef> PreparePlain(
       Deadline deadline, const std::function<RequestRef(const RequestBuilder&)>& build) const;
@@ -92,6 +108,9 @@ class Client::Impl {
   const pid_t process_;
   std::atomic<bool> closed_{false};
 };
+
+/// Nothing of the request has been sent. So short that the text needs no memory either.
+[[nodiscard]] inline Status OutOfMemory() { return {StatusCode::kRetry, "out of memory"}; }
 
 /// A deadline of a caller on SteadyClock, at most an hour ahead.
 [[nodiscard]] Nanos ToNanos(Deadline deadline, Nanos now) noexcept;

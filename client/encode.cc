@@ -44,7 +44,7 @@ Pieces EncodePieces(FlatBufferBuilder& builder, const ShardPlan& plan,
 }
 
 Counts EncodeCounts(FlatBufferBuilder& builder, std::size_t blocks) {
-  // A block is one piece here; segment lists come later (docs/client.md).
+  // A block is one piece here; lists of pieces: encode_pieces.cc.
   std::uint16_t* counts = nullptr;
   const auto offset = builder.CreateUninitializedVector<std::uint16_t>(blocks, &counts);
   std::fill_n(counts, blocks, flatbuffers::EndianScalar<std::uint16_t>(1));

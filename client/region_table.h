@@ -79,6 +79,11 @@ class RegionTable {
   Result<RegionUse> Use(std::span<const BlockBuffer> blocks, std::uint64_t block_bytes,
                         std::vector<std::span<std::byte>>& memory);
 
+  /// The same for lists of pieces, `lists`[i][j] of an argument `list`: kInvalid names it as
+  /// list[i].pieces[j]. `memory` gets one entry per piece, of all lists one after the other.
+  Result<RegionUse> UsePieces(const char* list, std::span<const std::span<const MemoryPiece>> lists,
+                              std::vector<std::span<std::byte>>& memory);
+
   /// Ok when no call uses the region and none is in doubt; kTimeout at `deadline`; kInvalid when
   /// unknown.
   Status Quiesce(std::uint32_t region, Nanos deadline);

@@ -35,7 +35,8 @@ void SetAck(BlockResult& block, std::uint8_t ack, std::uint8_t reason) noexcept 
 /// False when the reply's numbers do not fit the blocks. Nothing but a put that asked for durable
 /// has them.
 bool ApplyAcks(Request& request, const RequestPart& part, const wire::BlocksReply& reply) {
-  if (request.kind != RequestKind::kPut || request.ack == Ack::kCommitted) return true;
+  const bool stores = request.kind == RequestKind::kPut || request.kind == RequestKind::kCommit;
+  if (!stores || request.ack == Ack::kCommitted) return true;
   const std::span<const std::byte> acks = BytesOf(reply.acks());
   const std::span<const std::byte> reasons = BytesOf(reply.not_durable());
   // A daemon that is older than these fields: it has nothing that could be durable.
@@ -235,6 +236,19 @@ void ApplyCount(Request& request, const wire::Message& message) {
   request.cleared += reply->blocks();
 }
 
+void ApplyReserved(Request& request, const wire::Message& message) {
+  const wire::ReserveReply* reply = message.body_as_ReserveReply();
+  if (reply == nullptr) return FailCall(request, Misfit(message, "answers a reservation"));
+  const StatusCode code = CodeOf(reply->status());
+  const std::span<const std::byte> token = BytesOf(reply->token());
+  PutToken& place = request.reservation.token;
+  if (code == StatusCode::kOk && token.size() != place.bytes.size()) {
+    return FailCall(request, Misfit(message, "has a token that is none"));
+  }
+  request.reservation.status = code;
+  if (code == StatusCode::kOk) std::copy(token.begin(), token.end(), place.bytes.begin());
+}
+
 /// The daemon did nothing of this part.
 void ApplyRefusal(Request& request, RequestPart& part, const Status& status) {
   if (request.kind == RequestKind::kClearNamespace && status.code() == StatusCode::kMiss) {
@@ -293,11 +307,15 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kGet:
     case RequestKind::kPut:
     case RequestKind::kLend:
+    case RequestKind::kWrite:
+    case RequestKind::kCommit:
     case RequestKind::kRemove:
     case RequestKind::kPrefetch:
     case RequestKind::kTouch:
     case RequestKind::kRetain: return ApplyBlocks(request, part, message, arrivals);
     case RequestKind::kOpenNamespace: return ApplyOpened(request, message);
+    case RequestKind::kReserve: return ApplyReserved(request, message);
+    case RequestKind::kAbort:
     case RequestKind::kPing:
     case RequestKind::kRenewLease: return;  // whatever it says, it came back
     case RequestKind::kStat: return ApplyStat(request, message);

@@ -21,6 +21,7 @@
 #include "client/region_table.h"
 #include "client/shard_plan.h"
 #include "client/terrace.hpp"
+#include "transport/piece_memory.h"
 #include "transport/shm/lent_memory.h"
 
 namespace terrace {
@@ -46,19 +47,24 @@ enum class RequestKind : std::uint8_t {
   kClearTenant,
   kMatchGroups,
   kRenewLease,
+  kReserve,
+  kWrite,
+  kCommit,
+  kAbort,
 };
 
 /// True for the calls that answer per block.
 [[nodiscard]] constexpr bool AnswersPerBlock(RequestKind kind) noexcept {
   return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
          kind == RequestKind::kRemove || kind == RequestKind::kPrefetch ||
-         kind == RequestKind::kTouch || kind == RequestKind::kRetain;
+         kind == RequestKind::kTouch || kind == RequestKind::kRetain ||
+         kind == RequestKind::kWrite || kind == RequestKind::kCommit;
 }
 /// True for the calls that the daemon is told of when they are given up, because it works or moves
 /// bytes for them.
 [[nodiscard]] constexpr bool IsWorkedAt(RequestKind kind) noexcept {
   return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
-         kind == RequestKind::kPrefetch;
+         kind == RequestKind::kWrite || kind == RequestKind::kPrefetch;
 }
 
 /// A get, or a put and what it waits for.
@@ -82,7 +88,7 @@ struct RequestPart {
   /// Per key, in the message's order: its entry in the answer.
   std::vector<std::uint32_t> blocks;
   /// Per key: get's destination or put's source. Empty for calls that move no bytes.
-  std::vector<std::span<std::byte>> memory;
+  PieceMemory memory;
 
   PartState state = PartState::kUnsent;
   bool replied = false;
@@ -93,7 +99,7 @@ struct RequestPart {
 
 struct Request {
   RequestKind kind = RequestKind::kPing;
-  Ack ack = Ack::kCommitted;  ///< of a put: what it asked for
+  Ack ack = Ack::kCommitted;  ///< of a put or commit: what it asked for
   Nanos deadline = 0;         ///< on SteadyClock
   std::uint64_t epoch = 0;    ///< the session it was made for
   Ticket ticket = 0;          ///< 0: somebody waits for `done`
@@ -110,6 +116,7 @@ struct Request {
   PrefixMatch prefix;
   std::vector<BlockResult> blocks;
   std::vector<std::unique_ptr<LentMemory>> lent;  ///< of kLend: per block; null unless kOk
+  Reservation reservation;
   std::vector<Sample> samples;
   std::vector<NamespaceInfo> namespaces;
   std::uint64_t cleared = 0;

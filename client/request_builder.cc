@@ -28,18 +28,6 @@ Placement RequestBuilder::PlacementOf(const NamespaceView& space) const {
           .shards = session_.shards};
 }
 
-template <typename Encode>
-RequestPart& RequestBuilder::AddPart(Request& request, ShardPlan& plan,
-                                     const Encode& encode) const {
-  RequestPart& part = request.parts.emplace_back();
-  const MessageHead head = NextHead();
-  part.shard = plan.shard;
-  part.request_id = head.request_id;
-  part.message = encode(head);
-  part.blocks = std::move(plan.blocks);
-  return part;
-}
-
 RequestRef RequestBuilder::Match(const NamespaceView& space, const Chain& chain,
                                  BlockKind kind) const {
   RequestRef request = Start(RequestKind::kMatch);
@@ -73,8 +61,10 @@ RequestRef RequestBuilder::Transfer(TransferKind transfer, const NamespaceView& 
                  ? EncodeGet(head, question, blocks, block_bytes)
                  : EncodePut(head, question, blocks, block_bytes, transfer.ack);
     });
-    part.memory.reserve(part.blocks.size());
-    for (const std::uint32_t index : part.blocks) part.memory.push_back(memory[index]);
+    std::vector<std::span<std::byte>> places;
+    places.reserve(part.blocks.size());
+    for (const std::uint32_t index : part.blocks) places.push_back(memory[index]);
+    part.memory = std::move(places);
   }
   return request;
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -37,6 +38,18 @@ class RequestBuilder {
   RequestRef Transfer(TransferKind transfer, const NamespaceView& space, const Chain& chain,
                       std::span<const BlockBuffer> blocks, BlockKind kind,
                       std::span<const std::span<std::byte>> memory, RegionUse regions) const;
+  /// client_pieces.cc. `memory` has the memory of all pieces, one after the other.
+  RequestRef TransferPieces(TransferKind transfer, const NamespaceView& space, const Chain& chain,
+                            std::span<const BlockPieces> blocks, BlockKind kind,
+                            std::span<const std::span<std::byte>> memory, RegionUse regions) const;
+  // client_fragments.cc; `shard` is the reactor that the token names.
+  RequestRef Reserve(const NamespaceView& space, const Chain& chain, const BlockBuffer& block,
+                     BlockKind kind, std::uint32_t patience_ms) const;
+  RequestRef Write(const PutToken& token, std::uint32_t shard,
+                   std::span<const BlockFragment> fragments, PieceMemory memory,
+                   RegionUse regions) const;
+  RequestRef Commit(const PutToken& token, std::uint32_t shard, Ack ack) const;
+  RequestRef Abort(const PutToken& token, std::uint32_t shard) const;
   /// lease_ms: 0 leaves it to the daemon.
   RequestRef Lend(const NamespaceView& space, const Chain& chain,
                   std::span<const std::uint32_t> positions, BlockKind kind,
@@ -70,7 +83,15 @@ class RequestBuilder {
   /// The part of a request that goes to a plan's reactor; `encode(head)` makes its message from the
   /// plan, whose blocks the part then takes.
   template <typename Encode>
-  RequestPart& AddPart(Request& request, ShardPlan& plan, const Encode& encode) const;
+  RequestPart& AddPart(Request& request, ShardPlan& plan, const Encode& encode) const {
+    RequestPart& part = request.parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = plan.shard;
+    part.request_id = head.request_id;
+    part.message = encode(head);
+    part.blocks = std::move(plan.blocks);
+    return part;
+  }
   [[nodiscard]] Placement PlacementOf(const NamespaceView& space) const;
 
   std::atomic<std::uint64_t>& ids_;

@@ -211,6 +211,7 @@ void RequestFlow::Deliver(const RequestRef& request) {
   completion.status = std::move(request->status);
   completion.match = std::move(request->match);
   completion.prefix = std::move(request->prefix);
+  completion.reservation = request->reservation;
   if (request->kind == RequestKind::kLend) completion.lent = LentBlocksOf(*request);
   completion.blocks = std::move(request->blocks);  // the lent ones were made from them
   shared_.completions.Push(std::move(completion), std::move(request->slot));

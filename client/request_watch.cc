@@ -11,17 +11,28 @@ namespace {
 
 constexpr std::less<const std::byte*> before;  // of unrelated memory, too
 
+using Stretches = std::vector<std::span<const std::byte>>;
+
+bool Overlaps(PieceMemory::Piece used, const Stretches& memory) {
+  // The first stretch that ends behind the beginning of `used`.
+  const auto stretch =
+      std::partition_point(memory.begin(), memory.end(), [&](std::span<const std::byte> asked) {
+        return !before(used.data(), asked.data() + asked.size());
+      });
+  return stretch != memory.end() && before(stretch->data(), used.data() + used.size());
+}
+
 /// Something may still touch a byte of `memory` for this part.
-bool Touches(const RequestPart& part, const std::vector<std::span<const std::byte>>& memory) {
+bool Touches(const RequestPart& part, const Stretches& memory) {
   if (part.state == PartState::kDone) return false;
-  return std::any_of(part.memory.begin(), part.memory.end(), [&](std::span<std::byte> used) {
-    // The first stretch that ends behind the beginning of `used`.
-    const auto stretch =
-        std::partition_point(memory.begin(), memory.end(), [&](std::span<const std::byte> asked) {
-          return !before(used.data(), asked.data() + asked.size());
-        });
-    return stretch != memory.end() && before(stretch->data(), used.data() + used.size());
-  });
+  for (std::size_t block = 0; block < part.memory.size(); ++block) {
+    const std::span<const PieceMemory::Piece> pieces = part.memory[block];
+    if (std::any_of(pieces.begin(), pieces.end(),
+                    [&](PieceMemory::Piece piece) { return Overlaps(piece, memory); })) {
+      return true;
+    }
+  }
+  return false;
 }
 
 bool Means(const CallQuery& query, const Request& request) {

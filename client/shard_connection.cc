@@ -32,8 +32,8 @@ void ShardConnection::Send(const RequestRef& request, std::uint32_t part_index) 
   parts_[part.request_id] = {request, part_index};
   if (request->kind == RequestKind::kGet) {
     channel_->Expect(part.request_id, part.memory);
-  } else if (request->kind == RequestKind::kPut) {
-    channel_->Offer(part.request_id, {part.memory.begin(), part.memory.end()});
+  } else if (request->kind == RequestKind::kPut || request->kind == RequestKind::kWrite) {
+    channel_->Offer(part.request_id, part.memory);
   }
   channel_->Send(std::move(part.message));
   CrashHere(CrashPoint::kClientRequestSent);

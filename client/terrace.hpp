@@ -172,7 +172,6 @@ class TERRACE_API Client {
   Status ReleaseLease(LeaseId lease);
 
   // ---- Lists of pieces, parts of blocks -----------------------------------------------------
-  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// As Get, into lists of pieces, and of whole blocks or parts of them (BlockPieces::range). The
   /// pieces of one call may not overlap each other. At most 65,536 pieces in a call.
@@ -191,7 +190,6 @@ class TERRACE_API Client {
                                  Deadline deadline, Ack ack = Ack::kCommitted);
 
   // ---- A block from several writers ---------------------------------------------------------
-  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// Reserves one block of the chain for writers that each bring a part. It ends by Commit, Abort,
   /// when `patience` (up to 60 s; 0: 10 s) passed without a write, or with the last Client that

@@ -1,4 +1,5 @@
-// BlockReceiver: copies the data messages of one block to where the block belongs.
+// BlockReceiver: copies the data messages of one block to where the block belongs, in one place or
+// scattered over many.
 //
 // Each 256 KiB piece is copied out of the hot receive segment and hashed at its destination while
 // both are in the cache, then compared with the checksum that came along.
@@ -9,6 +10,7 @@
 #include <span>
 
 #include "transport/data_message.h"
+#include "transport/piece_memory.h"
 
 namespace terrace {
 
@@ -16,10 +18,11 @@ class BlockReceiver {
  public:
   enum class State : std::uint8_t { kWaiting, kWhole, kCorrupt };
 
-  /// `checksums`: where to keep them, one per piece of the block, or empty.
-  explicit BlockReceiver(std::span<std::byte> destination,
+  /// `destination` outlives the receiver. `checksums`: where to keep them, one per piece of the
+  /// block, or empty.
+  explicit BlockReceiver(std::span<const PieceMemory::Piece> destination,
                          std::span<std::uint64_t> checksums = {}) noexcept
-      : destination_(destination), checksums_(checksums) {}
+      : walk_(destination), bytes_(BytesOfPieces(destination)), checksums_(checksums) {}
 
   [[nodiscard]] State state() const noexcept { return state_; }
   /// Takes one message that ReadDataHeader accepted. A gap, a repeated part, another block length
@@ -27,9 +30,10 @@ class BlockReceiver {
   State Take(const DataHeader& header, std::span<const std::byte> payload) noexcept;
 
  private:
-  std::span<std::byte> destination_;
+  PieceWalk walk_;  // over the destination, as far as it was received
+  std::uint64_t bytes_;
   std::span<std::uint64_t> checksums_;
-  std::size_t received_ = 0;  // bytes, from the block's start
+  std::uint64_t received_ = 0;  // bytes, from the block's start
   State state_ = State::kWaiting;
 };
 

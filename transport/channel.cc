@@ -265,7 +265,7 @@ void ChannelImpl::OnBlockChecksums(const wire::Message& message) {
   if (body.block() >= request.destinations.size()) return;
   request.verified.resize(request.destinations.size(), StatusCode::kMiss);
   std::vector<std::uint64_t> sums(body.checksums()->begin(), body.checksums()->end());
-  request.verified[body.block()] = VerifyBlock(request.destinations[body.block()], sums)
+  request.verified[body.block()] = VerifyPieces(request.destinations[body.block()], sums)
                                        ? StatusCode::kOk
                                        : StatusCode::kCorrupt;
 }
@@ -288,8 +288,8 @@ void ChannelImpl::OnDataLater(const DataHeader& header) {
 void ChannelImpl::StartSending(const DataHeader& header) {
   const auto found = requests_.find(header.request_id);
   if (found == requests_.end() || found->second.withdrawn ||
-      header.block >= found->second.sources.size() ||
-      header.block_bytes != found->second.sources[header.block].size() || header.block_bytes == 0) {
+      header.block >= found->second.sources.size() || header.block_bytes == 0 ||
+      header.block_bytes != BytesOfPieces(found->second.sources[header.block])) {
     DataHeader refuse;
     refuse.kind = DataKind::kRefuse;
     refuse.request_id = header.request_id;
@@ -300,7 +300,13 @@ void ChannelImpl::StartSending(const DataHeader& header) {
   const auto outgoing = std::make_shared<Outgoing>();
   outgoing->request_id = header.request_id;
   outgoing->block = header.block;
-  outgoing->bytes = found->second.sources[header.block];
+  const std::span<const PieceMemory::Piece> pieces = found->second.sources[header.block];
+  outgoing->size = header.block_bytes;
+  if (pieces.size() == 1) {
+    outgoing->bytes = pieces.front();
+  } else {
+    outgoing->scattered = PieceWalk(pieces);
+  }
   found->second.sending.push_back(outgoing);
   sender_->Send(outgoing);
   CrashHere(CrashPoint::kClientDataSent);
@@ -371,18 +377,21 @@ void ChannelImpl::RemoveRegistration(std::uint32_t region) {
   registered_.erase(found);
 }
 
-void ChannelImpl::Expect(std::uint64_t request_id, std::vector<std::span<std::byte>> destinations) {
+void ChannelImpl::Expect(std::uint64_t request_id, PieceMemory destinations) {
   if (state_ != State::kOpen) return;
   ChannelRequest& request = requests_[request_id];
   if (hello_.link == LinkKind::kTcp) {
     request.awaited = UcxWorker::Awaited(worker_);
-    request.receivers.reserve(destinations.size());
-    for (const auto& destination : destinations) request.receivers.emplace_back(destination);
   }
   request.destinations = std::move(destinations);
+  if (hello_.link != LinkKind::kTcp) return;
+  request.receivers.reserve(request.destinations.size());
+  for (std::size_t i = 0; i < request.destinations.size(); ++i) {
+    request.receivers.emplace_back(request.destinations[i]);
+  }
 }
 
-void ChannelImpl::Offer(std::uint64_t request_id, std::vector<std::span<const std::byte>> sources) {
+void ChannelImpl::Offer(std::uint64_t request_id, PieceMemory sources) {
   if (state_ != State::kOpen) return;
   ChannelRequest& request = requests_[request_id];
   if (hello_.link == LinkKind::kTcp) request.awaited = UcxWorker::Awaited(worker_);

@@ -27,6 +27,7 @@
 #include "base/reactor.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "transport/piece_memory.h"
 #include "transport/shm/lent_memory.h"
 
 namespace terrace {
@@ -93,8 +94,8 @@ class Channel {
   virtual void AddRegion(std::uint32_t region, ClientMemory memory) = 0;
   virtual void RemoveRegion(std::uint32_t region) = 0;
 
-  virtual void Expect(std::uint64_t request_id, std::vector<std::span<std::byte>> destinations) = 0;
-  virtual void Offer(std::uint64_t request_id, std::vector<std::span<const std::byte>> sources) = 0;
+  virtual void Expect(std::uint64_t request_id, PieceMemory destinations) = 0;
+  virtual void Offer(std::uint64_t request_id, PieceMemory sources) = 0;
   /// kOk when block `index` arrived whole and its checksums matched (or need not be checked:
   /// same-host copies); kCorrupt or kMiss otherwise.
   [[nodiscard]] virtual StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const = 0;

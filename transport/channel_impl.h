@@ -45,8 +45,8 @@ class ChannelImpl final : public Channel,
   void Send(std::vector<std::byte> message) override;
   void AddRegion(std::uint32_t region, ClientMemory memory) override;
   void RemoveRegion(std::uint32_t region) override;
-  void Expect(std::uint64_t request_id, std::vector<std::span<std::byte>> destinations) override;
-  void Offer(std::uint64_t request_id, std::vector<std::span<const std::byte>> sources) override;
+  void Expect(std::uint64_t request_id, PieceMemory destinations) override;
+  void Offer(std::uint64_t request_id, PieceMemory sources) override;
   [[nodiscard]] StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const override;
   StatusCode Withdraw(std::uint64_t request_id) override;
   [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) override;

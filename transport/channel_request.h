@@ -20,12 +20,12 @@ struct ChannelRequest {
   UcxWorker::Awaited awaited;
 
   // Expect.
-  std::vector<std::span<std::byte>> destinations;
-  std::vector<BlockReceiver> receivers;  ///< over tcp: one per destination
+  PieceMemory destinations;
+  std::vector<BlockReceiver> receivers;  ///< over tcp: one per block of `destinations`
   std::vector<StatusCode> verified;      ///< same host, when verification was asked for
 
   // Offer.
-  std::vector<std::span<const std::byte>> sources;
+  PieceMemory sources;
   std::vector<std::shared_ptr<Outgoing>> sending;
 };
 

@@ -26,8 +26,13 @@ bool IsAligned(const Vector* vector) {
 /// The verifier of flatbuffers looks at where a vector's length lies, not at its entries.
 bool HasAlignedEntries(const wire::Message& message) {
   switch (message.body_type()) {
-    case wire::Body_Get: return IsAligned(message.body_as_Get()->pieces());
+    case wire::Body_Get:
+      return IsAligned(message.body_as_Get()->pieces()) &&
+             IsAligned(message.body_as_Get()->ranges());
     case wire::Body_Put: return IsAligned(message.body_as_Put()->pieces());
+    case wire::Body_WriteFragments:
+      return IsAligned(message.body_as_WriteFragments()->pieces()) &&
+             IsAligned(message.body_as_WriteFragments()->offsets());
     case wire::Body_BlocksReply: return IsAligned(message.body_as_BlocksReply()->loans());
     case wire::Body_BlockChecksums: return IsAligned(message.body_as_BlockChecksums()->checksums());
     default: return true;

@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "base/wait.h"
 #include "transport/data_message.h"
+#include "transport/piece_memory.h"
 #include "transport/ucx_worker.h"
 
 namespace terrace {
@@ -25,7 +26,11 @@ namespace terrace {
 struct Outgoing {
   std::uint64_t request_id = 0;
   std::uint32_t block = 0;
-  std::span<const std::byte> bytes;
+  std::uint64_t size = 0;            ///< bytes of it
+  std::span<const std::byte> bytes;  ///< where they lie, when they lie together
+  /// Else: they are gathered into memory of the sender's, a message at a time. What it walks over
+  /// stays as long as this.
+  PieceWalk scattered;
   Hold hold;                             ///< empty on the client
   std::vector<std::uint64_t> checksums;  ///< empty: computed as the bytes are sent
 
@@ -80,6 +85,8 @@ class DataSender final : public std::enable_shared_from_this<DataSender> {
       : token_(token), incarnation_(incarnation), owner_(owner) {}
   void Pump();
   void PostNext(const std::shared_ptr<Outgoing>& outgoing);
+  /// Memory for the payload of a message that is gathered.
+  std::unique_ptr<std::byte[]> TakeStage();
   void OnMessageSent(const std::shared_ptr<Outgoing>& outgoing, Status status);
 
   const std::uint64_t token_;
@@ -89,7 +96,9 @@ class DataSender final : public std::enable_shared_from_this<DataSender> {
   std::deque<std::shared_ptr<Outgoing>> queue_;  // not wholly posted
   std::vector<ControlOperation*> waiting_;       // control messages from before SetEndpoint
   std::size_t in_flight_ = 0;                    // data messages inside UCX
-  std::size_t control_bytes_ = 0;                // queued or inside UCX
+  // kDataPayloadMax bytes each; at most kWindow of them, used again while they are warm.
+  std::vector<std::unique_ptr<std::byte[]>> stages_;
+  std::size_t control_bytes_ = 0;  // queued or inside UCX
   bool closed_ = false;
 };
 

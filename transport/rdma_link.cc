@@ -1,6 +1,7 @@
 #include "transport/rdma_link.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,12 +47,13 @@ struct RdmaLink::Transfer {
   Direction direction = Direction::kPut;
   std::uint64_t request_id = 0;
   Hold hold;
+  std::optional<RangeView> view;  // what of the frame moves
   std::vector<RemoteRegions::RemotePiece> places;
   std::vector<std::shared_ptr<Key>> keys;  // one per place
 
   std::size_t place = 0;       // index of the next one
   std::uint64_t in_place = 0;  // bytes of it that were posted
-  std::size_t posted = 0;      // bytes of the block that were posted
+  std::uint64_t posted = 0;    // bytes of the range that were posted
   std::size_t in_flight = 0;
   bool flushed = false;  // the flush was posted
   bool ended = false;    // nothing is posted any more
@@ -128,12 +130,13 @@ Status RdmaLink::FindKeys(Transfer& transfer) {
 
 void RdmaLink::Pump(const std::shared_ptr<Transfer>& transfer) {
   Transfer& state = *transfer;
-  const std::span<std::byte> bytes = state.hold.bytes();
-  while (!state.ended && state.in_flight < kWindow && state.posted < bytes.size()) {
+  const std::uint64_t bytes = state.view->size();
+  while (!state.ended && state.in_flight < kWindow && state.posted < bytes) {
     const auto& place = state.places[state.place];
-    const auto length = static_cast<std::size_t>(
-        std::min<std::uint64_t>(kPartBytes, place.length - state.in_place));
-    const std::span<std::byte> part = bytes.subspan(state.posted, length);
+    const std::span<std::byte> together = state.view->From(state.posted);
+    const std::uint64_t length =
+        std::min<std::uint64_t>({kPartBytes, place.length - state.in_place, together.size()});
+    const std::span<std::byte> part = together.first(length);
     const std::uint64_t remote = place.address + state.in_place;
     const ucp_rkey_h key = state.keys[state.place]->key;
     state.posted += length;
@@ -152,7 +155,7 @@ void RdmaLink::Pump(const std::shared_ptr<Transfer>& transfer) {
       endpoint_->Get(part, remote, key, *operation);
     }
   }
-  if (state.ended || state.posted < bytes.size() || state.in_flight > 0) return;
+  if (state.ended || state.posted < bytes || state.in_flight > 0) return;
   if (state.direction == Direction::kPut && !state.flushed) {
     // A put that has completed only means that the source may be reused.
     state.flushed = true;
@@ -168,10 +171,12 @@ void RdmaLink::Pump(const std::shared_ptr<Transfer>& transfer) {
 
 Task<Status> RdmaLink::Move(Direction direction, Hold hold, BlockTransfer transfer, Hold* back) {
   if (!Alive()) co_return end();
-  auto places = context_.regions.Resolve(transfer.pieces, hold.bytes().size());
+  const RangeView view(hold.bytes(), transfer.range);
+  auto places = context_.regions.Resolve(transfer.pieces, view.size());
   if (!places.ok()) co_return places.status();
   const auto state = std::make_shared<Transfer>(context_.counters);
   state->direction = direction;
+  state->view = view;
   state->request_id = transfer.request_id;
   state->places = std::move(places.value());
   if (Status status = FindKeys(*state); !status.ok()) co_return status;
@@ -205,8 +210,7 @@ Status RdmaLink::Finish(const std::shared_ptr<Transfer>& state) const {
     return Status(StatusCode::kCancelled, "the client cancelled the request");
   }
   if (!state->status.ok()) return state->status;
-  const bool whole =
-      state->ended && state->in_flight == 0 && state->posted == state->hold.bytes().size();
+  const bool whole = state->ended && state->in_flight == 0 && state->posted == state->view->size();
   if (whole && (state->direction == Direction::kGet || state->flushed)) return {};
   return Status(StatusCode::kTimeout, "the NIC did not complete the block before the deadline");
 }
@@ -217,11 +221,17 @@ void RdmaLink::EndQuarantine(const std::shared_ptr<Transfer>& transfer) {
 
 Task<Status> RdmaLink::Push(Hold source, BlockTransfer transfer,
                             std::span<const std::uint64_t> checksums) {
-  const std::size_t bytes = source.bytes().size();
+  const RangeView view(source.bytes(), transfer.range);
+  std::vector<std::uint64_t> sums;
+  if (!view.whole()) {
+    Status sound = co_await ChecksumRange(view, checksums, &sums);
+    if (!sound.ok()) co_return sound;
+    checksums = sums;
+  }
   Hold done;
   Status status = co_await Move(Direction::kPut, std::move(source), transfer, &done);
   if (status.ok()) {
-    context_.counters.bytes_pushed.fetch_add(bytes, std::memory_order_relaxed);
+    context_.counters.bytes_pushed.fetch_add(view.size(), std::memory_order_relaxed);
     if (Alive()) SendChecksums(transfer, checksums);
   }
   co_return status;

@@ -49,9 +49,14 @@ Result<std::vector<RemoteRegions::RemotePiece>> RemoteRegions::Resolve(
   std::vector<RemotePiece> result;
   result.reserve(pieces.size());
   std::uint64_t total = 0;
+  std::uint32_t known = 0;
+  const Region* region = nullptr;  // `known`: pieces of one region mostly follow each other
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const Piece& piece = pieces[i];
-    const Region* region = Find(piece.region);
+    if (region == nullptr || piece.region != known) {
+      known = piece.region;
+      region = Find(piece.region);
+    }
     if (region == nullptr) {
       return Status::Invalid("pieces[" + std::to_string(i) + "]: region " +
                              std::to_string(piece.region) + " is not registered");

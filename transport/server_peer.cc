@@ -388,6 +388,10 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
     case wire::Body_Get:
     case wire::Body_Put:
     case wire::Body_Remove:
+    case wire::Body_Reserve:
+    case wire::Body_WriteFragments:
+    case wire::Body_CommitReservation:
+    case wire::Body_AbortReservation:
     case wire::Body_Stat:
     case wire::Body_ListNamespaces:
     case wire::Body_ClearNamespace:

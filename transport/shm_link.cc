@@ -13,7 +13,7 @@
 namespace terrace {
 namespace {
 
-constexpr std::size_t kVectorsMax = 256;  // of one call; the kernel's limit is 1,024
+constexpr std::size_t kVectorsMax = 1024;  // of one call: the kernel's limit
 
 /// An address of another process; never followed here.
 void* RemotePointer(std::uint64_t address) {
@@ -63,91 +63,122 @@ void ShmLink::Advance(Cursor& cursor, std::uint64_t bytes) {
   }
 }
 
-Status ShmLink::CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor,
-                          std::uint64_t* checksum) {
-  std::size_t done = 0;
-  bool hashed = false;
-  while (done < local.size()) {
-    if (cursor.places[cursor.place].shared != nullptr) {
-      const auto& place = cursor.places[cursor.place];
-      const std::uint64_t offset = place.offset + cursor.in_place;
-      const auto part = local.subspan(
-          done, std::min<std::uint64_t>(place.length - cursor.in_place, local.size() - done));
-      // In one walk with the copy, where the copy is one.
-      hashed = checksum != nullptr && part.size() == local.size();
-      const bool copied = direction == Direction::kWrite
-                              ? place.shared->Write(offset, part)
-                              : place.shared->Read(offset, part, hashed ? checksum : nullptr);
-      if (!copied) {
-        return Status::Invalid("region " + std::to_string(place.region) +
-                               ": the client took memory away from it");
-      }
-      done += part.size();
-      Advance(cursor, part.size());
-      continue;
-    }
-    std::array<iovec, kVectorsMax> remote;
-    std::size_t vectors = 0;
-    std::size_t wanted = 0;
-    std::uint64_t in_place = cursor.in_place;
-    for (std::size_t i = cursor.place;
-         i < cursor.places.size() && cursor.places[i].shared == nullptr && vectors < kVectorsMax &&
-         done + wanted < local.size();
-         ++i) {
-      const auto& place = cursor.places[i];
-      const auto length = static_cast<std::size_t>(
-          std::min<std::uint64_t>(place.length - in_place, local.size() - done - wanted));
-      remote[vectors++] = {RemotePointer(place.address + in_place), length};
-      wanted += length;
-      in_place = 0;
-    }
-    if (Status status = process_.CheckOwner(); !status.ok()) return status;
-    iovec own{local.data() + done, wanted};
-    const ssize_t copied =
-        direction == Direction::kWrite
-            ? process_vm_writev(process_.pid(), &own, 1, remote.data(), vectors, 0)
-            : process_vm_readv(process_.pid(), &own, 1, remote.data(), vectors, 0);
-    if (copied <= 0) {
-      if (copied < 0 && errno == ESRCH) {
-        return Status(StatusCode::kPeerDead, "the client has exited");
-      }
-      const auto& place = cursor.places[cursor.place];
-      return Status(copied < 0 && errno != EFAULT ? StatusCode::kUnsupported : StatusCode::kInvalid,
-                    std::string(direction == Direction::kWrite ? "write to" : "read from") +
-                        " region " + std::to_string(place.region) + ", piece of " +
-                        std::to_string(place.length) + " bytes at byte " +
-                        std::to_string(cursor.in_place) + ": " +
-                        std::strerror(copied < 0 ? errno : EFAULT));
-    }
+std::uint64_t ShmLink::CopyMapped(Direction direction, std::span<std::byte> own,
+                                  const Cursor& cursor, std::uint64_t* checksum) {
+  const auto& place = cursor.places[cursor.place];
+  const std::uint64_t offset = place.offset + cursor.in_place;
+  const auto part = own.first(std::min<std::uint64_t>(place.length - cursor.in_place, own.size()));
+  const bool copied = direction == Direction::kWrite ? place.shared->Write(offset, part)
+                                                     : place.shared->Read(offset, part, checksum);
+  return copied ? part.size() : 0;
+}
+
+Result<std::uint64_t> ShmLink::CopyByKernel(Direction direction, const RangeView& frame,
+                                            std::uint64_t at, std::uint64_t bytes,
+                                            const Cursor& cursor) const {
+  std::array<iovec, kVectorsMax> remote;
+  std::size_t vectors = 0;
+  std::uint64_t wanted = 0;
+  std::uint64_t in_place = cursor.in_place;
+  for (std::size_t i = cursor.place;
+       i < cursor.places.size() && cursor.places[i].shared == nullptr && vectors < kVectorsMax &&
+       wanted < bytes;
+       ++i) {
+    const auto& place = cursor.places[i];
+    const std::uint64_t length = std::min(place.length - in_place, bytes - wanted);
+    remote[vectors++] = {RemotePointer(place.address + in_place), length};
+    wanted += length;
+    in_place = 0;
+  }
+  // The frame's side may end first, where a range has many stretches: the kernel then copies less.
+  std::array<iovec, kVectorsMax> own;
+  std::size_t own_vectors = 0;
+  for (std::uint64_t done = 0; done < wanted && own_vectors < kVectorsMax;) {
+    const std::span<std::byte> part = frame.From(at + done);
+    const std::uint64_t length = std::min<std::uint64_t>(part.size(), wanted - done);
+    own[own_vectors++] = {part.data(), length};
+    done += length;
+  }
+  if (Status status = process_.CheckOwner(); !status.ok()) return status;
+  const pid_t pid = process_.pid();
+  const ssize_t copied =
+      direction == Direction::kWrite
+          ? process_vm_writev(pid, own.data(), own_vectors, remote.data(), vectors, 0)
+          : process_vm_readv(pid, own.data(), own_vectors, remote.data(), vectors, 0);
+  if (copied > 0) {
     if (direction == Direction::kRead) {
       if (Status status = process_.CheckOwner(); !status.ok()) return status;
     }
     // Less than wanted: a later piece is at fault, and the next call will say so.
-    done += static_cast<std::size_t>(copied);
-    Advance(cursor, static_cast<std::uint64_t>(copied));
+    return static_cast<std::uint64_t>(copied);
   }
-  if (checksum != nullptr && !hashed) *checksum = Checksum64(local);
+  if (copied < 0 && errno == ESRCH) {
+    return Status(StatusCode::kPeerDead, "the client has exited");
+  }
+  const auto& place = cursor.places[cursor.place];
+  return Status(copied < 0 && errno != EFAULT ? StatusCode::kUnsupported : StatusCode::kInvalid,
+                std::string(direction == Direction::kWrite ? "write to" : "read from") +
+                    " region " + std::to_string(place.region) + ", piece of " +
+                    std::to_string(place.length) + " bytes at byte " +
+                    std::to_string(cursor.in_place) + ": " +
+                    std::strerror(copied < 0 ? errno : EFAULT));
+}
+
+Status ShmLink::CopySlice(Direction direction, const RangeView& frame, std::uint64_t at,
+                          std::uint64_t bytes, Cursor& cursor, std::uint64_t* checksum) {
+  const std::uint64_t begin = at;
+  const std::uint64_t end = at + bytes;
+  bool hashed = false;
+  while (at < end) {
+    std::uint64_t done = 0;
+    const auto& place = cursor.places[cursor.place];
+    if (place.shared != nullptr) {
+      const std::span<std::byte> together = frame.From(at);
+      const auto own = together.first(std::min<std::uint64_t>(together.size(), end - at));
+      // In one walk with the copy, where the copy is one.
+      hashed =
+          checksum != nullptr && own.size() == bytes && place.length - cursor.in_place >= bytes;
+      done = CopyMapped(direction, own, cursor, hashed ? checksum : nullptr);
+      if (done == 0) {
+        return Status::Invalid("region " + std::to_string(place.region) +
+                               ": the client took memory away from it");
+      }
+    } else {
+      const Result<std::uint64_t> copied = CopyByKernel(direction, frame, at, end - at, cursor);
+      if (!copied.ok()) return copied.status();
+      done = *copied;
+    }
+    at += done;
+    Advance(cursor, done);
+  }
+  if (checksum != nullptr && !hashed) *checksum = frame.Checksum(begin, bytes);
   return {};
 }
 
 Task<Status> ShmLink::Push(Hold source, BlockTransfer transfer,
                            std::span<const std::uint64_t> checksums) {
-  const std::span<std::byte> bytes = source.bytes();
+  const RangeView view(source.bytes(), transfer.range);
   if (!Alive()) co_return end();
-  auto places = context_.regions.Resolve(transfer.pieces, bytes.size());
+  auto places = context_.regions.Resolve(transfer.pieces, view.size());
   if (!places.ok()) co_return places.status();
+  std::vector<std::uint64_t> sums;
+  if (verify_ && !view.whole()) {
+    Status sound = co_await ChecksumRange(view, checksums, &sums);
+    if (!sound.ok()) co_return sound;
+    checksums = sums;
+  }
   if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
   Cursor cursor{std::move(places.value())};
   Status status;
-  for (std::size_t done = 0; done < bytes.size() && status.ok(); done += kSliceBytes) {
-    const auto slice = bytes.subspan(done, std::min(kSliceBytes, bytes.size() - done));
-    co_await LongWork{.bytes = slice.size(), .ends_request = true};
+  for (std::uint64_t done = 0; done < view.size() && status.ok(); done += kSliceBytes) {
+    const std::uint64_t slice = std::min<std::uint64_t>(kSliceBytes, view.size() - done);
+    co_await LongWork{.bytes = slice, .ends_request = true};
     status = CheckSlice(transfer);
     if (!status.ok()) break;
-    status = CopySlice(Direction::kWrite, slice, cursor);
+    status = CopySlice(Direction::kWrite, view, done, slice, cursor);
   }
   if (status.ok()) {
-    context_.counters.bytes_pushed.fetch_add(bytes.size(), std::memory_order_relaxed);
+    context_.counters.bytes_pushed.fetch_add(view.size(), std::memory_order_relaxed);
     if (verify_ && Alive()) SendChecksums(transfer, checksums);
   }
   context_.requests.End(transfer.request_id);
@@ -163,6 +194,7 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
   if (!places.ok()) co_return places.status();
   if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
   Cursor cursor{std::move(places.value())};
+  const RangeView view(bytes, {});
   Status status;
   // In checksum pieces, so that each is hashed while it is in the cache; four make a slice.
   for (std::size_t done = 0; done < bytes.size() && status.ok(); done += kChecksumPieceBytes) {
@@ -173,8 +205,9 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
       status = CheckSlice(transfer);
       if (!status.ok()) break;
     }
-    const auto piece = bytes.subspan(done, std::min(kChecksumPieceBytes, bytes.size() - done));
-    status = CopySlice(Direction::kRead, piece, cursor, &checksums[done / kChecksumPieceBytes]);
+    status =
+        CopySlice(Direction::kRead, view, done, std::min(kChecksumPieceBytes, bytes.size() - done),
+                  cursor, &checksums[done / kChecksumPieceBytes]);
   }
   if (status.ok()) {
     context_.counters.bytes_pulled.fetch_add(bytes.size(), std::memory_order_relaxed);

@@ -76,10 +76,16 @@ class ShmLink final : public PeerLink {
 
   Status CheckSlice(const BlockTransfer& transfer);
   static void Advance(Cursor& cursor, std::uint64_t bytes);
-  /// Copies all of `local` from or to where the cursor stands.
-  /// `checksum`: if not null, Checksum64 of `local` afterwards.
-  Status CopySlice(Direction direction, std::span<std::byte> local, Cursor& cursor,
-                   std::uint64_t* checksum = nullptr);
+  /// Copies bytes [at, at + bytes) of the frame's range from or to where the cursor stands.
+  /// `checksum`: if not null, Checksum64 of those bytes afterwards.
+  Status CopySlice(Direction direction, const RangeView& frame, std::uint64_t at,
+                   std::uint64_t bytes, Cursor& cursor, std::uint64_t* checksum = nullptr);
+  /// One piece of a region that is mapped. Bytes done; 0: the client took memory away.
+  static std::uint64_t CopyMapped(Direction direction, std::span<std::byte> own,
+                                  const Cursor& cursor, std::uint64_t* checksum);
+  /// As much as one call of the kernel's moves, of pieces that are not mapped. Bytes done.
+  Result<std::uint64_t> CopyByKernel(Direction direction, const RangeView& frame, std::uint64_t at,
+                                     std::uint64_t bytes, const Cursor& cursor) const;
 
   const Ways ways_;
   const ClientProcess process_;

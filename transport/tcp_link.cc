@@ -18,11 +18,18 @@ struct TcpLink::PushState final : Outgoing {
   PushState& operator=(const PushState&) = delete;
 
   ServerCounters& counters;
+  std::vector<PieceMemory::Piece> stretches;  // of the frame, of a range that does not lie together
   Event wake;
   bool quarantined = false;
 };
 
 struct TcpLink::PullState {
+  PullState(std::span<std::byte> frame, std::span<std::uint64_t> checksums)
+      : destination(frame), receiver({&destination, 1}, checksums) {}
+  PullState(const PullState&) = delete;
+  PullState& operator=(const PullState&) = delete;
+
+  const PieceMemory::Piece destination;
   BlockReceiver receiver;
   Event wake;
   bool refused = false;
@@ -45,16 +52,30 @@ void TcpLink::SetEndpoint(std::unique_ptr<UcxEndpoint> endpoint) {
 Task<Status> TcpLink::Push(Hold source, BlockTransfer transfer,
                            std::span<const std::uint64_t> checksums) {
   if (!Alive()) co_return end();
-  const auto places = context_.regions.Resolve(transfer.pieces, source.bytes().size());
+  const RangeView view(source.bytes(), transfer.range);
+  const auto places = context_.regions.Resolve(transfer.pieces, view.size());
   if (!places.ok()) co_return places.status();
+  const auto state = std::make_shared<PushState>(context_.counters);
+  if (view.whole()) {
+    state->checksums.assign(checksums.begin(), checksums.end());
+  } else {
+    Status sound = co_await ChecksumRange(view, checksums, &state->checksums);
+    if (!sound.ok()) co_return sound;
+  }
   if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
 
-  const auto state = std::make_shared<PushState>(context_.counters);
   state->request_id = transfer.request_id;
   state->block = transfer.block;
-  state->bytes = source.bytes();
+  state->size = view.size();
+  if (view.contiguous()) {
+    state->bytes = view.From(0).first(view.size());
+  } else {
+    for (std::uint64_t at = 0; at < view.size(); at += state->stretches.back().size()) {
+      state->stretches.push_back(view.From(at));
+    }
+    state->scattered = PieceWalk(state->stretches);
+  }
   state->hold = std::move(source);
-  state->checksums.assign(checksums.begin(), checksums.end());
   pushes_.insert(state);
   sender_->Send(state);
   if (!(state->ended && state->in_flight == 0)) {
@@ -69,7 +90,7 @@ Task<Status> TcpLink::Push(Hold source, BlockTransfer transfer,
 Status TcpLink::FinishPush(const std::shared_ptr<PushState>& state, Nanos deadline) {
   if (state->ended && state->in_flight == 0) {
     if (!state->status.ok()) return state->status;
-    context_.counters.bytes_pushed.fetch_add(state->bytes.size(), std::memory_order_relaxed);
+    context_.counters.bytes_pushed.fetch_add(state->size, std::memory_order_relaxed);
     return {};
   }
   if (Alive()) sender_->Abandon(state);
@@ -82,9 +103,8 @@ Status TcpLink::FinishPush(const std::shared_ptr<PushState>& state, Nanos deadli
     return Status(StatusCode::kCancelled, "the client cancelled the request");
   }
   return {StatusCode::kTimeout, "the client took " + std::to_string(state->posted) + " of " +
-                                    std::to_string(state->bytes.size()) +
-                                    " bytes before the deadline (" + std::to_string(deadline) +
-                                    ")"};
+                                    std::to_string(state->size) + " bytes before the deadline (" +
+                                    std::to_string(deadline) + ")"};
 }
 
 Task<Status> TcpLink::Pull(Hold destination, BlockTransfer transfer,
@@ -98,7 +118,7 @@ Task<Status> TcpLink::Pull(Hold destination, BlockTransfer transfer,
   if (pulls_.contains(key)) co_return Status::Invalid("the block is being pulled already");
   if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
 
-  PullState state{BlockReceiver(destination.bytes(), checksums), {}, false};
+  PullState state(destination.bytes(), checksums);
   pulls_[key] = &state;
   DataHeader ask;
   ask.kind = DataKind::kPull;

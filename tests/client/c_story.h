@@ -11,6 +11,10 @@ extern "C" {
 /// with the call that failed and returns its status; TERRACE_CORRUPT when a byte came back wrong.
 terrace_status CStory(const char* address, uint32_t blocks, terrace_error* error);
 
+/// Puts two blocks from pieces, gets a part of one, writes one in fragments; what overlaps, what is
+/// not complete and what is over must be refused. TERRACE_INTERNAL: it was not. Else as CStory.
+terrace_status CPiecesStory(const char* address, terrace_error* error);
+
 /// Of the header that the C files were compiled with.
 uint32_t CLayoutVersion(void);
 

@@ -62,8 +62,8 @@ class FakeChannel final : public Channel {
     log_->regions.push_back(region);
   }
   void RemoveRegion(std::uint32_t region) override { std::erase(log_->regions, region); }
-  void Expect(std::uint64_t, std::vector<std::span<std::byte>>) override {}
-  void Offer(std::uint64_t, std::vector<std::span<const std::byte>>) override {}
+  void Expect(std::uint64_t, PieceMemory) override {}
+  void Offer(std::uint64_t, PieceMemory) override {}
   [[nodiscard]] StatusCode Arrived(std::uint64_t, std::uint32_t) const override {
     return StatusCode::kOk;
   }

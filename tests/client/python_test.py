@@ -408,26 +408,10 @@ class PythonTest(DaemonTest):
         self.assertIn("python", [info.name for info in self.client.list_namespaces()])
         self.assertIn("terrace_get_blocks_hit_total", [s.name for s in self.client.stat()])
 
-    def test_what_is_not_built_yet_or_is_answers_with_a_status(self) -> None:
-        """Each call reaches the library with the arguments in their places."""
-        chain, _ = self.stored("others")
-        client, space = self.client, self.space
-        with client.allocate(BLOCK_BYTES) as region:
-            piece = terrace.Piece(0, BLOCK_BYTES, region.id)
-            for call in (
-                    lambda: client.match_groups(space, chain, [terrace.GroupPolicy(0)], lease=1.0),
-                    lambda: client.get_pieces(space, chain, [terrace.BlockPieces(0)], [piece]),
-                    lambda: client.put_pieces(space, chain, [terrace.BlockPieces(0)], [piece]),
-                    lambda: client.reserve(space, chain, 0),
-                    lambda: client.write(bytes(32), [terrace.Fragment(0)], [piece]),
-                    lambda: client.commit(bytes(32)),
-                    lambda: client.abort(bytes(32))):
-                try:
-                    call()
-                except terrace.Error as error:
-                    self.assertIn(error.status, (terrace.Status.UNSUPPORTED,
-                                                 terrace.Status.EXPIRED, terrace.Status.INVALID),
-                                  error)
+    def test_groups_match_with_a_lease(self) -> None:
+        chain, _ = self.stored("groups")
+        found = self.client.match_groups(self.space, chain, [terrace.GroupPolicy(0)], lease=1.0)
+        self.assertEqual(found.longest, 4)
 
     def test_the_layouts_are_those_of_the_library(self) -> None:
         from terrace import _library

@@ -137,7 +137,7 @@ class Story {
     if (!channel_->Alive()) return;
     channel_->AddRegion(1, {memory_, nullptr});
     channel_->Expect(1, {std::span(memory_).first(64), std::span(memory_).subspan(64, 64)});
-    channel_->Offer(2, {std::span<const std::byte>(memory_).first(64)});
+    channel_->Offer(2, {std::span(memory_).first(64)});
   }
   /// Over the socket, with descriptors.
   void Pass(std::span<const std::byte> bytes, std::span<const int> descriptors) {

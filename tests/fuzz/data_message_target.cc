@@ -69,7 +69,8 @@ void Run(std::span<const std::byte> bytes) {
                                                        : 1 + input.Take<std::uint16_t>() % 4096U;
   Bytes destination(block);
   std::vector<std::uint64_t> checksums(ChecksumPieceCount(block));
-  BlockReceiver receiver(destination, checksums);
+  const PieceMemory::Piece place(destination);
+  BlockReceiver receiver({&place, 1}, checksums);
   std::size_t sent = 0;  // of the honest story
   bool honest = true;
   for (int messages = 0; messages < 16 && !input.empty(); ++messages) {

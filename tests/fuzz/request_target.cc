@@ -126,6 +126,45 @@ void DecodePieces(const Body& body, std::size_t blocks,
   TERRACE_CHECK(pieces == body.pieces()->size());
 }
 
+/// A frame that nobody reads.
+std::byte* NoFrame() {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address to count from
+  return reinterpret_cast<std::byte*>(std::uintptr_t{1} << 40);
+}
+
+/// A range that is let through never leaves its block.
+void DecodePartsOf(const wire::Get& get, std::size_t blocks) {
+  std::vector<BlockPlace> places(blocks);
+  const Status status = DecodeRanges(get.ranges(), places);
+  if (!status.ok()) return CheckRefusal(status, "ranges");
+  for (const BlockPlace& place : places) {
+    for (const std::uint64_t block_bytes : {kBlockBytesMin, kBlockBytesMax}) {
+      const Status fits = CheckFrameRange(place.range, block_bytes);
+      if (!fits.ok()) {
+        CheckRefusal(fits, "range.");
+        continue;
+      }
+      const RangeView view({NoFrame(), block_bytes}, place.range);
+      TERRACE_CHECK(view.size() > 0 && view.size() <= block_bytes);
+      for (const std::uint64_t at : {std::uint64_t{0}, view.size() / 2, view.size() - 1}) {
+        const std::span<std::byte> part = view.From(at);
+        const auto begin = static_cast<std::uint64_t>(part.data() - NoFrame());
+        TERRACE_CHECK(!part.empty() && begin < block_bytes && part.size() <= block_bytes - begin);
+      }
+    }
+  }
+}
+
+void DecodeFragments(const wire::WriteFragments& write) {
+  const auto request = DecodeWrite(write);
+  if (!request.ok()) return CheckRefusal(request.status(), "");
+  TERRACE_CHECK((*request)->fragments.size() == write.offsets()->size());
+  for (const WriteRequest::Fragment& fragment : (*request)->fragments) {
+    TERRACE_CHECK(!fragment.pieces.empty());
+    CheckPieces(fragment.pieces);
+  }
+}
+
 /// A message may let many fields share one long text: what is copied of it has limits.
 void DecodeOpen(const wire::OpenNamespace& open) {
   const NamespaceSpec spec = DecodeNamespace(open, "tenant");
@@ -165,7 +204,10 @@ void Decode(const wire::Message& message) {
       const wire::Get& get = *message.body_as_Get();
       const Nanos lease = DecodeLease(get);
       TERRACE_CHECK(lease >= 0 && lease <= kLeaseMax && get.lend() == (lease != 0));
-      if (const std::size_t blocks = DecodeRuns(get.runs())) DecodePieces(get, blocks, nullptr);
+      if (const std::size_t blocks = DecodeRuns(get.runs())) {
+        DecodePieces(get, blocks, nullptr);
+        DecodePartsOf(get, blocks);
+      }
       return;
     }
     case wire::Body_Put: {
@@ -176,6 +218,11 @@ void Decode(const wire::Message& message) {
       if (blocks > 0) DecodePieces(put, blocks, put.valid_tokens());
       return;
     }
+    case wire::Body_Reserve: (void)DecodeRuns(message.body_as_Reserve()->runs()); return;
+    case wire::Body_WriteFragments: DecodeFragments(*message.body_as_WriteFragments()); return;
+    case wire::Body_CommitReservation:
+      (void)DecodeToken(message.body_as_CommitReservation()->token());
+      return;
     case wire::Body_OpenNamespace: DecodeOpen(*message.body_as_OpenNamespace()); return;
     case wire::Body_RegisterRegion: Register(*message.body_as_RegisterRegion()); return;
     default: return;
@@ -196,7 +243,11 @@ std::vector<Bytes> Seeds() {
   for (unsigned kind = 0; kind < kClientKinds; ++kind) {
     Output out;
     out.Byte(1).Byte(kind).Byte(1).Byte(1).Put(std::uint32_t{1000});
-    if (kind >= 2 && kind <= 5) {
+    if (kind >= 9) {
+      out.Chunk(std::string(32, '\1')).Byte(2).Byte(1).Byte(2).Byte(2);
+      for (int piece = 0; piece < 2; ++piece) out.Byte(1).Byte(0).Byte(156);
+      out.Byte(2).Byte(1).Byte(1);
+    } else if ((kind >= 2 && kind <= 5) || kind == 8) {
       out.Byte(1).Chunk("key1").Chunk("").Chunk("key1key2").Chunk("\x04\x04");
       out.Put(std::uint32_t{0}).Byte(2);
       for (int piece = 0; piece < 2; ++piece) out.Byte(1).Byte(0).Byte(156);

@@ -57,6 +57,19 @@ Vector<const wire::Piece*> MakePieces(Builder& builder, Input& input) {
   return builder.CreateVectorOfStructs(pieces);
 }
 
+Vector<const wire::Range*> MakeRanges(Builder& builder, Input& input) {
+  const std::uint8_t kind = input.Byte();
+  if (kind % 8 == 0) return 0;
+  std::vector<wire::Range> ranges;
+  for (int range = 1; range < kind % 8; ++range) {
+    const std::uint64_t offset = input.Wild();
+    const std::uint64_t bytes = input.Wild();
+    const std::uint64_t stride = input.Wild();
+    ranges.emplace_back(offset, bytes, stride, static_cast<std::uint32_t>(input.Wild()), 0);
+  }
+  return builder.CreateVectorOfStructs(ranges);
+}
+
 Vector<flatbuffers::Offset<wire::Group>> MakeGroups(Builder& builder, Input& input) {
   std::vector<flatbuffers::Offset<wire::Group>> groups;
   const std::uint8_t count = input.Byte();
@@ -179,6 +192,35 @@ Bytes NamespacesReply(Input& input, const MessageHead& head) {
   });
 }
 
+/// What writers of a reserved block say.
+Bytes OfReservation(unsigned which, Input& input, const MessageHead& head) {
+  switch (which) {
+    case 0:
+      return BuildMessage<wire::Reserve>(head, [&](Builder& builder) {
+        const auto runs = MakeRuns(builder, input);
+        const auto tokens = input.Take<std::uint32_t>();
+        return wire::CreateReserve(builder, 1, 0, 0, runs, tokens, input.Take<std::uint32_t>());
+      });
+    case 1:
+      return BuildMessage<wire::WriteFragments>(head, [&](Builder& builder) {
+        const auto token = MakeBytes(builder, input);
+        const auto offsets = MakeNumbers<std::uint64_t>(builder, input);
+        const auto pieces = MakePieces(builder, input);
+        const auto counts = MakeNumbers<std::uint16_t>(builder, input);
+        return wire::CreateWriteFragments(builder, token, offsets, pieces, counts);
+      });
+    case 2:
+      return BuildMessage<wire::CommitReservation>(head, [&](Builder& builder) {
+        const auto token = MakeBytes(builder, input);
+        return wire::CreateCommitReservation(builder, token, input.Byte());
+      });
+    default:
+      return BuildMessage<wire::AbortReservation>(head, [&](Builder& builder) {
+        return wire::CreateAbortReservation(builder, MakeBytes(builder, input));
+      });
+  }
+}
+
 }  // namespace
 
 Bytes ClientMessage(Input& input) {
@@ -192,8 +234,10 @@ Bytes ClientMessage(Input& input) {
         const auto runs = MakeRuns(builder, input);
         const auto pieces = MakePieces(builder, input);
         const auto counts = MakeNumbers<std::uint16_t>(builder, input);
-        return wire::CreateGet(builder, 1, 0, 0, runs, pieces, counts, input.Flag(),
-                               input.Take<std::uint32_t>());
+        const bool lend = input.Flag();
+        const auto lease = input.Take<std::uint32_t>();
+        return wire::CreateGet(builder, 1, 0, 0, runs, pieces, counts, lend, lease,
+                               MakeRanges(builder, input));
       });
     case 3:
       return BuildMessage<wire::Put>(head, [&](Builder& builder) {
@@ -237,6 +281,10 @@ Bytes ClientMessage(Input& input) {
     case 6:
       return BuildMessage<wire::Cancel>(
           head, [&](Builder& builder) { return wire::CreateCancel(builder, input.Wild()); });
+    case 11:
+    case 12:
+    case 13:
+    case 14: return OfReservation(kind % kClientKinds - 11, input, head);
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);
@@ -294,6 +342,11 @@ Bytes DaemonMessage(Input& input) {
         const auto block = static_cast<std::uint32_t>(input.Wild());
         return wire::CreateBlockChecksums(builder, block,
                                           MakeNumbers<std::uint64_t>(builder, input));
+      });
+    case 13:
+      return BuildMessage<wire::ReserveReply>(head, [&](Builder& builder) {
+        const std::uint8_t status = input.Byte();
+        return wire::CreateReserveReply(builder, status, MakeBytes(builder, input));
       });
     default:
       return BuildMessage<wire::CancelReply>(

@@ -150,13 +150,14 @@ struct PushCall {
   std::vector<std::uint64_t> checksums;
   std::vector<std::uint64_t>* pulled;
   Nanos budget;
+  FrameRange range{};
 };
 
 Task<Status> RunPush(PushCall call) {
   const Nanos deadline = call.pair->server_runner.reactor().scheduler().Now() + call.budget;
-  co_return co_await call.pair->peer->link().Push(Hold(call.frame, &call.pair->holds, call.request),
-                                                  {call.request, call.block, call.pieces, deadline},
-                                                  call.checksums);
+  co_return co_await call.pair->peer->link().Push(
+      Hold(call.frame, &call.pair->holds, call.request),
+      {call.request, call.block, call.pieces, deadline, call.range}, call.checksums);
 }
 
 Task<Status> RunPull(PushCall call) {
@@ -182,6 +183,14 @@ std::future<Status> Pair::Push(std::span<std::byte> frame, std::uint64_t request
   return Push(frame, request, 0, {{1, offset, frame.size()}}, budget, ChecksumsOf(frame));
 }
 
+std::future<Status> Pair::PushPart(std::span<std::byte> frame, std::uint64_t request,
+                                   std::vector<Piece> pieces, FrameRange range,
+                                   std::vector<std::uint64_t> checksums) {
+  PushCall call{this,    frame,        request, 0, std::move(pieces), std::move(checksums),
+                nullptr, 20 * kSecond, range};
+  return server_runner.Run<Status>([call] { return RunPush(call); });
+}
+
 std::future<Status> Pair::Pull(std::span<std::byte> frame, std::uint64_t request,
                                std::uint32_t block, std::vector<Piece> pieces,
                                std::vector<std::uint64_t>* checksums, Nanos budget) {
@@ -203,11 +212,11 @@ void Pair::Reply(std::uint64_t request, std::size_t blocks) {
   })) << "no BlocksReply";
 }
 
-void Pair::Expect(std::uint64_t request, std::vector<std::span<std::byte>> destinations) {
+void Pair::Expect(std::uint64_t request, PieceMemory destinations) {
   client_runner.Call([&] { channel->Expect(request, destinations); });
 }
 
-void Pair::Offer(std::uint64_t request, std::vector<std::span<const std::byte>> sources) {
+void Pair::Offer(std::uint64_t request, PieceMemory sources) {
   client_runner.Call([&] { channel->Offer(request, sources); });
 }
 

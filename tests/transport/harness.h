@@ -180,13 +180,17 @@ class Pair {
                            std::vector<std::uint64_t> checksums);
   std::future<Status> Push(std::span<std::byte> frame, std::uint64_t request, std::uint64_t offset,
                            Nanos budget = 20 * kSecond);
+  /// A part of a block, to pieces.
+  std::future<Status> PushPart(std::span<std::byte> frame, std::uint64_t request,
+                               std::vector<Piece> pieces, FrameRange range,
+                               std::vector<std::uint64_t> checksums);
   std::future<Status> Pull(std::span<std::byte> frame, std::uint64_t request, std::uint32_t block,
                            std::vector<Piece> pieces, std::vector<std::uint64_t>* checksums,
                            Nanos budget = 20 * kSecond);
   /// The server answers a request with `blocks` times kOk, and the client has seen it.
   void Reply(std::uint64_t request, std::size_t blocks);
-  void Expect(std::uint64_t request, std::vector<std::span<std::byte>> destinations);
-  void Offer(std::uint64_t request, std::vector<std::span<const std::byte>> sources);
+  void Expect(std::uint64_t request, PieceMemory destinations);
+  void Offer(std::uint64_t request, PieceMemory sources);
   StatusCode Arrived(std::uint64_t request, std::uint32_t index);
   StatusCode Withdraw(std::uint64_t request);
   /// Client -> server, e.g. BuildMessage<wire::Ping>(head()).

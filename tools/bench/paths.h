@@ -25,6 +25,8 @@ std::vector<Figure> BenchTcp(const BenchOptions& options);
 std::vector<Figure> BenchLend(const BenchOptions& options);
 /// 64 clients at once: their rate together, the slowest one's, and what an idle one costs.
 std::vector<Figure> BenchFanout(const BenchOptions& options);
+/// A block of 4 MiB in 64 and in 512 pieces, against one in one piece, on this host and over TCP.
+std::vector<Figure> BenchScatter(const BenchOptions& options);
 /// Match of 256 and 2,000 keys, above an empty request.
 std::vector<Figure> BenchMatch(const BenchOptions& options);
 /// Memory of the index at 1 M blocks.

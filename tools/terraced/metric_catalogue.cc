@@ -94,6 +94,23 @@ const MetricInfo kMatchLeasesBroken = {
     "terrace_match_leases_broken_total", kCounter, kSum,
     "Leases of matches whose renewal found that a block had gone."};
 
+const MetricInfo kReservations = {"terrace_reservations", kGauge, kSum,
+                                  "Blocks reserved by writers that bring them in parts, now."};
+const MetricInfo kReservationBytes = {"terrace_reservation_bytes", kGauge, kSum,
+                                      "Bytes of those blocks."};
+const MetricInfo kReservationsMade = {"terrace_reservations_made_total", kCounter, kSum,
+                                      "Reservations made."};
+const MetricInfo kReservationsRefused = {
+    "terrace_reservations_refused_total", kCounter, kSum,
+    "Reservations refused because the client, or all of them, held as much as they may."};
+const MetricInfo kReservationsEnded = {"terrace_reservations_ended_total", kCounter, kSum,
+                                       "Reservations that ended, by how."};
+const MetricInfo kFragments = {"terrace_fragments_written_total", kCounter, kSum,
+                               "Parts of reserved blocks that were written."};
+const MetricInfo kFragmentsFailed = {
+    "terrace_fragments_failed_total", kCounter, kSum,
+    "Parts of reserved blocks that were refused, or whose bytes did not come."};
+
 const MetricInfo kTierBlocks = {"terrace_tier_blocks", kGauge, kSum, "Blocks stored, by tier."};
 const MetricInfo kTierCapacity = {"terrace_tier_capacity_bytes", kGauge, kSum,
                                   "Bytes that a tier can hold."};
@@ -276,6 +293,13 @@ constexpr const MetricInfo* kAll[] = {
     &kMatchLeasesExpired,
     &kMatchLeasesRefused,
     &kMatchLeasesBroken,
+    &kReservations,
+    &kReservationBytes,
+    &kReservationsMade,
+    &kReservationsRefused,
+    &kReservationsEnded,
+    &kFragments,
+    &kFragmentsFailed,
     &kTierBlocks,
     &kTierCapacity,
     &kTierUsed,

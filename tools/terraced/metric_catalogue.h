@@ -33,6 +33,8 @@ extern const MetricInfo kKeyMismatches;
 extern const MetricInfo kMatchLeases, kMatchLeasedBlocks, kMatchLeasedBytes, kMatchLeasesGranted;
 extern const MetricInfo kMatchLeasesReleased, kMatchLeasesExpired, kMatchLeasesRefused;
 extern const MetricInfo kMatchLeasesBroken;
+extern const MetricInfo kReservations, kReservationBytes, kReservationsMade, kReservationsRefused;
+extern const MetricInfo kReservationsEnded, kFragments, kFragmentsFailed;
 // Tiers and index: what is stored where.
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;

@@ -18,6 +18,7 @@ namespace terrace {
 namespace {
 
 constexpr const char* kLinkLabel = "link";
+constexpr const char* kEndLabel = "end";
 
 double ResidentBytes() {
   std::ifstream file("/proc/self/statm");
@@ -104,6 +105,16 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   all.Add(kRetainDisplaced, counters.retain_displaced);
   all.Add(kRetainedEvicted, counters.retained_evictions);
   all.Add(kKeyMismatches, counters.key_mismatches);
+  all.Add(kReservations, counters.reservations);
+  all.Add(kReservationBytes, counters.reservation_bytes);
+  all.Add(kReservationsMade, counters.reservations_made);
+  all.Add(kReservationsRefused, counters.reservations_refused);
+  all.With(kEndLabel, "committed").Add(kReservationsEnded, counters.reservations_committed);
+  all.With(kEndLabel, "aborted").Add(kReservationsEnded, counters.reservations_aborted);
+  all.With(kEndLabel, "expired").Add(kReservationsEnded, counters.reservations_expired);
+  all.With(kEndLabel, "abandoned").Add(kReservationsEnded, counters.reservations_abandoned);
+  all.Add(kFragments, counters.fragments_written);
+  all.Add(kFragmentsFailed, counters.fragments_failed);
   dram.Add(kTierBlocks, counters.blocks_dram);
   nvme.Add(kTierBlocks, counters.blocks_nvme);
   all.Add(kMatchLeases, counters.leases.now);

@@ -1,5 +1,7 @@
 #include "tools/terraced/request_decoder.h"
 
+#include <algorithm>
+#include <array>
 #include <new>
 #include <string>
 #include <utility>
@@ -72,6 +74,56 @@ Result<std::vector<BlockPlace>> DecodePlaces(
   }
   if (next != pieces->size()) return Status::Invalid("pieces has entries that belong to no block");
   return places;
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kRetry, "out of memory");  // a client says how much is needed
+}
+
+Status DecodeRanges(const flatbuffers::Vector<const wire::Range*>* ranges,
+                    std::vector<BlockPlace>& places) {
+  if (ranges == nullptr) return {};
+  if (ranges->size() != places.size()) {
+    return Status::Invalid("ranges does not have one entry per key");
+  }
+  for (std::uint32_t i = 0; i < ranges->size(); ++i) {
+    const wire::Range& range = *ranges->Get(i);
+    places[i].range = {.offset = range.offset(),
+                       .bytes = range.bytes(),
+                       .stride = range.stride(),
+                       .count = range.count()};
+  }
+  return {};
+}
+
+Result<PutTokenParts> DecodeToken(const flatbuffers::Vector<std::uint8_t>* token) {
+  const std::span<const std::byte> bytes = BytesOf(token);
+  std::array<std::byte, kPutTokenBytes> copy;
+  if (bytes.size() != copy.size()) {
+    return Status::Invalid("token has " + std::to_string(bytes.size()) + " bytes, not " +
+                           std::to_string(copy.size()));
+  }
+  std::copy(bytes.begin(), bytes.end(), copy.begin());
+  return UnpackPutToken(copy);
+}
+
+Result<std::unique_ptr<WriteRequest>> DecodeWrite(const wire::WriteFragments& write) try {
+  const Result<PutTokenParts> token = DecodeToken(write.token());
+  if (!token.ok()) return token.status();
+  const std::size_t count = write.offsets() == nullptr ? 0 : write.offsets()->size();
+  if (count == 0 || count > kChainBlocksMax) {
+    return Status::Invalid("offsets has " + std::to_string(count) + " entries, not 1 to " +
+                           std::to_string(kChainBlocksMax));
+  }
+  Result<std::vector<BlockPlace>> places =
+      DecodePlaces(count, write.pieces(), write.piece_counts(), nullptr);
+  if (!places.ok()) return places.status();
+  auto request = std::make_unique<WriteRequest>();
+  request->token = *token;
+  request->fragments.reserve(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    request->fragments.push_back(
+        {.offset = write.offsets()->Get(i), .pieces = std::move((*places)[i].pieces)});
+  }
+  return request;
 } catch (const std::bad_alloc&) {
   return Status(StatusCode::kRetry, "out of memory");  // a client says how much is needed
 }

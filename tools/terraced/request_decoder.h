@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "base/result.h"
@@ -33,6 +34,18 @@ Result<std::vector<BlockPlace>> DecodePlaces(
     std::size_t blocks, const flatbuffers::Vector<const wire::Piece*>* pieces,
     const flatbuffers::Vector<std::uint16_t>* piece_counts,
     const flatbuffers::Vector<std::uint32_t>* valid_tokens);
+
+/// Which part of each block a get asks for; null: all of them whole.
+/// @return kInvalid when there are not as many as places. Whether a range lies in its block is the
+///         cache's to say.
+Status DecodeRanges(const flatbuffers::Vector<const wire::Range*>* ranges,
+                    std::vector<BlockPlace>& places);
+
+/// kInvalid for another length; whose it is, is the cache's to say.
+Result<PutTokenParts> DecodeToken(const flatbuffers::Vector<std::uint8_t>* token);
+/// Without request id and deadline. kInvalid as DecodeToken, DecodePlaces, and for no fragments or
+/// more than kChainBlocksMax. Whether one lies in its block is the cache's to say.
+Result<std::unique_ptr<WriteRequest>> DecodeWrite(const wire::WriteFragments& write);
 
 /// What a put waits for. @return kInvalid, naming the field, for a number that is no Ack.
 Result<Ack> DecodeAck(std::uint8_t ack);

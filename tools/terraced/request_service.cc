@@ -13,6 +13,7 @@ RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardP
       registry_(registry),
       place_(place),
       stat_(std::move(stat)),
+      reservations_(cache, place),
       hints_(cache, registry, place),
       leases_(cache, registry, place, flows_) {}
 
@@ -28,12 +29,14 @@ void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/)
   peers_.erase(found);
   hints_.OnDisconnect(peer);
   leases_.OnDisconnect(peer);
+  reservations_.OnDisconnect(peer);
 }
 
 void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
+  hints_.OnCancel(peer, request_id);
+  reservations_.OnCancel(peer, request_id);
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;
-  hints_.OnCancel(peer, request_id);
   const auto flow = found->second.in_progress.find(request_id);
   if (flow != found->second.in_progress.end()) flow->second->request.deadline = 0;
 }
@@ -41,6 +44,7 @@ void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
 Task<void> RequestService::Drain() {
   co_await flows_.Join();
   co_await hints_.Drain();
+  co_await reservations_.Drain();
 }
 
 void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes,
@@ -60,6 +64,10 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
     case wire::Body_TrimLease:
     case wire::Body_RenewLease:
     case wire::Body_ReleaseLease: return leases_.Change(peer, message);
+    case wire::Body_Reserve: return Reserve(state, message);
+    case wire::Body_WriteFragments: return reservations_.Write(peer, message, deadline);
+    case wire::Body_CommitReservation: return reservations_.Commit(peer, message, deadline);
+    case wire::Body_AbortReservation: return reservations_.Abort(peer, message, deadline);
     case wire::Body_OpenNamespace: return OpenNamespace(state, message);
     case wire::Body_Stat: return Stat(state, message);
     case wire::Body_ListNamespaces: return ListNamespaces(state, message);
@@ -177,7 +185,9 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
   };
   const auto decode_get = [&](const wire::Get& get) -> Status {
     request.lend_for = DecodeLease(get);
-    return decode(get, static_cast<flatbuffers::Vector<std::uint32_t>*>(nullptr));
+    Status status = decode(get, static_cast<flatbuffers::Vector<std::uint32_t>*>(nullptr));
+    return status.ok() && request.lend_for == 0 ? DecodeRanges(get.ranges(), request.places)
+                                                : status;
   };
   const Status status =
       flow->is_put ? decode_put(*message.body_as_Put()) : decode_get(*message.body_as_Get());
@@ -206,6 +216,14 @@ Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
     peer->link().Send(MakeBlocksReply(request_id, answer, asked, lent));
   }
   if (asked == Ack::kDurable) CrashHere(CrashPoint::kPutAnswered);
+}
+
+void RequestService::Reserve(PeerState& state, const wire::Message& message) {
+  Status status = CheckTenant(state, message.body_as_Reserve()->namespace_id());
+  if (!status.ok()) {
+    return state.peer->link().Send(MakeErrorReply(message.request_id(), status));
+  }
+  reservations_.Reserve(state.peer, message);
 }
 
 void RequestService::Stat(PeerState& state, const wire::Message& message) {

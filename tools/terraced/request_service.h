@@ -26,6 +26,7 @@
 #include "tools/terraced/hint_service.h"
 #include "tools/terraced/lease_service.h"
 #include "tools/terraced/request_decoder.h"
+#include "tools/terraced/reservation_service.h"
 #include "transport/server.h"
 
 namespace terrace {
@@ -75,6 +76,7 @@ class RequestService final : public RequestHandler {
                      Nanos deadline);
   Task<void> Transfer(PeerRef peer, std::unique_ptr<Flow> flow);
   void MatchGroups(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
+  void Reserve(PeerState& state, const wire::Message& message);
   void Stat(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
   void ClearNamespace(PeerState& state, const wire::Message& message);
@@ -87,6 +89,7 @@ class RequestService final : public RequestHandler {
   NamespaceRegistry& registry_;
   const ShardPlace place_;
   const std::function<std::vector<StatEntry>()> stat_;
+  ReservationService reservations_;
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
   HintService hints_;
   TaskScope flows_;

@@ -7,7 +7,7 @@
 namespace terrace {
 
 Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace place) {
-  std::unique_ptr<Shard> shard(new Shard(place));
+  std::unique_ptr<Shard> shard(new Shard(place, shared.random));
   Result<std::unique_ptr<Reactor>> reactor =
       Reactor::Create(ReactorOptionsOf(shared.config, place.index), shared.clock);
   if (!reactor.ok()) return reactor.status();
@@ -42,7 +42,9 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
 Shard::~Shard() { Join(); }
 
 void Shard::SetShards(const std::vector<Server::Shard>& shards, std::uint64_t daemon_incarnation) {
-  server_->SetShards(shards, static_cast<std::uint16_t>(place_.index), daemon_incarnation);
+  const auto own = static_cast<std::uint16_t>(place_.index);
+  server_->SetShards(shards, own, daemon_incarnation);
+  cache_->NameReservations(random_, daemon_incarnation, own);
 }
 
 void Shard::Start() { reactor_->Start(); }

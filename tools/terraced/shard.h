@@ -55,10 +55,11 @@ class Shard {
   void OnStat(std::function<std::vector<StatEntry>()> stat) { stat_ = std::move(stat); }
 
  private:
-  Shard(ShardPlace place) : place_(place) {}
+  Shard(ShardPlace place, Random& random) : place_(place), random_(random) {}
   Task<void> Stop();
 
   const ShardPlace place_;
+  Random& random_;
   std::function<std::vector<StatEntry>()> stat_;
   std::atomic<bool> stopped_{false};
   // In this order: what is below uses what is above, and goes first.

@@ -1,0 +1,271 @@
+// reserve: find -> allocate frame (evict) -> token
+// write: take each fragment's bytes -> pull them into the frame -> written
+// commit: complete? -> checksums, and every fragment as it came -> publish -> answer COMMITTED
+//         -> (if asked) DURABLE
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/checksum.h"
+#include "base/counter.h"
+#include "base/crash_point.h"
+#include "base/wait.h"
+#include "cache/cache_impl.h"
+#include "cache/nvme_side.h"
+#include "cache/put_state.h"
+#include "cache/reservations.h"
+
+namespace terrace {
+
+namespace {
+
+constexpr std::uint64_t kSliceBytes = 1 << 20;  // hashed at a time
+
+/// One number for the sums of a fragment.
+std::uint64_t SumOf(std::span<const std::uint64_t> sums) { return Checksum64(std::as_bytes(sums)); }
+
+/// Bytes of a fragment's pieces; more than a block can have when they do not fit one.
+std::uint64_t LengthOf(const std::vector<Piece>& pieces) {
+  std::uint64_t length = 0;
+  for (const Piece& piece : pieces) {
+    if (piece.length > kBlockBytesMax) return kBlockBytesMax + 1;
+    length += piece.length;
+  }
+  return length;  // 65,535 pieces of 64 MiB do not overflow
+}
+
+/// One block of a known namespace, whose tokens fit it.
+Status CheckReserve(const Result<CheckedChain>& checked, const ReserveRequest& request) {
+  if (!checked.ok()) return checked.status();
+  if (checked->keys != 1) {
+    return Status::Invalid("runs: a reservation is of 1 block, not of " +
+                           std::to_string(checked->keys));
+  }
+  const std::uint32_t tokens = checked->space->spec.block_tokens;
+  if (request.valid_tokens <= tokens) return {};
+  return Status::Invalid("valid_tokens is " + std::to_string(request.valid_tokens) +
+                         ", a block has " + std::to_string(tokens));
+}
+
+}  // namespace
+
+ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
+                                   const ReserveRequest& request) {
+  const Result<CheckedChain> checked = CheckChain(registry, request.chain, ChainOrder::kAny);
+  if (Status status = CheckReserve(checked, request); !status.ok()) return {.status = status};
+  PutRequest put_request;
+  put_request.chain = request.chain;
+  put_request.places = {{.pieces = {}, .valid_tokens = request.valid_tokens, .range = {}}};
+  PutState state{.link = link,
+                 .request = put_request,
+                 .space = checked->space,
+                 .block_bytes = checked->block_bytes,
+                 .wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash),
+                 .first_of_same = {},
+                 .chain_blocks = BlockSet(2 * checked->keys + PutState::kAncestorsMax),
+                 .next = 0,
+                 .full = false,
+                 .answer = {}};
+  const WantedBlock& wanted = state.wanted.front();
+  BlockAnswer stored;
+  if (AnswerIfStored(state, wanted, stored)) return {.status = {}, .outcome = stored.status};
+  if (Status status = reservations->CheckLimits(client, checked->block_bytes); !status.ok()) {
+    Count(counters.reservations_refused);
+    return {.status = status};
+  }
+  GuardAncestors(state);
+  const Result<BlockId> reserved = ReserveBlock(state, 0);
+  if (!reserved.ok()) {
+    Count(counters.put_no_space);
+    return {.status = {}, .outcome = reserved.code()};
+  }
+  CrashHere(CrashPoint::kPutReserved);
+  const auto put = std::make_shared<OpenPut>(*checked->space, checked->block_bytes);
+  put->id = *reserved;
+  put->locator = (*index)[*reserved].locator();
+  put->frame = (*index)[*reserved].frame;
+  put->pin = arena->Pin(put->frame);
+  const KeyView placement = PlacementOf(request.chain, wanted);
+  put->placement.assign(placement.begin(), placement.end());
+  reservations->Open(put, client, request.patience);
+  return {.status = {}, .outcome = StatusCode::kOk, .token = put->token};
+}
+
+/// Lives in the frame of Write, which joins every worker before it ends.
+struct Cache::Impl::WriteState {
+  Link& link;
+  const WriteRequest& request;
+  OpenPutRef put;
+  std::size_t next = 0;
+  BatchAnswer answer;
+};
+
+Task<BatchAnswer> Cache::Impl::Write(Link& link, std::uint64_t client, std::string tenant,
+                                     const WriteRequest& request) {
+  const FlowCount counted(*this);
+  const Result<OpenPutRef> put = reservations->Find(request.token, tenant);
+  if (!put.ok()) co_return BatchAnswer{.status = put.status(), .blocks = {}};
+  WriteState state{.link = link, .request = request, .put = *put, .next = 0, .answer = {}};
+  state.answer.blocks.resize(request.fragments.size());
+  // A client that has gone would never leave again.
+  if (link.Alive()) reservations->Join(*state.put, client);
+  TaskScope workers;
+  const std::size_t window =
+      std::min<std::size_t>(options.window_per_request, request.fragments.size());
+  for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(WriteWorker(state));
+  co_await workers.Join();
+  co_return std::move(state.answer);
+}
+
+Task<void> Cache::Impl::WriteWorker(WriteState& state) {
+  while (state.next < state.request.fragments.size()) {
+    const std::size_t which = state.next++;
+    const StatusCode code = co_await WriteFragment(state, which);
+    state.answer.blocks[which].status = code;
+    Count(code == StatusCode::kOk ? counters.fragments_written : counters.fragments_failed);
+  }
+}
+
+Task<StatusCode> Cache::Impl::WriteFragment(WriteState& state, std::size_t which) {
+  const WriteRequest::Fragment& fragment = state.request.fragments[which];
+  OpenPut& put = *state.put;
+  if (put.ended) co_return StatusCode::kExpired;
+  const std::uint64_t length = LengthOf(fragment.pieces);
+  const StatusCode taken = put.ranges.Take(fragment.offset, length);
+  if (taken != StatusCode::kOk) co_return taken;
+  Status status = clock.Now() < state.request.deadline
+                      ? co_await slots.Acquire(&state.link, state.request.deadline)
+                      : Status(StatusCode::kTimeout, "the deadline passed before the pull");
+  const bool acquired = status.ok();
+  if (acquired && put.ended) status = Status(StatusCode::kExpired);
+  // Cleared: nothing to write into, and its commit says so.
+  if (acquired && status.ok() && put.cleared) status = Status(StatusCode::kRetry);
+  if (!status.ok()) {
+    if (acquired) slots.Release(&state.link);
+    put.ranges.Free(fragment.offset);
+    co_return status.code();
+  }
+  std::vector<std::uint64_t> sums(ChecksumPieceCount(length));
+  status =
+      co_await state.link.Pull(put.HoldFragment(arena->Pin(put.frame), fragment.offset, length),
+                               {.request_id = state.request.request_id,
+                                .block = static_cast<std::uint32_t>(which),
+                                .pieces = fragment.pieces,
+                                .deadline = state.request.deadline},
+                               sums);
+  slots.Release(&state.link);
+  CrashHere(CrashPoint::kPutPulled);
+  put.FinishFragment(fragment.offset, status.ok(), SumOf(sums));
+  if (!status.ok()) co_return status.code();
+  if (put.ended) co_return StatusCode::kExpired;
+  reservations->Touch(put);
+  co_return StatusCode::kOk;
+}
+
+Task<Status> Cache::Impl::SealBlock(std::shared_ptr<OpenPut> put) {
+  const Hold pin = arena->Pin(put->frame);
+  const std::span<const std::byte> bytes = pin.bytes();
+  const std::span<std::uint64_t> sums = arena->Checksums(put->frame);
+  const auto hash = [&bytes](std::uint64_t begin, std::uint64_t end) {
+    return Checksum64(bytes.subspan(begin, end - begin));
+  };
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const std::uint64_t begin = i * kChecksumPieceBytes;
+    if (begin % kSliceBytes == 0) co_await LongWork{.bytes = kSliceBytes};
+    sums[i] = hash(begin, std::min<std::uint64_t>(begin + kChecksumPieceBytes, bytes.size()));
+  }
+  // After the block's own sums: what has changed before them is found here, what changes later by
+  // them. All fragments are written: nobody adds or frees one.
+  std::uint64_t hashed = 0;
+  for (const auto& [offset, fragment] : put->ranges.fragments()) {
+    std::vector<std::uint64_t> own(ChecksumPieceCount(fragment.length));
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (hashed >= kSliceBytes) {
+        co_await LongWork{.bytes = std::exchange(hashed, 0)};
+      }
+      const std::uint64_t begin = offset + i * kChecksumPieceBytes;
+      const std::uint64_t end =
+          std::min<std::uint64_t>(begin + kChecksumPieceBytes, offset + fragment.length);
+      own[i] = hash(begin, end);
+      hashed += end - begin;
+    }
+    if (SumOf(own) != fragment.checksum) {
+      co_return Status(StatusCode::kCorrupt, "the bytes from " + std::to_string(offset) +
+                                                 " on are not those that were written");
+    }
+  }
+  co_return Status::Ok();
+}
+
+Task<BatchAnswer> Cache::Impl::Commit(std::string tenant, CommitRequest request) {
+  const FlowCount counted(*this);
+  BatchAnswer answer;
+  const Result<OpenPutRef> found = reservations->Find(request.token, tenant);
+  if (!found.ok()) co_return BatchAnswer{.status = found.status(), .blocks = {}};
+  const OpenPutRef put = *found;
+  answer.blocks.resize(1);
+  BlockAnswer& block = answer.blocks.front();
+  if (put->committing) {
+    block.status = StatusCode::kPending;
+    co_return answer;
+  }
+  if (!put->cleared && !put->ranges.Complete()) {
+    const WrittenRanges::Gap gap = put->ranges.FirstGap();
+    co_return BatchAnswer{
+        .status = Status::Invalid("byte " + std::to_string(gap.byte) + " of the block " +
+                                  (gap.taken ? "is being written" : "was not written")),
+        .blocks = {}};
+  }
+  Status sealed;
+  if (!put->cleared) {
+    put->committing = true;
+    sealed = co_await SealBlock(put);
+    put->committing = false;
+  }
+  if (put->ended) {
+    co_return BatchAnswer{
+        .status = Status(StatusCode::kExpired, "token: the reservation has ended"), .blocks = {}};
+  }
+  if (put->cleared || !sealed.ok()) {
+    // As a put that was cleared while its bytes came: nothing stands against another try.
+    Count(counters.put_failures);
+    reservations->Finish(put, Reservations::End::kAborted);
+    block.status = sealed.ok() ? StatusCode::kRetry : sealed.code();
+    co_return answer;
+  }
+  PublishPut(put->id, put->placement, request.ack);
+  block.status = StatusCode::kOk;
+  block.tier = TierKind::kDram;
+  block.valid_tokens = arena->Header(put->frame).valid_tokens;
+  reservations->Finish(put, Reservations::End::kCommitted);
+  if (request.ack == Ack::kDurable) {
+    co_await AwaitDurableBlock(put->id, put->locator, put->placement, request.deadline, block);
+  }
+  co_return answer;
+}
+
+Task<Status> Cache::Impl::Abort(std::string tenant, PutTokenParts token, Nanos deadline) {
+  const FlowCount counted(*this);
+  OpenPutRef put;
+  if (Result<OpenPutRef> found = reservations->Find(token, tenant); found.ok()) {
+    put = *found;
+    reservations->Finish(put, Reservations::End::kAborted);
+  } else if (found.code() == StatusCode::kInvalid) {
+    co_return found.status();
+  } else if (reservations->WasCommitted(token)) {
+    co_return Status(StatusCode::kExists, "token: the reservation was committed");
+  } else {
+    put = reservations->FindEnding(token, tenant);
+  }
+  constexpr Nanos kStep = kMillisecond;
+  while (put != nullptr && put->in_flight() > 0) {
+    if (clock.Now() >= deadline) {
+      co_return Status(StatusCode::kTimeout, "fragments are still being read from their memory");
+    }
+    co_await SleepUntil{std::min(clock.Now() + kStep, deadline)};
+  }
+  co_return Status::Ok();
+}
+
+}  // namespace terrace

@@ -1,0 +1,135 @@
+#include "client/encode_pieces.h"
+
+#include <algorithm>
+
+#include "client/validate_pieces.h"
+
+namespace terrace {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using flatbuffers::Offset;
+using Pieces = Offset<flatbuffers::Vector<const wire::Piece*>>;
+using Counts = Offset<flatbuffers::Vector<std::uint16_t>>;
+
+/// Pieces of many lists, as the wire has them.
+class PieceTable {
+ public:
+  void AddList(std::span<const MemoryPiece> list) {
+    const std::size_t before = pieces_.size();
+    for (const MemoryPiece& piece : list) {
+      if (pieces_.size() > before && pieces_.back().region.value == piece.region.value &&
+          pieces_.back().offset + pieces_.back().length == piece.offset) {
+        pieces_.back().length += piece.length;
+      } else {
+        pieces_.push_back(piece);
+      }
+    }
+    counts_.push_back(static_cast<std::uint16_t>(pieces_.size() - before));
+  }
+  [[nodiscard]] Pieces BuildPieces(FlatBufferBuilder& builder) const {
+    wire::Piece* piece = nullptr;
+    const auto vector =
+        builder.CreateUninitializedVectorOfStructs<wire::Piece>(pieces_.size(), &piece);
+    for (const MemoryPiece& own : pieces_) {
+      *piece++ = wire::Piece(own.region.value, 0, own.offset, own.length);
+    }
+    return vector;
+  }
+  [[nodiscard]] Counts BuildCounts(FlatBufferBuilder& builder) const {
+    return builder.CreateVector(counts_);
+  }
+
+ private:
+  std::vector<MemoryPiece> pieces_;
+  std::vector<std::uint16_t> counts_;
+};
+
+Offset<flatbuffers::Vector<const wire::Range*>> BuildRanges(FlatBufferBuilder& builder,
+                                                            const ShardPlan& plan,
+                                                            std::span<const BlockPieces> blocks) {
+  const bool whole = std::all_of(
+      plan.blocks.begin(), plan.blocks.end(),
+      [blocks](std::uint32_t index) { return ToFrameRange(blocks[index].range) == FrameRange{}; });
+  if (whole) return 0;
+  wire::Range* ranges = nullptr;
+  const auto vector =
+      builder.CreateUninitializedVectorOfStructs<wire::Range>(plan.blocks.size(), &ranges);
+  for (const std::uint32_t index : plan.blocks) {
+    const BlockRange& range = blocks[index].range;
+    *ranges++ = wire::Range(range.offset, range.bytes, range.stride, range.count, 0);
+  }
+  return vector;
+}
+
+}  // namespace
+
+std::vector<std::byte> EncodePieces(const MessageHead& head, const BlockQuestion& question,
+                                    std::span<const BlockPieces> blocks, TransferKind transfer) {
+  PieceTable table;
+  std::vector<std::uint32_t> tokens;
+  for (const std::uint32_t index : question.plan.blocks) {
+    table.AddList(blocks[index].pieces);
+    tokens.push_back(blocks[index].valid_tokens);
+  }
+  const std::uint32_t space = question.placement.daemon_namespace;
+  const BlockKind kind = question.kind;
+  if (transfer.kind == RequestKind::kPut) {
+    return BuildMessage<wire::Put>(head, [&](FlatBufferBuilder& builder) {
+      const auto runs = EncodeRuns(builder, question);
+      const Pieces pieces = table.BuildPieces(builder);
+      const Counts counts = table.BuildCounts(builder);
+      return wire::CreatePut(builder, space, kind.group, kind.shard, runs, pieces, counts,
+                             builder.CreateVector(tokens), static_cast<std::uint8_t>(transfer.ack));
+    });
+  }
+  return BuildMessage<wire::Get>(head, [&](FlatBufferBuilder& builder) {
+    const auto runs = EncodeRuns(builder, question);
+    const Pieces pieces = table.BuildPieces(builder);
+    const Counts counts = table.BuildCounts(builder);
+    const auto ranges = BuildRanges(builder, question.plan, blocks);
+    return wire::CreateGet(builder, space, kind.group, kind.shard, runs, pieces, counts, false, 0,
+                           ranges);
+  });
+}
+
+std::vector<std::byte> EncodeReserve(const MessageHead& head, const BlockQuestion& question,
+                                     std::uint32_t valid_tokens, std::uint32_t patience_ms) {
+  return BuildMessage<wire::Reserve>(head, [&](FlatBufferBuilder& builder) {
+    const auto runs = EncodeRuns(builder, question);
+    return wire::CreateReserve(builder, question.placement.daemon_namespace, question.kind.group,
+                               question.kind.shard, runs, valid_tokens, patience_ms);
+  });
+}
+
+std::vector<std::byte> EncodeWrite(const MessageHead& head, const PutToken& token,
+                                   std::span<const BlockFragment> fragments) {
+  PieceTable table;
+  std::vector<std::uint64_t> offsets;
+  for (const BlockFragment& fragment : fragments) {
+    table.AddList(fragment.pieces);
+    offsets.push_back(fragment.offset);
+  }
+  return BuildMessage<wire::WriteFragments>(head, [&](FlatBufferBuilder& builder) {
+    const auto bytes = BuildBytes(builder, token.bytes);
+    const auto places = builder.CreateVector(offsets);
+    const Pieces pieces = table.BuildPieces(builder);
+    const Counts counts = table.BuildCounts(builder);
+    return wire::CreateWriteFragments(builder, bytes, places, pieces, counts);
+  });
+}
+
+std::vector<std::byte> EncodeCommit(const MessageHead& head, const PutToken& token, Ack ack) {
+  return BuildMessage<wire::CommitReservation>(head, [&](FlatBufferBuilder& builder) {
+    const auto bytes = BuildBytes(builder, token.bytes);
+    return wire::CreateCommitReservation(builder, bytes, static_cast<std::uint8_t>(ack));
+  });
+}
+
+std::vector<std::byte> EncodeAbort(const MessageHead& head, const PutToken& token) {
+  return BuildMessage<wire::AbortReservation>(head, [&](FlatBufferBuilder& builder) {
+    return wire::CreateAbortReservation(builder, BuildBytes(builder, token.bytes));
+  });
+}
+
+}  // namespace terrace

@@ -1,0 +1,26 @@
+// Requests with lists of pieces, and those of blocks from several writers, as control messages.
+// Neighbouring pieces go as one. Linear in keys and pieces. Any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "client/encode.h"
+#include "client/request.h"
+#include "client/terrace.hpp"
+
+namespace terrace {
+
+/// `blocks` are the caller's; the plan's indices point into it.
+std::vector<std::byte> EncodePieces(const MessageHead& head, const BlockQuestion& question,
+                                    std::span<const BlockPieces> blocks, TransferKind transfer);
+std::vector<std::byte> EncodeReserve(const MessageHead& head, const BlockQuestion& question,
+                                     std::uint32_t valid_tokens, std::uint32_t patience_ms);
+std::vector<std::byte> EncodeWrite(const MessageHead& head, const PutToken& token,
+                                   std::span<const BlockFragment> fragments);
+std::vector<std::byte> EncodeCommit(const MessageHead& head, const PutToken& token, Ack ack);
+std::vector<std::byte> EncodeAbort(const MessageHead& head, const PutToken& token);
+
+}  // namespace terrace

@@ -1,0 +1,76 @@
+// ShardsHost: a daemon of some reactors in this process, for tests of the real client against it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tools/terraced/shard.h"
+
+namespace terrace::testing {
+
+class ShardsHost {
+ public:
+  explicit ShardsHost(std::uint32_t shards, std::uint64_t dram_bytes = 128 << 20) {
+    config_.server.listen = {"127.0.0.1", 0};
+    config_.server.reactors = shards;
+    config_.dram.capacity_bytes = dram_bytes;  // of all of them
+    std::vector<Server::Shard> places;
+    for (std::uint32_t i = 0; i < shards; ++i) {
+      auto shard = Shard::Create(
+          {.config = config_, .registry = registry_, .clock = clock_, .random = random_},
+          {.index = i, .count = shards});
+      EXPECT_TRUE(shard.ok()) << shard.status().ToString();
+      places.push_back({.host = "127.0.0.1", .port = shard.value()->server().port()});
+      shards_.push_back(std::move(shard.value()));
+    }
+    for (auto& shard : shards_) shard->SetShards(places, kIncarnation);
+    for (auto& shard : shards_) shard->Start();
+  }
+  ~ShardsHost() {
+    for (auto& shard : shards_) shard->BeginStop();
+    for (auto& shard : shards_) {
+      while (!shard->Stopped()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      shard->Join();
+    }
+  }
+  ShardsHost(const ShardsHost&) = delete;
+  ShardsHost& operator=(const ShardsHost&) = delete;
+
+  static constexpr std::uint64_t kIncarnation = 77;
+  [[nodiscard]] std::string address() const {
+    return "127.0.0.1:" + std::to_string(shards_.front()->server().port());
+  }
+  [[nodiscard]] Shard& shard(std::size_t index) const { return *shards_[index]; }
+  [[nodiscard]] std::uint32_t NamespaceId(const std::string& tenant, const std::string& name) {
+    return registry_.FindByName(tenant, name)->id;
+  }
+  /// The sum of a counter of the caches.
+  [[nodiscard]] std::uint64_t Sum(std::atomic<std::uint64_t> CacheCounters::* counter) const {
+    std::uint64_t sum = 0;
+    for (const auto& shard : shards_) sum += (shard->cache().Counters().*counter).load();
+    return sum;
+  }
+  /// False when it did not become true within 20 s.
+  template <typename Condition>
+  [[nodiscard]] bool Await(Condition condition) const {
+    for (int i = 0; i < 2000; ++i) {
+      if (condition()) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+
+ private:
+  DaemonConfig config_;
+  NamespaceRegistry registry_{1 << 20};
+  SteadyClock clock_;
+  SystemRandom random_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+};
+
+}  // namespace terrace::testing
