@@ -13,13 +13,15 @@ namespace terrace {
 Cache::Impl::Impl(const CacheOptions& cache_options, NamespaceRegistry& cache_registry,
                   Clock& cache_clock, std::unique_ptr<FrameArena> cache_arena,
                   std::unique_ptr<BlockIndex> cache_index,
-                  std::unique_ptr<EvictionPolicy> cache_policy)
+                  std::unique_ptr<RetainingPolicy> cache_policy)
     : options(cache_options),
       registry(cache_registry),
       clock(cache_clock),
       arena(std::move(cache_arena)),
       index(std::move(cache_index)),
       policy(std::move(cache_policy)),
+      retention(*index, *policy, cache_options.arena.capacity_bytes / kRetainedShare,
+                index->capacity() / kRetainedShare),
       slots(cache_options.transfers_max),
       leases(*arena, *index, counters.leases,
              arena->Stats().capacity_bytes / LeaseTable::kShareOfArena),
@@ -47,9 +49,10 @@ Result<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options,
   }
   auto index = BlockIndex::Create(capacity);
   if (!index.ok()) return index.status();
-  return std::unique_ptr<Cache>(
-      new Cache(std::make_unique<Impl>(options, registry, clock, std::move(arena).value(),
-                                       std::move(index).value(), MakeLruPolicy(capacity))));
+  return std::unique_ptr<Cache>(new Cache(std::make_unique<Impl>(
+      options, registry, clock, std::move(arena).value(), std::move(index).value(),
+      std::make_unique<RetainingPolicy>(MakeLruPolicy(capacity), MakeLruPolicy(capacity),
+                                        capacity))));
 }
 
 Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -76,6 +79,22 @@ Task<BatchAnswer> Cache::Put(Link& link, const PutRequest& request) {
 }
 
 Task<BatchAnswer> Cache::Remove(const ChainSlice& chain) { return impl_->Remove(chain); }
+
+Task<Result<std::uint64_t>> Cache::RemovePrefix(const PrefixRequest& request) {
+  return impl_->RemovePrefix(request);
+}
+
+Task<BatchAnswer> Cache::Prefetch(const PrefetchRequest& request) {
+  return impl_->Prefetch(request);
+}
+
+BatchAnswer Cache::Touch(const ChainSlice& chain) { return impl_->Touch(chain); }
+
+Task<BatchAnswer> Cache::Retain(const RetainRequest& request) { return impl_->Retain(request); }
+
+Task<std::uint64_t> Cache::ReleaseRetained(std::string tenant, std::string label) {
+  return impl_->ReleaseRetained(std::move(tenant), std::move(label));
+}
 
 Task<std::uint64_t> Cache::Clear(std::uint32_t namespace_id) { return impl_->Clear(namespace_id); }
 

@@ -156,6 +156,27 @@ struct BatchAnswer {
   std::vector<BlockAnswer> blocks;  ///< one per key
 };
 
+/// Blocks to be brought to DRAM. What is not there by the deadline is given up.
+struct PrefetchRequest {
+  ChainSlice chain;
+  std::uint32_t priority = 0;  ///< higher first, among the prefetches of this reactor
+  Nanos deadline = 0;          ///< may be moved to the past while the request is under way
+};
+
+/// Blocks to be evicted after all others, for so long or until the label is released.
+struct RetainRequest {
+  ChainSlice chain;
+  std::string label;  ///< within the namespace's tenant
+  Nanos time = 0;
+};
+
+/// Blocks to be forgotten in every group and shard, with what continues them; the chain's group and
+/// shard do not count.
+struct PrefixRequest {
+  ChainSlice chain;
+  Nanos deadline = 0;  ///< as of a prefetch
+};
+
 /// Counters; single writer (the reactor), readable from any thread.
 struct CacheCounters {
   std::atomic<std::uint64_t> match_requests{0}, match_blocks{0}, match_hits{0};
@@ -187,7 +208,13 @@ struct CacheCounters {
   std::atomic<std::uint64_t> nvme_evictions{0};
   /// Blocks on NVMe that were forgotten, or not taken up by a start, because the index was full.
   std::atomic<std::uint64_t> index_evictions{0};
-  std::atomic<std::uint64_t> write_queue_bytes{0};    ///< waiting to be written to NVMe
+  std::atomic<std::uint64_t> write_queue_bytes{0};  ///< waiting to be written to NVMe
+  std::atomic<std::uint64_t> prefetch_blocks{0}, prefetch_loads{0};  ///< asked for; read for them
+  std::atomic<std::uint64_t> touched{0};
+  std::atomic<std::uint64_t> retained_blocks{0}, retained_bytes{0};  ///< now
+  std::atomic<std::uint64_t> retain_refused{0};      ///< no room, though older labels gave way
+  std::atomic<std::uint64_t> retain_displaced{0};    ///< gave way to newer labels
+  std::atomic<std::uint64_t> retained_evictions{0};  ///< of the evictions, as nothing else was left
   std::atomic<std::uint64_t> removals_not_logged{0};  ///< may come back after a restart
   MatchLeaseCounters leases;
 };
@@ -261,6 +288,21 @@ class Cache {
   /// Forgets blocks: kOk where one was stored, kMiss where none was; kIo where it is forgotten and
   /// NVMe could not be told, so that it may come back after a restart. The chain outlives the task.
   Task<BatchAnswer> Remove(const ChainSlice& chain);
+  /// Forgets the chain's blocks in every group and shard of the namespace, and the blocks that were
+  /// put behind them on this reactor: what has one of them for its parent in the index, and so on.
+  /// A parent that was forgotten before its child may have been taken for another block since, so
+  /// that a child without its parent may go too. How many blocks went; kTimeout and kIo name what
+  /// is left. The request outlives the task.
+  Task<Result<std::uint64_t>> RemovePrefix(const PrefixRequest& request);
+  /// Loads what lies on NVMe only: kOk per block that is in DRAM, kMiss, kPending while it is put,
+  /// kRetry without room, kTimeout. The request outlives the task.
+  Task<BatchAnswer> Prefetch(const PrefetchRequest& request);
+  /// Makes blocks recent, as a get would: kOk or kMiss.
+  BatchAnswer Touch(const ChainSlice& chain);
+  /// kOk, kMiss, or kRetry where the label may not hold more. The request outlives the task.
+  Task<BatchAnswer> Retain(const RetainRequest& request);
+  /// How many blocks the label held.
+  Task<std::uint64_t> ReleaseRetained(std::string tenant, std::string label);
   /// Forgets every block of a namespace; returns how many. Blocks being put are doomed too.
   Task<std::uint64_t> Clear(std::uint32_t namespace_id);
   /// Blocks and bytes of a namespace that are stored now.

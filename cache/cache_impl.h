@@ -17,6 +17,8 @@
 #include "cache/cache.h"
 #include "cache/chain_check.h"
 #include "cache/lease_table.h"
+#include "cache/retaining_policy.h"
+#include "cache/retention.h"
 #include "cache/transfer_slots.h"
 
 namespace terrace {
@@ -24,6 +26,11 @@ namespace terrace {
 class OpenPut;
 class Reservations;
 struct NvmeSide;
+
+/// Of the arena one byte, and of the index one block, in so many may be kept by labels: what is
+/// kept pushes out everything else, which shall have most of the room. On NVMe it counts as well,
+/// so that it fits when it is loaded.
+inline constexpr std::uint64_t kRetainedShare = 4;
 
 /// What a lookup by full key found.
 struct Lookup {
@@ -34,13 +41,14 @@ struct Lookup {
 /// Blocks that must not be evicted for the sake of a deeper block of their own chain.
 struct ChainGuard {
   const BlockSet* blocks = nullptr;
-  std::uint32_t position = 0;  ///< of the block that needs room
+  std::uint32_t position = 0;   ///< of the block that needs room
+  bool spares_written = false;  ///< those that are on NVMe as well, too
 };
 
 struct Cache::Impl {
   Impl(const CacheOptions& options, NamespaceRegistry& registry, Clock& clock,
        std::unique_ptr<FrameArena> arena, std::unique_ptr<BlockIndex> index,
-       std::unique_ptr<EvictionPolicy> policy);
+       std::unique_ptr<RetainingPolicy> policy);
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -125,8 +133,12 @@ struct Cache::Impl {
   /// Room for one more block in the index. False when nothing may give way.
   bool MakeIndexRoom(const ChainGuard& guard);
   bool EvictFor(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard);
-  bool EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
-                  bool unwritten_too);
+  /// Which blocks eviction may take.
+  struct Among {
+    bool unwritten = false;  ///< also those that wait to be written to NVMe
+    bool kept = false;       ///< also those that a label keeps
+  };
+  bool EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard, Among among);
   [[nodiscard]] bool Evictable(BlockId id, const ChainGuard& guard);
   /// A block in DRAM that is pinned, most probably by a lease.
   [[nodiscard]] bool IsLeased(BlockId id) const;
@@ -136,6 +148,29 @@ struct Cache::Impl {
   void InsertIntoPolicy(BlockId id, BlockId parent);
   /// Of blocks that were found, those that are in DRAM.
   void TouchInDram(std::vector<BlockId> found);
+
+  // hint_flows.cc
+  struct PrefetchState;
+  /// The request outlives the task.
+  Task<BatchAnswer> Prefetch(const PrefetchRequest& request);
+  Task<void> PrefetchWorker(PrefetchState& state);
+  /// `wanted` is of the state, which outlives the task.
+  Task<StatusCode> PrefetchBlock(PrefetchState& state, const WantedBlock& wanted);
+  BatchAnswer Touch(const ChainSlice& chain);
+  /// The request outlives the task.
+  Task<BatchAnswer> Retain(const RetainRequest& request);
+  Task<std::uint64_t> ReleaseRetained(std::string tenant, std::string label);
+
+  // prefix_flow.cc
+  struct PrefixState;
+  /// The request outlives the task.
+  Task<Result<std::uint64_t>> RemovePrefix(const PrefixRequest& request);
+  /// The chain outlives the task; likewise below, where it is the state.
+  Task<void> FindNamed(PrefixState& state, const ChainSlice& chain, std::size_t keys);
+  Task<void> FindDescendants(PrefixState& state);
+  Task<std::uint64_t> ForgetFound(PrefixState& state);
+  Task<void> TellRemovals(PrefixState& state);
+  [[nodiscard]] bool FindsPublished(const Locator& locator, BlockId id) const;
 
   // forget.cc
   /// The chain outlives the task.
@@ -161,6 +196,12 @@ struct Cache::Impl {
     counters.bytes_nvme.store(index->on_nvme_bytes(), std::memory_order_relaxed);
   }
 
+  void CountRetained() noexcept {
+    counters.retained_blocks.store(retention.blocks(), std::memory_order_relaxed);
+    counters.retained_bytes.store(retention.bytes(), std::memory_order_relaxed);
+    counters.retain_displaced.store(retention.displaced(), std::memory_order_relaxed);
+  }
+
   /// Counts a flow in progress while it lives.
   class FlowCount {
    public:
@@ -179,7 +220,8 @@ struct Cache::Impl {
   // Order matters: the arena outlives the index and the policy that name its frames.
   std::unique_ptr<FrameArena> arena;
   std::unique_ptr<BlockIndex> index;
-  std::unique_ptr<EvictionPolicy> policy;
+  std::unique_ptr<RetainingPolicy> policy;
+  Retention retention;
   TransferSlots slots;
   CacheCounters counters;
   LeaseTable leases;

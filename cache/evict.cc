@@ -26,6 +26,8 @@ constexpr std::size_t kFramesInTheWayMax = 65'536;
 /// Rounds of eviction for one allocation; the first one makes room, by the arena's contract, but
 /// for an extent whose memory must be replaced first.
 constexpr int kRoundsMax = 4;
+/// Blocks let go of by labels whose time is over, for one allocation.
+constexpr std::size_t kExpireMax = 256;
 }  // namespace
 
 bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
@@ -34,12 +36,14 @@ bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
   if (entry.state != BlockState::kPublished || arena->Header(entry.frame).pins != 0) return false;
   // A block is useless without its ancestors: they stay, and the deeper block is refused. What is
   // on NVMe stays all the same.
-  return entry.record.exists() || entry.position >= guard.position || !guard.blocks->Contains(id);
+  const bool may_go = entry.record.exists() && !guard.spares_written;
+  return may_go || entry.position >= guard.position || !guard.blocks->Contains(id);
 }
 
 void Cache::Impl::Evict(BlockId id) {
   Count(counters.evictions);
   Count(counters.evicted_bytes, (*index)[id].block_bytes);
+  if (policy->Keeps(id)) Count(counters.retained_evictions);
   if (!(*index)[id].record.exists()) return Forget(id);
   const FrameId frame = (*index)[id].frame;
   policy->Remove(id);
@@ -73,9 +77,18 @@ Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_
 }
 
 bool Cache::Impl::EvictFor(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard) {
-  // What waits to be written to NVMe would be lost: only when nothing else can go.
-  return EvictAmong(tenant, block_bytes, guard, false) ||
-         (nvme != nullptr && EvictAmong(tenant, block_bytes, guard, true));
+  if (retention.Expire(clock.Now(), kExpireMax) > 0) CountRetained();
+  // What waits to be written to NVMe would be lost: only when nothing else can go. What a label
+  // keeps goes after all that.
+  for (const bool kept : {false, true}) {
+    if (kept && policy->FirstKept() == kNoBlock) return false;
+    for (const bool unwritten : {false, true}) {
+      if (unwritten && nvme == nullptr) continue;
+      const Among among{.unwritten = unwritten, .kept = kept};
+      if (EvictAmong(tenant, block_bytes, guard, among)) return true;
+    }
+  }
+  return false;
 }
 
 bool Cache::Impl::IsLeased(BlockId id) const {
@@ -84,15 +97,17 @@ bool Cache::Impl::IsLeased(BlockId id) const {
 }
 
 bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
-                             bool unwritten_too) {
+                             Among among) {
   const auto may_go = [&](BlockId id) {
-    return Evictable(id, guard) && (unwritten_too || nvme == nullptr || !nvme->Waits(id));
+    return Evictable(id, guard) && (among.unwritten || nvme == nullptr || !nvme->Waits(id)) &&
+           (among.kept || !policy->Keeps(id));
   };
-  BlockId candidate = policy->First();
+  BlockId candidate = among.kept ? policy->FirstKept() : policy->First();
   std::size_t frames_looked_at = 0;
   int leased = 0;
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     if (frames_looked_at > kFramesInTheWayMax) break;
+    if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
     if (leased < kLeasedMax && IsLeased(candidate)) {
       const BlockId leased_one = std::exchange(candidate, policy->After(candidate));
       policy->Touch({&leased_one, 1});

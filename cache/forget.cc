@@ -107,6 +107,10 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
 void Cache::Impl::Forget(BlockId id) {
   const bool in_dram = (*index)[id].InDram();
   if (in_dram) policy->Remove(id);
+  if (policy->Keeps(id)) {
+    retention.OnForget(id);
+    CountRetained();
+  }
   if (nvme != nullptr) nvme->OnForget(id);
   leases.OnForget(id);
   index->Doom(id);

@@ -131,6 +131,7 @@ Task<void> NvmeSide::RunLoad(std::shared_ptr<Load> load) {
     if (code == StatusCode::kOk) waiter->pin = cache.arena->Pin(load->frame);
     waiter->done.Set();
   }
+  prefetches.Grant();
 }
 
 }  // namespace terrace

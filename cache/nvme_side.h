@@ -29,6 +29,7 @@
 
 #include "base/wait.h"
 #include "cache/cache_impl.h"
+#include "cache/prefetch_queue.h"
 #include "tiers/nvme/nvme_tier.h"
 
 namespace terrace {
@@ -127,6 +128,7 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   std::uint64_t queue_bytes = 0;
   std::size_t writers = 0;
   std::unordered_map<BlockId, std::shared_ptr<Load>> loads;
+  PrefetchQueue prefetches{[this] { return loads.size() > prefetches.active(); }};
   std::uint64_t loose_frames = 0;                    // S2
   std::vector<std::pair<BlockId, Hash128>> parents;  // of blocks just found
   bool closing = false;

@@ -119,7 +119,8 @@ Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
     if (!LiesIn(id, state.segment)) continue;
     const BlockEntry& entry = (*cache.index)[id];
     const std::uint64_t pages = nvme::RecordPages(entry.block_bytes);
-    const bool worth_it = entry.gets >= kReinsertGets || cache.leases.Marks(id);
+    const bool worth_it =
+        entry.gets >= kReinsertGets || cache.policy->Keeps(id) || cache.leases.Marks(id);
     if (worth_it && pages <= state.pages_left) {
       const NotDurable declined = tier.Admit(entry.block_bytes);
       if (declined != NotDurable::kNone) {
@@ -151,8 +152,8 @@ bool NvmeSide::ForgetOldest() {
         const BlockEntry& entry = (*cache.index)[id];
         const bool here = LiesIn(id, segment);
         // One that is in DRAM as well keeps both: it may have been promised, and is worth more. Nor
-        // does a block go that is leased.
-        if (here && (entry.InDram() || cache.leases.Marks(id))) continue;
+        // does a block go that is leased, or that a label keeps.
+        if (here && (entry.InDram() || cache.leases.Marks(id) || cache.policy->Keeps(id))) continue;
         blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));
         if (!here) continue;
         Count(cache.counters.index_evictions);

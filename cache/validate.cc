@@ -45,6 +45,7 @@ Status Cache::Impl::Validate() const {
     status = Status::Internal("counter blocks is " + std::to_string(counters.blocks.load()) +
                               ", published are " + std::to_string(index->published()));
   }
+  if (status.ok()) status = retention.Validate();
   return status.ok() ? ValidatePolicy() : status;
 }
 

@@ -20,7 +20,10 @@ constexpr Nanos kStopGrace = 300 * kMillisecond;  // for memory to become quiet 
 constexpr Nanos kStopStep = 2 * kMillisecond;
 constexpr Nanos kStartSlack = 2 * kSecond;  // past connect_timeout, for a busy machine
 constexpr std::size_t kRetiredMax = 64;     // connections kept only for memory in doubt
-constexpr Nanos kSweepInterval = kSecond;   // how often those are looked at
+/// What a thread that submits does for others: while one was busy in a long turn thousands of
+/// commands may have gathered, and they are not the business of whoever comes first.
+constexpr std::size_t kCommandsAtOnce = 32;
+constexpr Nanos kSweepInterval = kSecond;  // how often those are looked at
 
 /// The wait before the next attempt: doubling, and a random part of it, so that the clients of a
 /// daemon that was restarted do not come back all at once.
@@ -39,6 +42,13 @@ class Backoff {
   Nanos next_ = kBackoffFirst;
 };
 
+/// A ticket of another Client, one that is gone for instance, is none of this one: each has 2^40
+/// numbers of its own.
+Ticket FirstTicket() {
+  static std::atomic<Ticket> clients{0};
+  return (clients.fetch_add(1) << 40) + 1;
+}
+
 bool WorthAnotherAttempt(StatusCode code) {
   return code == StatusCode::kPeerDead || code == StatusCode::kRetry ||
          code == StatusCode::kTimeout;
@@ -49,7 +59,8 @@ bool WorthAnotherAttempt(StatusCode code) {
 ClientCore::ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions)
     : connect_timeout_(std::chrono::nanoseconds(options.connect_timeout).count()),
       spin_(std::chrono::nanoseconds(options.spin).count()),
-      completions_(std::move(completions)) {
+      completions_(std::move(completions)),
+      first_ticket_(FirstTicket()) {
   const Result<Address> address = ParseAddress(options.address);
   channel_options_.host = address.value().host;
   channel_options_.port = address.value().port;
@@ -91,11 +102,14 @@ void ClientCore::Stop() {
     stop_asked_ = true;
     if (loop_runs_) reactor_->Post([this] { BeginStop(); });
   }
-  if (thread_ended_.WaitUntil(clock_.Now() + kStopMax)) {
+  registrar_.BeginStop();
+  const Nanos limit = clock_.Now() + kStopMax;
+  if (thread_ended_.WaitUntil(limit)) {
     thread_.join();
   } else {
     thread_.detach();  // it holds the core, and ends by itself
   }
+  registrar_.Stop(limit);
 }
 
 SessionView ClientCore::View() const {
@@ -119,6 +133,38 @@ Status ClientCore::Submit(const RequestRef& request, WhoRuns who_runs) {
     return {StatusCode::kCancelled, "the client is being destroyed"};
   }
   return {};
+}
+
+Result<Ticket> ClientCore::SubmitRegion(std::span<std::byte> memory, std::uint64_t length) {
+  Registrar::Job job{
+      .ticket = NextTicket(), .slot = limit_.Take(), .memory = memory, .length = length};
+  const Ticket ticket = job.ticket;
+  if (!job.slot) {
+    return Status(StatusCode::kRetry, std::to_string(kCallsMax) + " calls are in flight");
+  }
+  const std::shared_ptr<ClientCore> self = shared_from_this();
+  const Registrar::Shared shared{
+      .registered =
+          [self](const Registrar::Job& done, RegionMemory made) {
+            Result<RegionTable::Region> region =
+                done.memory.empty() ? self->regions_.Add(std::move(made))
+                                    : self->regions_.Add(done.memory.data(), done.memory.size());
+            if (region.ok()) self->AddRegion(*region);
+            return region;
+          },
+      .done =
+          [self](Completion completion, CallSlot slot) {
+            const auto ended = std::make_shared<std::pair<Completion, CallSlot>>(
+                std::move(completion), std::move(slot));
+            Command command;
+            command.kind = Command::Kind::kDone;
+            command.done = ended;
+            if (self->Push(std::move(command))) return;
+            // After Stop no thread runs a loop that would have to be woken.
+            self->completions_->Push(std::move(ended->first), std::move(ended->second));
+          }};
+  if (Status status = registrar_.Submit(std::move(job), shared); !status.ok()) return status;
+  return ticket;
 }
 
 void ClientCore::AddRegion(const RegionTable::Region& region) {
@@ -174,14 +220,38 @@ bool ClientCore::AwaitCompletion(Nanos deadline) {
   }
 }
 
+Status ClientCore::AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>& watch,
+                              Nanos deadline) {
+  Command command;
+  command.kind = Command::Kind::kWatch;
+  command.query = std::move(query);
+  command.watch = watch;
+  if (!Push(std::move(command))) return {StatusCode::kCancelled, "the client is being destroyed"};
+  if (watch->reached.IsSet()) return {};
+  // To wait is to run the loop: whatever it does then would be waited for.
+  if (deadline > clock_.Now() && Await(watch->reached, deadline)) return {};
+  return {StatusCode::kTimeout, "calls are still under way, or the daemon has not let go"};
+}
+
 void ClientCore::DrainInbox() {
+  if (RunCommands()) loop_->Enqueue([this] { DrainInbox(); });
+}
+
+bool ClientCore::RunCommands() {
   std::vector<Command> commands;
+  bool more = false;
   {
     const std::lock_guard lock(inbox_mutex_);
-    commands.swap(inbox_);
-    inbox_posted_ = false;
+    const std::size_t count = std::min(inbox_.size(), kCommandsAtOnce);
+    commands.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      commands.push_back(std::move(inbox_.front()));
+      inbox_.pop_front();
+    }
+    more = inbox_posted_ = !inbox_.empty();
   }
   for (const Command& command : commands) Execute(command);
+  return more;
 }
 
 void ClientCore::Execute(const Command& command) {
@@ -204,6 +274,9 @@ void ClientCore::Execute(const Command& command) {
       if (session_ != nullptr) session_->RemoveRegion(command.region.id);
       command.finished->Set();
       return;
+    case Command::Kind::kWatch: return flow_->Watch(command.query, command.watch);
+    case Command::Kind::kDone:
+      return completions_->Push(std::move(command.done->first), std::move(command.done->second));
     case Command::Kind::kReleaseLease:
       for (const LeaseBook::Part& part : command.lease.parts) {
         const LeaseOrder order{
@@ -370,7 +443,8 @@ Task<void> ClientCore::EndEverything() {
     connection->Close(Status(StatusCode::kCancelled, "the client is being destroyed"));
   }
   retired_.clear();
-  DrainInbox();  // what came after BeginStop is refused
+  while (RunCommands()) {  // what came after BeginStop is refused
+  }
 }
 
 }  // namespace terrace

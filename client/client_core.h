@@ -18,11 +18,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -36,6 +38,7 @@
 #include "client/completion_queue.h"
 #include "client/namespace_table.h"
 #include "client/region_table.h"
+#include "client/registrar.h"
 #include "client/request.h"
 #include "client/request_builder.h"
 #include "client/request_flow.h"
@@ -70,6 +73,11 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   }
   /// The same until there is a completion to take.
   [[nodiscard]] bool AwaitCompletion(Nanos deadline);
+  /// Gives up, or waits for, the calls that `query` names, of those submitted before: ok once they
+  /// are over as `watch`, a new one, says; kTimeout at `deadline`; kCancelled after Stop. With a
+  /// deadline that has passed it gives up and looks, and never waits.
+  [[nodiscard]] Status AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>& watch,
+                                  Nanos deadline);
   /// Tells the daemon of a region, before any request that is submitted later.
   void AddRegion(const RegionTable::Region& region);
   /// Returns when no transport knows the region any more; false when the library thread did not
@@ -81,24 +89,42 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
 
   [[nodiscard]] Clock& clock() noexcept { return clock_; }
   [[nodiscard]] RegionTable& regions() noexcept { return regions_; }
+  [[nodiscard]] Registrar& registrar() noexcept { return registrar_; }
+  /// A region to be made on the registrar's thread: its own memory, or `length` bytes of ours.
+  Result<Ticket> SubmitRegion(std::span<std::byte> memory, std::uint64_t length);
   [[nodiscard]] NamespaceTable& namespaces() noexcept { return namespaces_; }
   [[nodiscard]] LeaseBook& leases() noexcept { return leases_; }
   [[nodiscard]] CompletionQueue& completions() noexcept { return *completions_; }
   [[nodiscard]] std::atomic<std::uint64_t>& request_ids() noexcept { return request_ids_; }
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return channel_options_.incarnation; }
   [[nodiscard]] Ticket NextTicket() noexcept { return next_ticket_.fetch_add(1); }
+  /// True for a number that NextTicket has given out.
+  [[nodiscard]] bool KnowsTicket(Ticket ticket) const noexcept {
+    return ticket >= first_ticket_ && ticket < next_ticket_.load();
+  }
   [[nodiscard]] std::uint64_t Reconnects() const noexcept { return reconnects_.load(); }
   [[nodiscard]] LinkKind Link() const;
 
  private:
   /// What callers ask of the library thread.
   struct Command {
-    enum class Kind : std::uint8_t { kStart, kAddRegion, kRemoveRegion, kReleaseLease };
+    enum class Kind : std::uint8_t {
+      kStart,
+      kAddRegion,
+      kRemoveRegion,
+      kReleaseLease,
+      kWatch,
+      kDone
+    };
     Kind kind = Kind::kStart;
     RequestRef request;                // kStart
     RegionTable::Region region;        // of those about regions
     LeaseBook::Entry lease;            // kReleaseLease
     std::shared_ptr<Signal> finished;  // kRemoveRegion
+    CallQuery query;                   // kWatch
+    std::shared_ptr<CallWatch> watch;  // kWatch
+    /// kDone: a completion that was not made on the loop, where those are that wait for it.
+    std::shared_ptr<std::pair<Completion, CallSlot>> done;
   };
 
   ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQueue> completions);
@@ -112,6 +138,8 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   /// Tells Start how the first attempt ended; later calls do nothing.
   void ReportStart(const Status& status);
   void DrainInbox();
+  /// The next few commands; true when there are more.
+  bool RunCommands();
   void Execute(const Command& command);
   void Post(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message);
   void BeginStop();
@@ -129,12 +157,14 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   const Nanos connect_timeout_;
   const Nanos spin_;
   RegionTable regions_;
+  Registrar registrar_;
   NamespaceTable namespaces_;
   LeaseBook leases_{random_.Next()};
   const std::unique_ptr<CompletionQueue> completions_;
   CallLimit limit_;
   std::atomic<std::uint64_t> request_ids_{1};
-  std::atomic<Ticket> next_ticket_{1};
+  const Ticket first_ticket_;  // no other Client of the process has tickets near it
+  std::atomic<Ticket> next_ticket_{first_ticket_};
   std::atomic<std::uint64_t> reconnects_{0};
 
   mutable std::mutex view_mutex_;
@@ -142,11 +172,11 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   LinkKind link_ = LinkKind::kNone;  // guarded by view_mutex_
 
   std::mutex inbox_mutex_;
-  std::vector<Command> inbox_;  // guarded by inbox_mutex_
-  bool inbox_posted_ = false;   // guarded by inbox_mutex_
-  bool inbox_closed_ = true;    // guarded by inbox_mutex_
-  bool loop_runs_ = false;      // guarded by inbox_mutex_; reactor_ can be posted to
-  bool stop_asked_ = false;     // guarded by inbox_mutex_
+  std::deque<Command> inbox_;  // guarded by inbox_mutex_
+  bool inbox_posted_ = false;  // guarded by inbox_mutex_
+  bool inbox_closed_ = true;   // guarded by inbox_mutex_
+  bool loop_runs_ = false;     // guarded by inbox_mutex_; reactor_ can be posted to
+  bool stop_asked_ = false;    // guarded by inbox_mutex_
 
   Signal started_;       // the first attempt has ended; its status is:
   Status first_status_;  // written before started_ is set

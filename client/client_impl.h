@@ -31,6 +31,8 @@ class Client::Impl {
   /// False in a child that was forked: it has no library thread.
   [[nodiscard]] bool SameProcess() const noexcept { return ::getpid() == process_; }
   [[nodiscard]] Status CheckProcess() const;
+  /// Nothing of the request has been sent. So short that the text needs no memory either.
+  [[nodiscard]] static Status OutOfMemory();
   [[nodiscard]] const std::shared_ptr<ClientCore>& core() const noexcept { return core_; }
 
   // Arguments to request. kInvalid names the argument; kPeerDead when not connected; kRetry when
@@ -47,6 +49,17 @@ class Client::Impl {
                                  Deadline deadline, std::chrono::milliseconds lease) const;
   Result<RequestRef> PrepareRemove(NamespaceId space, const Chain& chain, std::uint32_t first,
                                    std::uint32_t count, BlockKind kind, Deadline deadline) const;
+  // hints.cc
+  Result<RequestRef> PreparePrefetch(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                     std::uint32_t count, BlockKind kind,
+                                     const PrefetchOptions& options, Deadline deadline) const;
+  /// A call about positions [first, first + count).
+  Result<RequestRef> PrepareRange(RequestKind call, NamespaceId space, const Chain& chain,
+                                  std::uint32_t first, std::uint32_t count, BlockKind kind,
+                                  Deadline deadline,
+                                  const RequestBuilder::EncodeQuestion& encode) const;
+  Result<RequestRef> PrepareRemovePrefix(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                         Deadline deadline) const;
   // client_pieces.cc, client_fragments.cc
   Result<RequestRef> PreparePieces(TransferKind transfer, NamespaceId space, const Chain& chain,
                                    std::span<const BlockPieces> blocks, BlockKind kind,
@@ -83,8 +96,6 @@ class Client::Impl {
     Nanos deadline = 0;
   };
   Result<Target> FindSpace(NamespaceId space, Deadline deadline) const;
-  /// Nothing of the request has been sent.
-  [[nodiscard]] static Status OutOfMemory();
   Result<Target> FindTarget(NamespaceId space, const Chain& chain, BlockKind kind,
                             Deadline deadline) const;
   /// The session is there, has the namespace, and the deadline lies ahead.

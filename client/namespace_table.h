@@ -39,7 +39,7 @@ class NamespaceTable {
     std::shared_ptr<const NamespaceDescriptor> descriptor;
   };
 
-  NamespaceTable() = default;
+  NamespaceTable();
   NamespaceTable(const NamespaceTable&) = delete;
   NamespaceTable& operator=(const NamespaceTable&) = delete;
 
@@ -56,7 +56,13 @@ class NamespaceTable {
 
  private:
   mutable std::mutex mutex_;
-  std::vector<NamespaceView> views_;  // [id - 1], guarded by mutex_
+  [[nodiscard]] NamespaceId IdOf(std::size_t index) const noexcept;
+  /// Null when the id is not of this table. Under mutex_.
+  [[nodiscard]] const NamespaceView* ViewOf(NamespaceId id) const noexcept;
+
+  // An id of another Client of the process is none of this one.
+  const std::uint32_t first_id_;
+  std::vector<NamespaceView> views_;  // [id - first_id_], guarded by mutex_
 };
 
 }  // namespace terrace

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -65,10 +66,30 @@ RegionMemory::~RegionMemory() {
 }
 
 Result<RegionMemory> RegionMemory::Allocate(std::uint64_t length) {
-  if (length == 0 || length > kRegionBytesMax) {
-    return Status::Invalid("length is " + std::to_string(length) + ", not 1 to " +
-                           std::to_string(kRegionBytesMax));
+  Result<RegionMemory> memory = Map(length);
+  if (!memory.ok()) return memory;
+  for (std::uint64_t at = 0; at < length; at += kStepBytes) {
+    if (Status status = memory->Touch(at, kStepBytes); !status.ok()) return status;
   }
+  return memory;
+}
+
+Status RegionMemory::Touch(std::uint64_t offset, std::uint64_t length) {
+  if (offset >= mapped_) return {};
+  // To the end of the last huge page.
+  const std::uint64_t end = std::min<std::uint64_t>(mapped_, offset + length + kHugePageBytes - 1);
+  const std::uint64_t bytes = (end - offset) / kHugePageBytes * kHugePageBytes;
+  return Populate(begin_ + offset, bytes) ? Status() : NoMemory(length_);
+}
+
+Status RegionMemory::CheckLength(std::uint64_t length) {
+  if (length > 0 && length <= kRegionBytesMax) return {};
+  return Status::Invalid("length is " + std::to_string(length) + ", not 1 to " +
+                         std::to_string(kRegionBytesMax));
+}
+
+Result<RegionMemory> RegionMemory::Map(std::uint64_t length) {
+  if (Status status = CheckLength(length); !status.ok()) return status;
   const std::size_t rounded = (length + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
   // One huge page more than needed, so that an aligned piece of the right size lies in it.
   const std::size_t reserved = rounded + kHugePageBytes;
@@ -86,7 +107,6 @@ Result<RegionMemory> RegionMemory::Allocate(std::uint64_t length) {
   memory.mapped_ = rounded;
   memory.file_ = MapFile(memory.begin_, rounded);
   ::madvise(memory.begin_, rounded, MADV_HUGEPAGE);  // a wish: refused, small pages do as well
-  if (!Populate(memory.begin_, rounded)) return NoMemory(length);
   return memory;
 }
 

@@ -1,5 +1,6 @@
 #include "client/region_table.h"
 
+#include <atomic>
 #include <limits>
 #include <string>
 #include <utility>
@@ -12,6 +13,13 @@ namespace {
 
 Status Unknown(std::uint32_t region) {
   return Status::Invalid("region " + std::to_string(region) + " is not registered");
+}
+
+/// 0 when all have been used.
+std::uint32_t NextId() {
+  static std::atomic<std::uint64_t> last{0};
+  const std::uint64_t id = ++last;
+  return id <= std::numeric_limits<std::uint32_t>::max() ? static_cast<std::uint32_t>(id) : 0;
 }
 
 std::string BlockText(std::size_t block) { return "blocks[" + std::to_string(block) + "]"; }
@@ -59,19 +67,20 @@ void RegionUse::Release() {
 
 Result<RegionTable::Region> RegionTable::Insert(std::span<std::byte> memory, RegionMemory owned) {
   const std::lock_guard lock(mutex_);
-  if (regions_.size() >= kRegionsMax || last_id_ == std::numeric_limits<std::uint32_t>::max()) {
+  if (regions_.size() >= kRegionsMax) {
     return Status(StatusCode::kRetry, std::to_string(regions_.size()) +
                                           " regions are registered: at most " +
                                           std::to_string(kRegionsMax) + " at once");
   }
-  const std::uint32_t id = ++last_id_;
+  const std::uint32_t id = NextId();
+  if (id == 0) return Status(StatusCode::kRetry, "this process has registered 2^32 regions");
   Entry& entry = regions_[id];
   entry.memory = memory;
   entry.owned = std::move(owned);
   return Region{id, {memory, entry.owned.file()}};
 }
 
-Result<RegionTable::Region> RegionTable::Add(void* base, std::uint64_t length) {
+Status RegionTable::Check(const void* base, std::uint64_t length) {
   if (base == nullptr) return Status::Invalid("base is null");
   if (length == 0) return Status::Invalid("length is 0");
   if (length >
@@ -79,6 +88,11 @@ Result<RegionTable::Region> RegionTable::Add(void* base, std::uint64_t length) {
     return Status::Invalid("length " + std::to_string(length) +
                            " reaches past the end of the address space");
   }
+  return {};
+}
+
+Result<RegionTable::Region> RegionTable::Add(void* base, std::uint64_t length) {
+  if (Status status = Check(base, length); !status.ok()) return status;
   return Insert({static_cast<std::byte*>(base), length}, {});
 }
 

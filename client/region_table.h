@@ -2,7 +2,8 @@
 //
 //   R1. A region is removed only when no call uses it and none is in doubt.
 //   R2. A region in doubt takes no new calls: its bytes may change at any moment.
-//   R3. An id is never used twice.
+//   R3. An id is never used twice, by no table of the process: an id of another Client, one that is
+//       gone for instance, is unknown here.
 //
 // Thread: any; one mutex, held for the length of one call's checks.
 #pragma once
@@ -58,6 +59,8 @@ class RegionTable {
   RegionTable(const RegionTable&) = delete;
   RegionTable& operator=(const RegionTable&) = delete;
 
+  /// What Add says of the caller's memory before it looks at the table.
+  static Status Check(const void* base, std::uint64_t length);
   /// The caller's memory. kInvalid for null, a length of 0 or an end past the address space;
   /// kRetry when the table is full.
   Result<Region> Add(void* base, std::uint64_t length);
@@ -100,7 +103,6 @@ class RegionTable {
   std::condition_variable quieter_;
   // All guarded by mutex_.
   std::unordered_map<std::uint32_t, Entry> regions_;
-  std::uint32_t last_id_ = 0;
   std::uint64_t calls_ = 0;
 };
 

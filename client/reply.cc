@@ -230,6 +230,12 @@ void ApplyCleared(Request& request, const wire::Message& message) {
   request.cleared += reply->blocks();
 }
 
+void ApplyCount(Request& request, const wire::Message& message) {
+  const wire::CountReply* reply = message.body_as_CountReply();
+  if (reply == nullptr) return FailCall(request, Misfit(message, "answers what has a number"));
+  request.cleared += reply->blocks();
+}
+
 void ApplyReserved(Request& request, const wire::Message& message) {
   const wire::ReserveReply* reply = message.body_as_ReserveReply();
   if (reply == nullptr) return FailCall(request, Misfit(message, "answers a reservation"));
@@ -303,7 +309,10 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kLend:
     case RequestKind::kWrite:
     case RequestKind::kCommit:
-    case RequestKind::kRemove: return ApplyBlocks(request, part, message, arrivals);
+    case RequestKind::kRemove:
+    case RequestKind::kPrefetch:
+    case RequestKind::kTouch:
+    case RequestKind::kRetain: return ApplyBlocks(request, part, message, arrivals);
     case RequestKind::kOpenNamespace: return ApplyOpened(request, message);
     case RequestKind::kReserve: return ApplyReserved(request, message);
     case RequestKind::kAbort:
@@ -312,6 +321,9 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kStat: return ApplyStat(request, message);
     case RequestKind::kListNamespaces: return ApplyNamespaces(request, message);
     case RequestKind::kClearNamespace: return ApplyCleared(request, message);
+    case RequestKind::kReleaseRetained:
+    case RequestKind::kRemovePrefix:
+    case RequestKind::kClearTenant: return ApplyCount(request, message);
   }
 }
 

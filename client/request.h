@@ -16,6 +16,7 @@
 #include "base/signal.h"
 #include "base/wait.h"
 #include "client/call_limit.h"
+#include "client/call_watch.h"
 #include "client/prefix_match.h"
 #include "client/region_table.h"
 #include "client/shard_plan.h"
@@ -38,6 +39,12 @@ enum class RequestKind : std::uint8_t {
   kStat,
   kListNamespaces,
   kClearNamespace,
+  kPrefetch,
+  kTouch,
+  kRetain,
+  kReleaseRetained,
+  kRemovePrefix,
+  kClearTenant,
   kMatchGroups,
   kRenewLease,
   kReserve,
@@ -49,8 +56,15 @@ enum class RequestKind : std::uint8_t {
 /// True for the calls that answer per block.
 [[nodiscard]] constexpr bool AnswersPerBlock(RequestKind kind) noexcept {
   return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
-         kind == RequestKind::kRemove || kind == RequestKind::kWrite ||
-         kind == RequestKind::kCommit;
+         kind == RequestKind::kRemove || kind == RequestKind::kPrefetch ||
+         kind == RequestKind::kTouch || kind == RequestKind::kRetain ||
+         kind == RequestKind::kWrite || kind == RequestKind::kCommit;
+}
+/// True for the calls that the daemon is told of when they are given up, because it works or moves
+/// bytes for them.
+[[nodiscard]] constexpr bool IsWorkedAt(RequestKind kind) noexcept {
+  return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
+         kind == RequestKind::kWrite || kind == RequestKind::kPrefetch;
 }
 
 /// A get, or a put and what it waits for.
@@ -116,7 +130,10 @@ struct Request {
   std::uint32_t waiting = 0;  ///< parts in that state; likewise the next two
   std::uint32_t quieting = 0;
   std::uint32_t doubtful = 0;
-  bool in_grace = false;  ///< the timer is the one of the quiet grace
+  bool ended = false;          ///< it has been answered
+  std::size_t live_index = 0;  ///< among the calls that are not over (request_flow.h)
+  std::vector<std::shared_ptr<CallWatch>> watches;  ///< who waits for its end
+  bool in_grace = false;                            ///< the timer is the one of the quiet grace
   std::optional<Scheduler::TimerId> timer;
   Event* finished_event = nullptr;  ///< of a coroutine of the library that waits for it
 };

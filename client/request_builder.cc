@@ -101,6 +101,20 @@ RequestRef RequestBuilder::Remove(const NamespaceView& space, const Chain& chain
   return request;
 }
 
+RequestRef RequestBuilder::Range(RequestKind kind, const NamespaceView& space, const Chain& chain,
+                                 std::uint32_t first, std::uint32_t count, BlockKind of,
+                                 const EncodeQuestion& encode) const {
+  RequestRef request = Start(kind);
+  if (AnswersPerBlock(kind)) request->blocks.resize(count);
+  const Placement placement = PlacementOf(space);
+  std::vector<ShardPlan> plans = PlanRange(chain, placement, first, count, nullptr);
+  for (ShardPlan& plan : plans) {
+    AddPart(*request, plan,
+            [&](const MessageHead& head) { return encode(head, {chain, placement, of, plan}); });
+  }
+  return request;
+}
+
 RequestRef RequestBuilder::MatchGroups(const NamespaceView& space, const Chain& chain,
                                        PrefixQuestion question) const {
   RequestRef request = Start(RequestKind::kMatchGroups);
@@ -111,6 +125,20 @@ RequestRef RequestBuilder::MatchGroups(const NamespaceView& space, const Chain& 
     AddPart(*request, plan, [&](const MessageHead& head) {
       return EncodeMatchGroups(head, chain, placement, plan, request->prefix_question);
     });
+  }
+  return request;
+}
+
+RequestRef RequestBuilder::EachShard(
+    RequestKind kind,
+    const std::function<std::vector<std::byte>(const MessageHead&)>& encode) const {
+  RequestRef request = Start(kind);
+  for (std::uint32_t shard = 0; shard < session_.shards; ++shard) {
+    RequestPart& part = request->parts.emplace_back();
+    const MessageHead head = NextHead();
+    part.shard = shard;
+    part.request_id = head.request_id;
+    part.message = encode(head);
   }
   return request;
 }

@@ -4,11 +4,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
+#include "client/encode.h"
 #include "client/lease_book.h"
 #include "client/namespace_table.h"
 #include "client/request.h"
@@ -62,6 +65,17 @@ class RequestBuilder {
   /// kPing, kStat or kListNamespaces, to every reactor.
   RequestRef ToEveryShard(RequestKind kind) const;
   RequestRef ClearNamespace(std::string_view name) const;
+  /// A call about positions [first, first + count), that moves no bytes; `encode` makes the message
+  /// of each reactor that has some.
+  using EncodeQuestion =
+      std::function<std::vector<std::byte>(const MessageHead&, const BlockQuestion&)>;
+  RequestRef Range(RequestKind kind, const NamespaceView& space, const Chain& chain,
+                   std::uint32_t first, std::uint32_t count, BlockKind of,
+                   const EncodeQuestion& encode) const;
+  /// A call to every reactor.
+  RequestRef EachShard(
+      RequestKind kind,
+      const std::function<std::vector<std::byte>(const MessageHead&)>& encode) const;
 
  private:
   RequestRef Start(RequestKind kind) const;

@@ -17,6 +17,8 @@ void RequestFlow::Start(const RequestRef& request,
     return Refuse(request, Status(StatusCode::kTimeout, "the deadline passed before it was sent"));
   }
   ++active_;
+  request->live_index = live_.size();
+  live_.push_back(request);
   request->waiting = static_cast<std::uint32_t>(request->parts.size());
   SetTimer(request, request->deadline);
   for (std::uint32_t i = 0; i < request->parts.size(); ++i) {
@@ -68,7 +70,11 @@ void RequestFlow::OnPartQuiet(const RequestRef& request, std::uint32_t index) {
     Advance(request);
   } else if (part.state == PartState::kDoubtful) {
     Settle(part);
-    if (--request->doubtful == 0) request->regions.Release();
+    if (--request->doubtful > 0) return;
+    request->regions.Release();
+    if (!request->ended) return;
+    Retire(*request);
+    Tell(*request, true);
   }
 }
 
@@ -96,8 +102,7 @@ void RequestFlow::StopPart(Request& request, RequestPart& part, const Status& st
   ShardConnection* connection = part.connection;
   EndPart(request, part);
   // Told even when nothing is left to wait for: it spares the daemon the rest of the work.
-  const bool moves = !part.memory.empty() || request.kind == RequestKind::kLend;
-  if (part.state == PartState::kDone && moves) {
+  if (part.state == PartState::kDone && IsWorkedAt(request.kind)) {
     connection->Cancel(part.request_id, NextHead());
   }
 }
@@ -120,9 +125,12 @@ void RequestFlow::Advance(const RequestRef& request) {
 
 void RequestFlow::OnTimer(const RequestRef& request) {
   if (request->in_grace) return OnGraceOver(request);
-  const Status timeout(StatusCode::kTimeout, "no answer by the deadline");
+  GiveUp(request, Status(StatusCode::kTimeout, "no answer by the deadline"));
+}
+
+void RequestFlow::GiveUp(const RequestRef& request, const Status& status) {
   for (RequestPart& part : request->parts) {
-    if (part.state == PartState::kWaiting) StopPart(*request, part, timeout);
+    if (part.state == PartState::kWaiting) StopPart(*request, part, status);
   }
   Advance(request);
 }
@@ -165,8 +173,17 @@ void RequestFlow::Finish(const RequestRef& request) {
       request->status = opened.status();
     }
   }
-  if (request->doubtful == 0) request->regions.Release();
-  Deliver(request);
+  request->ended = true;
+  // `request` may be of the list that it leaves.
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
+  const RequestRef kept = request;
+  const bool quiet = kept->doubtful == 0;
+  if (quiet) {
+    kept->regions.Release();
+    Retire(*kept);
+  }
+  Deliver(kept);
+  Tell(*kept, quiet);
 }
 
 void RequestFlow::FinishMatchGroups(Request& request) {

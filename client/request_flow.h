@@ -8,6 +8,9 @@
 //   F2. A request that ends while the daemon may still touch its memory leaves its regions in doubt
 //       until the last such part is quiet.
 //   F3. The grace begins at the latest at the deadline and lasts kQuietGrace.
+//   F4. A request is live from its start until it has ended and its memory is quiet; whoever
+//   watches
+//       it is told then, after its answer was delivered.
 //
 // Thread: the library's.
 #pragma once
@@ -58,6 +61,10 @@ class RequestFlow final : public ShardEvents {
   /// stay there.
   void Abandon(ShardConnection& connection, const Status& status);
 
+  /// The calls that `query` names are given up if it says so, and `watch` is told when they are
+  /// over: now, when there are none.
+  void Watch(const CallQuery& query, const std::shared_ptr<CallWatch>& watch);
+
   /// Requests started and not finished.
   [[nodiscard]] std::uint64_t active() const noexcept { return active_; }
   [[nodiscard]] MessageHead NextHead();
@@ -79,11 +86,18 @@ class RequestFlow final : public ShardEvents {
   void SetTimer(const RequestRef& request, Nanos time);
   void StopTimer(Request& request);
   void Finish(const RequestRef& request);
+  /// The request is over: nothing touches its memory any more (F4).
+  void Retire(Request& request);
+  /// Tells those that wait for the end, or for all that they wait for.
+  static void Tell(Request& request, bool quiet);
+  /// Ends every part that waits for its answer.
+  void GiveUp(const RequestRef& request, const Status& status);
   void FinishMatchGroups(Request& request);
   void Deliver(const RequestRef& request);
 
   const Shared shared_;
   std::uint64_t active_ = 0;
+  std::vector<RequestRef> live_;  // F4, in no order; each knows its place
 };
 
 }  // namespace terrace

@@ -29,10 +29,20 @@
 //     a handler that returns breaks nothing;
 //   - a thread that waits and does not get the processor (a debugger holds it, its priority is low)
 //     holds up the other calls of its Client for as long.
-// Submit... sends its request itself and never waits. Handles (NamespaceId, RegionId) are plain
-// numbers of their Client and are void once it is destroyed. A Client does not survive fork(), also
-// one of another thread while calls are under way: the child must connect anew, and calls in the
-// child answer kInvalid.
+// Per call, all of them from any thread and at the same time but the last:
+//   never waits, for threads that must not (well under 1 ms with up to 1,000 blocks, whatever the
+//     daemon does and whoever waits beside): Submit..., which sends its request itself or leaves
+//     that to the thread that runs the loop now; Poll, RegionMemory, ReleaseLease, CompletionFd,
+//     Connected, LinkName, Reconnects; Cancel, Fence and Drain with a deadline that has passed;
+//   waits until its deadline at most: every other call that has one;
+//   waits otherwise: Connect until connect_timeout, RegisterMemory while a NIC pins it (over shm
+//     and tcp not at all), AllocateRegion while memory is touched, DeregisterMemory and Close at
+//     most 1 s;
+//   the destructor, at most 1 s: one thread, once no other is inside a call or begins one.
+// Handles (NamespaceId, RegionId, Ticket) are plain numbers of their Client and are void once it is
+// destroyed; no other Client of the process takes them for its own. A Client does not survive
+// fork(), also one of another thread while calls are under way: the child must connect anew, and
+// calls in the child answer kInvalid.
 //
 // Compiles with g++ 12 and later, clang 16 and later, as C++20. No exceptions are thrown.
 #pragma once
@@ -81,9 +91,9 @@ class TERRACE_API Client {
   /// DeregisterMemory or with the Client. A daemon of this host maps it and copies faster; a child
   /// that is forked shares it. length: bytes.
   Result<RegionId> AllocateRegion(std::uint64_t length);
-  /// Not built yet, kUnsupported: RegisterMemory and AllocateRegion on a thread of the library, in
-  /// chunks, for those who must not wait (touching memory takes 0.1 to 0.5 s a GiB):
-  /// Completion::region.
+  /// RegisterMemory and AllocateRegion on a thread of the library, one after the other, touching
+  /// 4 MiB at a time, for those who must not wait (touching memory takes 0.1 to 0.5 s a GiB):
+  /// Completion::region. @return kInvalid as above; kRetry when 4,096 calls are in flight.
   Result<Ticket> SubmitRegisterMemory(void* base, std::uint64_t length);
   Result<Ticket> SubmitAllocateRegion(std::uint64_t length);
   /// The memory of a region; empty for an unknown id.
@@ -208,24 +218,26 @@ class TERRACE_API Client {
   Status Abort(const PutToken& token, Deadline deadline);
 
   // ---- Cancel and fence ---------------------------------------------------------------------
-  // Named, not built yet: every call of this section answers kUnsupported.
 
-  /// Ends a submitted call: kOk once no device and no NIC touches its memory any more. Its
-  /// completion comes as always, with kCancelled unless it was done before. kOk too when it had
-  /// ended; kInvalid for a ticket that was never given out; kTimeout when the daemon did not let go
-  /// in time: Fence again, or leave the memory alone.
+  /// Ends a submitted call: kOk once no device and no NIC touches its memory any more; its
+  /// completion is there to be polled then. It says kCancelled of every block that had not arrived
+  /// (of the call, where there are no blocks) and keeps what had. kOk too when it had ended;
+  /// kInvalid for a ticket that this Client never gave out; kTimeout when the daemon did not let go
+  /// in time, because it stands still for instance: it may write when it wakes. Cancel or Fence
+  /// again then, or leave the memory alone.
   Status Cancel(Ticket ticket, Deadline deadline);
   /// The same for every call, also of other threads and earlier ones in doubt, that uses any byte
-  /// of `memory`: kOk once nothing touches it. Calls that come after are not kept out.
+  /// of `memory`: kOk once nothing touches it. Calls that come after are not kept out. kInvalid
+  /// names the piece that does not lie in a region. At most 65,536 pieces.
   Status Fence(std::span<const MemoryPiece> memory, Deadline deadline);
   /// Waits until every call submitted before has ended; their completions stay to be polled.
   Status Drain(Deadline deadline);
 
   // ---- What to keep, and where --------------------------------------------------------------
-  // Named, not built yet: every call of this section answers kUnsupported.
 
   /// Brings blocks [first, first + count) to a faster tier: kOk per block when it is there, kMiss,
-  /// kRetry (no room). What is not there by the deadline is given up.
+  /// kPending (being put), kRetry (no room), kTimeout: what is not there by the deadline is given
+  /// up.
   Result<std::vector<BlockResult>> Prefetch(NamespaceId space, const Chain& chain,
                                             std::uint32_t first, std::uint32_t count,
                                             BlockKind kind, const PrefetchOptions& options,
@@ -237,15 +249,19 @@ class TERRACE_API Client {
   Result<std::vector<BlockResult>> Touch(NamespaceId space, const Chain& chain, std::uint32_t first,
                                          std::uint32_t count, BlockKind kind, Deadline deadline);
   /// Asks the daemon to evict these blocks after all others: until the time is over, the label is
-  /// released, or the retained blocks exceed their share of the tier (oldest label first). Needs no
-  /// running request and outlives this Client, but not the daemon. kOk, kMiss or kRetry per block.
+  /// released, or retained blocks exceed a quarter of the DRAM tier: the label that was retained
+  /// longest ago gives way then. Needs no running request and outlives this Client, but not the
+  /// daemon. kOk, kMiss or kRetry (this label has all of that quarter) per block.
   Result<std::vector<BlockResult>> Retain(NamespaceId space, const Chain& chain,
                                           std::uint32_t first, std::uint32_t count, BlockKind kind,
                                           const RetainOptions& options, Deadline deadline);
   /// @return how many blocks the label held.
   Result<std::uint64_t> ReleaseRetained(std::string_view label, Deadline deadline);
   /// Forgets blocks [first, chain.size()) in every group and shard, and what was put as a
-  /// continuation of them as far as the daemon knows it. @return how many blocks there were.
+  /// continuation of them on the same reactor: with one reactor all of it. With more, a run that
+  /// the chain does not name and that lies on another reactor than the run before it stays, found
+  /// by nobody who matches from the first block on: name its keys too, or clear the namespace.
+  /// @return how many blocks there were; kTimeout when some are left.
   Result<std::uint64_t> RemovePrefix(NamespaceId space, const Chain& chain, std::uint32_t first,
                                      Deadline deadline);
   /// Forgets every block of this client's tenant. @return how many there were.

@@ -198,6 +198,17 @@ Status ValidateLease(std::chrono::milliseconds lease) {
                          std::to_string(kMost.count()));
 }
 
+Status ValidateLabel(const char* what, std::string_view label) {
+  return CheckText(what, label, 1, kNameBytesMax);
+}
+
+Status ValidateRetainTime(std::chrono::milliseconds time) {
+  constexpr std::chrono::milliseconds kMost = std::chrono::hours(24);
+  if (time.count() >= 1 && time <= kMost) return {};
+  return Status::Invalid("options.time is " + std::to_string(time.count()) + " ms, not 1 to " +
+                         std::to_string(kMost.count()));
+}
+
 Status ValidateRange(const Chain& chain, std::uint32_t first, std::uint32_t count) {
   if (count == 0) return Status::Invalid("count is 0");
   if (first >= chain.size() || count > chain.size() - first) {

@@ -4,8 +4,10 @@
 // functions, any thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "base/status.h"
 #include "client/terrace.hpp"
@@ -32,6 +34,10 @@ Status ValidateQuery(const NamespaceDescriptor& descriptor, const Chain& chain,
 Status ValidateRenewal(std::chrono::milliseconds time);
 /// 0 (the daemon's default) to 60 s.
 Status ValidateLease(std::chrono::milliseconds lease);
+/// 1 to 128 bytes. `what`: the argument.
+Status ValidateLabel(const char* what, std::string_view label);
+/// 1 ms to 24 h.
+Status ValidateRetainTime(std::chrono::milliseconds time);
 /// [first, first + count) not empty and within the chain.
 Status ValidateRange(const Chain& chain, std::uint32_t first, std::uint32_t count);
 

@@ -251,6 +251,83 @@ TEST_F(CApiTest, ClosingWhileOthersAreInsideLetsThemGoAndHurtsNobody) {
   EXPECT_EQ(ended, 4);
 }
 
+TEST_F(CApiTest, CancelFenceAndDrainLetGoOfTheMemory) {
+  daemon_.behaviour().drop = true;
+  const terrace_block block = Block(1);
+  terrace_ticket tickets[2] = {};
+  for (terrace_ticket& ticket : tickets) {
+    ASSERT_EQ(terrace_submit_get(client_, space_, chain_, {}, &block, 1, terrace_in_ms(60000),
+                                 &ticket, &error_),
+              TERRACE_OK)
+        << error_.message;
+  }
+  EXPECT_EQ(terrace_drain(client_, terrace_in_ms(0), &error_), TERRACE_TIMEOUT);
+  EXPECT_EQ(terrace_cancel(client_, tickets[0], Soon(), &error_), TERRACE_OK) << error_.message;
+  const terrace_piece byte = {kBytes, 1, region_, 0};
+  EXPECT_EQ(terrace_fence(client_, &byte, 1, Soon(), &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_drain(client_, Soon(), &error_), TERRACE_OK) << error_.message;
+  terrace_result taken[3] = {};
+  std::uint64_t count = 0;
+  ASSERT_EQ(terrace_poll(client_, taken, 3, &count, &error_), TERRACE_OK);
+  ASSERT_EQ(count, 2U);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    terrace_answer answer;
+    answer.struct_size = sizeof answer;
+    ASSERT_EQ(terrace_result_answer(taken[i], &answer, &error_), TERRACE_OK);
+    ASSERT_EQ(answer.block_count, 1U);
+    EXPECT_EQ(answer.blocks[0].status, TERRACE_CANCELLED);
+    EXPECT_EQ(terrace_result_free(taken[i], &error_), TERRACE_OK);
+  }
+  EXPECT_EQ(terrace_deregister_memory(client_, region_, &error_), TERRACE_OK) << error_.message;
+
+  ExpectInvalid(terrace_cancel(client_, 12345, Soon(), &error_), "ticket 12345");
+  ExpectInvalid(terrace_fence(client_, &byte, 1, Soon(), &error_), "memory[0].region");
+  ExpectInvalid(terrace_fence(client_, nullptr, 1, Soon(), &error_), "memory is null");
+  ASSERT_EQ(terrace_close(client_, &error_), TERRACE_OK);
+  ExpectInvalid(terrace_cancel(client_, tickets[0], Soon(), &error_), "client was closed");
+  ExpectInvalid(terrace_drain(client_, Soon(), &error_), "client was closed");
+}
+
+TEST_F(CApiTest, WrongArgumentsOfHintsAreNamed) {
+  terrace_prefetch_options prefetch = TERRACE_PREFETCH_OPTIONS_INIT;
+  const auto prefetched = [&] {
+    return terrace_prefetch(client_, space_, chain_, {}, 0, 4, &prefetch, Soon(), results_,
+                            &error_);
+  };
+  prefetch.target = TERRACE_TIER_NVME;
+  ExpectInvalid(prefetched(), "options.target is nvme");
+  prefetch.target = 77;
+  ExpectInvalid(prefetched(), "options.target is 77");
+  prefetch.struct_size = 3;
+  ExpectInvalid(prefetched(), "options.struct_size is 3");
+  terrace_retain_options retain = TERRACE_RETAIN_OPTIONS_INIT;
+  const auto retained = [&] {
+    return terrace_retain(client_, space_, chain_, {}, 0, 4, &retain, Soon(), results_, &error_);
+  };
+  ExpectInvalid(retained(), "options.label is null");
+  retain.label = "session";
+  retain.time_ms = ~std::uint64_t{0};
+  ExpectInvalid(retained(), "options.time");
+  ExpectInvalid(
+      terrace_retain(client_, space_, chain_, {}, 0, 4, nullptr, Soon(), results_, &error_),
+      "options is null");
+  ExpectInvalid(terrace_touch(client_, space_, chain_, {}, 3, 2, Soon(), results_, &error_),
+                "first 3");
+  std::uint64_t count = 0;
+  ExpectInvalid(terrace_release_retained(client_, nullptr, Soon(), &count, &error_),
+                "label is null");
+  ExpectInvalid(terrace_release_retained(client_, "session", Soon(), nullptr, &error_),
+                "blocks is null");
+  ExpectInvalid(terrace_remove_prefix(client_, space_, chain_, 4, Soon(), &count, &error_),
+                "first is 4");
+  ExpectInvalid(terrace_remove_prefix(client_, space_ + 1, chain_, 0, Soon(), &count, &error_),
+                "namespace");
+  ExpectInvalid(terrace_clear_tenant(client_, Soon(), nullptr, &error_), "blocks is null");
+  terrace_ticket ticket = 0;
+  ExpectInvalid(terrace_submit_register_memory(client_, nullptr, 1, &ticket, &error_), "base");
+  ExpectInvalid(terrace_submit_allocate_region(client_, 0, &ticket, &error_), "length");
+}
+
 TEST_F(CApiTest, AfterShutdownRegionsStayAndCompletionsCanBeTaken) {
   terrace_region allocated = 0;
   ASSERT_EQ(terrace_allocate_region(client_, kBytes, &allocated, &error_), TERRACE_OK);

@@ -257,6 +257,11 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
   static Task<void> Get(FakeReactor* self, PeerRef peer, const wire::Message* message,
                         Nanos deadline) {
     ++self->daemon_.behaviour_.gets;
+    if (message->body_as_Get()->lend()) {
+      peer->link().Send(BuildError({.request_id = message->request_id()},
+                                   Status(StatusCode::kUnsupported, "a fake lends nothing")));
+      co_return;
+    }
     const std::vector<std::string> names = Names(*message->body_as_Get());
     const std::vector<Piece> pieces = Pieces(*message->body_as_Get());
     std::vector<StatusCode> codes(names.size(), StatusCode::kMiss);

@@ -80,7 +80,9 @@ def keys(name: str, count: int) -> list[bytes]:
     return [f"{name} {i}".encode() for i in range(count)]
 
 
-class PythonTest(unittest.TestCase):
+class DaemonTest(unittest.TestCase):
+    """A client and a namespace of a daemon that the tests of a class share."""
+
     daemon: Daemon
 
     @classmethod
@@ -116,6 +118,8 @@ class PythonTest(unittest.TestCase):
             call(*arguments, **options)
         self.assertIn(text, str(caught.exception))
 
+
+class PythonTest(DaemonTest):
     # ---- no copies ----
 
     def test_a_get_lands_in_the_callers_own_array(self) -> None:
@@ -404,26 +408,10 @@ class PythonTest(unittest.TestCase):
         self.assertIn("python", [info.name for info in self.client.list_namespaces()])
         self.assertIn("terrace_get_blocks_hit_total", [s.name for s in self.client.stat()])
 
-    def test_what_is_not_built_yet_says_so(self) -> None:
-        """Each call reaches the library with the arguments in their places."""
-        chain, _ = self.stored("others")
-        client, space = self.client, self.space
-        found = client.match_groups(space, chain, [terrace.GroupPolicy(0)], lease=1.0)
+    def test_groups_match_with_a_lease(self) -> None:
+        chain, _ = self.stored("groups")
+        found = self.client.match_groups(self.space, chain, [terrace.GroupPolicy(0)], lease=1.0)
         self.assertEqual(found.longest, 4)
-        with client.allocate(BLOCK_BYTES) as region:
-            piece = terrace.Piece(0, BLOCK_BYTES, region.id)
-            for call in (
-                    lambda: client.fence([piece]),
-                    lambda: client.drain(),
-                    lambda: client.prefetch(space, chain, 0, 1),
-                    lambda: client.touch(space, chain, 0, 1),
-                    lambda: client.retain(space, chain, 0, 1, label="x"),
-                    lambda: client.release_retained("x"),
-                    lambda: client.remove_prefix(space, chain, 3),
-                    lambda: client.clear_tenant()):
-                with self.assertRaises(terrace.Error) as caught:
-                    call()
-                self.assertEqual(caught.exception.status, terrace.Status.UNSUPPORTED)
 
     def test_the_layouts_are_those_of_the_library(self) -> None:
         from terrace import _library

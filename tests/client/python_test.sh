@@ -34,6 +34,7 @@ start_daemon
 cd "$work" # not where a folder terrace/ lies
 timeout 60 "$work/venv/bin/python" "$source/client/examples/hello.py" "$address" ||
   die "hello.py failed"
-for tests in python_test.py python_pieces_test.py; do
-  timeout 240 "$work/venv/bin/python" "$source/tests/client/$tests" "$terraced"
+for test in python_test python_pieces_test python_hints_test; do
+  PYTHONDONTWRITEBYTECODE=1 timeout 180 "$work/venv/bin/python" \
+    "$source/tests/client/$test.py" "$terraced"
 done

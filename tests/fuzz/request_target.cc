@@ -196,6 +196,10 @@ void Decode(const wire::Message& message) {
   switch (message.body_type()) {
     case wire::Body_Match: (void)DecodeRuns(message.body_as_Match()->runs()); return;
     case wire::Body_Remove: (void)DecodeRuns(message.body_as_Remove()->runs()); return;
+    case wire::Body_Prefetch: (void)DecodeRuns(message.body_as_Prefetch()->runs()); return;
+    case wire::Body_Touch: (void)DecodeRuns(message.body_as_Touch()->runs()); return;
+    case wire::Body_Retain: (void)DecodeRuns(message.body_as_Retain()->runs()); return;
+    case wire::Body_RemovePrefix: (void)DecodeRuns(message.body_as_RemovePrefix()->runs()); return;
     case wire::Body_Get: {
       const wire::Get& get = *message.body_as_Get();
       const Nanos lease = DecodeLease(get);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <thread>
 #include <utility>
@@ -33,6 +34,12 @@ bool OfOneTime(std::string_view point) {
   return !(point == "client.message_half" || point == "client.request_sent" ||
            point == "client.data_came" || point == "client.data_sent" ||
            point == "client.reply_came");
+}
+
+/// The number behind a line's first word; 0 when there is no such line.
+std::uint64_t NumberAfter(const std::string& text, const std::string& word) {
+  const std::size_t at = ("\n" + text).find("\n" + word);
+  return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + word.size(), nullptr, 10);
 }
 
 std::string ConfigOf(const crash::DaemonProcess& daemon) {
@@ -263,6 +270,15 @@ Status Campaign::GoOn(Child& child) {
     return Status::Internal("the victim that was woken hangs: " + child.Output());
   }
   const std::string said = child.Output();
+  const std::uint64_t lent = NumberAfter(said, "lent ");
+  const std::uint64_t expired = NumberAfter(said, "told-expired ");
+  totals_.expired += expired;
+  if (lent != expired) {
+    ++totals_.wrong;
+    std::fprintf(stderr, "the victim that was woken held %llu lent blocks, %llu had expired: %s\n",
+                 static_cast<unsigned long long>(lent), static_cast<unsigned long long>(expired),
+                 said.c_str());
+  }
   if (said.find("wrong ") != std::string::npos) {
     ++totals_.wrong;
     std::fprintf(stderr, "the victim that was woken: %s\n", said.c_str());

@@ -6,6 +6,7 @@
 //       thread more than before it came, while it is dead or still stopped;
 //   P2. once every namespace is cleared no frame of DRAM is left: nothing is pinned;
 //   P3. a victim that goes on gets statuses, connects again by itself and sees no wrong byte;
+//       What it held lent when it was stopped it is told not to use: EXPIRED, for every block;
 //   P4. no call of a bystander fails, and no byte is wrong.
 // The points come in random order, each before any comes again.
 //
@@ -52,6 +53,7 @@ struct Totals {
   std::uint64_t leaked = 0;      ///< rounds after which something stayed
   std::uint64_t harmed = 0;      ///< calls of bystanders
   std::uint64_t failed = 0;      ///< rounds that could not be run, daemons that ended, hangs
+  std::uint64_t expired = 0;     ///< lent blocks that a woken reader was told not to use
   std::uint64_t retries = 0;     ///< of bystanders: no room for a moment
   std::uint32_t paused = 0;      ///< rounds that are not in the next, because nothing ran meanwhile
   double slowest_s = 0;          ///< until nothing was left of a victim

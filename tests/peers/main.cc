@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "tests/peers/abort.h"
 #include "tests/peers/campaign.h"
 #include "tests/peers/partition.h"
 #include "tests/peers/victim.h"
@@ -27,10 +28,12 @@ int RunFaults(const CampaignOptions& options) {
   std::printf("bystanders: slowest call %.2f s, %llu times no room; %u times the machine paused\n",
               totals.slowest_call_s, static_cast<unsigned long long>(totals.retries),
               totals.paused);
-  std::printf("rounds=%u points=%zu wrong=%llu leaked=%llu harmed=%llu slowest_s=%.2f\n",
-              totals.rounds, totals.points.size(), static_cast<unsigned long long>(totals.wrong),
-              static_cast<unsigned long long>(totals.leaked),
-              static_cast<unsigned long long>(totals.harmed), totals.slowest_s);
+  std::printf(
+      "rounds=%u points=%zu wrong=%llu leaked=%llu harmed=%llu expired=%llu slowest_s=%.2f\n",
+      totals.rounds, totals.points.size(), static_cast<unsigned long long>(totals.wrong),
+      static_cast<unsigned long long>(totals.leaked),
+      static_cast<unsigned long long>(totals.harmed),
+      static_cast<unsigned long long>(totals.expired), totals.slowest_s);
   return totals.Good() && totals.rounds == options.rounds ? 0 : 1;
 }
 
@@ -44,6 +47,18 @@ int RunPartitions(const PartitionOptions& options) {
       static_cast<unsigned long long>(totals.missed),
       static_cast<unsigned long long>(totals.harmed), totals.client_found_s, totals.daemon_found_s,
       totals.healed_s, totals.slowest_call_s);
+  return totals.Good() && totals.rounds == options.rounds ? 0 : 1;
+}
+
+int RunAborts(const AbortOptions& options) {
+  std::printf("peer_faults: seed %llu\n", static_cast<unsigned long long>(options.seed));
+  const AbortTotals totals = RunAbortCampaign(options);
+  const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
+  std::printf(
+      "rounds=%u stray=%llu wrong=%llu lost=%llu stuck=%llu cancelled=%llu whole=%llu "
+      "slowest_ms=%.2f\n",
+      totals.rounds, number(totals.stray), number(totals.wrong), number(totals.lost),
+      number(totals.stuck), number(totals.cancelled), number(totals.whole), totals.slowest_ms);
   return totals.Good() && totals.rounds == options.rounds ? 0 : 1;
 }
 
@@ -64,8 +79,9 @@ int Main(int argc, char** argv) {
   app.add_flag("--idle", victim.idle, "of a victim: for partitions");
   app.add_option("--rounds", options.rounds, "how many (20)")->check(CLI::Range(1, 1 << 30));
   CLI::Option* const seed = app.add_option("--seed", options.seed, "what is drawn; else the time");
-  app.add_option("--kind", kind, "kill, stop, all (both of these), or partition (needs root)")
-      ->check(CLI::IsMember({"kill", "stop", "all", "partition"}));
+  app.add_option("--kind", kind,
+                 "kill, stop, all (both of these), abort, or partition (needs root)")
+      ->check(CLI::IsMember({"kill", "stop", "all", "abort", "partition"}));
   app.add_option("--data", options.data,
                  "folder of the daemon's files; else one beside this "
                  "program, removed when nothing was found");
@@ -90,11 +106,15 @@ int Main(int argc, char** argv) {
   options.only = victim.point;
   options.kill = kind != "stop";
   options.stop = kind != "kill";
-  const int status = kind == "partition" ? RunPartitions({.seed = options.seed,
-                                                          .rounds = options.rounds,
-                                                          .data = options.data,
-                                                          .programs = options.programs})
-                                         : RunFaults(options);
+  const int status = kind == "abort"       ? RunAborts({.seed = options.seed,
+                                                        .rounds = options.rounds,
+                                                        .data = options.data,
+                                                        .programs = options.programs})
+                     : kind == "partition" ? RunPartitions({.seed = options.seed,
+                                                            .rounds = options.rounds,
+                                                            .data = options.data,
+                                                            .programs = options.programs})
+                                           : RunFaults(options);
   if (status == 0 && own_folder) {
     std::filesystem::remove_all(options.data, error);
   } else if (status != 0) {

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -48,8 +49,12 @@ bool ComeTo(std::string_view point, PeerLoad& load, Random& random, int signal) 
   load.Put(chain, 0, kChainBlocks, Ack::kCommitted);
   if (point == "victim.lent_held") {
     std::vector<LentBlock> lent = load.Lend(chain, kChainBlocks);
+    const auto held = std::count_if(lent.begin(), lent.end(), [](const LentBlock& block) {
+      return block.status == StatusCode::kOk;
+    });
+    Say("lent " + std::to_string(held));
     StrikeSelf(signal);
-    load.Release(chain, std::move(lent));
+    Say("told-expired " + std::to_string(load.Release(chain, std::move(lent))));
     return true;
   }
   if (point == "victim.lent_released") {

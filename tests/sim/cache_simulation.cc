@@ -152,7 +152,7 @@ std::size_t Simulation::Match(const Target& target) {
   return answer.tiers.size();
 }
 
-Task<void> Simulation::Forget(Target target, bool clear) {
+Task<void> Simulation::Forget(Target target, Forgets what) {
   // What is being forgotten is promised no more, and neither is what is put meanwhile (Put).
   ++forgets_[target.space];
   std::erase_if(promises_,
@@ -160,8 +160,10 @@ Task<void> Simulation::Forget(Target target, bool clear) {
   const std::uint64_t crashes = oracle_->crashes();
   ++calls_;
   ++report_.calls;
-  report_.operations += clear ? 1 : target.count;
-  if (clear) {
+  report_.operations += what == Forgets::kNamespace ? 1 : target.count;
+  if (what == Forgets::kPrefix) {
+    co_await ForgetPrefix(target, crashes);
+  } else if (what == Forgets::kNamespace) {
     const std::uint64_t untold = cache_->Counters().removals_not_logged;
     const auto before = oracle_->ClearBegins(*target.space);
     Note(co_await cache_->Clear(target.space->id));
@@ -212,9 +214,13 @@ Task<void> Simulation::Operate(SimulatedClient* client, std::size_t first_slot) 
     disk_->FailIndex(static_cast<std::uint32_t>(nvme_random_.Between(1, 5)));
   }
   const Target target = DrawTarget();
+  if (plan_.hint > 0 && streams_.clients.Chance(plan_.hint)) {
+    co_await Hint(target);
+    co_return;
+  }
   const double drawn = random_.Unit();
   if (drawn < plan_.remove + plan_.clear) {
-    co_await Forget(target, drawn >= plan_.remove);
+    co_await Forget(target, drawn >= plan_.remove ? Forgets::kNamespace : Forgets::kBlocks);
   } else if (drawn < plan_.remove + plan_.clear + plan_.lose_link) {
     client->link->Close();
     ++report_.links_lost;

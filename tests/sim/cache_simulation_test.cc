@@ -79,6 +79,10 @@ TEST(CacheSimulationTest, NoSeedOfPowerLossBreaksAPromise) {
   EXPECT_GT(total.recovered, 1000U);
 }
 
+TEST(CacheSimulationTest, NoSeedOfHintsKeepsWhatIsGoneOrLosesAPromise) {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) RunSeed(seed, SimulationProfile::kHints);
+}
+
 TEST(CacheSimulationTest, NoSeedFindsWrongBytesAHangOrALostBlock) {
   const std::uint64_t only = FromEnvironment("TERRACE_SIM_SEED", 0);
   if (only != 0) {

@@ -29,6 +29,7 @@ status 1 when a seed found a violation, 2 when the arguments are wrong.
   --profile P      swarm    everything, in every mixture (the default)
                    reclaim  many operations on tiny segments that are used again all the time
                    power    power is lost, or the process killed, again and again
+                   hints    prefetches, labels, removals of prefixes among all the rest
   --jobs N         processes at once (as many as there are cores)
   --time-limit S   begins no seed after S seconds
   --stop-at-first  ends at the first violation

@@ -47,7 +47,12 @@ class Simulation {
   Target DrawTarget();
   Nanos DrawDeadline();
   Task<void> Lane(SimulatedClient* client, std::size_t lane);
-  Task<void> Forget(Target target, bool clear);
+  enum class Forgets : std::uint8_t { kBlocks, kNamespace, kPrefix };
+  Task<void> Forget(Target target, Forgets what);
+  /// RemovePrefix, and what it has done to every group and shard.
+  Task<void> ForgetPrefix(Target target, std::uint64_t crashes);
+  /// Prefetch, touch, retain or release, or the removal of a prefix.
+  Task<void> Hint(Target target);
   Task<void> Operate(SimulatedClient* client, std::size_t first_slot);
   Task<void> Prefill(SimulatedClient* client, Target target, std::size_t first_slot);
   void Stop(SimulatedClient& client);

@@ -9,7 +9,7 @@ namespace terrace::testing {
 
 namespace {
 
-constexpr std::array<std::string_view, 3> kProfiles = {"swarm", "reclaim", "power"};
+constexpr std::array<std::string_view, 4> kProfiles = {"swarm", "reclaim", "power", "hints"};
 
 /// 16 different locators: nearly every key collides with some other.
 Hash128 NarrowHash(std::span<const std::byte> bytes) noexcept {
@@ -260,6 +260,7 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
   plan.leases = streams.leases.Chance(0.5);
   if (profile == SimulationProfile::kReclaim) MakeReclaim(streams.nvme, plan);
   if (profile == SimulationProfile::kPower) MakePower(streams.nvme, plan);
+  if (profile == SimulationProfile::kHints) plan.hint = streams.clients.Chance(0.5) ? 0.2 : 0.6;
   return plan;
 }
 
@@ -273,9 +274,9 @@ std::string SimulationPlan::ToString() const {
       ", death " + std::to_string(faults.death) + ", corruption " +
       std::to_string(faults.corruption) + ", short deadlines " + std::to_string(short_deadline) +
       ", remove " + std::to_string(remove) + ", clear " + std::to_string(clear) + ", lose link " +
-      std::to_string(lose_link) + ", stop " + std::to_string(stop_client) + " for " +
-      std::to_string(stop_max / kMillisecond) + " ms, messages dropped " +
-      std::to_string(faults.message_drop) + ", delayed " +
+      std::to_string(lose_link) + ", hints " + std::to_string(hint) + ", stop " +
+      std::to_string(stop_client) + " for " + std::to_string(stop_max / kMillisecond) +
+      " ms, messages dropped " + std::to_string(faults.message_drop) + ", delayed " +
       std::to_string(faults.message_delay_max / kMicrosecond) + " us";
   if (locators_collide) text += ", locators collide";
   if (leases) text += ", leases";

@@ -24,8 +24,9 @@ enum class SimulationProfile : std::uint8_t {
   kReclaim,  ///< many operations on small blocks and tiny segments, whose ring comes round all the
              ///< time; faults are rare
   kPower,    ///< power is lost, or the process killed, again and again
+  kHints,    ///< as swarm, with NVMe, and many calls that say what to keep and where
 };
-/// "swarm", "reclaim", "power".
+/// "swarm", "reclaim", "power", "hints".
 std::string_view ProfileName(SimulationProfile profile) noexcept;
 std::optional<SimulationProfile> FindProfile(std::string_view name) noexcept;
 
@@ -65,6 +66,7 @@ struct SimulationPlan {
   double remove = 0;          ///< shares of operations
   double clear = 0;
   double lose_link = 0;
+  double hint = 0;         ///< share of operations that are hints, decided before the others
   double stop_client = 0;  ///< share of operations before which the client stops for a while
   Nanos stop_max = 0;      ///< for at most so long
   bool locators_collide = false;

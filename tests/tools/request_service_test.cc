@@ -358,5 +358,82 @@ TEST_F(RequestServiceTest, OperatorsSeeAndClearOnlyTheirTenant) {
             7);
 }
 
+TEST_F(RequestServiceTest, HintsThatMakeNoSenseAreRefusedByName) {
+  const auto peer = Connect("acme");
+  const std::uint32_t space = Open(peer);
+  const auto stranger = Connect("rival");
+  const auto refused = [&](const std::shared_ptr<TestPeer>& by, std::vector<std::byte> bytes,
+                           const char* what) {
+    const auto* error = Ask(by, std::move(bytes)).body_as_ErrorReply();
+    ASSERT_NE(error, nullptr) << what;
+    EXPECT_EQ(error->status(), static_cast<std::uint8_t>(StatusCode::kInvalid)) << what;
+    EXPECT_NE(error->message()->str().find(what), std::string::npos) << error->message()->str();
+  };
+  const auto prefetch = [&](std::uint8_t tier) {
+    return Keyed<wire::Prefetch>(3, "k", [&](auto& builder, auto runs) {
+      return wire::CreatePrefetch(builder, space, 0, 0, runs, tier, 1);
+    });
+  };
+  const auto retain = [&](const std::string& label, std::uint32_t time_ms) {
+    return Keyed<wire::Retain>(4, "k", [&](auto& builder, auto runs) {
+      const auto text = builder.CreateString(label);
+      return wire::CreateRetain(builder, space, 0, 0, runs, text, time_ms);
+    });
+  };
+  const auto touch = [&](std::uint32_t group) {
+    return Keyed<wire::Touch>(5, "k", [&](auto& builder, auto runs) {
+      return wire::CreateTouch(builder, space, group, 0, runs);
+    });
+  };
+  const auto prefix = Keyed<wire::RemovePrefix>(6, "k", [&](auto& builder, auto runs) {
+    return wire::CreateRemovePrefix(builder, space, runs);
+  });
+  const auto dram = static_cast<std::uint8_t>(TierKind::kDram);
+  refused(peer, prefetch(9), "tier");
+  refused(peer, retain("", 1000), "label");
+  refused(peer, retain(std::string(129, 'x'), 1000), "label");
+  refused(peer, retain("label", 0), "time_ms");
+  refused(peer, retain("label", 24 * 3600 * 1000 + 1), "time_ms");
+  refused(peer, touch(7), "group");
+  refused(
+      peer,
+      BuildMessage<wire::ReleaseRetained>(
+          {.request_id = 7}, [](auto& builder) { return wire::CreateReleaseRetained(builder); }),
+      "label");
+  for (auto& bytes : {prefetch(dram), retain("label", 1000), touch(0), prefix}) {
+    refused(stranger, bytes, "none of this tenant");
+  }
+}
+
+TEST_F(RequestServiceTest, HintsAreAnsweredAndAPeerThatGoesInTheMiddleLeavesNothing) {
+  const auto peer = Connect("acme");
+  const std::uint32_t space = Open(peer);
+  Ask(peer, TransferOf<wire::Put>(2, space, "k"));
+  const auto retain = Keyed<wire::Retain>(3, "k", [&](auto& builder, auto runs) {
+    const auto text = builder.CreateString("label");
+    return wire::CreateRetain(builder, space, 0, 0, runs, text, 1000);
+  });
+  const auto* kept = Ask(peer, retain).body_as_BlocksReply();
+  ASSERT_NE(kept, nullptr);
+  EXPECT_EQ(kept->statuses()->Get(0), static_cast<std::uint8_t>(StatusCode::kOk));
+  const auto prefix = Keyed<wire::RemovePrefix>(4, "k", [&](auto& builder, auto runs) {
+    return wire::CreateRemovePrefix(builder, space, runs);
+  });
+  Deliver(peer, prefix);
+  service_->OnDisconnect(peer, Status(StatusCode::kPeerDead, "gone"));
+  RunAll();
+  const auto again = Connect("acme");
+  const auto release = BuildMessage<wire::ReleaseRetained>({.request_id = 5}, [](auto& builder) {
+    return wire::CreateReleaseRetained(builder, builder.CreateString("label"));
+  });
+  const auto* count = Ask(again, release).body_as_CountReply();
+  ASSERT_NE(count, nullptr);
+  EXPECT_EQ(count->blocks(), 1U) << "it was given up before it began; labels outlive their peer";
+  const auto* removed = Ask(again, prefix).body_as_CountReply();
+  ASSERT_NE(removed, nullptr);
+  EXPECT_EQ(removed->blocks(), 1U);
+  EXPECT_EQ(cache_->FlowsInProgress(), 0U);
+}
+
 }  // namespace
 }  // namespace terrace

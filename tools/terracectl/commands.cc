@@ -130,4 +130,15 @@ int RunClear(const CommandOptions& options, const std::string& name) {
   return 0;
 }
 
+int RunClearTenant(const CommandOptions& options) {
+  const Result<std::unique_ptr<Client>> client = Connect(options);
+  if (!client.ok()) return Fail(ConnectAdvice(options.address, client.status()));
+  const Result<std::uint64_t> blocks = (*client)->ClearTenant(In(options.timeout));
+  const std::string shown = "tenant \"" + Printable(options.tenant) + "\"";
+  if (!blocks.ok()) return Fail("clearing " + shown + " failed: " + blocks.status().ToString());
+  std::cout << "cleared " << FormatCount(static_cast<double>(*blocks)) << " blocks of " << shown
+            << '\n';
+  return 0;
+}
+
 }  // namespace terrace

@@ -21,6 +21,7 @@ struct CommandOptions {
 int RunStat(const CommandOptions& options, double watch_seconds, std::uint64_t count);
 int RunNamespaces(const CommandOptions& options);
 int RunClear(const CommandOptions& options, const std::string& name);
+int RunClearTenant(const CommandOptions& options);
 
 /// What to tell when no connection could be made: cause, address and what to try.
 std::string ConnectAdvice(const std::string& address, const Status& status);

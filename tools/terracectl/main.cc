@@ -60,8 +60,12 @@ int Run(int argc, char** argv) {
   stat->add_option("--count", count, "end after printing N times")->type_name("N")->needs(watch);
   CLI::App* namespaces = app.add_subcommand("namespaces", "the namespaces and what they hold");
   namespaces->add_flag("--json", options.json, "print JSON");
-  CLI::App* clear = app.add_subcommand("clear", "forget every block of a namespace");
-  clear->add_option("NAMESPACE", name, "its name")->required();
+  CLI::App* clear =
+      app.add_subcommand("clear", "forget every block of a namespace, or of a tenant");
+  CLI::Option* const clear_name = clear->add_option("NAMESPACE", name, "its name");
+  bool clear_all = false;
+  clear->add_flag("--all", clear_all, "every namespace of the tenant (--tenant)")
+      ->excludes(clear_name);
 
   terrace::FsckOptions fsck_options;
   CLI::App* fsck = AddFsck(app, fsck_options);
@@ -75,6 +79,11 @@ int Run(int argc, char** argv) {
   if (fsck->parsed()) return terrace::RunFsck(fsck_options);
   if (stat->parsed()) return terrace::RunStat(options, watch_seconds, count);
   if (namespaces->parsed()) return terrace::RunNamespaces(options);
+  if (clear_all) return terrace::RunClearTenant(options);
+  if (clear_name->count() == 0) {
+    std::cerr << "terracectl: clear needs NAMESPACE or --all\n";
+    return kUsageError;
+  }
   return terrace::RunClear(options, name);
 }
 

@@ -53,6 +53,25 @@ const MetricInfo kRemovedBlocks = {"terrace_removed_blocks_total", kCounter, kSu
                                    "Blocks that clients removed by key."};
 const MetricInfo kClearedBlocks = {"terrace_cleared_blocks_total", kCounter, kSum,
                                    "Blocks forgotten because their namespace was cleared."};
+const MetricInfo kPrefetchBlocks = {"terrace_prefetch_blocks_total", kCounter, kSum,
+                                    "Blocks that prefetches asked for."};
+const MetricInfo kPrefetchLoads = {"terrace_prefetch_loads_total", kCounter, kSum,
+                                   "Blocks that were brought from NVMe to DRAM for prefetches."};
+const MetricInfo kTouchedBlocks = {"terrace_touched_blocks_total", kCounter, kSum,
+                                   "Blocks that clients made recent without reading them."};
+const MetricInfo kRetainedBlocks = {"terrace_retained_blocks", kGauge, kSum,
+                                    "Blocks that labels keep now."};
+const MetricInfo kRetainedBytes = {
+    "terrace_retained_bytes", kGauge, kSum,
+    "Bytes of the blocks that labels keep; at most a quarter of the DRAM tier."};
+const MetricInfo kRetainRefused = {
+    "terrace_retain_refused_blocks_total", kCounter, kSum,
+    "Blocks that a label could not keep because it held all the room for such blocks."};
+const MetricInfo kRetainDisplaced = {"terrace_retain_displaced_blocks_total", kCounter, kSum,
+                                     "Blocks that a label gave up to newer ones."};
+const MetricInfo kRetainedEvicted = {
+    "terrace_retained_evicted_blocks_total", kCounter, kSum,
+    "Blocks that a label kept and that made room all the same: nothing else was left."};
 const MetricInfo kKeyMismatches = {"terrace_key_mismatches_total", kCounter, kSum,
                                    "Lookups whose locator was stored with another key: misses."};
 const MetricInfo kMatchLeases = {"terrace_match_leases", kGauge, kSum,
@@ -257,6 +276,14 @@ constexpr const MetricInfo* kAll[] = {
     &kEvictedBytes,
     &kRemovedBlocks,
     &kClearedBlocks,
+    &kPrefetchBlocks,
+    &kPrefetchLoads,
+    &kTouchedBlocks,
+    &kRetainedBlocks,
+    &kRetainedBytes,
+    &kRetainRefused,
+    &kRetainDisplaced,
+    &kRetainedEvicted,
     &kKeyMismatches,
     &kMatchLeases,
     &kMatchLeasedBlocks,

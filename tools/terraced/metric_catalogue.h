@@ -26,6 +26,9 @@ extern const MetricInfo kPutRequests, kPutBlocks, kPutBlocksStored, kPutBlocksEx
 extern const MetricInfo kPutBlocksPending, kPutBlocksNoSpace, kPutBlocksFailed, kPutBytes;
 extern const MetricInfo kEvictedBlocks, kEvictedBytes, kIndexEvictedBlocks, kRemovedBlocks;
 extern const MetricInfo kClearedBlocks;
+extern const MetricInfo kPrefetchBlocks, kPrefetchLoads, kTouchedBlocks;
+extern const MetricInfo kRetainedBlocks, kRetainedBytes, kRetainRefused, kRetainDisplaced;
+extern const MetricInfo kRetainedEvicted;
 extern const MetricInfo kKeyMismatches;
 extern const MetricInfo kMatchLeases, kMatchLeasedBlocks, kMatchLeasedBytes, kMatchLeasesGranted;
 extern const MetricInfo kMatchLeasesReleased, kMatchLeasesExpired, kMatchLeasesRefused;

@@ -96,6 +96,14 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   dram.Add(kEvictedBytes, counters.evicted_bytes);
   all.Add(kRemovedBlocks, counters.removed);
   all.Add(kClearedBlocks, counters.cleared);
+  all.Add(kPrefetchBlocks, counters.prefetch_blocks);
+  all.Add(kPrefetchLoads, counters.prefetch_loads);
+  all.Add(kTouchedBlocks, counters.touched);
+  all.Add(kRetainedBlocks, counters.retained_blocks);
+  all.Add(kRetainedBytes, counters.retained_bytes);
+  all.Add(kRetainRefused, counters.retain_refused);
+  all.Add(kRetainDisplaced, counters.retain_displaced);
+  all.Add(kRetainedEvicted, counters.retained_evictions);
   all.Add(kKeyMismatches, counters.key_mismatches);
   all.Add(kReservations, counters.reservations);
   all.Add(kReservationBytes, counters.reservation_bytes);

@@ -132,6 +132,12 @@ std::vector<std::byte> MakeListNamespacesReply(std::uint64_t request_id,
       });
 }
 
+std::vector<std::byte> MakeCountReply(std::uint64_t request_id, std::uint64_t blocks) {
+  return BuildMessage<wire::CountReply>(
+      {.request_id = request_id},
+      [=](FlatBufferBuilder& builder) { return wire::CreateCountReply(builder, blocks); });
+}
+
 std::vector<std::byte> MakeClearNamespaceReply(std::uint64_t request_id, std::uint64_t blocks) {
   return BuildMessage<wire::ClearNamespaceReply>(
       {.request_id = request_id},

@@ -29,6 +29,7 @@ std::vector<std::byte> MakeStatReply(std::uint64_t request_id,
                                      const std::vector<StatEntry>& entries);
 std::vector<std::byte> MakeListNamespacesReply(std::uint64_t request_id,
                                                const std::vector<NamespaceUsage>& usages);
+std::vector<std::byte> MakeCountReply(std::uint64_t request_id, std::uint64_t blocks);
 std::vector<std::byte> MakeClearNamespaceReply(std::uint64_t request_id, std::uint64_t blocks);
 
 }  // namespace terrace

@@ -14,6 +14,7 @@ RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardP
       place_(place),
       stat_(std::move(stat)),
       reservations_(cache, place),
+      hints_(cache, registry, place),
       leases_(cache, registry, place, flows_) {}
 
 void RequestService::OnConnect(const PeerRef& peer) {
@@ -26,11 +27,13 @@ void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/)
   if (found == peers_.end()) return;
   for (const auto& [request_id, flow] : found->second.in_progress) flow->request.deadline = 0;
   peers_.erase(found);
+  hints_.OnDisconnect(peer);
   leases_.OnDisconnect(peer);
   reservations_.OnDisconnect(peer);
 }
 
 void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
+  hints_.OnCancel(peer, request_id);
   reservations_.OnCancel(peer, request_id);
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;
@@ -40,6 +43,7 @@ void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
 
 Task<void> RequestService::Drain() {
   co_await flows_.Join();
+  co_await hints_.Drain();
   co_await reservations_.Drain();
 }
 
@@ -48,6 +52,9 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;  // it has gone: nobody reads a reply
   PeerState& state = found->second;
+  if (HintService::Serves(message.body_type())) {
+    return hints_.Start(peer, std::move(bytes), message, deadline);
+  }
   switch (message.body_type()) {
     case wire::Body_Match: return Match(state, message);
     case wire::Body_Get:

@@ -23,6 +23,7 @@
 #include "base/task.h"
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
+#include "tools/terraced/hint_service.h"
 #include "tools/terraced/lease_service.h"
 #include "tools/terraced/request_decoder.h"
 #include "tools/terraced/reservation_service.h"
@@ -90,6 +91,7 @@ class RequestService final : public RequestHandler {
   const std::function<std::vector<StatEntry>()> stat_;
   ReservationService reservations_;
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
+  HintService hints_;
   TaskScope flows_;
   LeaseService leases_;
 };

@@ -22,7 +22,8 @@ class AsyncClient:
 
     A call is sent at once, by the loop's thread, and never blocks it; what has no submit in the
     library (open_namespace, stat, ...) runs on a thread of the loop's executor. A task that is
-    cancelled leaves its call running to its deadline: the memory is used until then.
+    cancelled gives its call up and does not wait for the daemon to let go: before the memory is
+    used again, await client.run("fence", pieces).
     """
 
     def __init__(self, client: Client) -> None:
@@ -65,7 +66,19 @@ class AsyncClient:
     async def _end(self, ticket: int, read: Callable[[Completion], Answer]) -> Answer:
         future: asyncio.Future[Completion] = self._loop.create_future()
         self._waiting[ticket] = future
-        return read(await future)
+        try:
+            return read(await future)
+        except asyncio.CancelledError:
+            self._give_up(ticket)
+            raise
+
+    def _give_up(self, ticket: int) -> None:
+        if self.client.closed:
+            return
+        try:
+            self.client.cancel(ticket, timeout=0)
+        except Error:  # under way; or the client is being closed, which ends the call as well
+            pass
 
     # ---- calls with a submit ----
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from ctypes import c_int32, c_uint64, sizeof
 from typing import Any
 
-from terrace._client import BlockCalls, Namespace, Prepared, milliseconds, token_of
+from terrace._client import BlockCalls, Namespace, Prepared, milliseconds, text, token_of
 from terrace._library import PrefetchStruct, RetainStruct, TokenStruct
 from terrace._memory import PIECE, Chain, Pinned, Records, u32
 from terrace._results import PrefixMatch, Reservation, prefix_of
@@ -173,13 +173,13 @@ class Client(BlockCalls):
                seconds: float = 60, group: int = 0, shard: int = 0,
                timeout: float | None = None) -> BlockResults:
         """Asks the daemon to evict these blocks after all others."""
-        options = RetainStruct(sizeof(RetainStruct), 0, label.encode(),
+        options = RetainStruct(sizeof(RetainStruct), 0, text("label", label),
                                milliseconds("seconds", seconds))
         target = self._target(space, chain, group, shard)
         return self._run_blocks(self._range("retain", target, first, count, options), timeout)
 
     def release_retained(self, label: str, *, timeout: float | None = None) -> int:
-        return self._count("release_retained", self._number(), label.encode(),
+        return self._count("release_retained", self._number(), text("label", label),
                            self._deadline(timeout))
 
     def remove_prefix(self, space: Namespace, chain: Chain, first: int, *,
@@ -189,7 +189,7 @@ class Client(BlockCalls):
                            u32("first", first), self._deadline(timeout))
 
     def clear_namespace(self, name: str, *, timeout: float | None = None) -> int:
-        return self._count("clear_namespace", self._number(), name.encode(),
+        return self._count("clear_namespace", self._number(), text("name", name),
                            self._deadline(timeout))
 
     def clear_tenant(self, *, timeout: float | None = None) -> int:

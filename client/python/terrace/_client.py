@@ -13,7 +13,7 @@ from terrace._memory import (BLOCK, BLOCK_PIECES, FRAGMENT, PIECE, POSITION, Cha
                              Records, Region, u32)
 from terrace._results import Completion, LentBlocks
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResults, Group, GroupPolicy, InvalidError,
-                            Link, Match, Result, call)
+                            Link, Match, Result, Status, call)
 
 
 CHAIN_MAX = 65536  # most keys of a chain
@@ -266,6 +266,13 @@ def milliseconds(argument: str, seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def text(argument: str, value: str) -> bytes:
+    """For C, where a text ends with its first zero."""
+    if "\0" in value:
+        raise InvalidError(f"{argument} has a zero at {value.index(chr(0))}")
+    return value.encode()
+
+
 def token_of(token: bytes) -> TokenStruct:
     if len(token) != 32:
         raise InvalidError(f"token has {len(token)} bytes, not 32")
@@ -359,7 +366,11 @@ class BlockCalls(ClientBase):
         """At most `most` finished calls, oldest first; never blocks."""
         handles, count = (c_uint64 * most)(), c_uint64()
         call("poll", self._number(), handles, most, count)
-        return [Completion(Result(handles[i]), self) for i in range(count.value)]
+        done = [Completion(Result(handles[i]), self) for i in range(count.value)]
+        for completion in done:
+            if completion.status is not Status.OK and self._handle is not None:
+                self._handle.registering.pop(completion.ticket, None)  # no region came of it
+        return done
 
     def wait_for_completion(self, timeout: float | None = None) -> None:
         """Returns when poll would return something; DeadlineError otherwise."""
