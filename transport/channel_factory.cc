@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "transport/name_lookup.h"
-#include "transport/rdma_transports.h"
+#include "transport/rdma/rdma_transports.h"
 
 namespace terrace {
 namespace {

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "transport/channel_impl.h"
-#include "transport/rdma_worker.h"
+#include "transport/rdma/rdma_worker.h"
 #include "transport/shm/ring_hub.h"
 #include "transport/socket.h"
 

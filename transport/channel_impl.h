@@ -19,10 +19,10 @@
 #include "transport/channel_request.h"
 #include "transport/codec.h"
 #include "transport/control_stream.h"
-#include "transport/data_stream.h"
+#include "transport/rdma/ucx_worker.h"
 #include "transport/shm/lent_extents.h"
 #include "transport/shm/ring_stream.h"
-#include "transport/ucx_worker.h"
+#include "transport/tcp/data_stream.h"
 
 namespace terrace {
 

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "base/status.h"
-#include "transport/block_receiver.h"
-#include "transport/data_sender.h"
 #include "transport/socket.h"
+#include "transport/tcp/block_receiver.h"
+#include "transport/tcp/data_sender.h"
 
 namespace terrace {
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "transport/rdma_worker.h"
+#include "transport/rdma/rdma_worker.h"
 #include "transport/server.h"
 #include "transport/server_peer.h"
 #include "transport/shm/ring_hub.h"

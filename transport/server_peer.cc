@@ -6,14 +6,14 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "transport/client_process.h"
 #include "transport/codec.h"
 #include "transport/elsewhere.h"
 #include "transport/protocol_version.h"
-#include "transport/rdma_link.h"
-#include "transport/rdma_transports.h"
+#include "transport/rdma/rdma_link.h"
+#include "transport/rdma/rdma_transports.h"
 #include "transport/server_impl.h"
-#include "transport/shm_link.h"
+#include "transport/shm/client_process.h"
+#include "transport/shm/shm_link.h"
 
 namespace terrace {
 namespace {

@@ -16,11 +16,11 @@
 
 #include "transport/control_stream.h"
 #include "transport/peer_link.h"
+#include "transport/rdma/ucx_worker.h"
 #include "transport/server.h"
 #include "transport/shm/ring_stream.h"
 #include "transport/shm/shared_region.h"
-#include "transport/tcp_link.h"
-#include "transport/ucx_worker.h"
+#include "transport/tcp/tcp_link.h"
 
 namespace terrace {
 

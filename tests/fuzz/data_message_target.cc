@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "base/checksum.h"
 #include "tests/fuzz/fuzz_input.h"
-#include "transport/block_receiver.h"
+#include "transport/tcp/block_receiver.h"
 
 namespace terrace::fuzz {
 namespace {

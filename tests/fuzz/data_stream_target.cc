@@ -13,7 +13,7 @@
 #include "base/shared_loop.h"
 #include "base/signal.h"
 #include "tests/fuzz/fuzz_input.h"
-#include "transport/data_stream.h"
+#include "transport/tcp/data_stream.h"
 
 namespace terrace::fuzz {
 namespace {

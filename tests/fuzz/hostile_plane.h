@@ -20,9 +20,9 @@
 
 #include "base/random.h"
 #include "tests/fuzz/hostile_client.h"
-#include "transport/data_message.h"
 #include "transport/frame_reader.h"
 #include "transport/socket.h"
+#include "transport/tcp/data_message.h"
 
 namespace terrace::fuzz {
 

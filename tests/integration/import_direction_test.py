@@ -23,7 +23,7 @@ MAY_IMPORT = {
 
 # A library's header, and the folders that may see it: everybody else uses our interface over it.
 CONFINED = (
-    (r"uc[pts]/", ("transport/", "tools/bench/", "tests/transport/"),
+    (r"uc[pts]/", ("transport/rdma/", "tools/bench/"),
      "nothing above Link may know UCX"),
     (r"liburing", ("base/", "tiers/", "tools/bench/", "tests/base/", "tests/tiers/"),
      "use Reactor or Device"),

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/random.h"
-#include "transport/data_message.h"
+#include "transport/tcp/data_message.h"
 
 namespace terrace {
 namespace {

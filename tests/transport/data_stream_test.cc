@@ -1,6 +1,6 @@
 // Blocks and messages of one data connection must arrive whole and in order, or not at all, and
 // what was abandoned must not be read any more.
-#include "transport/data_stream.h"
+#include "transport/tcp/data_stream.h"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "base/shared_loop.h"
-#include "transport/block_receiver.h"
+#include "transport/tcp/block_receiver.h"
 
 namespace terrace {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "tests/transport/harness.h"
 #include "tests/transport/raw_client.h"
-#include "transport/data_message.h"
+#include "transport/tcp/data_message.h"
 
 namespace terrace::test {
 namespace {

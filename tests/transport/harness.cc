@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "transport/rdma_transports.h"
+#include "transport/rdma/rdma_transports.h"
 
 namespace terrace::test {
 

@@ -29,7 +29,7 @@
 
 #include "tests/transport/harness.h"
 #include "tests/transport/raw_client.h"
-#include "transport/client_process.h"
+#include "transport/shm/client_process.h"
 #include "transport/shm/shared_region.h"
 
 namespace terrace::test {

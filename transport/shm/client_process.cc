@@ -1,4 +1,4 @@
-#include "transport/client_process.h"
+#include "transport/shm/client_process.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -1,9 +1,9 @@
-#include "transport/rdma_worker.h"
+#include "transport/rdma/rdma_worker.h"
 
 #include <filesystem>
 #include <system_error>
 
-#include "transport/rdma_transports.h"
+#include "transport/rdma/rdma_transports.h"
 
 namespace terrace {
 namespace {

@@ -1,4 +1,4 @@
-#include "transport/block_receiver.h"
+#include "transport/tcp/block_receiver.h"
 
 namespace terrace {
 

@@ -20,9 +20,9 @@
 #include <memory>
 #include <vector>
 
-#include "transport/client_process.h"
 #include "transport/control_stream.h"
 #include "transport/peer_link.h"
+#include "transport/shm/client_process.h"
 #include "transport/shm/lease_board.h"
 #include "transport/shm/ring_stream.h"
 #include "transport/socket.h"

@@ -6,7 +6,7 @@
 
 #include "base/reactor.h"
 #include "base/result.h"
-#include "transport/ucx_worker.h"
+#include "transport/rdma/ucx_worker.h"
 
 namespace terrace {
 

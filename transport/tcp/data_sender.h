@@ -19,8 +19,8 @@
 #include "base/link.h"
 #include "base/result.h"
 #include "base/status.h"
-#include "transport/data_message.h"
 #include "transport/piece_memory.h"
+#include "transport/tcp/data_message.h"
 
 namespace terrace {
 

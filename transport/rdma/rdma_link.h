@@ -17,7 +17,7 @@
 
 #include "transport/control_stream.h"
 #include "transport/peer_link.h"
-#include "transport/ucx_worker.h"
+#include "transport/rdma/ucx_worker.h"
 
 namespace terrace {
 

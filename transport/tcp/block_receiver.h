@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <span>
 
-#include "transport/data_message.h"
 #include "transport/piece_memory.h"
+#include "transport/tcp/data_message.h"
 
 namespace terrace {
 

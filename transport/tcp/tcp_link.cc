@@ -1,10 +1,10 @@
-#include "transport/tcp_link.h"
+#include "transport/tcp/tcp_link.h"
 
 #include <string>
 
 #include "base/check.h"
 #include "base/wait.h"
-#include "transport/block_receiver.h"
+#include "transport/tcp/block_receiver.h"
 
 namespace terrace {
 

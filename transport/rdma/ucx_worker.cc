@@ -1,4 +1,4 @@
-#include "transport/ucx_worker.h"
+#include "transport/rdma/ucx_worker.h"
 
 #include <algorithm>
 #include <cstring>

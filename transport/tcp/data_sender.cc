@@ -1,4 +1,4 @@
-#include "transport/data_sender.h"
+#include "transport/tcp/data_sender.h"
 
 #include <sys/socket.h>
 #include <sys/uio.h>

@@ -1,4 +1,4 @@
-#include "transport/rdma_link.h"
+#include "transport/rdma/rdma_link.h"
 
 #include <algorithm>
 #include <optional>
@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "base/checksum.h"
 #include "base/wait.h"
-#include "transport/rdma_transports.h"
+#include "transport/rdma/rdma_transports.h"
 
 namespace terrace {
 namespace {

@@ -1,5 +1,5 @@
-// UcxEndpoint of transport/ucx_worker.h.
-#include "transport/ucx_worker.h"
+// UcxEndpoint of transport/rdma/ucx_worker.h.
+#include "transport/rdma/ucx_worker.h"
 
 namespace terrace {
 

@@ -1,4 +1,4 @@
-#include "transport/data_stream.h"
+#include "transport/tcp/data_stream.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -19,9 +19,9 @@
 
 #include "base/scheduler.h"
 #include "base/status.h"
-#include "transport/data_message.h"
-#include "transport/data_sender.h"
 #include "transport/socket.h"
+#include "transport/tcp/data_message.h"
+#include "transport/tcp/data_sender.h"
 
 namespace terrace {
 

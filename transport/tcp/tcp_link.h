@@ -18,8 +18,8 @@
 #include <utility>
 #include <vector>
 
-#include "transport/data_stream.h"
 #include "transport/peer_link.h"
+#include "transport/tcp/data_stream.h"
 
 namespace terrace {
 
