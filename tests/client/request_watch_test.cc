@@ -1,6 +1,8 @@
 // Cancel, fence and drain over a channel made of paper, on a ManualClock.
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "tests/client/paper_client.h"
 
 namespace terrace {
@@ -54,6 +56,25 @@ TEST_F(RequestWatchTest, CancelledCallIsQuietOnlyWhenTheDaemonHasLetGo) {
   const auto late =
       Watch({.which = CallQuery::Which::kTicket, .ticket = 7, .gives_up = true}, true);
   EXPECT_TRUE(late->reached.IsSet()) << "it had ended";
+}
+
+TEST_F(RequestWatchTest, FenceMeetsEveryPieceOfABlockAndNothingBetweenThem) {
+  const RequestRef get = client_.MakeGet(10 * kSecond);
+  const std::span<std::byte> memory(client_.memory_);
+  for (RequestPart& part : get->parts) {
+    PieceMemory pieces;
+    for (std::size_t block = 0; block < part.blocks.size(); ++block) {
+      pieces.BeginBlock();
+      pieces.Add(memory.subspan(0, 16));
+      pieces.Add(memory.subspan(64, 16));
+    }
+    part.memory = std::move(pieces);
+  }
+  client_.session_->Start(get);
+  EXPECT_TRUE(Watch(MemoryOf(16, 48), true)->reached.IsSet());
+  EXPECT_FALSE(PaperClient::Finished(get)) << "nothing of it lies there";
+  EXPECT_TRUE(Watch(MemoryOf(79, 1), true)->reached.IsSet());
+  EXPECT_TRUE(PaperClient::Finished(get)) << "the last byte of a second piece";
 }
 
 TEST_F(RequestWatchTest, CancelledCallKeepsWhatHadArrived) {
