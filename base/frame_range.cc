@@ -63,6 +63,13 @@ RangeView::RangeView(std::span<std::byte> frame, const FrameRange& range) noexce
   if (count_ == 1) stride_ = 0;
 }
 
+std::vector<std::span<std::byte>> RangeView::Stretches() const {
+  std::vector<std::span<std::byte>> stretches;
+  stretches.reserve(count_);
+  for (std::uint64_t at = 0; at < size(); at += stretch_bytes_) stretches.push_back(From(at));
+  return stretches;
+}
+
 bool RangeView::Touches(std::uint64_t begin, std::uint64_t end) const noexcept {
   // The first stretch that ends after `begin`.
   std::uint64_t stretch = 0;

@@ -55,6 +55,8 @@ class RangeView {
     const std::uint64_t inside = at % stretch_bytes_;
     return frame_.subspan(offset_ + stretch * stride_ + inside, stretch_bytes_ - inside);
   }
+  /// All of them, in order.
+  [[nodiscard]] std::vector<std::span<std::byte>> Stretches() const;
   /// A byte of bytes [begin, end) of the frame belongs to the range.
   [[nodiscard]] bool Touches(std::uint64_t begin, std::uint64_t end) const noexcept;
   /// Checksum64 of bytes [at, at + bytes) of the range.

@@ -46,15 +46,6 @@ void CopyPart(const Places& from, const Places& to, std::size_t begin, std::size
   }
 }
 
-/// The places of a range's bytes in its frame.
-Places StretchesOf(const RangeView& view) {
-  Places stretches;
-  for (std::uint64_t at = 0; at < view.size(); at += stretches.back().size()) {
-    stretches.push_back(view.From(at));
-  }
-  return stretches;
-}
-
 std::vector<std::byte> Gather(const Places& places) {
   std::vector<std::byte> bytes;
   for (const std::span<std::byte> place : places) {
@@ -176,7 +167,7 @@ Task<Status> SimLink::Push(Hold source, BlockTransfer transfer,
       co_return sound;
     }
   }
-  const Places frame = StretchesOf(view);
+  const Places frame = view.Stretches();
   Status status = co_await Travel(frame, places, Direction::kPush, transfer.deadline);
   if (!status.ok()) {
     Quarantine(std::move(source), Direction::kPush);

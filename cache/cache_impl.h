@@ -89,6 +89,9 @@ struct Cache::Impl {
 
   // put_flow.cc
   struct PutState;
+  /// For a chain that was checked; its request and the link outlive it.
+  [[nodiscard]] PutState BeginPut(Link& link, const PutRequest& request,
+                                  const CheckedChain& checked) const;
   /// The request and the link outlive the task.
   Task<BatchAnswer> Put(Link& link, const PutRequest& request);
   Task<void> PutWorker(PutState& state);

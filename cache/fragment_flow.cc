@@ -57,16 +57,7 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
   PutRequest put_request;
   put_request.chain = request.chain;
   put_request.places = {{.pieces = {}, .valid_tokens = request.valid_tokens, .range = {}}};
-  PutState state{.link = link,
-                 .request = put_request,
-                 .space = checked->space,
-                 .block_bytes = checked->block_bytes,
-                 .wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash),
-                 .first_of_same = {},
-                 .chain_blocks = BlockSet(2 * checked->keys + PutState::kAncestorsMax),
-                 .next = 0,
-                 .full = false,
-                 .answer = {}};
+  PutState state = BeginPut(link, put_request, *checked);
   const WantedBlock& wanted = state.wanted.front();
   BlockAnswer stored;
   if (AnswerIfStored(state, wanted, stored)) return {.status = {}, .outcome = stored.status};

@@ -27,6 +27,22 @@ constexpr std::size_t kYieldEvery = 1024;
 constexpr Nanos kReplyTime = 20 * kMillisecond;
 }  // namespace
 
+Cache::Impl::PutState Cache::Impl::BeginPut(Link& link, const PutRequest& request,
+                                            const CheckedChain& checked) const {
+  return {.link = link,
+          .request = request,
+          .space = checked.space,
+          .block_bytes = checked.block_bytes,
+          .wanted = WantedBlocks(request.chain, checked.keys, options.locator_hash),
+          .first_of_same = {},
+          // A block enters the set when it is found stored and again, under another number, when it
+          // had been evicted meanwhile and is put anew.
+          .chain_blocks = BlockSet(2 * checked.keys + PutState::kAncestorsMax),
+          .next = 0,
+          .full = false,
+          .answer = {}};
+}
+
 Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
   const FlowCount counted(*this);
   Count(counters.put_requests);
@@ -35,18 +51,7 @@ Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
   if (!status.ok()) co_return BatchAnswer{.status = std::move(status), .blocks = {}};
   Count(counters.put_blocks, checked->keys);
 
-  // A block enters the set when it is found stored and again, under another number, when it had
-  // been evicted meanwhile and is put anew.
-  PutState state{.link = link,
-                 .request = request,
-                 .space = checked->space,
-                 .block_bytes = checked->block_bytes,
-                 .wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash),
-                 .first_of_same = {},
-                 .chain_blocks = BlockSet(2 * checked->keys + PutState::kAncestorsMax),
-                 .next = 0,
-                 .full = false,
-                 .answer = {}};
+  PutState state = BeginPut(link, request, *checked);
   state.answer.blocks.resize(checked->keys);
   state.first_of_same = FirstOfSameKey(state.wanted);
   {

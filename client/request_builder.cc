@@ -134,11 +134,7 @@ RequestRef RequestBuilder::EachShard(
     const std::function<std::vector<std::byte>(const MessageHead&)>& encode) const {
   RequestRef request = Start(kind);
   for (std::uint32_t shard = 0; shard < session_.shards; ++shard) {
-    RequestPart& part = request->parts.emplace_back();
-    const MessageHead head = NextHead();
-    part.shard = shard;
-    part.request_id = head.request_id;
-    part.message = encode(head);
+    AddPart(*request, shard, encode);
   }
   return request;
 }
@@ -148,11 +144,8 @@ RequestRef RequestBuilder::RenewLease(std::uint64_t epoch, std::span<const Lease
   RequestRef request = Start(RequestKind::kRenewLease);
   request->epoch = epoch;
   for (const LeaseBook::Part& lease : parts) {
-    RequestPart& part = request->parts.emplace_back();
-    const MessageHead head = NextHead();
-    part.shard = lease.shard;
-    part.request_id = head.request_id;
-    part.message = EncodeRenewLease(head, lease.lease, lease_ms);
+    AddPart(*request, lease.shard,
+            [&](const MessageHead& head) { return EncodeRenewLease(head, lease.lease, lease_ms); });
   }
   return request;
 }
@@ -161,45 +154,31 @@ RequestRef RequestBuilder::OpenNamespace(const NamespaceDescriptor& descriptor) 
   RequestRef request = Start(RequestKind::kOpenNamespace);
   request->descriptor = descriptor;
   // One reactor is enough: all of them share the registry.
-  RequestPart& part = request->parts.emplace_back();
-  const MessageHead head = NextHead();
-  part.request_id = head.request_id;
-  part.message = EncodeOpenNamespace(head, descriptor);
+  AddPart(*request, 0,
+          [&](const MessageHead& head) { return EncodeOpenNamespace(head, descriptor); });
   return request;
 }
 
 RequestRef RequestBuilder::ToEveryShard(RequestKind kind) const {
-  RequestRef request = Start(kind);
-  for (std::uint32_t shard = 0; shard < session_.shards; ++shard) {
-    RequestPart& part = request->parts.emplace_back();
-    const MessageHead head = NextHead();
-    part.shard = shard;
-    part.request_id = head.request_id;
+  return EachShard(kind, [kind](const MessageHead& head) {
     switch (kind) {
-      case RequestKind::kPing: part.message = BuildMessage<wire::Ping>(head); break;
-      case RequestKind::kStat: part.message = BuildMessage<wire::Stat>(head); break;
+      case RequestKind::kPing: return BuildMessage<wire::Ping>(head);
+      case RequestKind::kStat: return BuildMessage<wire::Stat>(head);
       default:
         TERRACE_CHECK(kind == RequestKind::kListNamespaces);
-        part.message = BuildMessage<wire::ListNamespaces>(head);
+        return BuildMessage<wire::ListNamespaces>(head);
     }
-  }
-  return request;
+  });
 }
 
 RequestRef RequestBuilder::ClearNamespace(std::string_view name) const {
-  RequestRef request = Start(RequestKind::kClearNamespace);
-  for (std::uint32_t shard = 0; shard < session_.shards; ++shard) {
-    RequestPart& part = request->parts.emplace_back();
-    const MessageHead head = NextHead();
-    part.shard = shard;
-    part.request_id = head.request_id;
-    part.message =
-        BuildMessage<wire::ClearNamespace>(head, [name](flatbuffers::FlatBufferBuilder& builder) {
+  return EachShard(RequestKind::kClearNamespace, [name](const MessageHead& head) {
+    return BuildMessage<wire::ClearNamespace>(
+        head, [name](flatbuffers::FlatBufferBuilder& builder) {
           const auto text = builder.CreateString(name.data(), name.size());
           return wire::CreateClearNamespace(builder, text);
         });
-  }
-  return request;
+  });
 }
 
 }  // namespace terrace

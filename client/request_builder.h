@@ -84,12 +84,18 @@ class RequestBuilder {
   /// plan, whose blocks the part then takes.
   template <typename Encode>
   RequestPart& AddPart(Request& request, ShardPlan& plan, const Encode& encode) const {
+    RequestPart& part = AddPart(request, plan.shard, encode);
+    part.blocks = std::move(plan.blocks);
+    return part;
+  }
+  /// One that is about no blocks.
+  template <typename Encode>
+  RequestPart& AddPart(Request& request, std::uint32_t shard, const Encode& encode) const {
     RequestPart& part = request.parts.emplace_back();
     const MessageHead head = NextHead();
-    part.shard = plan.shard;
+    part.shard = shard;
     part.request_id = head.request_id;
     part.message = encode(head);
-    part.blocks = std::move(plan.blocks);
     return part;
   }
   [[nodiscard]] Placement PlacementOf(const NamespaceView& space) const;

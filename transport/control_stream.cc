@@ -228,15 +228,11 @@ bool ControlStream::Read(int reads_max, std::size_t bytes_max) {
   std::array<std::byte, kReadBytes> buffer;
   for (int i = 0; i < reads_max && bytes_max > 0; ++i) {
     const ssize_t got = Receive(std::span(buffer).first(std::min(buffer.size(), bytes_max)));
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
-      End(Status(StatusCode::kPeerDead, std::string("receive: ") + std::strerror(errno)));
-      return false;
-    }
-    if (got == 0) {
-      End(Status(StatusCode::kPeerDead, "the peer closed the connection"));
-      return false;
+    if (got <= 0) {
+      if (got < 0 && errno == EINTR) continue;
+      const Status ended = NothingReceived(got);
+      if (!ended.ok()) End(ended);
+      return ended.ok();
     }
     const auto bytes = std::span(buffer).first(static_cast<std::size_t>(got));
     bytes_max -= bytes.size();

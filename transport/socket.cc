@@ -186,6 +186,12 @@ Status ConnectResult(int fd) {
   return {StatusCode::kPeerDead, std::string("connect: ") + std::strerror(error)};
 }
 
+Status NothingReceived(ssize_t got) {
+  if (got == 0) return {StatusCode::kPeerDead, "the peer closed the connection"};
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return {};
+  return {StatusCode::kPeerDead, std::string("receive: ") + std::strerror(errno)};
+}
+
 SocketAddress LocalAddress(int fd) {
   SocketAddress address;
   address.length = sizeof(address.storage);

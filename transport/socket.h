@@ -78,6 +78,10 @@ Result<UniqueFd> ConnectLocal(std::uint16_t port);
 Result<UniqueFd> BeginConnectTcp(const SocketAddress& address);
 Status ConnectResult(int fd);
 
+/// What a receive that brought no bytes means, `got` 0 or negative with errno: ok: there are none
+/// for now, look again when the socket is readable; else why the connection has ended (kPeerDead).
+Status NothingReceived(ssize_t got);
+
 SocketAddress LocalAddress(int fd);
 SocketAddress RemoteAddress(int fd);
 /// Name of the network interface that has `address`, e.g. "lo"; empty when none has it.

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "client/terrace.hpp"
-#include "tools/terraced/shard.h"
+#include "tests/tools/shards_host.h"
 
 namespace terrace {
 namespace {
@@ -22,50 +22,17 @@ constexpr std::uint32_t kRunBlocks = 4;
 
 Deadline Soon() { return In(30s); }
 
-/// A daemon of some shards in this process.
-class Host {
+/// A daemon of some shards, of 16 MiB each.
+class Host final : public testing::ShardsHost {
  public:
-  explicit Host(std::uint32_t shards, std::uint16_t port = 0) {
-    config_.server.listen = {"127.0.0.1", port};
-    config_.dram.capacity_bytes = 16 * kMiB * shards;
-    config_.server.reactors = shards;
-    std::vector<Server::Shard> addresses;
-    for (std::uint32_t i = 0; i < shards; ++i) {
-      auto shard = Shard::Create(
-          {.config = config_, .registry = registry_, .clock = clock_, .random = random_},
-          {.index = i, .count = shards});
-      EXPECT_TRUE(shard.ok()) << shard.status().ToString();
-      shards_.push_back(std::move(shard.value()));
-      addresses.push_back({.host = "127.0.0.1", .port = shards_.back()->server().port()});
-    }
-    const std::uint64_t incarnation = random_.Next();
-    for (const auto& shard : shards_) {
-      shard->SetShards(addresses, incarnation);
-      shard->Start();
-    }
-  }
-  ~Host() {
-    for (const auto& shard : shards_) shard->BeginStop();
-    for (const auto& shard : shards_) {
-      while (!shard->Stopped()) std::this_thread::sleep_for(1ms);
-      shard->Join();
-    }
-  }
-  [[nodiscard]] std::uint16_t port() const { return shards_.front()->server().port(); }
+  explicit Host(std::uint32_t shards, std::uint16_t port = 0)
+      : ShardsHost(shards, 16 * kMiB * shards, {}, port) {}
   /// A counter of the caches, of each reactor.
   [[nodiscard]] std::vector<std::uint64_t> Each(
       std::atomic<std::uint64_t> CacheCounters::* counter) const {
-    std::vector<std::uint64_t> values;
-    for (const auto& shard : shards_) values.push_back((shard->cache().Counters().*counter).load());
-    return values;
+    return ShardsHost::Each(
+        [counter](const CacheCounters& counters) { return (counters.*counter).load(); });
   }
-
- private:
-  DaemonConfig config_;
-  NamespaceRegistry registry_{kMiB};
-  SteadyClock clock_;
-  SystemRandom random_;
-  std::vector<std::unique_ptr<Shard>> shards_;
 };
 
 /// A client of a tenant, with memory of 40 blocks.

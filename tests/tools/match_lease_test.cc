@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -14,7 +15,7 @@
 #include <vector>
 
 #include "client/terrace.hpp"
-#include "tools/terraced/shard.h"
+#include "tests/tools/shards_host.h"
 
 namespace terrace {
 namespace {
@@ -25,71 +26,32 @@ constexpr std::uint64_t kMiB = 1 << 20;
 
 Deadline Soon() { return In(30s); }
 
-/// A daemon of two shards in this process.
-class Host {
+DaemonConfig ImpatientConfig() {
+  DaemonConfig config;
+  config.server.client_timeout_ms = 2000;
+  config.server.heartbeat_idle_ms = 600;
+  config.server.heartbeat_ms = 300;
+  return config;
+}
+
+/// A daemon of two shards.
+class Host final : public testing::ShardsHost {
  public:
-  explicit Host(std::uint64_t dram_bytes = 32 * kMiB) {
-    config_.server.reactors = 2;
-    config_.server.listen = {"127.0.0.1", 0};
-    config_.server.client_timeout_ms = 2000;
-    config_.server.heartbeat_idle_ms = 600;
-    config_.server.heartbeat_ms = 300;
-    config_.dram.capacity_bytes = dram_bytes;
-    std::vector<Server::Shard> places;
-    for (std::uint32_t i = 0; i < 2; ++i) {
-      auto shard = Shard::Create(
-          {.config = config_, .registry = registry_, .clock = clock_, .random = random_},
-          {.index = i, .count = 2});
-      EXPECT_TRUE(shard.ok()) << shard.status().ToString();
-      shards_.push_back(std::move(shard.value()));
-      places.push_back({.host = "127.0.0.1", .port = shards_.back()->server().port()});
-    }
-    for (const auto& shard : shards_) {
-      shard->SetShards(places, 1);
-      shard->Start();
-    }
-  }
-  ~Host() {
-    for (const auto& shard : shards_) shard->BeginStop();
-    for (const auto& shard : shards_) {
-      while (!shard->Stopped()) std::this_thread::sleep_for(1ms);
-      shard->Join();
-    }
-  }
-  [[nodiscard]] std::string address() const {
-    return "127.0.0.1:" + std::to_string(shards_[0]->server().port());
-  }
+  explicit Host(std::uint64_t dram_bytes = 32 * kMiB)
+      : ShardsHost(2, dram_bytes, ImpatientConfig()) {}
   /// Over both reactors.
   [[nodiscard]] std::uint64_t Sum(std::atomic<std::uint64_t> MatchLeaseCounters::* counter) const {
-    std::uint64_t sum = 0;
-    for (const auto& shard : shards_) sum += (shard->cache().Counters().leases.*counter).load();
-    return sum;
+    return SumOf(
+        [counter](const CacheCounters& counters) { return (counters.leases.*counter).load(); });
   }
   [[nodiscard]] bool EachHasLeases() const {
-    for (const auto& shard : shards_) {
-      if (shard->cache().Counters().leases.now.load() == 0) return false;
-    }
-    return true;
-  }
-  /// False when it did not become true within 20 s.
-  template <typename Condition>
-  [[nodiscard]] bool Await(Condition condition) const {
-    for (int i = 0; i < 2000; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(10ms);
-    }
-    return false;
+    const auto each =
+        Each([](const CacheCounters& counters) { return counters.leases.now.load(); });
+    return std::ranges::find(each, 0U) == each.end();
   }
   [[nodiscard]] bool AwaitBlocks(std::uint64_t blocks) const {
     return Await([&] { return Sum(&MatchLeaseCounters::blocks_now) == blocks; });
   }
-
- private:
-  DaemonConfig config_;
-  NamespaceRegistry registry_{kMiB};
-  SteadyClock clock_;
-  SystemRandom random_;
-  std::vector<std::unique_ptr<Shard>> shards_;
 };
 
 /// A client with one namespace of two groups and two shards, runs of 2 blocks.

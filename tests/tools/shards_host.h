@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,8 +16,11 @@ namespace terrace::testing {
 
 class ShardsHost {
  public:
-  explicit ShardsHost(std::uint32_t shards, std::uint64_t dram_bytes = 128 << 20) {
-    config_.server.listen = {"127.0.0.1", 0};
+  /// `config`: what else is to be as it says; `port` 0: the system picks.
+  explicit ShardsHost(std::uint32_t shards, std::uint64_t dram_bytes = 128 << 20,
+                      const DaemonConfig& config = {}, std::uint16_t port = 0)
+      : config_(config) {
+    config_.server.listen = {"127.0.0.1", port};
     config_.server.reactors = shards;
     config_.dram.capacity_bytes = dram_bytes;  // of all of them
     std::vector<Server::Shard> places;
@@ -28,7 +32,8 @@ class ShardsHost {
       places.push_back({.host = "127.0.0.1", .port = shard.value()->server().port()});
       shards_.push_back(std::move(shard.value()));
     }
-    for (auto& shard : shards_) shard->SetShards(places, kIncarnation);
+    const std::uint64_t incarnation = random_.Next();
+    for (auto& shard : shards_) shard->SetShards(places, incarnation);
     for (auto& shard : shards_) shard->Start();
   }
   ~ShardsHost() {
@@ -41,19 +46,27 @@ class ShardsHost {
   ShardsHost(const ShardsHost&) = delete;
   ShardsHost& operator=(const ShardsHost&) = delete;
 
-  static constexpr std::uint64_t kIncarnation = 77;
-  [[nodiscard]] std::string address() const {
-    return "127.0.0.1:" + std::to_string(shards_.front()->server().port());
-  }
+  [[nodiscard]] std::uint16_t port() const { return shards_.front()->server().port(); }
+  [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port()); }
   [[nodiscard]] Shard& shard(std::size_t index) const { return *shards_[index]; }
   [[nodiscard]] std::uint32_t NamespaceId(const std::string& tenant, const std::string& name) {
     return registry_.FindByName(tenant, name)->id;
   }
+  /// A number of each cache's counters.
+  template <typename Number>
+  [[nodiscard]] std::vector<std::uint64_t> Each(Number number) const {
+    std::vector<std::uint64_t> values;
+    for (const auto& shard : shards_) values.push_back(number(shard->cache().Counters()));
+    return values;
+  }
   /// The sum of a counter of the caches.
   [[nodiscard]] std::uint64_t Sum(std::atomic<std::uint64_t> CacheCounters::* counter) const {
-    std::uint64_t sum = 0;
-    for (const auto& shard : shards_) sum += (shard->cache().Counters().*counter).load();
-    return sum;
+    return SumOf([counter](const CacheCounters& counters) { return (counters.*counter).load(); });
+  }
+  template <typename Number>
+  [[nodiscard]] std::uint64_t SumOf(Number number) const {
+    const std::vector<std::uint64_t> each = Each(number);
+    return std::accumulate(each.begin(), each.end(), std::uint64_t{0});
   }
   /// False when it did not become true within 20 s.
   template <typename Condition>

@@ -1,7 +1,6 @@
 // What a Server says to clients that do not keep the protocol.
 
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <array>
 #include <thread>
@@ -174,7 +173,7 @@ std::vector<std::byte> BuildOpenData(std::uint64_t token, std::uint64_t incarnat
 DataHeader ReadHeader(RawClient& data) {
   DataHeader header;
   std::array<std::byte, sizeof(DataHeader)> bytes{};
-  EXPECT_EQ(::recv(data.fd(), bytes.data(), bytes.size(), MSG_WAITALL), std::ssize(bytes));
+  EXPECT_TRUE(data.ReadExactly(bytes.data(), bytes.size()));
   EXPECT_TRUE(ReadDataHeader(bytes, header));
   return header;
 }

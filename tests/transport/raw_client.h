@@ -25,6 +25,8 @@ class RawClient {
   [[nodiscard]] bool connected() const { return static_cast<bool>(fd_); }
   void SendBytes(std::span<const std::byte> bytes);
   void SendFrame(std::span<const std::byte> message);
+  /// False: the other side closed, or 5 s have passed.
+  bool ReadExactly(void* to, std::size_t bytes);
   /// The next frame; nothing when the other side closed, or after 5 s.
   std::optional<std::vector<std::byte>> ReadFrame();
   /// The text of the ErrorReply that comes next; what came instead otherwise.
@@ -35,7 +37,6 @@ class RawClient {
   [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
-  bool ReadExactly(void* to, std::size_t bytes);
   std::optional<std::vector<std::byte>> ReadFromSocket();
   /// What has come over the ring, if a whole frame has.
   std::optional<std::vector<std::byte>> ReadFromRing();

@@ -46,28 +46,49 @@ Chain BenchChain(std::uint32_t count, std::uint64_t salt) {
   return chain;
 }
 
+BenchStore::BenchStore(Client& the_client, std::uint64_t block_bytes, std::uint64_t cold_bytes)
+    : client(the_client),
+      blocks(static_cast<std::uint32_t>(cold_bytes / block_bytes)),
+      chain(BenchChain(blocks)),
+      name_(BenchNamespace(block_bytes).name) {
+  const Result<NamespaceId> opened =
+      client.OpenNamespace(BenchNamespace(block_bytes), In(kCallMax));
+  Require(opened.status(), "open namespace");
+  space = *opened;
+  const Result<RegionId> allocated = client.AllocateRegion(cold_bytes);
+  Require(allocated.status(), "allocate region");
+  region = *allocated;
+}
+
+BenchStore::~BenchStore() {
+  Require(client.ClearNamespace(name_, In(kCallMax)).status(), "clear namespace");
+  Require(client.DeregisterMemory(region), "deregister memory");
+}
+
+std::uint32_t BenchStore::Next(std::uint32_t count) {
+  if (cursor_ + count > blocks) cursor_ = 0;
+  const std::uint32_t first = cursor_;
+  cursor_ += count;
+  return first;
+}
+
+void BenchStore::Forget(std::uint32_t first, std::uint32_t count) {
+  Require(client.Remove(space, chain, first, count, {}, In(kCallMax)).status(), "remove");
+}
+
+void RequireAll(const Result<std::vector<BlockResult>>& results, const std::string& what) {
+  Require(results.status(), what);
+  for (const BlockResult& result : *results) Require(Status(result.status, "of a block"), what);
+}
+
 BlockWorkload::BlockWorkload(Client& client, std::uint64_t block_bytes, std::uint64_t cold_bytes)
-    : client_(client),
-      block_bytes_(block_bytes),
-      blocks_(static_cast<std::uint32_t>(cold_bytes / block_bytes)),
-      descriptor_(BenchNamespace(block_bytes)),
-      chain_(BenchChain(blocks_)) {
-  const Result<NamespaceId> space = client_.OpenNamespace(descriptor_, In(kCallMax));
-  Require(space.status(), "open namespace");
-  space_ = *space;
-  const Result<RegionId> region = client_.AllocateRegion(cold_bytes);
-  Require(region.status(), "allocate region");
-  region_ = *region;
-  const std::span<std::byte> memory = client_.RegionMemory(region_);
+    : block_bytes_(block_bytes), store_(client, block_bytes, cold_bytes) {
+  const std::span<std::byte> memory = client.RegionMemory(store_.region);
   for (std::uint64_t offset = 0; offset < memory.size(); offset += 4096) {
     std::memcpy(memory.data() + offset, &offset, sizeof offset);
   }
-  Move(0, blocks_, std::max(1U, static_cast<std::uint32_t>((32U << 20) / block_bytes_)), true);
-}
-
-BlockWorkload::~BlockWorkload() {
-  Require(client_.ClearNamespace(descriptor_.name, In(kCallMax)).status(), "clear namespace");
-  Require(client_.DeregisterMemory(region_), "deregister memory");
+  Move(0, store_.blocks, std::max(1U, static_cast<std::uint32_t>((32U << 20) / block_bytes_)),
+       true);
 }
 
 double BlockWorkload::Move(std::uint32_t first, std::uint32_t count, std::uint32_t per_call,
@@ -79,39 +100,28 @@ double BlockWorkload::Move(std::uint32_t first, std::uint32_t count, std::uint32
     buffers.clear();
     for (std::uint32_t position = begin; position < end; ++position) {
       buffers.push_back(
-          {.position = position, .region = region_, .offset = position * block_bytes_});
+          {.position = position, .region = store_.region, .offset = position * block_bytes_});
     }
     const auto started = std::chrono::steady_clock::now();
-    const auto results = put ? client_.Put(space_, chain_, buffers, {}, In(kCallMax))
-                             : client_.Get(space_, chain_, buffers, {}, In(kCallMax));
+    const auto results =
+        put ? store_.client.Put(store_.space, store_.chain, buffers, {}, In(kCallMax))
+            : store_.client.Get(store_.space, store_.chain, buffers, {}, In(kCallMax));
     seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-    Require(results.status(), put ? "put" : "get");
-    for (const BlockResult& result : *results) {
-      Require(Status(result.status, "of a block"), put ? "put" : "get");
-    }
+    RequireAll(results, put ? "put" : "get");
   }
   return seconds;
 }
 
-std::uint32_t BlockWorkload::NextBurst(std::uint64_t burst_bytes) {
-  const auto count = static_cast<std::uint32_t>(burst_bytes / block_bytes_);
-  if (cursor_ + count > blocks_) cursor_ = 0;
-  const std::uint32_t first = cursor_;
-  cursor_ += count;
-  return first;
-}
-
 double BlockWorkload::Get(std::uint64_t burst_bytes, std::uint64_t call_bytes) {
   const auto count = static_cast<std::uint32_t>(burst_bytes / block_bytes_);
-  const std::uint32_t first = NextBurst(burst_bytes);
   const auto per_call = static_cast<std::uint32_t>(call_bytes / block_bytes_);
-  return static_cast<double>(burst_bytes) / Move(first, count, per_call, false) / 1e9;
+  return static_cast<double>(burst_bytes) / Move(store_.Next(count), count, per_call, false) / 1e9;
 }
 
 double BlockWorkload::Put(std::uint64_t burst_bytes, std::uint64_t call_bytes) {
   const auto count = static_cast<std::uint32_t>(burst_bytes / block_bytes_);
-  const std::uint32_t first = NextBurst(burst_bytes);
-  Require(client_.Remove(space_, chain_, first, count, {}, In(kCallMax)).status(), "remove");
+  const std::uint32_t first = store_.Next(count);
+  store_.Forget(first, count);
   const auto per_call = static_cast<std::uint32_t>(call_bytes / block_bytes_);
   return static_cast<double>(burst_bytes) / Move(first, count, per_call, true) / 1e9;
 }

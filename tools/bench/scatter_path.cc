@@ -37,24 +37,9 @@ constexpr Shape kShapes[] = {{64, "64x64KiB"}, {512, "512x8KiB"}};
 class ScatterWorkload {
  public:
   ScatterWorkload(Client& client, std::uint64_t cold_bytes)
-      : client_(client),
-        blocks_(static_cast<std::uint32_t>(cold_bytes / kBlockBytes)),
-        descriptor_(BenchNamespace(kBlockBytes)),
-        chain_(BenchChain(blocks_)) {
-    const Result<NamespaceId> space = client_.OpenNamespace(descriptor_, In(kCallMax));
-    Require(space.status(), "open namespace");
-    space_ = *space;
-    const Result<RegionId> region = client_.AllocateRegion(cold_bytes);
-    Require(region.status(), "allocate region");
-    region_ = *region;
-    for (std::uint32_t first = 0; first < blocks_; first += kPerCall) Move(first, 1, true);
+      : store_(client, kBlockBytes, cold_bytes) {
+    for (std::uint32_t first = 0; first < store_.blocks; first += kPerCall) Move(first, 1, true);
   }
-  ~ScatterWorkload() {
-    Require(client_.ClearNamespace(descriptor_.name, In(kCallMax)).status(), "clear namespace");
-    Require(client_.DeregisterMemory(region_), "deregister memory");
-  }
-  ScatterWorkload(const ScatterWorkload&) = delete;
-  ScatterWorkload& operator=(const ScatterWorkload&) = delete;
 
   /// The next burst of the walk, every block in so many pieces; GB/s (1e9).
   double Get(std::uint32_t pieces) { return Burst(pieces, false); }
@@ -64,12 +49,8 @@ class ScatterWorkload {
  private:
   double Burst(std::uint32_t pieces, bool put) {
     constexpr std::uint32_t kBlocks = kBurstBytes / kBlockBytes;
-    if (cursor_ + kBlocks > blocks_) cursor_ = 0;
-    const std::uint32_t first = cursor_;
-    cursor_ += kBlocks;
-    if (put) {
-      Require(client_.Remove(space_, chain_, first, kBlocks, {}, In(kCallMax)).status(), "remove");
-    }
+    const std::uint32_t first = store_.Next(kBlocks);
+    if (put) store_.Forget(first, kBlocks);
     double seconds = 0;
     for (std::uint32_t done = 0; done < kBlocks; done += kPerCall) {
       seconds += Move(first + done, pieces, put);
@@ -84,19 +65,17 @@ class ScatterWorkload {
     std::vector<BlockPieces> blocks;
     for (std::uint32_t i = 0; i < kPerCall; ++i) {
       for (std::uint32_t piece = 0; piece < count; ++piece) {
-        lists[i].push_back({region_, (first + i) * kBlockBytes + piece * length, length});
+        lists[i].push_back({store_.region, (first + i) * kBlockBytes + piece * length, length});
       }
       Shuffle(lists[i]);
       blocks.push_back({.position = first + i, .pieces = lists[i], .range = {}, .valid_tokens = 0});
     }
     const auto started = std::chrono::steady_clock::now();
-    const auto results = put ? client_.PutPieces(space_, chain_, blocks, {}, In(kCallMax))
-                             : client_.GetPieces(space_, chain_, blocks, {}, In(kCallMax));
+    const auto results =
+        put ? store_.client.PutPieces(store_.space, store_.chain, blocks, {}, In(kCallMax))
+            : store_.client.GetPieces(store_.space, store_.chain, blocks, {}, In(kCallMax));
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
-    Require(results.status(), put ? "put" : "get");
-    for (const BlockResult& result : *results) {
-      Require(Status(result.status, "of a block"), put ? "put" : "get");
-    }
+    RequireAll(results, put ? "put" : "get");
     return took.count();
   }
 
@@ -111,13 +90,7 @@ class ScatterWorkload {
     }
   }
 
-  Client& client_;
-  const std::uint32_t blocks_;
-  const NamespaceDescriptor descriptor_;
-  const Chain chain_;
-  NamespaceId space_;
-  RegionId region_;
-  std::uint32_t cursor_ = 0;
+  BenchStore store_;
   SeededRandom random_{1};
 };
 

@@ -19,7 +19,6 @@ void DataSender::Send(std::shared_ptr<Outgoing> outgoing) {
 }
 
 void DataSender::Abandon(const std::shared_ptr<Outgoing>& outgoing) {
-  outgoing->ended = true;
   std::erase(queue_, outgoing);
   if (writing_ && message_.outgoing == outgoing) {
     message_.outgoing = nullptr;
@@ -34,15 +33,12 @@ void DataSender::Abandon(const std::shared_ptr<Outgoing>& outgoing) {
       message_.payload = {stage_.get(), message_.payload.size()};
     }
   }
-  outgoing->hold = Hold();
+  outgoing->End();
 }
 
 void DataSender::SendHeader(const DataHeader& header) {
   if (closed_) return;
-  Message message{header, {}, {}, nullptr};
-  message.header.token = identity_.token;
-  message.header.incarnation = identity_.incarnation;
-  small_.push_back(std::move(message));
+  small_.push_back({header, {}, {}, nullptr});
 }
 
 bool DataSender::SendControl(std::vector<std::byte> control) {
@@ -51,8 +47,6 @@ bool DataSender::SendControl(std::vector<std::byte> control) {
   if (control_bytes_ + control.size() > kControlQueuedMax) return false;
   control_bytes_ += control.size();
   Message message;
-  message.header.token = identity_.token;
-  message.header.incarnation = identity_.incarnation;
   message.header.kind = DataKind::kControl;
   message.header.length = static_cast<std::uint32_t>(control.size());
   message.header.checksum = Checksum64(control);
@@ -73,6 +67,8 @@ bool DataSender::Next() {
   } else {
     return false;
   }
+  message_.header.token = identity_.token;
+  message_.header.incarnation = identity_.incarnation;
   writing_ = true;
   sent_ = 0;
   return true;
@@ -84,8 +80,6 @@ void DataSender::MakeBlockMessage(const std::shared_ptr<Outgoing>& outgoing) {
       static_cast<std::size_t>(std::min<std::uint64_t>(kDataPayloadMax, outgoing->size - offset));
   message_ = Message{};
   DataHeader& header = message_.header;
-  header.token = identity_.token;
-  header.incarnation = identity_.incarnation;
   header.request_id = outgoing->request_id;
   header.offset = offset;
   header.block_bytes = outgoing->size;
@@ -118,8 +112,7 @@ void DataSender::FinishMessage() {
   const std::shared_ptr<Outgoing> outgoing = std::move(message_.outgoing);
   message_ = Message{};
   if (outgoing == nullptr || outgoing->taken < outgoing->size) return;
-  outgoing->ended = true;
-  outgoing->hold = Hold();
+  outgoing->End();
   ended_.push_back(outgoing);
 }
 
@@ -157,11 +150,7 @@ void DataSender::Close(const Status& reason) {
   small_.clear();
   control_bytes_ = 0;
   stage_.reset();
-  for (const auto& outgoing : std::exchange(queue_, {})) {
-    outgoing->ended = true;
-    if (outgoing->status.ok()) outgoing->status = reason;
-    outgoing->hold = Hold();
-  }
+  for (const auto& outgoing : std::exchange(queue_, {})) outgoing->End(reason);
 }
 
 }  // namespace terrace

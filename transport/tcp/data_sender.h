@@ -39,6 +39,13 @@ struct Outgoing {
   std::uint64_t taken = 0;  ///< bytes that were made into messages
   bool ended = false;       ///< the socket has all of it, or it failed or was abandoned
   Status status;            ///< why it failed
+
+  /// Nothing reads its bytes any more.
+  void End(const Status& how = {}) {
+    ended = true;
+    if (status.ok()) status = how;
+    hold = Hold();
+  }
 };
 
 class DataSender {

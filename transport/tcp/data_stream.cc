@@ -71,12 +71,7 @@ void DataStream::Close(const Status& reason) {
 }
 
 void DataStream::Send(const std::shared_ptr<Outgoing>& outgoing) {
-  if (!fd_) {
-    outgoing->ended = true;
-    outgoing->status = end_;
-    outgoing->hold = Hold();
-    return;
-  }
+  if (!fd_) return outgoing->End(end_);
   sender_.Send(outgoing);
   Kick();
 }
@@ -125,15 +120,11 @@ void DataStream::OnSocket(bool readable, bool writable) {
 bool DataStream::Read() {
   for (std::size_t read = 0; read < kBytesPerTurn;) {
     const ssize_t got = Receive();
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
-      End(Status(StatusCode::kPeerDead, std::string("receive: ") + std::strerror(errno)));
-      return false;
-    }
-    if (got == 0) {
-      End(Status(StatusCode::kPeerDead, "the peer closed the data connection"));
-      return false;
+    if (got <= 0) {
+      if (got < 0 && errno == EINTR) continue;
+      const Status ended = NothingReceived(got);
+      if (!ended.ok()) End(ended);
+      return ended.ok();
     }
     read += static_cast<std::size_t>(got);
     if (!Take(static_cast<std::size_t>(got))) return false;

@@ -60,9 +60,7 @@ Task<Status> TcpLink::Push(Hold source, BlockTransfer transfer,
   if (view.contiguous()) {
     state->bytes = view.From(0).first(view.size());
   } else {
-    for (std::uint64_t at = 0; at < view.size(); at += state->stretches.back().size()) {
-      state->stretches.push_back(view.From(at));
-    }
+    state->stretches = view.Stretches();
     state->scattered = PieceWalk(state->stretches);
   }
   state->hold = std::move(source);
