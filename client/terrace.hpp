@@ -219,6 +219,9 @@ class TERRACE_API Client {
 
   // ---- Cancel and fence ---------------------------------------------------------------------
 
+  // With a deadline that has passed these three look once and do not wait: kOk is certain, and
+  // kTimeout may only mean that another thread runs the library's loop just now. Ask again.
+
   /// Ends a submitted call: kOk once no device and no NIC touches its memory any more; its
   /// completion is there to be polled then. It says kCancelled of every block that had not arrived
   /// (of the call, where there are no blocks) and keeps what had. kOk too when it had ended;

@@ -106,7 +106,9 @@ TEST_P(ClientCancelTest, DrainLeavesTheCompletions) {
   const auto done = client_->Poll(100);
   ASSERT_EQ(done.size(), 8U);
   for (const Completion& completion : done) ExpectCodes(completion.blocks, StatusCode::kOk);
-  EXPECT_TRUE(client_->Drain(In(-1s)).ok()) << "nothing is under way";
+  // Nothing is under way: told without waiting, as soon as no other thread is in the loop.
+  const Deadline end = Soon();
+  while (!client_->Drain(In(-1s)).ok()) ASSERT_LT(std::chrono::steady_clock::now(), end);
 }
 
 TEST_P(ClientCancelTest, RegionsAreMadeOnTheSide) {

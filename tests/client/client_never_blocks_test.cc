@@ -4,10 +4,10 @@
 // a thread that is preempted in the middle of a call takes long and has not waited. So each call is
 // looked at from two sides. What it computed is its thread's processor time. Whether it waited says
 // the kernel: a thread that sleeps, for a lock or for a socket, gives the processor away of its own
-// accord (ru_nvcsw). One call in a thousand may take longer than ten times the promise, up to a
-// tenth of a second: whoever holds a lock for a microsecond may lose the processor just then. A
-// call that waits for the daemon, or does the work of others, does so again and again, or for a
-// second.
+// accord (ru_nvcsw). Ten calls, and one more in a thousand, may take longer than ten times the
+// promise, up to a tenth of a second: whoever holds a lock for a microsecond may lose the processor
+// just then. A call that waits for the daemon, or does the work of others, does so again and again
+// (a deadline of 20 ms passes 25 times while the daemon is killed), or for a second.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -233,7 +233,7 @@ TEST_P(ClientNeverBlocksTest, WhateverTheDaemonDoesAndWhoeverWaitsBeside) {
     }
     cpu_ms = std::max(cpu_ms, longest.cpu_ms);
     waited_ms = std::max(waited_ms, longest.waited_ms);
-    EXPECT_LE(longest.late, 1 + longest.calls / 1000) << name;
+    EXPECT_LE(longest.late, 10 + longest.calls / 1000) << name;
     EXPECT_LT(longest.cpu_ms, kMostOfOneMilliseconds * kSlower) << name;
     EXPECT_LT(longest.waited_ms, kMostOfOneMilliseconds * kSlower) << name;
   }
