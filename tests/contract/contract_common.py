@@ -1,4 +1,4 @@
-"""What the contract tests share: a daemon that can be hurt, and memory that knows what it must hold.
+"""What the contract tests share: a daemon to be hurt, and memory that knows what it must hold.
 
 An oracle says of every page which bytes belong there: they follow from the block's key, the layer
 and the rank alone. Pages lie between guards that nobody may touch, and a page that is free is
