@@ -161,6 +161,8 @@ Task<StatusCode> Cache::Impl::PullFragment(OpenPut& put, std::uint64_t offset,
 }
 
 Task<Status> Cache::Impl::SealBlock(std::shared_ptr<OpenPut> put) {
+  // It begins a turn after its commit: an abort or a clear in between has taken the frame.
+  if (put->ended || put->cleared) co_return Status::Ok();
   const Hold pin = arena->Pin(put->frame);
   const std::span<const std::byte> bytes = pin.bytes();
   const std::span<std::uint64_t> sums = arena->Checksums(put->frame);
