@@ -151,7 +151,8 @@ struct Cache::Impl {
   /// What a receiver that waits for a block finds.
   struct Awaited {
     StatusCode status = StatusCode::kPending;  ///< kOk: it is stored, or the part below has come
-    std::shared_ptr<OpenPut> put;              ///< of a part of a block that is not complete
+    std::shared_ptr<OpenPut> put{};            ///< of a part of a block that is not complete
+    Hold pin{};                                ///< its frame, which may be given up at any moment
   };
   /// The link and the request outlive the task.
   Task<BatchAnswer> OpenHandoff(Link& link, std::uint64_t client, std::string tenant,
@@ -172,7 +173,7 @@ struct Cache::Impl {
   /// The part of a block that AwaitBlock found. The link, the request and the wanted block outlive
   /// the task.
   Task<BlockAnswer> PushPart(Link& link, const GetRequest& request, const WantedBlock& wanted,
-                             std::shared_ptr<OpenPut> put);
+                             Awaited part);
 
   // evict.cc
   /// A frame, made free by eviction if need be; kRetry when nothing may give way.

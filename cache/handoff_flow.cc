@@ -229,24 +229,24 @@ Cache::Impl::Awaited Cache::Impl::LookAt(const GetRequest& request, const Wanted
       if (otherwise == StatusCode::kMiss) return {};
       if (otherwise == StatusCode::kOk) otherwise = StatusCode::kMiss;
     } else if (block == nullptr) {
-      return {.status = handoff->opening ? StatusCode::kPending : StatusCode::kInvalid, .put = {}};
+      return {.status = handoff->opening ? StatusCode::kPending : StatusCode::kInvalid};
     } else if (!(block->locator == locator)) {
-      return {.status = StatusCode::kInvalid, .put = {}};
+      return {.status = StatusCode::kInvalid};
     } else if (block->put != nullptr) {
       const FrameRange& range = request.places[wanted.index].range;
       const auto end = EndOf(range, block->put->bytes);
       const bool come = block->put->ranges.Written(range.offset, end).fragment != nullptr;
       if (block->put->cleared || !come) return {};
-      return {.status = StatusCode::kOk, .put = block->put};
+      return {.status = StatusCode::kOk, .put = block->put, .pin = arena->Pin(block->put->frame)};
     } else {
       const bool was_there = block->state == StatusCode::kOk || block->state == StatusCode::kExists;
       otherwise = was_there ? StatusCode::kMiss : block->state;
     }
   }
   const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
-  if (id == kNoBlock) return {.status = otherwise, .put = {}};
+  if (id == kNoBlock) return {.status = otherwise};
   const bool stored = (*index)[id].state == BlockState::kPublished;
-  return {.status = stored ? StatusCode::kOk : StatusCode::kPending, .put = {}};
+  return {.status = stored ? StatusCode::kOk : StatusCode::kPending};
 }
 
 Task<Cache::Impl::Awaited> Cache::Impl::AwaitBlock(const GetRequest& request,
@@ -264,7 +264,7 @@ Task<Cache::Impl::Awaited> Cache::Impl::AwaitBlock(const GetRequest& request,
     } else if (told) {
       told = co_await block.WaitUntil(until);
     }
-    if (!told) co_return Awaited{.status = StatusCode::kTimeout, .put = {}};
+    if (!told) co_return Awaited{.status = StatusCode::kTimeout};
     found = LookAt(request, wanted);
   }
   co_return found;
@@ -277,14 +277,16 @@ bool Cache::Impl::NotOpenedYet(const GetRequest& request) const {
 }
 
 Task<BlockAnswer> Cache::Impl::PushPart(Link& link, const GetRequest& request,
-                                        const WantedBlock& wanted, std::shared_ptr<OpenPut> put) {
+                                        const WantedBlock& wanted, Awaited part) {
+  // The reservation may end at any moment. The frame is pinned, and once more for the link, which
+  // may let go of its own before the call ends; the sums stay with the reservation.
+  const OpenPut& put = *part.put;
+  const FrameId frame = arena->FrameOf(part.pin);
   const BlockPlace& place = request.places[wanted.index];
-  const std::uint64_t end = EndOf(place.range, put->bytes);
-  const auto [offset, fragment] = put->ranges.Written(place.range.offset, end);
-  // Two pins, as of a block; the sums are the fragment's, which stays with the reservation.
-  const Hold pin = arena->Pin(put->frame);
+  const std::uint64_t end = EndOf(place.range, put.bytes);
+  const auto [offset, fragment] = put.ranges.Written(place.range.offset, end);
   BlockAnswer answer;
-  answer.valid_tokens = arena->Header(put->frame).valid_tokens;
+  answer.valid_tokens = arena->Header(frame).valid_tokens;
   FrameRange range = place.range;
   if (range.bytes == 0) range.bytes = end - range.offset;
   range.offset -= offset;
@@ -293,9 +295,9 @@ Task<BlockAnswer> Cache::Impl::PushPart(Link& link, const GetRequest& request,
                       ? co_await slots.Acquire(&link, request.deadline)
                       : Status(StatusCode::kTimeout, "the deadline passed before the push");
   if (status.ok()) {
-    Hold part = arena->Pin(put->frame);
-    part.Narrow(offset, fragment->length);
-    status = co_await link.Push(std::move(part),
+    Hold stretch = arena->Pin(frame);
+    stretch.Narrow(offset, fragment->length);
+    status = co_await link.Push(std::move(stretch),
                                 {.request_id = request.request_id,
                                  .block = wanted.index,
                                  .pieces = place.pieces,
