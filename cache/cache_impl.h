@@ -163,8 +163,8 @@ struct Cache::Impl {
   /// Reserves one block of a hand-off, or names who has it.
   void OpenBlock(PutState& state, std::size_t which, const std::shared_ptr<Handoff>& handoff);
   Task<void> SendWorker(SendState& state);
-  /// `wanted` is of the state, which outlives the task.
-  Task<StatusCode> SendPart(SendState& state, const WantedBlock& wanted);
+  Task<StatusCode> SendPart(SendState& state, std::size_t which);
+  Task<void> AwaitCommitted(SendState& state, std::size_t which);
   /// Waits until the block is stored, or what is wanted of it has come, or never will. The request,
   /// and the wanted block, outlive the task.
   Task<Awaited> AwaitBlock(const GetRequest& request, const WantedBlock& wanted, Nanos until);

@@ -144,6 +144,7 @@ struct Cache::Impl::SendState {
   std::uint64_t block_bytes = 0;
   std::vector<WantedBlock> wanted;
   std::size_t next = 0;
+  std::vector<OpenPutRef> written;  ///< of wanted[i]; null where nothing was
   BatchAnswer answer;
 };
 
@@ -159,6 +160,7 @@ Task<BatchAnswer> Cache::Impl::Send(Link& link, std::uint64_t client, std::strin
                   .block_bytes = checked.ok() ? checked->block_bytes : 0,
                   .wanted = {},
                   .next = 0,
+                  .written = {},
                   .answer = {}};
   if (status.ok() && state.handoff == nullptr) {
     const StatusCode why = handoffs->Ended(request.handoff, tenant);
@@ -169,26 +171,31 @@ Task<BatchAnswer> Cache::Impl::Send(Link& link, std::uint64_t client, std::strin
   if (link.Alive()) handoffs->Join(*state.handoff, client);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
   state.answer.blocks.resize(state.wanted.size());
+  state.written.resize(state.wanted.size());
   TaskScope workers;
   const std::size_t window = std::min<std::size_t>(options.window_per_request, state.wanted.size());
   for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(SendWorker(state));
   co_await workers.Join();
+  // What had its last bytes is answered once it is stored.
+  for (std::size_t which = 0; which < state.wanted.size(); ++which) {
+    if (state.written[which] != nullptr) co_await AwaitCommitted(state, which);
+  }
   if (!state.handoff->ended && link.Alive()) handoffs->Join(*state.handoff, client);
   co_return std::move(state.answer);
 }
 
 Task<void> Cache::Impl::SendWorker(SendState& state) {
   while (state.next < state.wanted.size()) {
-    const WantedBlock& wanted = state.wanted[state.next++];
-    state.answer.blocks[wanted.index].status = co_await SendPart(state, wanted);
+    const std::size_t which = state.next++;
+    state.answer.blocks[state.wanted[which].index].status = co_await SendPart(state, which);
   }
 }
 
-Task<StatusCode> Cache::Impl::SendPart(SendState& state, const WantedBlock& wanted) {
+Task<StatusCode> Cache::Impl::SendPart(SendState& state, std::size_t which) {
   const PutRequest& request = state.request;
-  Handoff& handoff = *state.handoff;
+  const WantedBlock& wanted = state.wanted[which];
   const Locator locator{.namespace_id = request.chain.namespace_id, .hash = wanted.hash};
-  const Handoff::Block* block = handoff.Find(wanted.position);
+  const Handoff::Block* block = state.handoff->Find(wanted.position);
   if (block == nullptr || !(block->locator == locator)) co_return StatusCode::kInvalid;
   if (block->put == nullptr) {
     // kOk: it has had all of its bytes, so that these were sent before.
@@ -202,15 +209,23 @@ Task<StatusCode> Cache::Impl::SendPart(SendState& state, const WantedBlock& want
                                                   .index = wanted.index,
                                                   .pieces = place.pieces,
                                                   .deadline = request.deadline});
-  if (code != StatusCode::kOk && code != StatusCode::kExpired) co_return code;
-  // Its last bytes: the answer says that it is stored.
-  Arrivals::Waiter waiter(arrivals, Arrivals::Of(locator), &request);
-  while (!put->ended && put->committing) {
-    if (!co_await waiter.WaitUntil(request.deadline)) co_return StatusCode::kTimeout;
+  if (code == StatusCode::kOk || code == StatusCode::kExpired) state.written[which] = put;
+  co_return code;
+}
+
+Task<void> Cache::Impl::AwaitCommitted(SendState& state, std::size_t which) {
+  const OpenPut& put = *state.written[which];
+  StatusCode& code = state.answer.blocks[state.wanted[which].index].status;
+  Arrivals::Waiter waiter(arrivals, Arrivals::Of(put.locator), &state.request);
+  while (!put.ended && put.committing) {
+    if (co_await waiter.WaitUntil(state.request.deadline)) continue;
+    code = StatusCode::kTimeout;
+    co_return;
   }
-  if (!put->ended) co_return code;
-  const Handoff::Block* ended = handoff.Find(wanted.position);
-  co_return code == StatusCode::kOk || ended->state != StatusCode::kOk ? ended->state : code;
+  if (!put.ended) co_return;
+  // Why it ended is worth more than that it has.
+  const StatusCode became = state.handoff->Find(put.position)->state;
+  if (code == StatusCode::kOk || became != StatusCode::kOk) code = became;
 }
 
 // ---- receive ----
