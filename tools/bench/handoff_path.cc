@@ -175,9 +175,7 @@ Figure MeasureStream(const std::string& address, LinkChoice link, const char* na
     return Median(times);
   };
   const auto value = [&] {
-    return stream
-        .Run(std::chrono::nanoseconds(static_cast<std::int64_t>(interval_us * 1e3)),
-             getenv("L31") ? 31 : 32)
+    return stream.Run(std::chrono::nanoseconds(static_cast<std::int64_t>(interval_us * 1e3)))
         .tail_us;
   };
   Figure figure = ComparePairs(std::string("handoff_32x4MiB_") + name, "us",
