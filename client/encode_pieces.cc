@@ -15,6 +15,10 @@ using Counts = Offset<flatbuffers::Vector<std::uint16_t>>;
 /// Pieces of many lists, as the wire has them.
 class PieceTable {
  public:
+  PieceTable(std::size_t lists, std::size_t pieces) {
+    counts_.reserve(lists);
+    pieces_.reserve(pieces);
+  }
   void AddList(std::span<const MemoryPiece> list) {
     const std::size_t before = pieces_.size();
     for (const MemoryPiece& piece : list) {
@@ -35,6 +39,10 @@ class PieceTable {
       *piece++ = wire::Piece(own.region.value, 0, own.offset, own.length);
     }
     return vector;
+  }
+  /// That both take in a message, about.
+  [[nodiscard]] std::size_t Bytes() const noexcept {
+    return pieces_.size() * sizeof(wire::Piece) + counts_.size() * sizeof(std::uint16_t);
   }
   [[nodiscard]] Counts BuildCounts(FlatBufferBuilder& builder) const {
     return builder.CreateVector(counts_);
@@ -66,31 +74,43 @@ Offset<flatbuffers::Vector<const wire::Range*>> BuildRanges(FlatBufferBuilder& b
 
 std::vector<std::byte> EncodePieces(const MessageHead& head, const BlockQuestion& question,
                                     std::span<const BlockPieces> blocks, TransferKind transfer) {
-  PieceTable table;
+  std::size_t pieces = 0;
+  for (const std::uint32_t index : question.plan.blocks) pieces += blocks[index].pieces.size();
+  PieceTable table(question.plan.blocks.size(), pieces);
   std::vector<std::uint32_t> tokens;
+  tokens.reserve(question.plan.blocks.size());
   for (const std::uint32_t index : question.plan.blocks) {
     table.AddList(blocks[index].pieces);
     tokens.push_back(blocks[index].valid_tokens);
   }
   const std::uint32_t space = question.placement.daemon_namespace;
   const BlockKind kind = question.kind;
+  // With keys, tokens and ranges of a usual size.
+  const std::size_t bytes = table.Bytes() + question.plan.blocks.size() * 80 + 256;
   if (transfer.kind == RequestKind::kPut) {
-    return BuildMessage<wire::Put>(head, [&](FlatBufferBuilder& builder) {
-      const auto runs = EncodeRuns(builder, question);
-      const Pieces pieces = table.BuildPieces(builder);
-      const Counts counts = table.BuildCounts(builder);
-      return wire::CreatePut(builder, space, kind.group, kind.shard, runs, pieces, counts,
-                             builder.CreateVector(tokens), static_cast<std::uint8_t>(transfer.ack));
-    });
+    return BuildMessage<wire::Put>(
+        head,
+        [&](FlatBufferBuilder& builder) {
+          const auto runs = EncodeRuns(builder, question);
+          const Pieces pieces = table.BuildPieces(builder);
+          const Counts counts = table.BuildCounts(builder);
+          return wire::CreatePut(builder, space, kind.group, kind.shard, runs, pieces, counts,
+                                 builder.CreateVector(tokens),
+                                 static_cast<std::uint8_t>(transfer.ack));
+        },
+        bytes);
   }
-  return BuildMessage<wire::Get>(head, [&](FlatBufferBuilder& builder) {
-    const auto runs = EncodeRuns(builder, question);
-    const Pieces pieces = table.BuildPieces(builder);
-    const Counts counts = table.BuildCounts(builder);
-    const auto ranges = BuildRanges(builder, question.plan, blocks);
-    return wire::CreateGet(builder, space, kind.group, kind.shard, runs, pieces, counts, false, 0,
-                           ranges);
-  });
+  return BuildMessage<wire::Get>(
+      head,
+      [&](FlatBufferBuilder& builder) {
+        const auto runs = EncodeRuns(builder, question);
+        const Pieces pieces = table.BuildPieces(builder);
+        const Counts counts = table.BuildCounts(builder);
+        const auto ranges = BuildRanges(builder, question.plan, blocks);
+        return wire::CreateGet(builder, space, kind.group, kind.shard, runs, pieces, counts, false,
+                               0, ranges);
+      },
+      bytes);
 }
 
 std::vector<std::byte> EncodeReserve(const MessageHead& head, const BlockQuestion& question,
@@ -104,19 +124,25 @@ std::vector<std::byte> EncodeReserve(const MessageHead& head, const BlockQuestio
 
 std::vector<std::byte> EncodeWrite(const MessageHead& head, const PutToken& token,
                                    std::span<const BlockFragment> fragments) {
-  PieceTable table;
+  std::size_t pieces = 0;
+  for (const BlockFragment& fragment : fragments) pieces += fragment.pieces.size();
+  PieceTable table(fragments.size(), pieces);
   std::vector<std::uint64_t> offsets;
+  offsets.reserve(fragments.size());
   for (const BlockFragment& fragment : fragments) {
     table.AddList(fragment.pieces);
     offsets.push_back(fragment.offset);
   }
-  return BuildMessage<wire::WriteFragments>(head, [&](FlatBufferBuilder& builder) {
-    const auto bytes = BuildBytes(builder, token.bytes);
-    const auto places = builder.CreateVector(offsets);
-    const Pieces pieces = table.BuildPieces(builder);
-    const Counts counts = table.BuildCounts(builder);
-    return wire::CreateWriteFragments(builder, bytes, places, pieces, counts);
-  });
+  return BuildMessage<wire::WriteFragments>(
+      head,
+      [&](FlatBufferBuilder& builder) {
+        const auto bytes = BuildBytes(builder, token.bytes);
+        const auto places = builder.CreateVector(offsets);
+        const Pieces pieces = table.BuildPieces(builder);
+        const Counts counts = table.BuildCounts(builder);
+        return wire::CreateWriteFragments(builder, bytes, places, pieces, counts);
+      },
+      table.Bytes() + offsets.size() * sizeof(std::uint64_t) + 256);
 }
 
 std::vector<std::byte> EncodeCommit(const MessageHead& head, const PutToken& token, Ack ack) {
