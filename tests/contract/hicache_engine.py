@@ -2,8 +2,8 @@
 host pool and a storage backend of its own, that must agree on every number by all_reduce(min).
 
 A prefetch asks in batches of 128 pages, goes on while all pages of a batch came, may be terminated
-in the middle, and gives pages that nobody inserts back to be used again at once. A rank whose thread
-dies, hangs or gets None from its backend stops all ranks: here that is a failure.
+in the middle, and gives back pages that nobody inserts, to be used again at once. A rank whose
+thread dies, hangs or gets None from its backend stops all ranks: here that is a failure.
 """
 
 import dataclasses
