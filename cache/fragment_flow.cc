@@ -79,6 +79,8 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
   put->pin = arena->Pin(put->frame);
   const KeyView placement = PlacementOf(request.chain, wanted);
   put->placement.assign(placement.begin(), placement.end());
+  const KeyView parent = ParentKeyOf(request.chain, wanted);
+  put->parent.assign(parent.begin(), parent.end());
   reservations->Open(put, client, request.patience);
   return {.status = {}, .outcome = StatusCode::kOk, .token = put->token};
 }
@@ -225,7 +227,7 @@ Task<BatchAnswer> Cache::Impl::Commit(std::string tenant, CommitRequest request)
     block.status = sealed.ok() ? StatusCode::kRetry : sealed.code();
     co_return answer;
   }
-  PublishPut(put->id, put->placement, request.ack);
+  PublishPut(put->id, put->placement, request.ack, {.parent = put->parent, .tokens = {}});
   block.status = StatusCode::kOk;
   block.tier = TierKind::kDram;
   block.valid_tokens = arena->Header(put->frame).valid_tokens;

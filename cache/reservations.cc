@@ -182,7 +182,7 @@ void Reservations::Finish(const OpenPutRef& put, End how) {
   if (put->in_flight() > 0) ending_.push_back(put);
   if (!put->cleared) {
     by_block_.erase(put->id);
-    if (how != End::kCommitted) cache_.Forget(put->id);
+    if (how != End::kCommitted) cache_.Forget(put->id, EventCause::kNone);
   }
   put->pin = Hold();
   if (open_.empty()) changed_.Set();
