@@ -50,6 +50,14 @@ struct EventCounters {
   std::atomic<std::uint64_t> kept{0};                                         ///< now
 };
 
+/// Kept here by whoever reads the log for clients; one writer, the reactor.
+struct EventReaders {
+  std::atomic<std::uint64_t> now{0};  ///< requests that are being answered, or wait for an event
+  std::atomic<std::uint64_t> reads{0}, snapshots{0};  ///< requests, ever
+  std::atomic<std::uint64_t> gaps{0}, lost{0};        ///< told to readers; events in them
+  std::atomic<std::uint64_t> restarts{0};  ///< readers that came from another run of the daemon
+};
+
 class EventLog {
  public:
   static constexpr std::uint64_t kBytesMin = 1 << 20;  ///< less, but 0, counts as this
@@ -75,6 +83,8 @@ class EventLog {
   void Unwatch(Event* news) noexcept { std::erase(watchers_, news); }
 
   [[nodiscard]] const EventCounters& Counters() const noexcept { return *counters_; }
+  [[nodiscard]] EventReaders& readers() noexcept { return *readers_; }
+  [[nodiscard]] const EventReaders& readers() const noexcept { return *readers_; }
   /// Memory that is taken at most, bytes.
   [[nodiscard]] std::uint64_t Bytes() const noexcept { return ring_.Bytes() + places_.Bytes(); }
 
@@ -93,7 +103,9 @@ class EventLog {
   std::uint64_t first_ = 1;
   std::uint64_t next_ = 1;
   std::vector<Event*> watchers_;
+  // Any thread may look at them: they stay where they are when the log is moved.
   std::unique_ptr<EventCounters> counters_ = std::make_unique<EventCounters>();
+  std::unique_ptr<EventReaders> readers_ = std::make_unique<EventReaders>();
 };
 
 }  // namespace terrace

@@ -76,6 +76,10 @@ class Client::Impl {
       const PutToken& token, Deadline deadline,
       const std::function<RequestRef(const RequestBuilder&, std::uint32_t shard)>& build) const;
 
+  // events.cc
+  Result<RequestRef> PrepareEvents(RequestKind kind, const EventCursor& cursor,
+                                   const EventQuery& query, Deadline deadline) const;
+
   /// A call that names no namespace id; `build` makes its request.
   Result<RequestRef> PreparePlain(
       Deadline deadline, const std::function<RequestRef(const RequestBuilder&)>& build) const;

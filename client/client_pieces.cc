@@ -66,6 +66,7 @@ Result<RequestRef> Client::Impl::PreparePieces(TransferKind transfer, NamespaceI
   Status status = ValidateBlocks(*view.descriptor, chain, HeadsOf(blocks));
   if (status.ok()) status = ValidatePieces(blocks, view.BlockBytes(kind.group), transfer.kind);
   if (status.ok()) status = ValidateAck(transfer.ack);
+  if (status.ok()) status = ValidateTokenIds(transfer.token_ids, blocks.size());
   if (!status.ok()) return status;
   std::vector<std::span<const MemoryPiece>> lists;
   lists.reserve(blocks.size());

@@ -1,5 +1,7 @@
 #include "client/encode_pieces.h"
 
+#include "client/encode_events.h"
+
 #include <algorithm>
 
 #include "client/validate_pieces.h"
@@ -79,8 +81,11 @@ std::vector<std::byte> EncodePieces(const MessageHead& head, const BlockQuestion
       const auto runs = EncodeRuns(builder, question);
       const Pieces pieces = table.BuildPieces(builder);
       const Counts counts = table.BuildCounts(builder);
+      const auto valid_tokens = builder.CreateVector(tokens);
+      const EncodedTokens ids = EncodeTokenIds(builder, question.plan, transfer.token_ids);
       return wire::CreatePut(builder, space, kind.group, kind.shard, runs, pieces, counts,
-                             builder.CreateVector(tokens), static_cast<std::uint8_t>(transfer.ack));
+                             valid_tokens, static_cast<std::uint8_t>(transfer.ack), ids.ids,
+                             ids.counts);
     });
   }
   return BuildMessage<wire::Get>(head, [&](FlatBufferBuilder& builder) {

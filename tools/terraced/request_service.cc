@@ -15,6 +15,7 @@ RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardP
       stat_(std::move(stat)),
       reservations_(cache, place),
       hints_(cache, registry, place),
+      events_(cache, registry),
       leases_(cache, registry, place, flows_) {}
 
 void RequestService::OnConnect(const PeerRef& peer) {
@@ -28,12 +29,14 @@ void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/)
   for (const auto& [request_id, flow] : found->second.in_progress) flow->request.deadline = 0;
   peers_.erase(found);
   hints_.OnDisconnect(peer);
+  events_.OnDisconnect(peer);
   leases_.OnDisconnect(peer);
   reservations_.OnDisconnect(peer);
 }
 
 void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
   hints_.OnCancel(peer, request_id);
+  events_.OnCancel(peer, request_id);
   reservations_.OnCancel(peer, request_id);
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;
@@ -44,6 +47,7 @@ void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
 Task<void> RequestService::Drain() {
   co_await flows_.Join();
   co_await hints_.Drain();
+  co_await events_.Drain();
   co_await reservations_.Drain();
 }
 
@@ -55,6 +59,7 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
   if (HintService::Serves(message.body_type())) {
     return hints_.Start(peer, std::move(bytes), message, deadline);
   }
+  if (EventService::Serves(message.body_type())) return events_.Start(peer, message, deadline);
   switch (message.body_type()) {
     case wire::Body_Match: return Match(state, message);
     case wire::Body_Get:
@@ -181,7 +186,8 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
     const Result<Ack> ack = DecodeAck(put.ack());
     if (!ack.ok()) return ack.status();
     request.ack = *ack;
-    return decode(put, put.valid_tokens());
+    Status status = decode(put, put.valid_tokens());
+    return status.ok() ? DecodeTokenIds(put, request.places) : status;
   };
   const auto decode_get = [&](const wire::Get& get) -> Status {
     request.lend_for = DecodeLease(get);
