@@ -51,10 +51,14 @@ Result<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options,
   }
   auto index = BlockIndex::Create(capacity);
   if (!index.ok()) return index.status();
-  return std::unique_ptr<Cache>(new Cache(std::make_unique<Impl>(
+  auto events = EventLog::Create(options.event_bytes);
+  if (!events.ok()) return events.status();
+  auto impl = std::make_unique<Impl>(
       options, registry, clock, std::move(arena).value(), std::move(index).value(),
       std::make_unique<RetainingPolicy>(MakeLruPolicy(capacity), MakeLruPolicy(capacity),
-                                        capacity))));
+                                        capacity));
+  impl->events = std::move(*events);
+  return std::unique_ptr<Cache>(new Cache(std::move(impl)));
 }
 
 Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -178,6 +182,8 @@ Cache::Usage Cache::UsageOf(std::uint32_t namespace_id) const {
   const BlockIndex::Usage usage = impl_->index->UsageOf(namespace_id);
   return {.blocks = usage.blocks, .bytes = usage.bytes};
 }
+
+EventLog& Cache::events() noexcept { return impl_->events; }
 
 const CacheCounters& Cache::Counters() const noexcept { return impl_->counters; }
 

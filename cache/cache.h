@@ -42,6 +42,7 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "base/tier_kind.h"
+#include "cache/event_log.h"
 #include "cache/eviction_policy.h"
 #include "cache/lease_table.h"
 #include "cache/namespace_registry.h"
@@ -73,6 +74,8 @@ struct BlockPlace {
   std::vector<Piece> pieces;
   std::uint32_t valid_tokens = 0;  ///< put only; 0 means a full block
   FrameRange range{};              ///< of a get or a send; a put is of whole blocks
+  /// Put only: ids of the block's tokens, 4 bytes each, for the event alone; a view of the request.
+  std::span<const std::byte> tokens{};
 };
 
 struct GetRequest {
@@ -243,6 +246,7 @@ struct CacheOptions {
                                      ///< by 96 bytes a block being at most 5 % of the arena
   std::uint32_t transfers_max = 64;  ///< pushes and pulls at once, over all clients
   std::uint32_t window_per_request = 4;  ///< pushes or pulls at once within one request
+  std::uint64_t event_bytes = 1 << 20;   ///< of the log of events; 0: none is kept
   /// Hashes locators; tests put in one that collides.
   Hash128 (*locator_hash)(std::span<const std::byte> bytes) noexcept = HashBytes128;
 };
@@ -341,6 +345,15 @@ class Cache {
   Task<std::uint64_t> ReleaseRetained(std::string tenant, std::string label);
   /// Forgets every block of a namespace; returns how many. Blocks being put are doomed too.
   Task<std::uint64_t> Clear(std::uint32_t namespace_id);
+  /// What happened to the blocks; what a start finds is no event.
+  [[nodiscard]] EventLog& events() noexcept;
+  /// Shows `visit` published blocks as committed events, of numbers `from` on, at most `looks`
+  /// numbers, until it answers false for one that it wants to see again. Returns where to go on;
+  /// at WalkEnd() all of them have been seen. A block that stays published from the first call to
+  /// the last is shown exactly once.
+  BlockId WalkBlocks(BlockId from, std::uint32_t looks,
+                     const std::function<bool(const BlockEvent&)>& visit) const;
+  [[nodiscard]] BlockId WalkEnd() const noexcept;
   /// Blocks and bytes of a namespace that are stored now.
   struct Usage {
     std::uint64_t blocks = 0;

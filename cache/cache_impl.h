@@ -17,6 +17,7 @@
 #include "cache/block_set.h"
 #include "cache/cache.h"
 #include "cache/chain_check.h"
+#include "cache/event_log.h"
 #include "cache/lease_table.h"
 #include "cache/retaining_policy.h"
 #include "cache/retention.h"
@@ -46,6 +47,12 @@ struct ChainGuard {
   const BlockSet* blocks = nullptr;
   std::uint32_t position = 0;   ///< of the block that needs room
   bool spares_written = false;  ///< those that are on NVMe as well, too
+};
+
+/// What only the event of a put needs to know of it; the views outlive the call.
+struct PutOrigin {
+  KeyView parent;                     ///< key of the block before it in its chain, or empty
+  std::span<const std::byte> tokens;  ///< ids, 4 bytes each
 };
 
 struct Cache::Impl {
@@ -112,10 +119,13 @@ struct Cache::Impl {
   void GuardAncestors(PutState& state);
   /// First key of the run that a block of the request lies in.
   static KeyView PlacementOf(const ChainSlice& chain, const WantedBlock& wanted);
-  StatusCode FinishPut(PutState& state, BlockId id, const Status& pulled, KeyView placement);
+  /// Key of the block before it, or empty.
+  static KeyView ParentKeyOf(const ChainSlice& chain, const WantedBlock& wanted);
+  StatusCode FinishPut(PutState& state, BlockId id, const Status& pulled,
+                       const WantedBlock& wanted);
   /// Makes a reserved block visible whose bytes and checksums are in its frame, and queues it for
   /// NVMe.
-  void PublishPut(BlockId id, KeyView placement, Ack ack);
+  void PublishPut(BlockId id, KeyView placement, Ack ack, const PutOrigin& origin);
   /// Waits until a stored block is durable, and says so in `answer`; `locator` as of
   /// NvmeSide::MakeDurable. The placement and the answer outlive the task.
   Task<void> AwaitDurableBlock(BlockId id, Locator locator, KeyView placement, Nanos deadline,
@@ -139,7 +149,8 @@ struct Cache::Impl {
   /// The put outlives the task.
   Task<StatusCode> WriteFragment(OpenPut& put, std::uint64_t offset, FragmentSource source);
   Task<StatusCode> PullFragment(OpenPut& put, std::uint64_t offset, FragmentSource source);
-  /// Seals and publishes a block whose bytes have all come. kExpired: it ended meanwhile.
+  /// Seals and publishes a block whose bytes have all come. kExpired: it ended meanwhile. REQUIRES:
+  /// put->committing.
   Task<BlockAnswer> CommitPut(std::shared_ptr<OpenPut> put, Ack ack);
   Task<BatchAnswer> Commit(std::string tenant, CommitRequest request);
   /// Fills in the block's checksums; kCorrupt when a fragment is not what was written.
@@ -229,9 +240,21 @@ struct Cache::Impl {
   Task<std::uint64_t> Clear(std::uint32_t namespace_id);
   /// Takes a reserved or published block out of index and policy; its frame goes now, or when its
   /// last pin goes (C4).
-  void Forget(BlockId id);
+  void Forget(BlockId id, EventCause why);
   void OnUnpinned(FrameId frame);
   void FreeDoomed(BlockId id);
+
+  // tell_events.cc
+  /// A block that was just published.
+  void TellCommitted(BlockId id, KeyView placement, const PutOrigin& origin);
+  /// A published block that is on these tiers from now on; while it still has its frame, if it has
+  /// one.
+  void TellMoved(BlockId id, TierSet tiers);
+  /// A block that is about to be forgotten; nothing to tell of one that was never published.
+  void TellRemoved(BlockId id, EventCause why);
+  void TellCleared(std::uint32_t namespace_id);
+  /// A published block as it is now.
+  [[nodiscard]] BlockEvent Describe(BlockId id) const;
 
   // validate.cc
   [[nodiscard]] Status Validate() const;
@@ -274,6 +297,7 @@ struct Cache::Impl {
   TransferSlots slots;
   CacheCounters counters;
   LeaseTable leases;
+  EventLog events;
   std::uint64_t flows = 0;
   Arrivals arrivals;
   std::unique_ptr<Reservations> reservations;

@@ -44,9 +44,10 @@ void Cache::Impl::Evict(BlockId id) {
   Count(counters.evictions);
   Count(counters.evicted_bytes, (*index)[id].block_bytes);
   if (policy->Keeps(id)) Count(counters.retained_evictions);
-  if (!(*index)[id].record.exists()) return Forget(id);
+  if (!(*index)[id].record.exists()) return Forget(id, EventCause::kEvicted);
   const FrameId frame = (*index)[id].frame;
   policy->Remove(id);
+  TellMoved(id, kTierSetNvme);
   index->SetFrame(id, kNoFrame);
   arena->Header(frame).namespace_id = 0;
   arena->Free(frame);

@@ -60,7 +60,7 @@ Task<BatchAnswer> Cache::Impl::Remove(const ChainSlice& chain) {
                                             .key = wanted.key};
       state.to_tell.push_back({.removal = nvme->tier.BeginRemoval(removal), .index = wanted.index});
     }
-    Forget(id);
+    Forget(id, EventCause::kRequested);
     block.status = StatusCode::kOk;
     ++removed;
   }
@@ -94,8 +94,9 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
   while (true) {
     const BlockId id = index->FirstOf(namespace_id);
     if (id == kNoBlock) break;
-    Forget(id);
+    Forget(id, EventCause::kCleared);
   }
+  if (published > 0) TellCleared(namespace_id);
   Count(counters.cleared, published);
   CrashHere(CrashPoint::kClearForgotten);
   if (nvme != nullptr && !(co_await nvme->tier.Remove(removal)).ok()) {
@@ -104,7 +105,8 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
   co_return published;
 }
 
-void Cache::Impl::Forget(BlockId id) {
+void Cache::Impl::Forget(BlockId id, EventCause why) {
+  TellRemoved(id, why);
   const bool in_dram = (*index)[id].InDram();
   if (in_dram) policy->Remove(id);
   if (policy->Keeps(id)) {

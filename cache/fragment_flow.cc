@@ -77,6 +77,8 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
   put->pin = arena->Pin(put->frame);
   const KeyView placement = PlacementOf(request.chain, wanted);
   put->placement.assign(placement.begin(), placement.end());
+  const KeyView parent = ParentKeyOf(request.chain, wanted);
+  put->parent.assign(parent.begin(), parent.end());
   reservations->Open(put, client, request.patience);
   return {.status = {}, .outcome = StatusCode::kOk, .token = put->token};
 }
@@ -211,11 +213,8 @@ Task<Status> Cache::Impl::SealBlock(std::shared_ptr<OpenPut> put) {
 
 Task<BlockAnswer> Cache::Impl::CommitPut(OpenPutRef put, Ack ack) {
   Status sealed;
-  if (!put->cleared) {
-    put->committing = true;
-    sealed = co_await SealBlock(put);
-    put->committing = false;
-  }
+  if (!put->cleared) sealed = co_await SealBlock(put);
+  put->committing = false;
   if (put->ended) co_return BlockAnswer{.status = StatusCode::kExpired};
   if (put->cleared || !sealed.ok()) {
     // As a put that was cleared while its bytes came: nothing stands against another try.
@@ -224,7 +223,7 @@ Task<BlockAnswer> Cache::Impl::CommitPut(OpenPutRef put, Ack ack) {
     reservations->Finish(put, PutEnd::kAborted);
     co_return BlockAnswer{.status = put->failure};
   }
-  PublishPut(put->id, put->placement, ack);
+  PublishPut(put->id, put->placement, ack, {.parent = put->parent, .tokens = {}});
   const BlockAnswer answer{.status = StatusCode::kOk,
                            .tier = TierKind::kDram,
                            .valid_tokens = arena->Header(put->frame).valid_tokens};
@@ -251,6 +250,7 @@ Task<BatchAnswer> Cache::Impl::Commit(std::string tenant, CommitRequest request)
                                   (gap.taken ? "is being written" : "was not written")),
         .blocks = {}};
   }
+  put->committing = true;
   block = co_await CommitPut(put, request.ack);
   if (block.status == StatusCode::kExpired) {
     co_return BatchAnswer{

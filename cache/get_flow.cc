@@ -202,7 +202,7 @@ StatusCode Cache::Impl::AfterPush(FrameId frame, TierKind tier, std::uint64_t by
   if (status.code() == StatusCode::kCorrupt && id != kNoBlock &&
       (*index)[id].state == BlockState::kPublished && (*index)[id].frame == frame &&
       !VerifyBlock(arena->Payload(frame), arena->Checksums(frame))) {
-    Forget(id);
+    Forget(id, EventCause::kCorrupt);
   }
   return status.code();
 }

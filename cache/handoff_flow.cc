@@ -127,6 +127,8 @@ void Cache::Impl::OpenBlock(PutState& state, std::size_t which,
   put->pin = arena->Pin(put->frame);
   const KeyView placement = PlacementOf(chain, wanted);
   put->placement.assign(placement.begin(), placement.end());
+  const KeyView parent = ParentKeyOf(chain, wanted);
+  put->parent.assign(parent.begin(), parent.end());
   put->watcher = handoff.get();
   block.put = put;
   handoffs->Add(handoff, std::move(block));

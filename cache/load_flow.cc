@@ -100,7 +100,7 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
   if (!status.ok() || !Describes(header, load.id)) {
     Count(status.ok() ? counters.load_mismatched : counters.load_corrupt);
     tier.DropEntry(entry.namespace_id, entry.hash);
-    cache.Forget(load.id);
+    cache.Forget(load.id, EventCause::kCorrupt);
     return StatusCode::kMiss;
   }
   Count(counters.loads);
@@ -109,6 +109,7 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
     cache.arena->Header(load.frame).block_id = load.id;
     --loose_frames;
     cache.index->SetFrame(load.id, load.frame);
+    cache.TellMoved(load.id, kTierSetDram | kTierSetNvme);
     cache.InsertIntoPolicy(load.id, cache.index->ParentOf(load.id));
     cache.CountBlocks();
   }

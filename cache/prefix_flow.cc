@@ -147,7 +147,7 @@ Task<std::uint64_t> Cache::Impl::ForgetFound(PrefixState& state) {
                                                          .hash = locator.hash,
                                                          .key = {}}));
       }
-      Forget(id);
+      Forget(id, EventCause::kRequested);
       ++removed;
     }
     Count(counters.removed, removed - before);

@@ -166,7 +166,8 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
     answer.tier = TierKind::kNone;
     // Until its bytes have come again it is a miss, and for good when this put fails.
     Count(counters.nvme_evictions);
-    Forget(lookup.id);  // on a device that is offline, or doubtful: better to have it again
+    Forget(lookup.id,
+           EventCause::kLost);  // on a device that is offline, or doubtful: better to have it again
   }
   // The locator is another key's while that block lives: there is no place for this one.
   if (lookup.collided || state.full) {
@@ -221,7 +222,7 @@ Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
                                                    arena->Checksums(frame));
     slots.Release(&state.link);
     CrashHere(CrashPoint::kPutPulled);
-    answer.status = FinishPut(state, id, pulled, PlacementOf(request.chain, wanted));
+    answer.status = FinishPut(state, id, pulled, wanted);
     if (answer.status == StatusCode::kOk) {
       answer.tier = TierKind::kDram;
       answer.valid_tokens = arena->Header(frame).valid_tokens;
@@ -274,6 +275,15 @@ Result<BlockId> Cache::Impl::ReserveBlock(PutState& state, std::size_t which) {
   return id;
 }
 
+KeyView Cache::Impl::ParentKeyOf(const ChainSlice& chain, const WantedBlock& wanted) {
+  for (const RunSlice& run : chain.runs) {
+    if (wanted.position < run.first_position) continue;
+    const std::uint32_t index = wanted.position - run.first_position;
+    if (index < run.keys.size()) return index == 0 ? run.parent : run.keys[index - 1];
+  }
+  return {};
+}
+
 KeyView Cache::Impl::PlacementOf(const ChainSlice& chain, const WantedBlock& wanted) {
   for (const RunSlice& run : chain.runs) {
     if (wanted.position >= run.first_position &&
@@ -284,11 +294,12 @@ KeyView Cache::Impl::PlacementOf(const ChainSlice& chain, const WantedBlock& wan
   return {};
 }
 
-void Cache::Impl::PublishPut(BlockId id, KeyView placement, Ack ack) {
+void Cache::Impl::PublishPut(BlockId id, KeyView placement, Ack ack, const PutOrigin& origin) {
   const BlockEntry& entry = (*index)[id];
   index->Publish(id, arena->Header(entry.frame).valid_tokens);
   CountBlocks();
   arrivals.Tell(Arrivals::Of(entry.locator()));
+  TellCommitted(id, placement, origin);
   CrashHere(CrashPoint::kPutPublished);
   if (nvme != nullptr) {
     const bool durable = ack == Ack::kDurable;
@@ -302,14 +313,17 @@ void Cache::Impl::PublishPut(BlockId id, KeyView placement, Ack ack) {
 }
 
 StatusCode Cache::Impl::FinishPut(PutState& state, BlockId id, const Status& pulled,
-                                  KeyView placement) {
+                                  const WantedBlock& wanted) {
   const BlockEntry& entry = (*index)[id];
   if (pulled.ok() && entry.state == BlockState::kReserved) {
-    PublishPut(id, placement, state.request.ack);
+    const ChainSlice& chain = state.request.chain;
+    PublishPut(id, PlacementOf(chain, wanted), state.request.ack,
+               {.parent = ParentKeyOf(chain, wanted),
+                .tokens = state.request.places[wanted.index].tokens});
     return StatusCode::kOk;
   }
   Count(counters.put_failures);
-  if (entry.state == BlockState::kReserved) Forget(id);
+  if (entry.state == BlockState::kReserved) Forget(id, EventCause::kNone);
   // Cleared while its bytes came: not stored, and nothing stands against another try.
   return pulled.ok() ? StatusCode::kRetry : pulled.code();
 }

@@ -27,7 +27,9 @@ constexpr std::size_t kYieldEvery = 1024;
 }  // namespace
 
 void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
+  const bool new_to_nvme = !(*cache.index)[id].record.exists();
   cache.index->SetRecord(id, place);
+  if (new_to_nvme) cache.TellMoved(id, kTierSetDram | kTierSetNvme);
   segments[place.segment()].push_back(id);
   cache.CountBlocks();
 }
@@ -37,11 +39,12 @@ void NvmeSide::DropRecord(BlockId id) {
   if (entry.InDram()) {
     cache.leases.PinMarked(id);
     cache.index->SetRecord(id, {});
+    cache.TellMoved(id, kTierSetDram);
     cache.CountBlocks();
     return;
   }
   Count(cache.counters.nvme_evictions);
-  cache.Forget(id);
+  cache.Forget(id, EventCause::kEvicted);
 }
 
 bool NvmeSide::LiesIn(BlockId id, std::uint32_t segment) const {

@@ -171,7 +171,7 @@ void Reservations::Finish(const OpenPutRef& put, PutEnd how) {
   if (put->in_flight() > 0) ending_.push_back(put);
   if (!put->cleared) {
     by_block_.erase(put->id);
-    if (how != PutEnd::kCommitted) cache_.Forget(put->id);
+    if (how != PutEnd::kCommitted) cache_.Forget(put->id, EventCause::kNone);
   }
   put->pin = Hold();
   if (counted_ == 0) changed_.Set();

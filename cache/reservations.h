@@ -70,6 +70,7 @@ class OpenPut final : public Hold::Owner, public std::enable_shared_from_this<Op
   FrameId frame = kNoFrame;
   Hold pin;  ///< until it ends, or the block is cleared
   std::vector<std::byte> placement;
+  std::vector<std::byte> parent;  ///< key of the block before it, or empty
   WrittenRanges ranges;
   std::vector<std::uint64_t> clients;  ///< that reserved it or wrote to it, and live
   std::uint64_t owner = 0;             ///< the client that reserved it

@@ -103,6 +103,7 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, Locator locator, KeyView plac
     // The record may have been lost with a sync that failed: write the block once more.
     cache.leases.PinMarked(id);
     cache.index->SetRecord(id, {});
+    cache.TellMoved(id, kTierSetDram);
     cache.CountBlocks();
     co_return co_await MakeDurable(id, locator, placement, deadline);
   }

@@ -106,6 +106,9 @@ Result<RequestRef> Client::Impl::PrepareTransfer(TransferKind transfer, Namespac
   const NamespaceView& view = target->space;
   if (Status status = ValidateBlocks(*view.descriptor, chain, blocks); !status.ok()) return status;
   if (Status status = ValidateAck(transfer.ack); !status.ok()) return status;
+  if (Status status = ValidateTokenIds(transfer.token_ids, blocks.size()); !status.ok()) {
+    return status;
+  }
   std::vector<std::span<std::byte>> memory;
   Result<RegionUse> regions = core_->regions().Use(blocks, view.BlockBytes(kind.group), memory);
   if (!regions.ok()) return regions.status();

@@ -83,6 +83,9 @@ class Client::Impl {
                                         const HandoffOptions& options, Deadline deadline) const;
   Result<RequestRef> PrepareEndHandoff(const HandoffToken& token, bool abort,
                                        Deadline deadline) const;
+  // events.cc
+  Result<RequestRef> PrepareEvents(RequestKind kind, const EventCursor& cursor,
+                                   const EventQuery& query, Deadline deadline) const;
 
   /// A call that names no namespace id; `build` makes its request.
   Result<RequestRef> PreparePlain(

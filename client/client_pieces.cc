@@ -67,6 +67,7 @@ Result<RequestRef> Client::Impl::PreparePieces(TransferKind transfer, NamespaceI
   if (status.ok()) status = ValidatePieces(blocks, view.BlockBytes(kind.group), transfer);
   if (status.ok()) status = ValidateAck(transfer.ack);
   if (status.ok() && transfer.handoff) status = ValidateHandoffToken(*transfer.handoff);
+  if (status.ok()) status = ValidateTokenIds(transfer.token_ids, blocks.size());
   if (!status.ok()) return status;
   std::vector<std::span<const MemoryPiece>> lists;
   lists.reserve(blocks.size());

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "client/encode_events.h"
+
 namespace terrace {
 namespace {
 
@@ -100,7 +102,8 @@ std::vector<std::byte> EncodeLend(const MessageHead& head, const BlockQuestion& 
 
 std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& question,
                                  std::span<const BlockBuffer> blocks, std::uint64_t block_bytes,
-                                 Ack ack) {
+                                 Ack ack,
+                                 std::span<const std::span<const std::uint32_t>> token_ids) {
   return BuildMessage<wire::Put>(head, [&](FlatBufferBuilder& builder) {
     const Runs runs = EncodeRuns(builder, question);
     const Pieces pieces = EncodePieces(builder, question.plan, blocks, block_bytes);
@@ -111,9 +114,10 @@ std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& q
     for (const std::uint32_t index : question.plan.blocks) {
       *tokens++ = flatbuffers::EndianScalar(blocks[index].valid_tokens);
     }
+    const EncodedTokens ids = EncodeTokenIds(builder, question.plan, token_ids);
     return wire::CreatePut(builder, question.placement.daemon_namespace, question.kind.group,
                            question.kind.shard, runs, pieces, counts, valid_tokens,
-                           static_cast<std::uint8_t>(ack));
+                           static_cast<std::uint8_t>(ack), 0, 0, ids.ids, ids.counts);
   });
 }
 

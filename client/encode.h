@@ -33,9 +33,11 @@ std::vector<std::byte> EncodeGet(const MessageHead& head, const BlockQuestion& q
 /// A Get whose frames are to be lent; lease_ms 0: for as long as the daemon thinks fit.
 std::vector<std::byte> EncodeLend(const MessageHead& head, const BlockQuestion& question,
                                   std::uint32_t lease_ms);
+/// `token_ids` likewise; or it is empty.
 std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& question,
                                  std::span<const BlockBuffer> blocks, std::uint64_t block_bytes,
-                                 Ack ack);
+                                 Ack ack,
+                                 std::span<const std::span<const std::uint32_t>> token_ids = {});
 std::vector<std::byte> EncodeOpenNamespace(const MessageHead& head,
                                            const NamespaceDescriptor& descriptor);
 

@@ -1,5 +1,7 @@
 #include "client/encode_pieces.h"
 
+#include "client/encode_events.h"
+
 #include <algorithm>
 #include <optional>
 
@@ -105,9 +107,10 @@ std::vector<std::byte> EncodePieces(const MessageHead& head, const BlockQuestion
           const auto handoff = BuildToken(builder, transfer.handoff);
           const auto ranges =
               transfer.handoff ? BuildRanges(builder, question.plan, blocks) : Ranges();
+          const EncodedTokens ids = EncodeTokenIds(builder, question.plan, transfer.token_ids);
           return wire::CreatePut(builder, space, kind.group, kind.shard, runs, pieces, counts,
                                  all_tokens, static_cast<std::uint8_t>(transfer.ack), handoff,
-                                 ranges);
+                                 ranges, ids.ids, ids.counts);
         },
         bytes);
   }

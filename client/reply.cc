@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/checksum.h"
+#include "client/event_reply.h"
 
 namespace terrace {
 namespace {
@@ -326,6 +327,8 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kReleaseRetained:
     case RequestKind::kRemovePrefix:
     case RequestKind::kClearTenant: return ApplyCount(request, message);
+    case RequestKind::kReadEvents:
+    case RequestKind::kReadSnapshot: return ApplyEvents(request, part, message);
   }
 }
 
@@ -366,6 +369,8 @@ void CombineAnswer(Request& request) {
     }
     case RequestKind::kStat: return SumSamples(request.samples);
     case RequestKind::kListNamespaces: return SumNamespaces(request.namespaces);
+    case RequestKind::kReadEvents:
+    case RequestKind::kReadSnapshot: return CombineEvents(request);
     default: return;
   }
 }

@@ -53,6 +53,8 @@ enum class RequestKind : std::uint8_t {
   kAbort,
   kOpenHandoff,
   kEndHandoff,
+  kReadEvents,
+  kReadSnapshot,
 };
 
 /// True for the calls that answer per block.
@@ -67,7 +69,8 @@ enum class RequestKind : std::uint8_t {
 /// bytes for them.
 [[nodiscard]] constexpr bool IsWorkedAt(RequestKind kind) noexcept {
   return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
-         kind == RequestKind::kWrite || kind == RequestKind::kPrefetch;
+         kind == RequestKind::kWrite || kind == RequestKind::kPrefetch ||
+         kind == RequestKind::kReadEvents || kind == RequestKind::kReadSnapshot;
 }
 
 /// A get, or a put and what it waits for; with a hand-off, what is received or sent in it.
@@ -76,7 +79,13 @@ struct TransferKind {
   Ack ack = Ack::kCommitted;             ///< kPut only
   bool waits = false;                    ///< kGet only: for what is not there yet
   std::optional<HandoffToken> handoff{};
+  /// kPut only: one per block, or none at all. Not kept beyond the call that makes the request.
+  std::span<const std::span<const std::uint32_t>> token_ids{};
 };
+/// A put as its options say.
+[[nodiscard]] inline TransferKind PutOf(const PutOptions& options) noexcept {
+  return {.kind = RequestKind::kPut, .ack = options.ack, .token_ids = options.token_ids};
+}
 
 enum class PartState : std::uint8_t {
   kUnsent,
@@ -125,11 +134,14 @@ struct Request {
   std::vector<Sample> samples;
   std::vector<NamespaceInfo> namespaces;
   std::uint64_t cleared = 0;
-  std::uint32_t opened_id = 0;  ///< the daemon's id, of kOpenNamespace
-  NamespaceId opened;           ///< the client's id
+  EventBatch events;              ///< its cursor is the caller's, and moves with each answer
+  std::uint32_t events_most = 0;  ///< what was asked for
+  std::uint32_t opened_id = 0;    ///< the daemon's id, of kOpenNamespace
+  NamespaceId opened;             ///< the client's id
   Signal done;
 
   // The library thread's.
+  bool hurried = false;       ///< the daemon was asked to answer what is left at once
   std::uint32_t refused = 0;  ///< parts that were refused as a whole
   std::uint32_t absent = 0;   ///< parts that answered kMiss as a whole
   std::uint32_t waiting = 0;  ///< parts in that state; likewise the next two

@@ -59,7 +59,7 @@ RequestRef RequestBuilder::Transfer(TransferKind transfer, const NamespaceView& 
       const BlockQuestion question{chain, placement, kind, plan};
       return transfer.kind == RequestKind::kGet
                  ? EncodeGet(head, question, blocks, block_bytes)
-                 : EncodePut(head, question, blocks, block_bytes, transfer.ack);
+                 : EncodePut(head, question, blocks, block_bytes, transfer.ack, transfer.token_ids);
     });
     std::vector<std::span<std::byte>> places;
     places.reserve(part.blocks.size());

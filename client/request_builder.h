@@ -73,6 +73,8 @@ class RequestBuilder {
   RequestRef Range(RequestKind kind, const NamespaceView& space, const Chain& chain,
                    std::uint32_t first, std::uint32_t count, BlockKind of,
                    const EncodeQuestion& encode) const;
+  /// events.cc. kReadEvents or kReadSnapshot, to every reactor that has something to say.
+  RequestRef ReadEvents(RequestKind kind, const EventCursor& cursor, const EventQuery& query) const;
   /// A call to every reactor.
   RequestRef EachShard(
       RequestKind kind,

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/crash_point.h"
+#include "client/event_reply.h"
 #include "client/lease_flow.h"
 #include "client/lent_block.h"
 
@@ -58,7 +59,16 @@ void RequestFlow::OnReply(const RequestRef& request, std::uint32_t index,
   ApplyReply(*request, part, message, arrivals);
   part.replied = true;
   EndPart(*request, part);
+  if (request->kind == RequestKind::kReadEvents) Hurry(*request);
   Advance(request);
+}
+
+void RequestFlow::Hurry(Request& request) {
+  if (request.hurried || !HasEvents(request)) return;
+  request.hurried = true;
+  for (const RequestPart& part : request.parts) {
+    if (part.state == PartState::kWaiting) part.connection->Cancel(part.request_id, NextHead());
+  }
 }
 
 void RequestFlow::OnPartQuiet(const RequestRef& request, std::uint32_t index) {
@@ -213,6 +223,11 @@ void RequestFlow::Deliver(const RequestRef& request) {
   completion.reservation = request->reservation;
   if (request->kind == RequestKind::kLend) completion.lent = LentBlocksOf(*request);
   completion.blocks = std::move(request->blocks);  // the lent ones were made from them
+  const bool events =
+      request->kind == RequestKind::kReadEvents || request->kind == RequestKind::kReadSnapshot;
+  if (events && completion.status.ok()) {
+    completion.events = std::make_shared<const EventBatch>(std::move(request->events));
+  }
   shared_.completions.Push(std::move(completion), std::move(request->slot));
 }
 

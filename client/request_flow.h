@@ -81,6 +81,8 @@ class RequestFlow final : public ShardEvents {
   void EndPart(Request& request, RequestPart& part);
   void StopPart(Request& request, RequestPart& part, const Status& status);
   void Settle(RequestPart& part);
+  /// Once one reactor had events, the others are asked to answer what they have.
+  void Hurry(Request& request);
   /// Finishes the request, or starts the grace, when it is time to.
   void Advance(const RequestRef& request);
   void SetTimer(const RequestRef& request, Nanos time);

@@ -58,6 +58,7 @@
 
 #include "base/result.h"
 #include "base/status.h"
+#include "client/events.hpp"
 #include "client/types.hpp"
 
 namespace terrace {
@@ -322,6 +323,38 @@ class TERRACE_API Client {
                                      Deadline deadline);
   /// Forgets every block of this client's tenant. @return how many there were.
   Result<std::uint64_t> ClearTenant(Deadline deadline);
+
+  // ---- Events -------------------------------------------------------------------------------
+
+  /// Events since `cursor` (client/events.hpp, docs/events.md): as soon as there are some on any
+  /// reactor; an empty batch after the daemon's heartbeat of 1 s, and just before the deadline.
+  /// What the reader missed, it is told: `restarted`, `gaps`. The cursor stays the caller's; after
+  /// an error it goes on from the same one. @return kInvalid names the argument; kUnsupported when
+  /// the daemon keeps no events; kRetry when 16 reads of this client are under way at a reactor.
+  Result<EventBatch> ReadEvents(const EventCursor& cursor, const EventQuery& query,
+                                Deadline deadline);
+  Result<Ticket> SubmitReadEvents(const EventCursor& cursor, const EventQuery& query,
+                                  Deadline deadline);
+  /// The next part of a walk over all blocks that are stored, as committed events; `complete` with
+  /// the last. The first call with a cursor that has walked to the end begins anew. Events from the
+  /// cursor on, which may be read in between, bring what it found up to date.
+  Result<EventBatch> ReadSnapshot(const EventCursor& cursor, const EventQuery& query,
+                                  Deadline deadline);
+  Result<Ticket> SubmitReadSnapshot(const EventCursor& cursor, const EventQuery& query,
+                                    Deadline deadline);
+  /// Puts that bring token ids for their events.
+  Result<std::vector<BlockResult>> Put(NamespaceId space, const Chain& chain,
+                                       std::span<const BlockBuffer> blocks, BlockKind kind,
+                                       Deadline deadline, const PutOptions& options);
+  Result<Ticket> SubmitPut(NamespaceId space, const Chain& chain,
+                           std::span<const BlockBuffer> blocks, BlockKind kind, Deadline deadline,
+                           const PutOptions& options);
+  Result<std::vector<BlockResult>> PutPieces(NamespaceId space, const Chain& chain,
+                                             std::span<const BlockPieces> blocks, BlockKind kind,
+                                             Deadline deadline, const PutOptions& options);
+  Result<Ticket> SubmitPutPieces(NamespaceId space, const Chain& chain,
+                                 std::span<const BlockPieces> blocks, BlockKind kind,
+                                 Deadline deadline, const PutOptions& options);
 
   // ---- The daemon ---------------------------------------------------------------------------
 

@@ -288,6 +288,15 @@ struct PrefixMatch {
   StatusCode lease_status = StatusCode::kOk;
 };
 
+/// What a put does besides storing.
+struct PutOptions {
+  Ack ack = Ack::kCommitted;  ///< What its end waits for.
+  /// For the events that tell of the blocks: the ids of each block's tokens, one entry per entry of
+  /// `blocks`, some of them empty; or none at all. At most 16,384 ids of a block. Copied by the
+  /// call.
+  std::span<const std::span<const std::uint32_t>> token_ids{};
+};
+
 struct PrefetchOptions {
   Tier target = Tier::kDram;  ///< Where the blocks shall be; kDram.
   std::uint32_t priority =
@@ -303,6 +312,8 @@ struct RetainOptions {
 
 using Ticket = std::uint64_t;  ///< Names a submitted call; never 0 and never used twice.
 
+struct EventBatch;  // client/events.hpp
+
 /// The end of a submitted call.
 struct Completion {
   Ticket ticket = 0;
@@ -312,7 +323,8 @@ struct Completion {
   std::vector<LentBlock> lent;      ///< Of SubmitLend: one per position asked.
   PrefixMatch prefix;               ///< Of SubmitMatchGroups.
   Reservation reservation;          ///< Of SubmitReserve.
-  RegionId region;                  ///< Of SubmitRegisterMemory and SubmitAllocateRegion.
+  std::shared_ptr<const EventBatch> events;  ///< Of SubmitReadEvents and SubmitReadSnapshot.
+  RegionId region;                           ///< Of SubmitRegisterMemory and SubmitAllocateRegion.
 };
 
 enum class LinkChoice : std::uint8_t {

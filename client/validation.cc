@@ -191,6 +191,22 @@ Status ValidateAck(Ack ack) {
                          ", not kCommitted or kDurable");
 }
 
+Status ValidateTokenIds(std::span<const std::span<const std::uint32_t>> token_ids,
+                        std::size_t blocks) {
+  if (token_ids.empty()) return {};
+  if (token_ids.size() != blocks) {
+    return Status::Invalid("token_ids has " + std::to_string(token_ids.size()) +
+                           " entries, not one for each of " + std::to_string(blocks) + " blocks");
+  }
+  for (std::size_t i = 0; i < token_ids.size(); ++i) {
+    if (token_ids[i].size() <= kEventTokensMax) continue;
+    return Status::Invalid("token_ids[" + std::to_string(i) + "] has " +
+                           std::to_string(token_ids[i].size()) + " ids, at most " +
+                           std::to_string(kEventTokensMax));
+  }
+  return {};
+}
+
 Status ValidateLease(std::chrono::milliseconds lease) {
   constexpr std::chrono::milliseconds kMost{60'000};
   if (lease.count() >= 0 && lease <= kMost) return {};

@@ -26,6 +26,9 @@ Status ValidateBlocks(const NamespaceDescriptor& descriptor, const Chain& chain,
 Status ValidatePositions(const Chain& chain, std::span<const std::uint32_t> positions);
 /// One of the levels.
 Status ValidateAck(Ack ack);
+/// None, or one for each of so many blocks, of at most kEventTokensMax ids.
+Status ValidateTokenIds(std::span<const std::span<const std::uint32_t>> token_ids,
+                        std::size_t blocks);
 /// Chain not empty; groups known, each once, with what their policies need; shards known, each
 /// once; a mode, a lease of at most 60 s, and not too many blocks together.
 Status ValidateQuery(const NamespaceDescriptor& descriptor, const Chain& chain,

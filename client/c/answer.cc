@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "client/c/convert.h"
@@ -40,6 +41,12 @@ Answer::Answer(Completion completion) : owned_(std::move(completion)) {
   ShowBlocks();
   ShowLent();
   ShowPrefix();
+  ShowEvents();
+}
+
+Answer::Answer(EventBatch events) : Answer(Finished()) {
+  owned_.events = std::make_shared<const EventBatch>(std::move(events));
+  ShowEvents();
 }
 
 Answer::Answer(std::vector<LentBlock> lent) : Answer(Finished()) {
@@ -104,6 +111,52 @@ void Answer::ShowPrefix() {
   view_.lease = prefix.lease.value;
   view_.lease_status = static_cast<terrace_status>(prefix.lease_status);
   if (!groups_.empty()) view_.matched = prefix.longest;
+}
+
+void Answer::ShowEvents() {
+  if (owned_.events == nullptr) return;
+  const EventBatch& batch = *owned_.events;
+  const auto bytes = [](const std::vector<std::byte>& key) {
+    return std::pair(BytesOf(key), static_cast<std::uint8_t>(key.size()));  // keys: at most 64
+  };
+  events_.reserve(batch.events.size());
+  for (const BlockEventInfo& event : batch.events) {
+    terrace_event shown{};
+    shown.space = event.space.c_str();
+    std::tie(shown.key, shown.key_bytes) = bytes(event.key);
+    std::tie(shown.parent_key, shown.parent_bytes) = bytes(event.parent_key);
+    std::tie(shown.placement, shown.placement_bytes) = bytes(event.placement);
+    shown.token_ids = DataOf(event.token_ids);
+    shown.token_count = static_cast<std::uint32_t>(event.token_ids.size());
+    shown.sequence = event.sequence;
+    shown.identity_high = event.identity.high;
+    shown.identity_low = event.identity.low;
+    shown.parent_high = event.parent.high;
+    shown.parent_low = event.parent.low;
+    shown.reactor = event.reactor;
+    shown.space_number = event.space_number;
+    shown.position = event.position;
+    shown.valid_tokens = event.valid_tokens;
+    shown.group = event.block.group;
+    shown.shard = event.block.shard;
+    shown.kind = static_cast<std::uint8_t>(event.kind);
+    shown.cause = static_cast<std::uint8_t>(event.cause);
+    shown.tiers = event.tiers;
+    events_.push_back(shown);
+  }
+  for (const EventGap& gap : batch.gaps) gaps_.push_back({gap.first, gap.last, gap.reactor, 0});
+  cursor_ = batch.cursor.Serialize();
+  event_view_ = {.struct_size = sizeof event_view_,
+                 .restarted = batch.restarted ? 1U : 0U,
+                 .complete = batch.complete ? 1U : 0U,
+                 .reserved = 0,
+                 .events = DataOf(events_),
+                 .event_count = events_.size(),
+                 .gaps = DataOf(gaps_),
+                 .gap_count = gaps_.size(),
+                 .cursor = cursor_.data(),
+                 .cursor_bytes = cursor_.size(),
+                 .behind = batch.behind};
 }
 
 void Answer::ShowSamples() {

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "client/terrace.h"
 #include "client/terrace.hpp"
+#include "client/terrace_events.h"
 
 namespace terrace::c {
 
@@ -19,12 +21,17 @@ class Answer {
   explicit Answer(PrefixMatch prefix);
   explicit Answer(std::vector<Sample> samples);
   explicit Answer(std::vector<NamespaceInfo> namespaces);
+  explicit Answer(EventBatch events);
   ~Answer() = default;
   Answer(const Answer&) = delete;
   Answer& operator=(const Answer&) = delete;
 
   /// Its pointers are valid as long as the Answer.
   [[nodiscard]] const terrace_answer& view() const noexcept { return view_; }
+  /// Null unless it is of a read of events; likewise.
+  [[nodiscard]] const terrace_event_batch* events() const noexcept {
+    return owned_.events == nullptr ? nullptr : &event_view_;
+  }
   /// kInvalid names `index`.
   [[nodiscard]] Status LentIntact(std::uint64_t index) const;
   Status LentRelease(std::uint64_t index);
@@ -35,6 +42,7 @@ class Answer {
   void ShowPrefix();
   void ShowSamples();
   void ShowNamespaces();
+  void ShowEvents();
   [[nodiscard]] Status CheckLent(std::uint64_t index) const;
 
   Completion owned_;
@@ -46,6 +54,10 @@ class Answer {
   std::vector<terrace_group_presence> groups_;
   std::vector<terrace_sample> samples_;
   std::vector<terrace_namespace_info> namespaces_;
+  std::vector<terrace_event> events_;
+  std::vector<terrace_event_gap> gaps_;
+  std::vector<std::byte> cursor_;
+  terrace_event_batch event_view_{};
   terrace_answer view_{};
 };
 

@@ -58,6 +58,7 @@ class Metrics : public testing::Test {
                              .reactor_counters = &reactor_[index],
                              .sleeps_in = "io_uring",
                              .cache = &cache_[index],
+                             .events = &events_[index],
                              .nvme = nvme_[index].tier.get(),
                              .arena_stats = [] { return ArenaStats{.capacity_bytes = 1 << 20}; },
                              .index_bytes = 96,
@@ -78,6 +79,7 @@ class Metrics : public testing::Test {
   }
 
   ManualClock clock_;
+  EventLog events_[2];
   IdleNvme nvme_[2] = {IdleNvme(clock_), IdleNvme(clock_)};
   SimulatedIndexStore index_store_;
   nvme::IndexThread index_{index_store_, {}};

@@ -46,6 +46,7 @@ struct CacheConfig {
   std::uint32_t transfers_max = 64;  ///< per reactor
   std::uint32_t window_per_request = 4;
   std::uint32_t blocks_max = 0;  ///< of the daemon, over all reactors; 0: from the capacity
+  std::uint64_t events_bytes = 16 << 20;  ///< per reactor; 0: none are kept
   friend bool operator==(const CacheConfig&, const CacheConfig&) = default;
 };
 

@@ -147,6 +147,12 @@ constexpr ConfigKey kKeys[] = {
      "Most blocks that the index has room for, over all reactors, at up to 96 bytes of memory "
      "each. 0: from the capacity.",
      TERRACE_FIELD(cache.blocks_max)},
+    {"cache", "events", ConfigKind::kBytes, "bytes", "\"16MiB\"", 0, kGibibyte,
+     "Memory of each reactor for what happened to its blocks, for readers of events; about 170 "
+     "bytes an event with keys of 32 bytes, more with token ids. Taken as it fills. A reader that "
+     "is "
+     "further behind is told of the gap. At least 1 MiB, or 0: nothing is kept.",
+     TERRACE_FIELD(cache.events_bytes)},
 
     {"log", "level", ConfigKind::kLevel, "name", "\"info\"", 0, 0,
      "Least grave lines that are logged.", TERRACE_FIELD(log.level)},

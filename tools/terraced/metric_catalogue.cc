@@ -153,6 +153,27 @@ const MetricInfo kIndexBytes = {"terrace_index_bytes", kGauge, kSum,
                                 "Memory of the index and of the eviction policy."};
 const MetricInfo kIndexCapacity = {"terrace_index_capacity_blocks", kGauge, kSum,
                                    "Blocks that the index has room for."};
+const MetricInfo kEventsPublished = {
+    "terrace_events_published_total", kCounter, kSum,
+    "Events of blocks, read or not, by kind: committed, moved, removed, cleared."};
+const MetricInfo kEventsKept = {"terrace_events_kept", kGauge, kSum,
+                                "Events that can be read now; older ones were overwritten."};
+const MetricInfo kEventLogBytes = {"terrace_event_log_bytes", kGauge, kSum,
+                                   "Memory that the logs of events take at most."};
+const MetricInfo kEventReaders = {
+    "terrace_event_readers", kGauge, kSum,
+    "Reads of events or snapshots under way, most of them waiting for an event."};
+const MetricInfo kEventReads = {"terrace_event_reads_total", kCounter, kSum, "Reads of events."};
+const MetricInfo kEventSnapshots = {"terrace_event_snapshot_reads_total", kCounter, kSum,
+                                    "Reads of a part of a snapshot."};
+const MetricInfo kEventGaps = {
+    "terrace_event_gaps_total", kCounter, kSum,
+    "Reads that were told of a gap: the reader was too slow for the log's size."};
+const MetricInfo kEventsLost = {"terrace_events_lost_total", kCounter, kSum,
+                                "Events in these gaps, those of other tenants too."};
+const MetricInfo kEventRestarts = {
+    "terrace_event_restarts_total", kCounter, kSum,
+    "Reads with the cursor of another run of the daemon, or with none."};
 
 const MetricInfo kNvmeWrittenBytes = {"terrace_nvme_device_written_bytes_total", kCounter, kSum,
                                       "Bytes written to the devices of the NVMe log, headers and "
@@ -334,6 +355,15 @@ constexpr const MetricInfo* kAll[] = {
     &kTierExtentsKept,
     &kIndexBytes,
     &kIndexCapacity,
+    &kEventsPublished,
+    &kEventsKept,
+    &kEventLogBytes,
+    &kEventReaders,
+    &kEventReads,
+    &kEventSnapshots,
+    &kEventGaps,
+    &kEventsLost,
+    &kEventRestarts,
     &kNvmeWrittenBytes,
     &kNvmeReadBytes,
     &kNvmeBlocksWritten,

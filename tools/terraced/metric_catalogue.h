@@ -44,6 +44,9 @@ extern const MetricInfo kTierExtentsShared, kTierExtentsReplaced, kTierExtentsKe
 extern const MetricInfo kLeases, kLeaseBytes, kLeasesGranted, kLeasesReleased, kLeasesExpired;
 extern const MetricInfo kLeasesRefused;
 extern const MetricInfo kIndexBytes, kIndexCapacity;
+// Events: what is told, and who reads it.
+extern const MetricInfo kEventsPublished, kEventsKept, kEventLogBytes, kEventReaders, kEventReads;
+extern const MetricInfo kEventSnapshots, kEventGaps, kEventsLost, kEventRestarts;
 // NVMe: what the log and its index do.
 extern const MetricInfo kNvmeWrittenBytes, kNvmeReadBytes, kNvmeBlocksWritten, kNvmePutBytes;
 extern const MetricInfo kNvmeDeclined, kNvmeLoads, kNvmeLoadsFailed, kNvmeErrors;

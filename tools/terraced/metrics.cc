@@ -136,6 +136,25 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   all.Add(kMatchLeasesBroken, counters.leases.broken);
 }
 
+void AppendEventMetrics(const EventLog& log, const MetricLabels& labels,
+                        std::vector<MetricSample>& samples) {
+  Appender all(labels, samples);
+  const EventCounters& told = log.Counters();
+  all.With("kind", EventKindName(EventKind::kCommitted)).Add(kEventsPublished, told.committed);
+  all.With("kind", EventKindName(EventKind::kMoved)).Add(kEventsPublished, told.moved);
+  all.With("kind", EventKindName(EventKind::kRemoved)).Add(kEventsPublished, told.removed);
+  all.With("kind", EventKindName(EventKind::kCleared)).Add(kEventsPublished, told.cleared);
+  all.Add(kEventsKept, told.kept);
+  all.Add(kEventLogBytes, log.Bytes());
+  const EventReaders& readers = log.readers();
+  all.Add(kEventReaders, readers.now);
+  all.Add(kEventReads, readers.reads);
+  all.Add(kEventSnapshots, readers.snapshots);
+  all.Add(kEventGaps, readers.gaps);
+  all.Add(kEventsLost, readers.lost);
+  all.Add(kEventRestarts, readers.restarts);
+}
+
 void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,
                         std::vector<MetricSample>& samples) {
   Appender dram = Appender(labels, samples).With(kTierLabel, TierName(TierKind::kDram));
@@ -198,6 +217,7 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
     Appender all(labels, samples);
     all.Add(kIndexBytes, parts_.index_bytes);
     all.Add(kIndexCapacity, parts_.index_capacity);
+    if (parts_.events != nullptr) AppendEventMetrics(*parts_.events, labels, samples);
     if (parts_.nvme != nullptr) AppendNvmeMetrics(*parts_.cache, *parts_.nvme, labels, samples);
   }
   if (parts_.arena_stats) AppendArenaMetrics(parts_.arena_stats(), labels, samples);

@@ -41,6 +41,8 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
                         std::vector<MetricSample>& samples);
 void AppendNvmeMetrics(const CacheCounters& cache, const nvme::NvmeTier& tier,
                        const MetricLabels& labels, std::vector<MetricSample>& samples);
+void AppendEventMetrics(const EventLog& log, const MetricLabels& labels,
+                        std::vector<MetricSample>& samples);
 void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,
                         std::vector<MetricSample>& samples);
 void AppendServerMetrics(const ServerCounters& counters, const MetricLabels& labels,
@@ -54,6 +56,7 @@ struct ReactorMetricParts {
   const ReactorCounters* reactor_counters = nullptr;
   std::string sleeps_in;  ///< Reactor::sleeps_in()
   const CacheCounters* cache = nullptr;
+  const EventLog* events = nullptr;         ///< Cache::events()
   const nvme::NvmeTier* nvme = nullptr;     ///< its counters and sizes; null without the tier
   std::function<ArenaStats()> arena_stats;  ///< callable from any thread, e.g. FrameArena::Stats
   std::uint64_t index_bytes = 0;            ///< Cache::IndexBytes(), fixed once made

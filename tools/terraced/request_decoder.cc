@@ -94,6 +94,32 @@ Status DecodeRanges(const flatbuffers::Vector<const wire::Range*>* ranges,
   return {};
 }
 
+Status DecodeTokenIds(const wire::Put& put, std::vector<BlockPlace>& places) {
+  const auto* counts = put.token_counts();
+  const std::size_t ids = put.token_ids() == nullptr ? 0 : put.token_ids()->size();
+  if (counts == nullptr || counts->size() == 0) {
+    return ids == 0 ? Status() : Status::Invalid("token_ids has entries that belong to no block");
+  }
+  if (counts->size() != places.size()) {
+    return Status::Invalid("token_counts does not have one entry per key");
+  }
+  std::size_t next = 0;
+  for (std::uint32_t i = 0; i < counts->size(); ++i) {
+    const std::uint32_t count = counts->Get(i);
+    if (count > kEventTokensMax || count > ids - next) {
+      return Status::Invalid("token_counts[" + std::to_string(i) + "] is " + std::to_string(count) +
+                             ", at most " + std::to_string(kEventTokensMax) + ", " +
+                             std::to_string(ids - next) + " token_ids are left");
+    }
+    if (count == 0) continue;
+    places[i].tokens = std::as_bytes(std::span(put.token_ids()->Data(), 4 * ids))
+                           .subspan(4 * next, std::size_t{4} * count);
+    next += count;
+  }
+  if (next != ids) return Status::Invalid("token_ids has entries that belong to no block");
+  return {};
+}
+
 Result<PutTokenParts> DecodeToken(const flatbuffers::Vector<std::uint8_t>* token) {
   const std::span<const std::byte> bytes = BytesOf(token);
   std::array<std::byte, kPutTokenBytes> copy;

@@ -42,6 +42,10 @@ Result<std::vector<BlockPlace>> DecodePlaces(
 Status DecodeRanges(const flatbuffers::Vector<const wire::Range*>* ranges,
                     std::vector<BlockPlace>& places);
 
+/// The ids of a put's tokens, as views of it; absent: none.
+/// @return kInvalid when they do not fit the places, and for more than kEventTokensMax of a block.
+Status DecodeTokenIds(const wire::Put& put, std::vector<BlockPlace>& places);
+
 /// kInvalid for another length; whose it is, is the cache's to say.
 Result<PutTokenParts> DecodeToken(const flatbuffers::Vector<std::uint8_t>* token);
 /// Without request id and deadline. kInvalid as DecodeToken, DecodePlaces, and for no fragments or

@@ -16,6 +16,7 @@ RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardP
       reservations_(cache, place),
       handoffs_(cache, place),
       hints_(cache, registry, place),
+      events_(cache, registry),
       leases_(cache, registry, place, flows_) {}
 
 void RequestService::OnConnect(const PeerRef& peer) {
@@ -32,12 +33,14 @@ void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/)
   }
   peers_.erase(found);
   hints_.OnDisconnect(peer);
+  events_.OnDisconnect(peer);
   leases_.OnDisconnect(peer);
   reservations_.OnDisconnect(peer);
 }
 
 void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
   hints_.OnCancel(peer, request_id);
+  events_.OnCancel(peer, request_id);
   reservations_.OnCancel(peer, request_id);
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;
@@ -50,6 +53,7 @@ void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
 Task<void> RequestService::Drain() {
   co_await flows_.Join();
   co_await hints_.Drain();
+  co_await events_.Drain();
   co_await reservations_.Drain();
   co_await handoffs_.Drain();
 }
@@ -62,6 +66,7 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
   if (HintService::Serves(message.body_type())) {
     return hints_.Start(peer, std::move(bytes), message, deadline);
   }
+  if (EventService::Serves(message.body_type())) return events_.Start(peer, message, deadline);
   switch (message.body_type()) {
     case wire::Body_Match: return Match(state, message);
     case wire::Body_Get:
@@ -208,7 +213,8 @@ Status RequestService::DecodeTransfer(PeerState& state, const wire::Message& mes
     if (put->ranges() != nullptr && put->handoff() == nullptr) {
       return Status::Invalid("ranges: a put stores whole blocks");
     }
-    return decode(*put, put->valid_tokens());
+    Status status = decode(*put, put->valid_tokens());
+    return status.ok() ? DecodeTokenIds(*put, request.places) : status;
   }
   const wire::Get& get = *message.body_as_Get();
   request.lend_for = DecodeLease(get);

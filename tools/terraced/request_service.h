@@ -23,6 +23,7 @@
 #include "base/task.h"
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
+#include "tools/terraced/event_service.h"
 #include "tools/terraced/handoff_service.h"
 #include "tools/terraced/hint_service.h"
 #include "tools/terraced/lease_service.h"
@@ -52,6 +53,9 @@ class RequestService final : public RequestHandler {
                  Nanos deadline) override;
   void OnCancel(const PeerRef& peer, std::uint64_t request_id) override;
   void OnDisconnect(const PeerRef& peer, const Status& reason) override;
+
+  /// Of which run of the daemon events are; before the first request.
+  void NameEvents(std::uint64_t incarnation) noexcept { events_.Name(incarnation); }
 
   /// Waits until no flow runs any more; to be awaited after the server has closed its links.
   Task<void> Drain();
@@ -96,6 +100,7 @@ class RequestService final : public RequestHandler {
   HandoffService handoffs_;
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
   HintService hints_;
+  EventService events_;
   TaskScope flows_;
   LeaseService leases_;
 };

@@ -44,6 +44,7 @@ Shard::~Shard() { Join(); }
 void Shard::SetShards(const std::vector<Server::Shard>& shards, std::uint64_t daemon_incarnation) {
   const auto own = static_cast<std::uint16_t>(place_.index);
   server_->SetShards(shards, own, daemon_incarnation);
+  service_->NameEvents(daemon_incarnation);
   cache_->NameReservations(random_, daemon_incarnation, own);
 }
 

@@ -11,6 +11,8 @@
 from terrace._async import AsyncClient
 from terrace._calls import Client
 from terrace._client import Namespace
+from terrace._event_types import (Event, EventBatch, EventCause, EventGap, EventKind,
+                                  identity_of)
 from terrace._library import functions as _functions
 from terrace._memory import Chain, Region
 from terrace._results import (Completion, Lease, LentBlock, LentBlocks, PrefixMatch, Reservation)
@@ -26,9 +28,10 @@ __version__: str = _functions.version
 __all__ = [
     "BLOCK_DTYPE", "BLOCK_PIECES_DTYPE", "BLOCK_RESULT_DTYPE", "FRAGMENT_DTYPE", "PIECE_DTYPE",
     "Ack", "AsyncClient", "Block", "BlockPieces", "BlockResult", "BlockResults", "Chain", "Client",
-    "Completion", "DeadlineError", "Error", "ExpiredError", "Fragment", "Group", "GroupPolicy",
+    "Completion", "DeadlineError", "Error", "Event", "EventBatch", "EventCause", "EventGap",
+    "EventKind", "ExpiredError", "Fragment", "Group", "GroupPolicy",
     "GroupPresence", "IncompatibleError", "InvalidError", "Lease", "LentBlock", "LentBlocks",
     "Link", "Match", "Namespace", "NamespaceInfo", "NotDurable", "PeerDeadError", "Piece",
     "PrefixMatch", "Presence", "Region", "Reservation", "RetryError", "Sample", "Status",
-    "StopPolicy", "Tier", "UnsupportedError",
+    "StopPolicy", "Tier", "UnsupportedError", "identity_of",
 ]

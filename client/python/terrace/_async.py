@@ -1,11 +1,13 @@
 """AsyncClient: the same calls for asyncio, finished by the client's completion descriptor."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from terrace._calls import Client
 from terrace._client import Namespace
+from terrace._event_types import EventBatch
+from terrace._events import Watcher
 from terrace._memory import Chain, Region
 from terrace._results import Completion, LentBlocks, PrefixMatch
 from terrace._types import (BlockResults, Error, Group, GroupPolicy, InvalidError, Match, Status,
@@ -146,6 +148,23 @@ class AsyncClient:
         return await self._end(
             self.client.submit_prefetch(space, chain, first, count, target=target, **options),
             lambda done: done.blocks)
+
+    # ---- events ----
+
+    async def read_events(self, cursor: bytes = b"", **options: Any) -> EventBatch:
+        return await self._end(self.client.submit_read_events(cursor, **options),
+                               lambda done: done.events)
+
+    async def read_snapshot(self, cursor: bytes = b"", **options: Any) -> EventBatch:
+        return await self._end(self.client.submit_read_snapshot(cursor, **options),
+                               lambda done: done.events)
+
+    async def watch(self, cursor: bytes = b"", **options: Any) -> AsyncIterator[EventBatch]:
+        """As Client.watch: `async for batch in client.watch(): ...`."""
+        watcher = Watcher(cursor)
+        while True:
+            read = self.read_snapshot if watcher.walking else self.read_events
+            yield watcher.took(await read(watcher.cursor, **options))
 
     # ---- calls without ----
 

@@ -4,7 +4,7 @@ import atexit
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from ctypes import c_char_p, c_int, c_uint32, c_uint64, c_void_p, sizeof
+from ctypes import addressof, c_char_p, c_int, c_uint32, c_uint64, c_void_p, sizeof
 from typing import Any
 
 from terrace._library import (ABI_MAJOR, ABI_MINOR, DescriptorStruct, GroupStruct, KindStruct,
@@ -197,6 +197,22 @@ class ClientBase:
         return Prepared(name, (*target, records.address, records.count, *more), records.count,
                         records)
 
+    def _put(self, target: tuple[Any, ...], blocks: Any, durable: bool,
+             token_ids: Any) -> Prepared:
+        if token_ids is None:
+            return self._transfer("put", target, blocks, durable)
+        records = Records("blocks", blocks, BLOCK)
+        lists = [[] if ids is None else list(ids) for ids in token_ids]
+        if len(lists) != records.count:
+            raise InvalidError(f"token_ids has {len(lists)} entries, not one for each of "
+                               f"{records.count} blocks")
+        counts = (c_uint32 * max(len(lists), 1))(*[len(ids) for ids in lists])
+        numbers = [u32("token_ids", number) for ids in lists for number in ids]
+        ids = (c_uint32 * max(len(numbers), 1))(*numbers)
+        return Prepared("put_tokens", (*target, records.address, records.count, int(durable),
+                                       addressof(ids), addressof(counts)), records.count,
+                        (records, ids, counts))
+
     def _pieces(self, name: str, target: tuple[Any, ...], blocks: Any, pieces: Any,
                 durable: bool = False) -> Prepared:
         """`target`: with the token behind it for the calls of a hand-off."""
@@ -319,10 +335,12 @@ class BlockCalls(ClientBase):
         return self._run_blocks(self._transfer("get", target, blocks), timeout)
 
     def put(self, space: Namespace, chain: Chain, blocks: Any, *, group: int = 0, shard: int = 0,
-            durable: bool = False, timeout: float | None = None) -> BlockResults:
-        """Stores blocks from registered memory."""
+            durable: bool = False, token_ids: Any = None,
+            timeout: float | None = None) -> BlockResults:
+        """Stores blocks from registered memory. `token_ids`: for the events that tell of the
+        blocks, the ids of each block's tokens (or None), one entry per block."""
         target = self._target(space, chain, group, shard)
-        return self._run_blocks(self._transfer("put", target, blocks, durable), timeout)
+        return self._run_blocks(self._put(target, blocks, durable, token_ids), timeout)
 
     def lend(self, space: Namespace, chain: Chain, positions: Any, *, group: int = 0,
              shard: int = 0, lease: float = 0, timeout: float | None = None) -> LentBlocks:
@@ -347,9 +365,10 @@ class BlockCalls(ClientBase):
         return self._submit(self._transfer("get", target, blocks), timeout)
 
     def submit_put(self, space: Namespace, chain: Chain, blocks: Any, *, group: int = 0,
-                   shard: int = 0, durable: bool = False, timeout: float | None = None) -> int:
+                   shard: int = 0, durable: bool = False, token_ids: Any = None,
+                   timeout: float | None = None) -> int:
         target = self._target(space, chain, group, shard)
-        return self._submit(self._transfer("put", target, blocks, durable), timeout)
+        return self._submit(self._put(target, blocks, durable, token_ids), timeout)
 
     def submit_lend(self, space: Namespace, chain: Chain, positions: Any, *, group: int = 0,
                     shard: int = 0, lease: float = 0, timeout: float | None = None) -> int:

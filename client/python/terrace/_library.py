@@ -104,6 +104,36 @@ class AnswerStruct(Structure):
                 ("namespaces", POINTER(NamespaceStruct)), ("namespace_count", c_uint64)]
 
 
+class EventStruct(Structure):
+    _fields_ = [("space", c_char_p), ("key", c_void_p), ("parent_key", c_void_p),
+                ("placement", c_void_p), ("token_ids", POINTER(c_uint32)),
+                ("sequence", c_uint64), ("identity_high", c_uint64), ("identity_low", c_uint64),
+                ("parent_high", c_uint64), ("parent_low", c_uint64), ("token_count", c_uint32),
+                ("reactor", c_uint32), ("space_number", c_uint32), ("position", c_uint32),
+                ("valid_tokens", c_uint32), ("group", c_uint32), ("shard", c_uint32),
+                ("kind", c_uint8), ("cause", c_uint8), ("tiers", c_uint8),
+                ("key_bytes", c_uint8), ("parent_bytes", c_uint8), ("placement_bytes", c_uint8),
+                ("reserved", c_uint8 * 6)]
+
+
+class EventGapStruct(Structure):
+    _fields_ = [("first", c_uint64), ("last", c_uint64), ("reactor", c_uint32),
+                ("reserved", c_uint32)]
+
+
+class EventQueryStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("most", c_uint32), ("space", c_char_p),
+                ("no_wait", c_uint32), ("reserved", c_uint32)]
+
+
+class EventBatchStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("restarted", c_uint32), ("complete", c_uint32),
+                ("reserved", c_uint32), ("events", POINTER(EventStruct)),
+                ("event_count", c_uint64), ("gaps", POINTER(EventGapStruct)),
+                ("gap_count", c_uint64), ("cursor", c_void_p), ("cursor_bytes", c_uint64),
+                ("behind", c_uint64)]
+
+
 HANDLE, TIME, COUNT = c_uint64, c_int64, c_uint64
 TARGET = (HANDLE, c_uint32, HANDLE, KindStruct)
 RECORDS = (c_void_p, COUNT)
@@ -115,6 +145,8 @@ RESULT = (TIME, POINTER(c_uint64))
 QUERY = (HANDLE, c_uint32, HANDLE, POINTER(QueryStruct))
 TOKEN = (HANDLE, POINTER(TokenStruct))
 HANDOFF = TARGET + (POINTER(TokenStruct),)
+CURSOR = (HANDLE, c_char_p, COUNT, POINTER(EventQueryStruct))
+TOKENS = TARGET + RECORDS + (c_uint32, c_void_p, c_void_p)
 RESERVE = TARGET + (c_uint32, c_uint32, c_uint32)
 
 # Arguments of each function but the last, which is a terrace_error*.
@@ -197,6 +229,15 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "release_retained": (HANDLE, c_char_p, TIME, POINTER(c_uint64)),
     "remove_prefix": (HANDLE, c_uint32, HANDLE, c_uint32, TIME, POINTER(c_uint64)),
     "clear_tenant": (HANDLE, TIME, POINTER(c_uint64)),
+    # terrace_events.h
+    "read_events": CURSOR + RESULT,
+    "submit_read_events": CURSOR + TICKET,
+    "read_snapshot": CURSOR + RESULT,
+    "submit_read_snapshot": CURSOR + TICKET,
+    "result_events": (HANDLE, POINTER(EventBatchStruct)),
+    "event_identity": (KindStruct, c_char_p, c_uint32, POINTER(c_uint64), POINTER(c_uint64)),
+    "put_tokens": TOKENS + RESULTS,
+    "submit_put_tokens": TOKENS + TICKET,
 }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from terrace._memory import array_at
+from terrace._event_types import EventBatch, batch_of
 from terrace._types import (BlockResult, BlockResults, Error, ExpiredError, GroupPresence,
                             InvalidError, Match, Result, Status, Tier, call, error_of)
 
@@ -208,6 +209,12 @@ class Completion:
         self.raise_for_status()
         answer = self._result.answer
         return Reservation(self._client, Status(answer.reservation), bytes(answer.token.bytes))
+
+    @property
+    def events(self) -> EventBatch:
+        """Of submit_read_events and submit_read_snapshot."""
+        self.raise_for_status()
+        return batch_of(self._result)
 
     @property
     def region(self) -> Any:

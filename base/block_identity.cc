@@ -1,4 +1,4 @@
-#include "cache/locator.h"
+#include "base/block_identity.h"
 
 #include <array>
 #include <cstring>
