@@ -102,6 +102,7 @@ class Controller:
         self.free = list(range(pool.pages))
         self.lost: list[int] = []            # pages that cannot be used for the time being
         self.tree: dict[bytes, int] = {}     # what is in the host pool, by key
+        self.backup_pages = BATCH_PAGES      # of one call
         storage.register_mem_pool_host(pool)
 
     def _allocate(self, count: int) -> list[int]:
@@ -185,8 +186,8 @@ class Controller:
     def backup(self, keys: list[bytes]) -> list[bool]:
         """Write-through: every page of the chain, batch by batch."""
         stored: list[bool] = []
-        for first in range(0, len(keys), BATCH_PAGES):
-            batch = keys[first:first + BATCH_PAGES]
+        for first in range(0, len(keys), self.backup_pages):
+            batch = keys[first:first + self.backup_pages]
             answer = self.storage.batch_set_v1(batch, [self.tree[key] for key in batch],
                                                ExtraInfo(keys[:first]))
             assert answer is not None and len(answer) == len(batch)

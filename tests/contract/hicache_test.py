@@ -93,6 +93,8 @@ class CallsTest(HiCacheCase):
         self.start(reactors=3)
         for layout in (True, False):
             group, ranks = self.ranks(2, scattered=layout, run_blocks=4)
+            for one in ranks:
+                one.backup_pages = 50  # cut elsewhere than by the prefetch, and within runs
             keys = page_keys(f"long {layout}", 2 * BATCH_PAGES + 30)
             self.fill(group, ranks, keys)
             found = self.prefetched(group, ranks, keys)
@@ -243,6 +245,14 @@ class RanksTest(HiCacheCase):
         self.assertEqual(group.run(one), [0, 0])
         killer.join()
         self.assertTrue(all(controller.recover() for controller in ranks))
+
+        def without_a_daemon(rank: int) -> int:
+            prefetch = Prefetch(list(keys))
+            ranks[rank].insert(prefetch, ranks[rank].fetch(prefetch))
+            ranks[rank].compute(keys)
+            self.assertEqual(ranks[rank].write_back(keys), [False] * 200)
+            return ranks[rank].hits(keys)
+        self.assertEqual(group.run(without_a_daemon), [0, 0])
 
         self.daemon.start_again()
         until(lambda: all(self.storage(one).client.connected for one in ranks), "reconnected")

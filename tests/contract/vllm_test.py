@@ -428,7 +428,7 @@ class SoakTest(VllmCase):
                              asynchronous=chooser.random() < 0.7)
         requests: list[Request] = []
         thawing: list[threading.Timer] = []
-        for i in range(40):
+        for i in range(30):
             # Few prompts that begin alike, so that there is much to share.
             tokens = prompt(seed + chooser.randrange(4), 16, 0)[:chooser.randrange(20, 256)]
             requests.append(engine.add(f"request {i}", tokens))
