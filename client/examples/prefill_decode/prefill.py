@@ -1,0 +1,164 @@
+"""The prefill process: computes prompts and hands their KV on, at once or layer by layer.
+
+Usage: prefill.py ADDRESS SEED PAGES CALL_SECONDS, with requests on standard input (protocol.py).
+"""
+
+import sys
+import time
+from typing import Any
+
+import terrace
+from connector import GOOD, Connector, Prompt, log, tell_failures
+from engine import Engine, Hooks
+from model import Shape
+from protocol import Pipe, prompt_tokens
+
+
+class Hold(Hooks):
+    """Stands still after one layer of one step, for the faults that `run` injects there."""
+
+    def __init__(self, pipe: Pipe, at: list[int] | None) -> None:
+        """`at`: step, layer."""
+        self._pipe, self._at, self._step = pipe, at, 0
+
+    def next_step(self) -> None:
+        self._step += 1
+
+    def after_layer(self, layer: int, blocks: range) -> None:
+        if self._at == [self._step, layer]:
+            self._pipe.hold(f"step {self._step} layer {layer}")
+
+
+class LayerSend(Hold):
+    """Sends every layer of a hand-off as soon as it is computed, without waiting."""
+
+    def __init__(self, pipe: Pipe, at: list[int] | None, connector: Connector, prompt: Prompt,
+                 deadline_s: float) -> None:
+        super().__init__(pipe, at)
+        self._connector, self._prompt = connector, prompt
+        self._deadline_s = deadline_s
+        self._tickets: set[int] = set()
+        self.token: bytes = connector.client.new_handoff()
+        opened = connector.run("open", connector.call_s, connector.client.open_handoff,
+                               self.token, connector.space, prompt.chain, 0, prompt.full,
+                               patience=deadline_s)
+        statuses = opened.statuses if opened is not None else []
+        tell_failures("open", statuses, 0)
+        self.opened = opened is not None and opened.ok
+        self.sending = {block for block, status in enumerate(statuses)
+                        if status == terrace.Status.OK}
+        # Blocks that need not be sent; later also those that are complete.
+        self.stored = set(range(prompt.full)) - self.sending if self.opened else set()
+
+    def after_layer(self, layer: int, blocks: range) -> None:
+        self._collect()
+        chosen = [block for block in blocks if block in self.sending]
+        if chosen:
+            client, connector = self._connector.client, self._connector
+            what, pieces = connector.layer(self._prompt, chosen, layer)
+            try:
+                self._tickets.add(client.submit_send(
+                    self.token, connector.space, self._prompt.chain, what, pieces,
+                    timeout=self._deadline_s))
+            except terrace.Error as error:  # the rest is of no use to anybody
+                log(f"layer {layer} was not sent: {error}")
+                self.sending.clear()
+            if layer == connector.engine.shape.layers - 1:
+                self.stored.update(chosen)
+        super().after_layer(layer, blocks)
+
+    def _collect(self) -> None:
+        for done in self._connector.client.poll():
+            if done.ticket not in self._tickets:
+                continue
+            self._tickets.discard(done.ticket)
+            try:
+                statuses = done.blocks.statuses
+            except terrace.Error as error:
+                log(f"send: {error}")
+                statuses = [error.status]
+            tell_failures("send", statuses, 0)
+            if not all(status in GOOD for status in statuses):
+                self.sending.clear()
+                self.stored.clear()
+
+    def finish(self) -> int:
+        """Waits until everything was sent: the pages may be used again. Blocks that are stored."""
+        while self._tickets:
+            ready = self._connector.run("sent", self._connector.call_s, sent,
+                                        self._connector.client)
+            if ready is None:
+                break
+            self._collect()
+        return len(self.stored)
+
+
+def sent(client: terrace.Client, timeout: float) -> bool:
+    """Client.wait_for_completion, which returns nothing, for Connector.run."""
+    client.wait_for_completion(timeout=timeout)
+    return True
+
+
+class Prefill:
+    """Answers {"tokens", "seed", "layerwise", "durable", "step_blocks", "hold", "deadline_s"} with
+    an event "open" (layer-wise: the token, or null), perhaps "holding", and "done"."""
+
+    def __init__(self, pipe: Pipe, engine: Engine, connector: Connector) -> None:
+        self._pipe, self._engine, self._connector = pipe, engine, connector
+
+    def handle(self, request: dict[str, Any]) -> None:
+        engine, connector = self._engine, self._connector
+        connector.waits.clear()
+        connector.settle()
+        tokens = prompt_tokens(engine.shape, request["seed"], request["tokens"])
+        prompt = Prompt(engine, tokens, 0)
+        hooks: Hold = Hold(self._pipe, request["hold"])
+        if request["layerwise"]:
+            hooks = self._open(request, prompt)
+        stored = 0
+        step = request["step_blocks"] or prompt.full
+        for first in range(0, prompt.full, step):
+            blocks = range(first, min(first + step, prompt.full))
+            engine.blocks(tokens, prompt.table, blocks, hooks)
+            computed_ns = time.monotonic_ns()
+            if not isinstance(hooks, LayerSend):
+                stored += connector.put(prompt, blocks, request["durable"])
+            hooks.next_step()
+        if isinstance(hooks, LayerSend):
+            stored = hooks.finish()
+        stored_ns = time.monotonic_ns()
+        engine.release(prompt.table)
+        self._pipe.tell("done", computed_ns=computed_ns, stored_ns=stored_ns, stored=stored,
+                        waits=[(wait.what, wait.took, wait.allowed) for wait in connector.waits])
+
+
+    def _open(self, request: dict[str, Any], prompt: Prompt) -> Hold:
+        """Opens a hand-off. What cannot be handed off is stored in whole blocks instead."""
+        send = LayerSend(self._pipe, request["hold"], self._connector, prompt,
+                         request["deadline_s"])
+        if send.opened:
+            self._pipe.tell("open", token=send.token.hex())
+            return send
+        self._connector.run("abort", self._connector.call_s, aborted, self._connector.client,
+                            send.token)
+        self._pipe.tell("open", token=None)
+        return Hold(self._pipe, request["hold"])
+
+
+def aborted(client: terrace.Client, token: bytes, timeout: float) -> bool:
+    """Client.abort_handoff, which returns nothing, for Connector.run."""
+    client.abort_handoff(token, timeout=timeout)
+    return True
+
+
+def main() -> None:
+    address, seed, pages, call_s = sys.argv[1:]
+    pipe = Pipe()
+    engine = Engine(Shape(), int(seed), int(pages))
+    connector = Connector(engine, int(seed), address, float(call_s))
+    engine.warm(int(pages) // 2 * engine.shape.block_tokens)
+    pipe.serve(Prefill(pipe, engine, connector).handle, connector.await_daemon)
+
+
+if __name__ == "__main__":
+    main()
