@@ -125,7 +125,8 @@ class Connector:
 
     def match(self, prompt: Prompt) -> int:
         """Leading blocks that are stored."""
-        found = self.run("match", self.call_s, self.client.match, self.space, prompt.chain)
+        found: terrace.Match | None = self.run("match", self.call_s, self.client.match, self.space,
+                                               prompt.chain)
         return found.matched if found is not None else 0
 
     def get(self, prompt: Prompt, blocks: range) -> None:
@@ -143,11 +144,15 @@ class Connector:
                               if status == terrace.Status.IN_DOUBT})
 
     def await_daemon(self, deadline_s: float) -> bool:
-        """Waits until the client is connected (again)."""
+        """Waits until the daemon answers (again)."""
         end = time.monotonic() + deadline_s
-        while not self.client.connected and time.monotonic() < end:
-            time.sleep(0.02)
-        return self.client.connected
+        while time.monotonic() < end:
+            try:
+                self.client.ping(timeout=self.call_s)
+                return True
+            except terrace.Error:
+                time.sleep(0.02)
+        return False
 
     # ---- pages in doubt ----
 

@@ -18,8 +18,10 @@ GENERATE = 16  # tokens, of which the prompt's own logits give the first
 
 class Decode:
     """Answers {"how", "tokens", "seed", "layerwise", "token", "step_blocks", "hold", "deadline_s",
-    "spoil", "save"} with perhaps an event "holding", and "done". `how`: "alone" computes all, "cached" asks
-    what is stored, "handoff" receives what a prefill process computes right now."""
+    "spoil", "save"} with "done", perhaps after "holding".
+
+    `how`: "alone" computes all, "cached" asks what is stored, "handoff" receives what a prefill
+    process computes right now."""
 
     def __init__(self, pipe: Pipe, engine: Engine, connector: Connector) -> None:
         self._pipe, self._engine, self._connector = pipe, engine, connector

