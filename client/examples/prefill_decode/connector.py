@@ -7,7 +7,7 @@ deadline. `Connector.waits` tells how long each of them took.
 import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +118,8 @@ class Connector:
                            *self.whole(prompt, blocks), durable=durable)
         if results is None:
             return 0
+        self.replace(prompt, {block for block, status in zip(blocks, results.statuses, strict=True)
+                              if status == terrace.Status.IN_DOUBT})
         if durable:
             return sum(result.status in GOOD and result.ack is terrace.Ack.DURABLE
                        for result in results)
@@ -142,6 +144,22 @@ class Connector:
         prompt.usable = blocks.start + results.leading
         self.replace(prompt, {block for block, status in zip(blocks, statuses, strict=True)
                               if status == terrace.Status.IN_DOUBT})
+
+    def cancel(self, tickets: Iterable[int]) -> bool:
+        """Gives submitted calls up. False: bytes of one of them may still be on their way."""
+        settled = True
+        for ticket in tickets:
+            if self.run("cancel", self.call_s, _cancelled, self.client, ticket) is None:
+                settled = False
+        return settled
+
+    def ack(self, token: bytes) -> None:
+        """Of a hand-off: this receiver has all it wants."""
+        self.run("ack", self.call_s, _acked, self.client, token)
+
+    def abort(self, token: bytes) -> None:
+        """Of a hand-off: its producer gives up."""
+        self.run("abort", self.call_s, _aborted, self.client, token)
 
     def await_daemon(self, deadline_s: float) -> bool:
         """Waits until the daemon answers (again)."""
@@ -243,9 +261,8 @@ class LayerLoad(Hooks):
         may still be written are replaced."""
         connector, count = self._connector, len(self._blocks)
         doubtful: set[int] = set()
-        for ticket in list(self._tickets):
-            if connector.run("cancel", connector.call_s, ended, connector.client, ticket) is None:
-                doubtful.update(self._blocks)
+        if not connector.cancel(list(self._tickets)):
+            doubtful.update(self._blocks)
         while self._tickets and not doubtful and self._take():
             pass
         for statuses in self._statuses.values():
@@ -261,9 +278,25 @@ class LayerLoad(Hooks):
                                          if block >= self._prompt.usable})
 
 
-def ended(client: terrace.Client, ticket: int, timeout: float) -> bool:
-    """Client.cancel, which returns nothing, for Connector.run."""
+# Calls that return nothing, for Connector.run, to which None is a failure.
+
+def _cancelled(client: terrace.Client, ticket: int, timeout: float) -> bool:
     client.cancel(ticket, timeout=timeout)
+    return True
+
+
+def _acked(client: terrace.Client, token: bytes, timeout: float) -> bool:
+    client.ack_handoff(token, timeout=timeout)
+    return True
+
+
+def _aborted(client: terrace.Client, token: bytes, timeout: float) -> bool:
+    client.abort_handoff(token, timeout=timeout)
+    return True
+
+
+def waited(client: terrace.Client, timeout: float) -> bool:
+    client.wait_for_completion(timeout=timeout)
     return True
 
 

@@ -54,7 +54,7 @@ class Decode:
             token = bytes.fromhex(request["token"])
             logits = self._by_layer(prompt, range(prompt.full), request["deadline_s"], token)
             if logits is not None:
-                connector.run("ack", connector.call_s, acked, connector.client, token)
+                connector.ack(token)
                 return logits
         if how == "alone":
             return None
@@ -89,12 +89,6 @@ class Decode:
     def _last_chunk(self, prompt: Prompt, hooks: Hooks) -> Any:
         first = prompt.full * self._engine.shape.block_tokens
         return self._engine.chunk(prompt.tokens[first:], prompt.table, first, hooks)
-
-
-def acked(client: Any, token: bytes, timeout: float) -> bool:
-    """Client.ack_handoff, which returns nothing, for Connector.run."""
-    client.ack_handoff(token, timeout=timeout)
-    return True
 
 
 def main() -> None:

@@ -148,6 +148,9 @@ def cases(tokens: int, layerwise: bool, first_prompt: int) -> list[Case]:
              setting(handoff=True, step_blocks=step, hold_prefill=middle, at_prefill=kill_prefill,
                      prefill_dies=True), *some, told=True),
     ]
+    found.append(Case(f"producer gives up in step 3 of 5, {way}",
+                      setting(handoff=True, step_blocks=step, hold_prefill=middle,
+                              prefill_gives_up=True), *some, told=True))
     if layerwise:
         found.append(Case(
             "producer killed in the middle layer, one step, layer-wise",

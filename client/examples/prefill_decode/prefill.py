@@ -8,10 +8,14 @@ import time
 from typing import Any
 
 import terrace
-from connector import GOOD, Connector, Prompt, log, tell_failures
+from connector import GOOD, Connector, Prompt, log, tell_failures, waited
 from engine import Engine, Hooks
 from model import Shape
 from protocol import Pipe, prompt_tokens
+
+
+class GivenUp(Exception):
+    """Prefill was told to stop computing a prompt (its user went away, say)."""
 
 
 class Hold(Hooks):
@@ -26,7 +30,8 @@ class Hold(Hooks):
 
     def after_layer(self, layer: int, blocks: range) -> None:
         if self._at == [self._step, layer]:
-            self._pipe.hold(f"step {self._step} layer {layer}")
+            if self._pipe.hold(f"step {self._step} layer {layer}").get("give_up"):
+                raise GivenUp
 
 
 class LayerSend(Hold):
@@ -38,6 +43,7 @@ class LayerSend(Hold):
         self._connector, self._prompt = connector, prompt
         self._deadline_s = deadline_s
         self._tickets: set[int] = set()
+        self._failed = False
         self.token: bytes = connector.client.new_handoff()
         opened = connector.run("open", connector.call_s, connector.client.open_handoff,
                                self.token, connector.space, prompt.chain, 0, prompt.full,
@@ -45,29 +51,27 @@ class LayerSend(Hold):
         statuses = opened.statuses if opened is not None else []
         tell_failures("open", statuses, 0)
         self.opened = opened is not None and opened.ok
-        self.sending = {block for block, status in enumerate(statuses)
-                        if status == terrace.Status.OK}
-        # Blocks that need not be sent; later also those that are complete.
-        self.stored = set(range(prompt.full)) - self.sending if self.opened else set()
+        # The others are stored already, and need not be sent.
+        self._sending = {block for block, status in enumerate(statuses)
+                         if status == terrace.Status.OK}
 
     def after_layer(self, layer: int, blocks: range) -> None:
         self._collect()
-        chosen = [block for block in blocks if block in self.sending]
-        if chosen:
+        chosen = [block for block in blocks if block in self._sending]
+        if chosen and not self._failed:
             client, connector = self._connector.client, self._connector
             what, pieces = connector.layer(self._prompt, chosen, layer)
             try:
                 self._tickets.add(client.submit_send(
                     self.token, connector.space, self._prompt.chain, what, pieces,
                     timeout=self._deadline_s))
-            except terrace.Error as error:  # the rest is of no use to anybody
+            except terrace.Error as error:
                 log(f"layer {layer} was not sent: {error}")
-                self.sending.clear()
-            if layer == connector.engine.shape.layers - 1:
-                self.stored.update(chosen)
+                self._fail()
         super().after_layer(layer, blocks)
 
     def _collect(self) -> None:
+        """Takes the ends of sends. Never waits."""
         for done in self._connector.client.poll():
             if done.ticket not in self._tickets:
                 continue
@@ -79,24 +83,28 @@ class LayerSend(Hold):
                 statuses = [error.status]
             tell_failures("send", statuses, 0)
             if not all(status in GOOD for status in statuses):
-                self.sending.clear()
-                self.stored.clear()
+                self._fail()
+
+    def _fail(self) -> None:
+        """The rest is of no use without what was not sent: receivers shall not wait for it."""
+        if not self._failed:
+            self._failed = True
+            self._connector.abort(self.token)
+
+    def give_up(self) -> None:
+        self._fail()
 
     def finish(self) -> int:
-        """Waits until everything was sent: the pages may be used again. Blocks that are stored."""
-        while self._tickets:
-            ready = self._connector.run("sent", self._connector.call_s, sent,
-                                        self._connector.client)
-            if ready is None:
-                break
+        """Returns when the pages may be used again: everything was sent, or given up. How many
+        blocks are stored."""
+        connector = self._connector
+        while self._tickets and not self._failed:
+            if connector.run("sent", connector.call_s, waited, connector.client) is None:
+                self._fail()
             self._collect()
-        return len(self.stored)
-
-
-def sent(client: terrace.Client, timeout: float) -> bool:
-    """Client.wait_for_completion, which returns nothing, for Connector.run."""
-    client.wait_for_completion(timeout=timeout)
-    return True
+        if self._tickets and not connector.cancel(self._tickets):
+            connector.replace(self._prompt, set(range(self._prompt.full)))
+        return 0 if self._failed else self._prompt.full
 
 
 class Prefill:
@@ -115,22 +123,25 @@ class Prefill:
         hooks: Hold = Hold(self._pipe, request["hold"])
         if request["layerwise"]:
             hooks = self._open(request, prompt)
-        stored = 0
+        stored, computed_ns, complete = 0, 0, True
         step = request["step_blocks"] or prompt.full
-        for first in range(0, prompt.full, step):
-            blocks = range(first, min(first + step, prompt.full))
-            engine.blocks(tokens, prompt.table, blocks, hooks)
-            computed_ns = time.monotonic_ns()
-            if not isinstance(hooks, LayerSend):
-                stored += connector.put(prompt, blocks, request["durable"])
-            hooks.next_step()
+        try:
+            for first in range(0, prompt.full, step):
+                blocks = range(first, min(first + step, prompt.full))
+                engine.blocks(tokens, prompt.table, blocks, hooks)
+                computed_ns = time.monotonic_ns()
+                if not isinstance(hooks, LayerSend):
+                    stored += connector.put(prompt, blocks, request["durable"])
+                hooks.next_step()
+        except GivenUp:
+            complete = False
+            if isinstance(hooks, LayerSend):
+                hooks.give_up()
         if isinstance(hooks, LayerSend):
             stored = hooks.finish()
-        stored_ns = time.monotonic_ns()
         engine.release(prompt.table)
-        self._pipe.tell("done", computed_ns=computed_ns, stored_ns=stored_ns, stored=stored,
+        self._pipe.tell("done", computed_ns=computed_ns, complete=complete, stored=stored,
                         waits=[(wait.what, wait.took, wait.allowed) for wait in connector.waits])
-
 
     def _open(self, request: dict[str, Any], prompt: Prompt) -> Hold:
         """Opens a hand-off. What cannot be handed off is stored in whole blocks instead."""
@@ -139,16 +150,9 @@ class Prefill:
         if send.opened:
             self._pipe.tell("open", token=send.token.hex())
             return send
-        self._connector.run("abort", self._connector.call_s, aborted, self._connector.client,
-                            send.token)
+        self._connector.abort(send.token)
         self._pipe.tell("open", token=None)
         return Hold(self._pipe, request["hold"])
-
-
-def aborted(client: terrace.Client, token: bytes, timeout: float) -> bool:
-    """Client.abort_handoff, which returns nothing, for Connector.run."""
-    client.abort_handoff(token, timeout=timeout)
-    return True
 
 
 def main() -> None:

@@ -105,9 +105,9 @@ class Worker:
         except BrokenPipeError:
             raise Died(f"{self.name} is dead") from None
 
-    def go_on(self) -> None:
-        """Lets a worker that holds (Pipe.hold) continue."""
-        self.send(go_on=True)
+    def go_on(self, give_up: bool = False) -> None:
+        """Lets a worker that holds (Pipe.hold) continue, or give up what it computes."""
+        self.send(give_up=give_up)
 
     def expect(self, event: str, deadline_s: float) -> dict[str, Any]:
         """The next event, which must be this one."""

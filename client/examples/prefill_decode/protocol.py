@@ -30,11 +30,14 @@ class Pipe:
     def tell(self, event: str, **values: Any) -> None:
         print(json.dumps({"event": event, **values}), file=self._out, flush=True)
 
-    def hold(self, place: str) -> None:
-        """Says that this place is reached, and stands still until told to go on."""
+    def hold(self, place: str) -> dict[str, Any]:
+        """Says that this place is reached, and stands still until told how to go on."""
         self.tell("holding", place=place)
-        if not sys.stdin.readline():
+        line = sys.stdin.readline()
+        if not line:
             sys.exit(0)
+        told: dict[str, Any] = json.loads(line)
+        return told
 
     def serve(self, handle: Callable[[dict[str, Any]], None],
               await_daemon: Callable[[float], bool]) -> None:

@@ -41,6 +41,7 @@ class Setting:
     hold_prefill: list[int] | None = None  # step, layer
     at_prefill: Fault | None = None
     prefill_dies: bool = False
+    prefill_gives_up: bool = False         # at the hold
     at_decode: Fault | None = None         # between decode's match and its get
     between: Fault | None = None           # after prefill, before decode
     spoil: bool = False        # decode uses KV with one wrong number: the logits must differ
@@ -104,6 +105,7 @@ class Rig:
             told = self._end_prefill(tokens, setting)
         if setting.between is not None:
             setting.between(self)
+            began_ns = time.monotonic_ns()  # what the fault itself took is not the request's
         if token is None:
             done, logits = self._decode(tokens, prompt, "cached", setting, None, None)
         else:
@@ -112,7 +114,7 @@ class Rig:
         loaded = done["loaded"] * Shape().block_tokens
         waits: list[tuple[str, float, float]] = done["waits"] + told["waits"]
         took_s, longest = max(((wait[1], wait[0]) for wait in waits), default=(0.0, ""))
-        after = (done["first_token_ns"] - told["computed_ns"]) / 1e9 if "computed_ns" in told \
+        after = (done["first_token_ns"] - told["computed_ns"]) / 1e9 if told.get("complete") \
             else None
         return Outcome(name, tokens, loaded, tokens - loaded,
                        (done["first_token_ns"] - began_ns) / 1e9, after,
@@ -131,11 +133,12 @@ class Rig:
 
     def _end_prefill(self, tokens: int, setting: Setting) -> dict[str, Any]:
         limit_s = 2 * self.patience_s(tokens)
-        if setting.at_prefill is not None:
+        if setting.hold_prefill is not None:
             self.prefill.expect("holding", limit_s)
-            setting.at_prefill(self)
+            if setting.at_prefill is not None:
+                setting.at_prefill(self)
             if not setting.prefill_dies:
-                self.prefill.go_on()
+                self.prefill.go_on(setting.prefill_gives_up)
         try:
             return self.prefill.expect("done", limit_s)
         except Died:
