@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "cache/cache_impl.h"
+#include "cache/handoffs.h"
 #include "cache/nvme_side.h"
 #include "cache/reservations.h"
 
@@ -25,7 +26,8 @@ Cache::Impl::Impl(const CacheOptions& cache_options, NamespaceRegistry& cache_re
       slots(cache_options.transfers_max),
       leases(*arena, *index, counters.leases,
              arena->Stats().capacity_bytes / LeaseTable::kShareOfArena),
-      reservations(std::make_unique<Reservations>(*this)) {
+      reservations(std::make_unique<Reservations>(*this)),
+      handoffs(std::make_unique<Handoffs>(*this)) {
   arena->OnUnpinned([this](FrameId frame) { OnUnpinned(frame); });
 }
 
@@ -111,6 +113,8 @@ void Cache::NameReservations(Random& random, std::uint64_t incarnation, std::uin
   impl_->reservations->Name(random, incarnation, reactor);
 }
 
+std::uint64_t Cache::incarnation() const noexcept { return impl_->reservations->incarnation(); }
+
 ReserveAnswer Cache::Reserve(Link& link, std::uint64_t client, const ReserveRequest& request) {
   return impl_->Reserve(link, client, request);
 }
@@ -128,10 +132,36 @@ Task<Status> Cache::Abort(std::string tenant, PutTokenParts token, Nanos deadlin
   return impl_->Abort(std::move(tenant), token, deadline);
 }
 
-void Cache::OnClientGone(std::uint64_t client) { impl_->reservations->OnClientGone(client); }
+Task<BatchAnswer> Cache::OpenHandoff(Link& link, std::uint64_t client, std::string tenant,
+                                     const HandoffRequest& request) {
+  return impl_->OpenHandoff(link, client, std::move(tenant), request);
+}
+
+Task<BatchAnswer> Cache::Send(Link& link, std::uint64_t client, std::string tenant,
+                              const PutRequest& request) {
+  return impl_->Send(link, client, std::move(tenant), request);
+}
+
+void Cache::AcknowledgeHandoff(const std::string& tenant, HandoffNumber number) {
+  const HandoffRef handoff = impl_->handoffs->Find(number, tenant);
+  if (handoff != nullptr) impl_->handoffs->Acknowledge(handoff);
+}
+
+void Cache::AbortHandoff(const std::string& tenant, HandoffNumber number) {
+  const HandoffRef handoff = impl_->handoffs->Find(number, tenant);
+  if (handoff != nullptr) impl_->handoffs->End(handoff, StatusCode::kCancelled);
+}
+
+void Cache::Wake(const GetRequest& request) { impl_->arrivals.Wake(&request); }
+
+void Cache::OnClientGone(std::uint64_t client) {
+  impl_->handoffs->OnClientGone(client);
+  impl_->reservations->OnClientGone(client);
+}
 
 Task<void> Cache::Close() {
   impl_->leases.EndAll();
+  co_await impl_->handoffs->Close();
   co_await impl_->reservations->Close();
   if (impl_->nvme != nullptr) co_await impl_->nvme->Close();
 }

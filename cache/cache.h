@@ -34,6 +34,7 @@
 
 #include "base/ack.h"
 #include "base/clock.h"
+#include "base/handoff_token.h"
 #include "base/link.h"
 #include "base/presence.h"
 #include "base/put_token.h"
@@ -71,7 +72,7 @@ struct ChainSlice {
 struct BlockPlace {
   std::vector<Piece> pieces;
   std::uint32_t valid_tokens = 0;  ///< put only; 0 means a full block
-  FrameRange range{};              ///< get only; a put is of whole blocks
+  FrameRange range{};              ///< of a get or a send; a put is of whole blocks
 };
 
 struct GetRequest {
@@ -83,8 +84,20 @@ struct GetRequest {
   /// they are pushed.
   Nanos lend_for = 0;
   Ack ack = Ack::kCommitted;  ///< put only: what the answer waits for
+  bool waits = false;         ///< get only: for what is not there yet, until the deadline
+  HandoffNumber handoff{};    ///< get that waits: also what is sent in it; put: sends in it
 };
 using PutRequest = GetRequest;
+
+/// Blocks that will be sent part by part to receivers that wait for them (cache/handoffs.h).
+struct HandoffRequest {
+  HandoffNumber number;
+  ChainSlice chain;
+  std::vector<std::uint32_t> valid_tokens;  ///< one per key, or none: full blocks
+  Nanos patience = 0;           ///< it ends when so long nothing is sent and something is missing
+  Nanos keep = 0;               ///< for so long what is complete is pinned for the receivers
+  std::uint32_t receivers = 1;  ///< that will say that they are done
+};
 
 struct ReserveRequest {
   ChainSlice chain;                ///< one key
@@ -195,7 +208,12 @@ struct CacheCounters {
   std::atomic<std::uint64_t> reservations_committed{0}, reservations_aborted{0};
   std::atomic<std::uint64_t> reservations_expired{0}, reservations_abandoned{0};
   std::atomic<std::uint64_t> fragments_written{0}, fragments_failed{0};
-  std::atomic<std::uint64_t> blocks{0};                       ///< stored now
+  std::atomic<std::uint64_t> handoffs{0}, handoff_bytes{0};  ///< open now; reserved and pinned
+  std::atomic<std::uint64_t> handoffs_opened{0}, handoffs_refused{0};  ///< by a limit
+  std::atomic<std::uint64_t> handoffs_completed{0}, handoffs_aborted{0};
+  std::atomic<std::uint64_t> handoffs_expired{0}, handoffs_abandoned{0};
+  std::atomic<std::uint64_t> fragments_received{0};  ///< parts read before their block was complete
+  std::atomic<std::uint64_t> blocks{0};              ///< stored now
   std::atomic<std::uint64_t> blocks_dram{0}, blocks_nvme{0};  ///< of them; some on both
   std::atomic<std::uint64_t> bytes_nvme{0};                   ///< of blocks_nvme
   std::atomic<std::uint64_t> loads{0};                        ///< records read for gets
@@ -269,6 +287,8 @@ class Cache {
   /// Who makes tokens here, before Reserve: this reactor of this run of the daemon. `random`
   /// outlives the cache.
   void NameReservations(Random& random, std::uint64_t incarnation, std::uint16_t reactor);
+  /// Of this run of the daemon, as named by NameReservations; 0 before.
+  [[nodiscard]] std::uint64_t incarnation() const noexcept;
   /// Reserves a block for writers that bring it in parts (cache/reservations.h). `client` is who
   /// has the link.
   ReserveAnswer Reserve(Link& link, std::uint64_t client, const ReserveRequest& request);
@@ -283,7 +303,23 @@ class Cache {
   /// kOk also when it had ended otherwise; kExists when it was committed. Ends when no link reads
   /// for it any more; kTimeout: that did not happen by the deadline.
   Task<Status> Abort(std::string tenant, PutTokenParts token, Nanos deadline);
-  /// A client has gone: what it alone reserved or wrote to ends.
+  /// Opens a hand-off. Per block kOk: reserved, to be sent; kExists; kPending: somebody else brings
+  /// it; kRetry: no room. Not ok: nothing was opened. The link and the request outlive the task.
+  Task<BatchAnswer> OpenHandoff(Link& link, std::uint64_t client, std::string tenant,
+                                const HandoffRequest& request);
+  /// Sends parts of its blocks, one stretch each: kOk once the bytes are there, and once the block
+  /// is visible when they were its last. kExists where it was not reserved, kInvalid for bytes that
+  /// were sent, or a block that is none of it, else why the block was given up. Not ok, kExpired:
+  /// no such hand-off is open. The link and the request outlive the task.
+  Task<BatchAnswer> Send(Link& link, std::uint64_t client, std::string tenant,
+                         const PutRequest& request);
+  /// A receiver is done; kOk also when it had ended.
+  void AcknowledgeHandoff(const std::string& tenant, HandoffNumber number);
+  /// Gives up what is being sent; likewise.
+  void AbortHandoff(const std::string& tenant, HandoffNumber number);
+  /// The deadline of a get that waits was moved to the past: it ends.
+  void Wake(const GetRequest& request);
+  /// A client has gone: what it alone reserved, wrote to or sent ends.
   void OnClientGone(std::uint64_t client);
   /// Forgets blocks: kOk where one was stored, kMiss where none was; kIo where it is forgotten and
   /// NVMe could not be told, so that it may come back after a restart. The chain outlives the task.

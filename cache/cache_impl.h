@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 
+#include "cache/arrivals.h"
 #include "cache/block_index.h"
 #include "cache/block_set.h"
 #include "cache/cache.h"
@@ -23,6 +24,8 @@
 
 namespace terrace {
 
+class Handoff;
+class Handoffs;
 class OpenPut;
 class Reservations;
 struct NvmeSide;
@@ -80,6 +83,8 @@ struct Cache::Impl {
   Task<void> GetWorker(GetState& state);
   /// `wanted` is of the state, which outlives the task.
   Task<BlockAnswer> GetBlock(GetState& state, const WantedBlock& wanted);
+  /// Pushes, or lends, what is in a frame.
+  Task<BlockAnswer> PushBlock(GetState& state, const WantedBlock& wanted, Hold pin, TierKind tier);
   /// `pin` holds the block's frame when it ends with kOk, `tier` says where it was found.
   Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier);
   /// The block's frame goes to the client for a while, instead of its bytes.
@@ -123,11 +128,46 @@ struct Cache::Impl {
   Task<BatchAnswer> Write(Link& link, std::uint64_t client, std::string tenant,
                           const WriteRequest& request);
   Task<void> WriteWorker(WriteState& state);
-  Task<StatusCode> WriteFragment(WriteState& state, std::size_t which);
+  /// Where a fragment's bytes come from; what it names outlives the task that takes it.
+  struct FragmentSource {
+    Link& link;
+    std::uint64_t request_id = 0;
+    std::uint32_t index = 0;  ///< in the request
+    std::span<const Piece> pieces;
+    const Nanos& deadline;  ///< may be moved to the past meanwhile
+  };
+  /// The put outlives the task.
+  Task<StatusCode> WriteFragment(OpenPut& put, std::uint64_t offset, FragmentSource source);
+  Task<StatusCode> PullFragment(OpenPut& put, std::uint64_t offset, FragmentSource source);
+  /// Seals and publishes a block whose bytes have all come. kExpired: it ended meanwhile.
+  Task<BlockAnswer> CommitPut(std::shared_ptr<OpenPut> put, Ack ack);
   Task<BatchAnswer> Commit(std::string tenant, CommitRequest request);
   /// Fills in the block's checksums; kCorrupt when a fragment is not what was written.
   Task<Status> SealBlock(std::shared_ptr<OpenPut> put);
   Task<Status> Abort(std::string tenant, PutTokenParts token, Nanos deadline);
+
+  // handoff_flow.cc
+  struct SendState;
+  /// What a receiver that waits for a block finds.
+  struct Awaited {
+    StatusCode status = StatusCode::kPending;  ///< kOk: it is stored, or the part below has come
+    std::shared_ptr<OpenPut> put;              ///< of a part of a block that is not complete
+  };
+  Task<BatchAnswer> OpenHandoff(Link& link, std::uint64_t client, std::string tenant,
+                                const HandoffRequest& request);
+  Task<BatchAnswer> Send(Link& link, std::uint64_t client, std::string tenant,
+                         const PutRequest& request);
+  /// Reserves one block of a hand-off, or names who has it.
+  void OpenBlock(PutState& state, std::size_t which, const std::shared_ptr<Handoff>& handoff);
+  Task<void> SendWorker(SendState& state);
+  Task<StatusCode> SendPart(SendState& state, const WantedBlock& wanted);
+  /// Waits until the block is stored, or what is wanted of it has come, or never will.
+  Task<Awaited> AwaitBlock(const GetRequest& request, const WantedBlock& wanted, Nanos until);
+  [[nodiscard]] Awaited LookAt(const GetRequest& request, const WantedBlock& wanted);
+  [[nodiscard]] bool NotOpenedYet(const GetRequest& request) const;
+  /// The part of a block that AwaitBlock found.
+  Task<BlockAnswer> PushPart(Link& link, const GetRequest& request, const WantedBlock& wanted,
+                             std::shared_ptr<OpenPut> put);
 
   // evict.cc
   /// A frame, made free by eviction if need be; kRetry when nothing may give way.
@@ -229,7 +269,9 @@ struct Cache::Impl {
   CacheCounters counters;
   LeaseTable leases;
   std::uint64_t flows = 0;
+  Arrivals arrivals;
   std::unique_ptr<Reservations> reservations;
+  std::unique_ptr<Handoffs> handoffs;
   std::unique_ptr<NvmeSide> nvme;  ///< null without the tier; last: it uses all the others
 };
 

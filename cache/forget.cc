@@ -113,6 +113,7 @@ void Cache::Impl::Forget(BlockId id) {
   }
   if (nvme != nullptr) nvme->OnForget(id);
   leases.OnForget(id);
+  arrivals.Tell(Arrivals::Of((*index)[id].locator()));  // whoever brought it has given up
   index->Doom(id);
   CountBlocks();
   if (!in_dram) {

@@ -22,11 +22,8 @@ namespace {
 
 constexpr std::uint64_t kSliceBytes = 1 << 20;  // hashed at a time
 
-/// One number for the sums of a fragment.
-std::uint64_t SumOf(std::span<const std::uint64_t> sums) { return Checksum64(std::as_bytes(sums)); }
-
 /// Bytes of a fragment's pieces; more than a block can have when they do not fit one.
-std::uint64_t LengthOf(const std::vector<Piece>& pieces) {
+std::uint64_t LengthOf(std::span<const Piece> pieces) {
   std::uint64_t length = 0;
   for (const Piece& piece : pieces) {
     if (piece.length > kBlockBytesMax) return kBlockBytesMax + 1;
@@ -74,6 +71,7 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
   CrashHere(CrashPoint::kPutReserved);
   const auto put = std::make_shared<OpenPut>(*checked->space, checked->block_bytes);
   put->id = *reserved;
+  put->position = wanted.position;
   put->locator = (*index)[*reserved].locator();
   put->frame = (*index)[*reserved].frame;
   put->pin = arena->Pin(put->frame);
@@ -112,46 +110,54 @@ Task<BatchAnswer> Cache::Impl::Write(Link& link, std::uint64_t client, std::stri
 Task<void> Cache::Impl::WriteWorker(WriteState& state) {
   while (state.next < state.request.fragments.size()) {
     const std::size_t which = state.next++;
-    const StatusCode code = co_await WriteFragment(state, which);
-    state.answer.blocks[which].status = code;
-    Count(code == StatusCode::kOk ? counters.fragments_written : counters.fragments_failed);
+    const WriteRequest::Fragment& fragment = state.request.fragments[which];
+    const FragmentSource source{.link = state.link,
+                                .request_id = state.request.request_id,
+                                .index = static_cast<std::uint32_t>(which),
+                                .pieces = fragment.pieces,
+                                .deadline = state.request.deadline};
+    state.answer.blocks[which].status = co_await WriteFragment(*state.put, fragment.offset, source);
+    if (!state.put->ended) reservations->Touch(*state.put);
   }
 }
 
-Task<StatusCode> Cache::Impl::WriteFragment(WriteState& state, std::size_t which) {
-  const WriteRequest::Fragment& fragment = state.request.fragments[which];
-  OpenPut& put = *state.put;
+Task<StatusCode> Cache::Impl::WriteFragment(OpenPut& put, std::uint64_t offset,
+                                            FragmentSource source) {
+  const StatusCode code = co_await PullFragment(put, offset, source);
+  Count(code == StatusCode::kOk ? counters.fragments_written : counters.fragments_failed);
+  co_return code;
+}
+
+Task<StatusCode> Cache::Impl::PullFragment(OpenPut& put, std::uint64_t offset,
+                                           FragmentSource source) {
   if (put.ended) co_return StatusCode::kExpired;
-  const std::uint64_t length = LengthOf(fragment.pieces);
-  const StatusCode taken = put.ranges.Take(fragment.offset, length);
+  const std::uint64_t length = LengthOf(source.pieces);
+  const StatusCode taken = put.ranges.Take(offset, length);
   if (taken != StatusCode::kOk) co_return taken;
-  Status status = clock.Now() < state.request.deadline
-                      ? co_await slots.Acquire(&state.link, state.request.deadline)
+  Status status = clock.Now() < source.deadline
+                      ? co_await slots.Acquire(&source.link, source.deadline)
                       : Status(StatusCode::kTimeout, "the deadline passed before the pull");
   const bool acquired = status.ok();
   if (acquired && put.ended) status = Status(StatusCode::kExpired);
   // Cleared: nothing to write into, and its commit says so.
   if (acquired && status.ok() && put.cleared) status = Status(StatusCode::kRetry);
   if (!status.ok()) {
-    if (acquired) slots.Release(&state.link);
-    put.ranges.Free(fragment.offset);
+    if (acquired) slots.Release(&source.link);
+    put.ranges.Free(offset);
     co_return status.code();
   }
   std::vector<std::uint64_t> sums(ChecksumPieceCount(length));
-  status =
-      co_await state.link.Pull(put.HoldFragment(arena->Pin(put.frame), fragment.offset, length),
-                               {.request_id = state.request.request_id,
-                                .block = static_cast<std::uint32_t>(which),
-                                .pieces = fragment.pieces,
-                                .deadline = state.request.deadline},
-                               sums);
-  slots.Release(&state.link);
+  status = co_await source.link.Pull(put.HoldFragment(arena->Pin(put.frame), offset, length),
+                                     {.request_id = source.request_id,
+                                      .block = source.index,
+                                      .pieces = source.pieces,
+                                      .deadline = source.deadline},
+                                     sums);
+  slots.Release(&source.link);
   CrashHere(CrashPoint::kPutPulled);
-  put.FinishFragment(fragment.offset, status.ok(), SumOf(sums));
+  put.FinishFragment(offset, status.ok(), std::move(sums));
   if (!status.ok()) co_return status.code();
-  if (put.ended) co_return StatusCode::kExpired;
-  reservations->Touch(put);
-  co_return StatusCode::kOk;
+  co_return put.ended ? StatusCode::kExpired : StatusCode::kOk;
 }
 
 Task<Status> Cache::Impl::SealBlock(std::shared_ptr<OpenPut> put) {
@@ -181,12 +187,35 @@ Task<Status> Cache::Impl::SealBlock(std::shared_ptr<OpenPut> put) {
       own[i] = hash(begin, end);
       hashed += end - begin;
     }
-    if (SumOf(own) != fragment.checksum) {
+    if (own != fragment.sums) {
       co_return Status(StatusCode::kCorrupt, "the bytes from " + std::to_string(offset) +
                                                  " on are not those that were written");
     }
   }
   co_return Status::Ok();
+}
+
+Task<BlockAnswer> Cache::Impl::CommitPut(OpenPutRef put, Ack ack) {
+  Status sealed;
+  if (!put->cleared) {
+    put->committing = true;
+    sealed = co_await SealBlock(put);
+    put->committing = false;
+  }
+  if (put->ended) co_return BlockAnswer{.status = StatusCode::kExpired};
+  if (put->cleared || !sealed.ok()) {
+    // As a put that was cleared while its bytes came: nothing stands against another try.
+    Count(counters.put_failures);
+    put->failure = sealed.ok() ? StatusCode::kRetry : sealed.code();
+    reservations->Finish(put, PutEnd::kAborted);
+    co_return BlockAnswer{.status = put->failure};
+  }
+  PublishPut(put->id, put->placement, ack);
+  const BlockAnswer answer{.status = StatusCode::kOk,
+                           .tier = TierKind::kDram,
+                           .valid_tokens = arena->Header(put->frame).valid_tokens};
+  reservations->Finish(put, PutEnd::kCommitted);
+  co_return answer;
 }
 
 Task<BatchAnswer> Cache::Impl::Commit(std::string tenant, CommitRequest request) {
@@ -208,28 +237,12 @@ Task<BatchAnswer> Cache::Impl::Commit(std::string tenant, CommitRequest request)
                                   (gap.taken ? "is being written" : "was not written")),
         .blocks = {}};
   }
-  Status sealed;
-  if (!put->cleared) {
-    put->committing = true;
-    sealed = co_await SealBlock(put);
-    put->committing = false;
-  }
-  if (put->ended) {
+  block = co_await CommitPut(put, request.ack);
+  if (block.status == StatusCode::kExpired) {
     co_return BatchAnswer{
         .status = Status(StatusCode::kExpired, "token: the reservation has ended"), .blocks = {}};
   }
-  if (put->cleared || !sealed.ok()) {
-    // As a put that was cleared while its bytes came: nothing stands against another try.
-    Count(counters.put_failures);
-    reservations->Finish(put, Reservations::End::kAborted);
-    block.status = sealed.ok() ? StatusCode::kRetry : sealed.code();
-    co_return answer;
-  }
-  PublishPut(put->id, put->placement, request.ack);
-  block.status = StatusCode::kOk;
-  block.tier = TierKind::kDram;
-  block.valid_tokens = arena->Header(put->frame).valid_tokens;
-  reservations->Finish(put, Reservations::End::kCommitted);
+  if (block.status != StatusCode::kOk) co_return answer;
   if (request.ack == Ack::kDurable) {
     co_await AwaitDurableBlock(put->id, put->locator, put->placement, request.deadline, block);
   }
@@ -241,7 +254,7 @@ Task<Status> Cache::Impl::Abort(std::string tenant, PutTokenParts token, Nanos d
   OpenPutRef put;
   if (Result<OpenPutRef> found = reservations->Find(token, tenant); found.ok()) {
     put = *found;
-    reservations->Finish(put, Reservations::End::kAborted);
+    reservations->Finish(put, PutEnd::kAborted);
   } else if (found.code() == StatusCode::kInvalid) {
     co_return found.status();
   } else if (reservations->WasCommitted(token)) {

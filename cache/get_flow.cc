@@ -18,6 +18,9 @@ namespace {
 constexpr std::size_t kYieldEvery = 1024;
 /// Looks at a block on NVMe whose record moves, or whose frame goes, while it is read.
 constexpr int kLooksMax = 4;
+/// Kept of the deadline of a get that waits for its reply, or a quarter of it when it is short:
+/// what has come is told then.
+constexpr Nanos kReplyTime = 20 * kMillisecond;
 }  // namespace
 
 /// Lives in the frame of Get, which joins every worker before it ends.
@@ -27,7 +30,8 @@ struct Cache::Impl::GetState {
   TenantId tenant = 0;
   std::vector<WantedBlock> wanted;
   BlockSet chain_blocks;  ///< of this request: not to be evicted for their own descendants
-  std::size_t next = 0;   ///< index into `wanted` of the block that is started next
+  Nanos wait_until = 0;
+  std::size_t next = 0;  ///< index into `wanted` of the block that is started next
   BatchAnswer answer;
 };
 
@@ -39,6 +43,7 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
                  .request = request,
                  .wanted = {},
                  .chain_blocks = BlockSet(checked.ok() ? checked->keys : 0),
+                 .wait_until = 0,
                  .next = 0,
                  .answer = {}};
   state.answer.status = checked.status();
@@ -61,6 +66,14 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
     TouchInDram(std::move(found));
   }
 
+  if (request.waits) {
+    const Nanos now = clock.Now();
+    state.wait_until = request.deadline - std::min(kReplyTime, (request.deadline - now) / 4);
+    // One flow waits for the first, not a window of them.
+    if (!state.wanted.empty()) {
+      (void)co_await AwaitBlock(request, state.wanted.front(), state.wait_until);
+    }
+  }
   TaskScope workers;
   const std::size_t window = std::min<std::size_t>(options.window_per_request, state.wanted.size());
   for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(GetWorker(state));
@@ -80,16 +93,31 @@ Task<void> Cache::Impl::GetWorker(GetState& state) {
 
 Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& wanted) {
   const GetRequest& request = state.request;
-  BlockAnswer answer;
+  StatusCode status = StatusCode::kOk;
+  if (request.waits) {
+    Awaited awaited = co_await AwaitBlock(request, wanted, state.wait_until);
+    if (awaited.put != nullptr) {
+      co_return co_await PushPart(state.link, request, wanted, std::move(awaited.put));
+    }
+    status = awaited.status;
+  }
+  Hold pin;
+  TierKind tier = TierKind::kNone;
+  if (status == StatusCode::kOk) status = co_await PinBlock(state, wanted, &pin, &tier);
+  if (status != StatusCode::kOk) {
+    Count(counters.get_misses);
+    co_return BlockAnswer{.status = status};
+  }
+  if (request.lend_for != 0) co_return LendBlock(state, std::move(pin), tier);
+  co_return co_await PushBlock(state, wanted, std::move(pin), tier);
+}
+
+Task<BlockAnswer> Cache::Impl::PushBlock(GetState& state, const WantedBlock& wanted, Hold pin,
+                                         TierKind tier) {
+  const GetRequest& request = state.request;
+  BlockAnswer answer{.tier = tier};
   // Two pins: the link may let go of its own before the call ends, and the checksums stand beside
   // the frame until then.
-  Hold pin;
-  answer.status = co_await PinBlock(state, wanted, &pin, &answer.tier);
-  if (answer.status != StatusCode::kOk) {
-    Count(counters.get_misses);
-    co_return BlockAnswer{.status = answer.status};
-  }
-  if (request.lend_for != 0) co_return LendBlock(state, std::move(pin), answer.tier);
   const FrameId frame = arena->FrameOf(pin);
   Status status = clock.Now() < request.deadline
                       ? co_await slots.Acquire(&state.link, request.deadline)

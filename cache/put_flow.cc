@@ -288,6 +288,7 @@ void Cache::Impl::PublishPut(BlockId id, KeyView placement, Ack ack) {
   const BlockEntry& entry = (*index)[id];
   index->Publish(id, arena->Header(entry.frame).valid_tokens);
   CountBlocks();
+  arrivals.Tell(Arrivals::Of(entry.locator()));
   CrashHere(CrashPoint::kPutPublished);
   if (nvme != nullptr) {
     const bool durable = ack == Ack::kDurable;

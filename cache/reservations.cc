@@ -30,11 +30,11 @@ Hold OpenPut::HoldFragment(Hold frame_pin, std::uint64_t offset, std::uint64_t l
   return {part, this, offset};
 }
 
-void OpenPut::FinishFragment(std::uint64_t offset, bool written, std::uint64_t checksum) {
+void OpenPut::FinishFragment(std::uint64_t offset, bool written, std::vector<std::uint64_t> sums) {
   Flight& flight = in_flight_.at(offset);
   flight.ended = true;
   flight.written = written;
-  flight.checksum = checksum;
+  flight.sums = std::move(sums);
   if (flight.released) Land(offset);
 }
 
@@ -47,10 +47,11 @@ void OpenPut::Release(std::uint64_t offset) noexcept {
 void OpenPut::Land(std::uint64_t offset) {
   auto flight = in_flight_.extract(offset);
   if (flight.mapped().written) {
-    ranges.Finish(offset, flight.mapped().checksum);
+    ranges.Finish(offset, std::move(flight.mapped().sums));
   } else {
     ranges.Free(offset);
   }
+  if (watcher != nullptr) watcher->OnChanged(*this);
   // Last: with it the frame may go, and this.
   flight.mapped().frame_pin = Hold();
 }
@@ -82,8 +83,8 @@ Status Reservations::CheckLimits(std::uint64_t client, std::uint64_t block_bytes
   if (own.open >= kOpenPerClientMax || own.bytes + block_bytes > arena / kClientShare) {
     return refused("this client has", own, kOpenPerClientMax, arena / kClientShare);
   }
-  if (open_.size() >= kOpenMax || bytes_ + block_bytes > arena / kShare) {
-    return refused("all clients have", {open_.size(), bytes_}, kOpenMax, arena / kShare);
+  if (counted_ >= kOpenMax || bytes_ + block_bytes > arena / kShare) {
+    return refused("all clients have", {counted_, bytes_}, kOpenMax, arena / kShare);
   }
   return {};
 }
@@ -91,19 +92,21 @@ Status Reservations::CheckLimits(std::uint64_t client, std::uint64_t block_bytes
 void Reservations::Open(const OpenPutRef& put, std::uint64_t client, Nanos patience) {
   // Slots are used in turn, so that an old token rarely meets a new reservation; if it does, the
   // nonce tells them apart.
-  while (open_.contains(next_slot_)) next_slot_ = (next_slot_ + 1) % kOpenMax;
+  while (open_.contains(next_slot_)) next_slot_ = (next_slot_ + 1) % kSlots;
   put->token = {.incarnation = incarnation_,
                 .version = kPutTokenVersion,
                 .reactor = reactor_,
                 .slot = next_slot_,
                 .nonce = {random_->Next(), random_->Next()}};
-  next_slot_ = (next_slot_ + 1) % kOpenMax;
+  next_slot_ = (next_slot_ + 1) % kSlots;
   put->owner = client;
   put->clients = {client};
   put->patience = patience;
   put->expires = cache_.clock.Now() + patience;
   open_[put->token.slot] = put;
   by_block_[put->id] = put;
+  if (put->watcher != nullptr) return;
+  ++counted_;
   Usage& usage = usage_[client];
   ++usage.open;
   usage.bytes += put->bytes;
@@ -158,43 +161,50 @@ void Reservations::Join(OpenPut& put, std::uint64_t client) {
 
 void Reservations::Touch(OpenPut& put) { put.expires = cache_.clock.Now() + put.patience; }
 
-void Reservations::Finish(const OpenPutRef& put, End how) {
+void Reservations::Finish(const OpenPutRef& put, PutEnd how) {
   TERRACE_CHECK(!put->ended);
+  if (put->watcher != nullptr) put->watcher->OnEnding(*put, how);
   put->ended = true;
   open_.erase(put->token.slot);
-  if (const auto usage = usage_.find(put->owner); usage != usage_.end()) {
-    usage->second.bytes -= put->bytes;
-    if (--usage->second.open == 0) usage_.erase(usage);
-  }
-  bytes_ -= put->bytes;
-  CacheCounters& counters = cache_.counters;
-  switch (how) {
-    case End::kCommitted:
-      Count(counters.reservations_committed);
-      if (committed_.size() >= kCommittedMax) committed_.pop_front();
-      committed_.push_back(put->token.nonce[0]);
-      break;
-    case End::kAborted: Count(counters.reservations_aborted); break;
-    case End::kExpired: Count(counters.reservations_expired); break;
-    case End::kAbandoned: Count(counters.reservations_abandoned); break;
-  }
-  CountNow();
+  if (put->watcher == nullptr) Uncount(*put, how);
+  put->watcher = nullptr;
   if (put->in_flight() > 0) ending_.push_back(put);
   if (!put->cleared) {
     by_block_.erase(put->id);
-    if (how != End::kCommitted) cache_.Forget(put->id);
+    if (how != PutEnd::kCommitted) cache_.Forget(put->id);
   }
   put->pin = Hold();
-  if (open_.empty()) changed_.Set();
+  if (counted_ == 0) changed_.Set();
+}
+
+void Reservations::Uncount(const OpenPut& put, PutEnd how) {
+  if (const auto usage = usage_.find(put.owner); usage != usage_.end()) {
+    usage->second.bytes -= put.bytes;
+    if (--usage->second.open == 0) usage_.erase(usage);
+  }
+  --counted_;
+  bytes_ -= put.bytes;
+  CacheCounters& counters = cache_.counters;
+  switch (how) {
+    case PutEnd::kCommitted:
+      Count(counters.reservations_committed);
+      if (committed_.size() >= kCommittedMax) committed_.pop_front();
+      committed_.push_back(put.token.nonce[0]);
+      break;
+    case PutEnd::kAborted: Count(counters.reservations_aborted); break;
+    case PutEnd::kExpired: Count(counters.reservations_expired); break;
+    case PutEnd::kAbandoned: Count(counters.reservations_abandoned); break;
+  }
+  CountNow();
 }
 
 void Reservations::OnClientGone(std::uint64_t client) {
   std::vector<OpenPutRef> left;
   for (const auto& [slot, put] : open_) {
     std::erase(put->clients, client);
-    if (put->clients.empty()) left.push_back(put);
+    if (put->clients.empty() && put->watcher == nullptr) left.push_back(put);
   }
-  for (const OpenPutRef& put : left) Finish(put, End::kAbandoned);
+  for (const OpenPutRef& put : left) Finish(put, PutEnd::kAbandoned);
 }
 
 void Reservations::OnForgotten(BlockId id) {
@@ -203,13 +213,15 @@ void Reservations::OnForgotten(BlockId id) {
   const OpenPutRef put = found->second;
   by_block_.erase(found);
   put->cleared = true;
+  if (put->watcher != nullptr) put->watcher->OnChanged(*put);
   put->pin = Hold();  // fragments on their way keep the frame until they have landed
 }
 
 Nanos Reservations::NextExpiry() const {
   Nanos next = kForever;
   for (const auto& [slot, put] : open_) {
-    if (put->in_flight() == 0 && !put->committing) next = std::min(next, put->expires);
+    if (put->watcher == nullptr && put->in_flight() == 0 && !put->committing)
+      next = std::min(next, put->expires);
   }
   return next;
 }
@@ -217,14 +229,15 @@ Nanos Reservations::NextExpiry() const {
 Task<void> Reservations::Watch() {
   // What is on its way now may land without a word: looked at again after so long.
   constexpr Nanos kLookAgain = kSecond;
-  while (!open_.empty()) {
+  while (counted_ > 0) {
     const Nanos now = cache_.clock.Now();
     std::vector<OpenPutRef> late;
     for (const auto& [slot, put] : open_) {
-      if (put->expires <= now && put->in_flight() == 0 && !put->committing) late.push_back(put);
+      const bool idle = put->in_flight() == 0 && !put->committing && put->watcher == nullptr;
+      if (idle && put->expires <= now) late.push_back(put);
     }
-    for (const OpenPutRef& put : late) Finish(put, End::kExpired);
-    if (open_.empty()) break;
+    for (const OpenPutRef& put : late) Finish(put, PutEnd::kExpired);
+    if (counted_ == 0) break;
     (void)co_await changed_.WaitUntil(std::min(NextExpiry(), cache_.clock.Now() + kLookAgain));
     changed_.Reset();
   }
@@ -234,13 +247,13 @@ Task<void> Reservations::Watch() {
 Task<void> Reservations::Close() {
   while (!open_.empty()) {
     const OpenPutRef put = open_.begin()->second;
-    Finish(put, End::kAbandoned);
+    Finish(put, PutEnd::kAbandoned);
   }
   co_await watch_.Join();
 }
 
 void Reservations::CountNow() {
-  cache_.counters.reservations.store(open_.size(), std::memory_order_relaxed);
+  cache_.counters.reservations.store(counted_, std::memory_order_relaxed);
   cache_.counters.reservation_bytes.store(bytes_, std::memory_order_relaxed);
 }
 

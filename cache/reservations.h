@@ -13,6 +13,7 @@
 //   V3. A block that is cleared meanwhile takes its frame along; its token stays until it ends, so
 //       that commit can say what a put says then.
 //   V4. While a fragment is on its way or a commit under way the patience does not run out.
+//   V5. One that is part of a hand-off has a watcher (handoffs.h), who bounds it and ends it.
 //
 // Thread: the owning reactor's.
 #pragma once
@@ -33,6 +34,22 @@
 
 namespace terrace {
 
+enum class PutEnd : std::uint8_t { kCommitted, kAborted, kExpired, kAbandoned };
+
+class OpenPut;
+
+/// Who brings a reserved block part by part, and hears of it; the hand-off it belongs to.
+class PutWatcher {
+ public:
+  /// Bytes of it have come, or it was cleared.
+  virtual void OnChanged(OpenPut& put) = 0;
+  /// It is about to end: its pin still holds the frame, unless it was cleared.
+  virtual void OnEnding(OpenPut& put, PutEnd how) = 0;
+
+ protected:
+  ~PutWatcher() = default;
+};
+
 /// One reservation. Flows and Holds keep it; it is open while `Reservations` names it.
 class OpenPut final : public Hold::Owner, public std::enable_shared_from_this<OpenPut> {
  public:
@@ -46,6 +63,7 @@ class OpenPut final : public Hold::Owner, public std::enable_shared_from_this<Op
   const std::uint64_t bytes;  ///< of the block
   PutTokenParts token;
   BlockId id = kNoBlock;
+  std::uint32_t position = 0;
   Locator locator;
   FrameId frame = kNoFrame;
   Hold pin;  ///< until it ends, or the block is cleared
@@ -58,11 +76,13 @@ class OpenPut final : public Hold::Owner, public std::enable_shared_from_this<Op
   bool ended = false;
   bool cleared = false;
   bool committing = false;
+  StatusCode failure = StatusCode::kOk;  ///< of its commit: kRetry when it was cleared, kCorrupt
+  PutWatcher* watcher = nullptr;  ///< until it ends; it alone is counted, and loses patience, then
 
   /// The bytes of a fragment that is taken, to be given to a link; `frame_pin` pins the frame.
   Hold HoldFragment(Hold frame_pin, std::uint64_t offset, std::uint64_t length);
   /// The call that brought the fragment has ended. Written: all of its bytes are there.
-  void FinishFragment(std::uint64_t offset, bool written, std::uint64_t checksum);
+  void FinishFragment(std::uint64_t offset, bool written, std::vector<std::uint64_t> sums);
   /// Fragments that a link may still bring.
   [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_.size(); }
 
@@ -73,7 +93,7 @@ class OpenPut final : public Hold::Owner, public std::enable_shared_from_this<Op
     bool released = false;  // by the link
     bool ended = false;     // the call
     bool written = false;
-    std::uint64_t checksum = 0;
+    std::vector<std::uint64_t> sums;
   };
   void Release(std::uint64_t offset) noexcept override;
   void Land(std::uint64_t offset);
@@ -91,8 +111,6 @@ class Reservations {
   static constexpr std::uint64_t kClientShare = 8;
   static constexpr std::uint64_t kShare = 4;
 
-  enum class End : std::uint8_t { kCommitted, kAborted, kExpired, kAbandoned };
-
   explicit Reservations(Cache::Impl& cache) : cache_(cache) {}
   ~Reservations();
   Reservations(const Reservations&) = delete;
@@ -100,9 +118,11 @@ class Reservations {
 
   /// Whose tokens are made here. `random` outlives this.
   void Name(Random& random, std::uint64_t incarnation, std::uint16_t reactor);
+  [[nodiscard]] std::uint64_t incarnation() const noexcept { return incarnation_; }
   /// kRetry, naming the limit, when `client` may not have another one of so many bytes.
   [[nodiscard]] Status CheckLimits(std::uint64_t client, std::uint64_t block_bytes) const;
-  /// Opens one whose block is reserved already; gives it a token.
+  /// Opens one whose block is reserved already; gives it a token. With a watcher: `patience` means
+  /// nothing, and no limit counts it.
   void Open(const OpenPutRef& put, std::uint64_t client, Nanos patience);
   /// kExpired unless the token is of one that is open and of the tenant.
   [[nodiscard]] Result<OpenPutRef> Find(const PutTokenParts& token,
@@ -116,7 +136,7 @@ class Reservations {
   void Join(OpenPut& put, std::uint64_t client);
   void Touch(OpenPut& put);
   /// Ends one. Unless it was committed its block is forgotten.
-  void Finish(const OpenPutRef& put, End how);
+  void Finish(const OpenPutRef& put, PutEnd how);
   /// The client has gone.
   void OnClientGone(std::uint64_t client);
   /// A reserved block was forgotten by somebody else.
@@ -132,7 +152,11 @@ class Reservations {
   /// Ends what has lost its patience, while there are any.
   Task<void> Watch();
   [[nodiscard]] Nanos NextExpiry() const;
+  void Uncount(const OpenPut& put, PutEnd how);
   void CountNow();
+
+  /// So many numbers of slots, more than can be open.
+  static constexpr std::uint32_t kSlots = 1U << 20;
 
   Cache::Impl& cache_;
   Random* random_ = nullptr;
@@ -141,7 +165,8 @@ class Reservations {
   std::map<std::uint32_t, OpenPutRef> open_;          // by slot
   std::unordered_map<BlockId, OpenPutRef> by_block_;  // but those that were cleared
   std::unordered_map<std::uint64_t, Usage> usage_;    // by client that reserved
-  std::uint64_t bytes_ = 0;                           // of all that are open
+  std::size_t counted_ = 0;                           // open without a watcher
+  std::uint64_t bytes_ = 0;                           // of those
   std::uint32_t next_slot_ = 0;
   std::vector<std::weak_ptr<OpenPut>> ending_;
   std::deque<std::uint64_t> committed_;  // nonces, oldest first

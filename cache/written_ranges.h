@@ -4,12 +4,14 @@
 // written when they are all there, or free again when nothing brings them any more. So each byte is
 // written once or not at all.
 //
-// Thread: its owner's. Memory: one tree node a fragment, at most kFragmentsMax.
+// Thread: its owner's. Memory: one tree node a fragment, at most kFragmentsMax, and 8 bytes for
+// each 256 KiB of it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "base/status.h"
 
@@ -25,15 +27,22 @@ class WrittenRanges {
   struct Fragment {
     std::uint64_t length = 0;
     bool written = false;
-    std::uint64_t checksum = 0;  ///< of a written one: what its owner passed to Finish
+    std::vector<std::uint64_t> sums{};  ///< of a written one: what its owner passed to Finish
   };
 
   /// kInvalid when it has no bytes, lies outside the block, or has a byte that is taken or written;
   /// kRetry when there are too many fragments.
   StatusCode Take(std::uint64_t offset, std::uint64_t length);
   /// REQUIRES: a fragment of this offset is taken; likewise Free.
-  void Finish(std::uint64_t offset, std::uint64_t checksum);
+  void Finish(std::uint64_t offset, std::vector<std::uint64_t> sums);
   void Free(std::uint64_t offset);
+
+  /// The written fragment that bytes [begin, end) lie in; null without one. REQUIRES: begin < end.
+  struct Found {
+    std::uint64_t offset = 0;
+    const Fragment* fragment = nullptr;  ///< valid until it is freed, or this is gone
+  };
+  [[nodiscard]] Found Written(std::uint64_t begin, std::uint64_t end) const noexcept;
 
   /// Every byte is written.
   [[nodiscard]] bool Complete() const noexcept { return written_bytes_ == bytes_; }

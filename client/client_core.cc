@@ -350,7 +350,7 @@ void ClientCore::Publish() {
   serving_ = true;
   {
     const std::lock_guard lock(view_mutex_);
-    view_ = {session_->epoch(), session_->shards()};
+    view_ = session_->View();
     link_ = session_->link();
   }
   ReportStart(Status());

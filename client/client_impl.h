@@ -76,6 +76,14 @@ class Client::Impl {
       const PutToken& token, Deadline deadline,
       const std::function<RequestRef(const RequestBuilder&, std::uint32_t shard)>& build) const;
 
+  // client_handoffs.cc
+  Result<RequestRef> PrepareOpenHandoff(const HandoffToken& token, NamespaceId space,
+                                        const Chain& chain, std::uint32_t first,
+                                        std::uint32_t count, BlockKind kind,
+                                        const HandoffOptions& options, Deadline deadline) const;
+  Result<RequestRef> PrepareEndHandoff(const HandoffToken& token, bool abort,
+                                       Deadline deadline) const;
+
   /// A call that names no namespace id; `build` makes its request.
   Result<RequestRef> PreparePlain(
       Deadline deadline, const std::function<RequestRef(const RequestBuilder&)>& build) const;

@@ -64,8 +64,9 @@ Result<RequestRef> Client::Impl::PreparePieces(TransferKind transfer, NamespaceI
   if (!target.ok()) return target.status();
   const NamespaceView& view = target->space;
   Status status = ValidateBlocks(*view.descriptor, chain, HeadsOf(blocks));
-  if (status.ok()) status = ValidatePieces(blocks, view.BlockBytes(kind.group), transfer.kind);
+  if (status.ok()) status = ValidatePieces(blocks, view.BlockBytes(kind.group), transfer);
   if (status.ok()) status = ValidateAck(transfer.ack);
+  if (status.ok() && transfer.handoff) status = ValidateHandoffToken(*transfer.handoff);
   if (!status.ok()) return status;
   std::vector<std::span<const MemoryPiece>> lists;
   lists.reserve(blocks.size());

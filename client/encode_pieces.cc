@@ -1,6 +1,7 @@
 #include "client/encode_pieces.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "client/validate_pieces.h"
 
@@ -11,6 +12,7 @@ using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
 using Pieces = Offset<flatbuffers::Vector<const wire::Piece*>>;
 using Counts = Offset<flatbuffers::Vector<std::uint16_t>>;
+using Ranges = Offset<flatbuffers::Vector<const wire::Range*>>;
 
 /// Pieces of many lists, as the wire has them.
 class PieceTable {
@@ -45,9 +47,14 @@ class PieceTable {
   std::vector<std::uint16_t> counts_;
 };
 
-Offset<flatbuffers::Vector<const wire::Range*>> BuildRanges(FlatBufferBuilder& builder,
-                                                            const ShardPlan& plan,
-                                                            std::span<const BlockPieces> blocks) {
+Offset<flatbuffers::Vector<std::uint8_t>> BuildToken(FlatBufferBuilder& builder,
+                                                     const std::optional<HandoffToken>& token) {
+  if (!token) return 0;
+  return BuildBytes(builder, token->bytes);
+}
+
+Ranges BuildRanges(FlatBufferBuilder& builder, const ShardPlan& plan,
+                   std::span<const BlockPieces> blocks) {
   const bool whole = std::all_of(
       plan.blocks.begin(), plan.blocks.end(),
       [blocks](std::uint32_t index) { return ToFrameRange(blocks[index].range) == FrameRange{}; });
@@ -79,8 +86,11 @@ std::vector<std::byte> EncodePieces(const MessageHead& head, const BlockQuestion
       const auto runs = EncodeRuns(builder, question);
       const Pieces pieces = table.BuildPieces(builder);
       const Counts counts = table.BuildCounts(builder);
+      const auto all_tokens = builder.CreateVector(tokens);
+      const auto handoff = BuildToken(builder, transfer.handoff);
+      const auto ranges = transfer.handoff ? BuildRanges(builder, question.plan, blocks) : Ranges();
       return wire::CreatePut(builder, space, kind.group, kind.shard, runs, pieces, counts,
-                             builder.CreateVector(tokens), static_cast<std::uint8_t>(transfer.ack));
+                             all_tokens, static_cast<std::uint8_t>(transfer.ack), handoff, ranges);
     });
   }
   return BuildMessage<wire::Get>(head, [&](FlatBufferBuilder& builder) {
@@ -88,8 +98,9 @@ std::vector<std::byte> EncodePieces(const MessageHead& head, const BlockQuestion
     const Pieces pieces = table.BuildPieces(builder);
     const Counts counts = table.BuildCounts(builder);
     const auto ranges = BuildRanges(builder, question.plan, blocks);
+    const auto handoff = BuildToken(builder, transfer.handoff);
     return wire::CreateGet(builder, space, kind.group, kind.shard, runs, pieces, counts, false, 0,
-                           ranges);
+                           ranges, transfer.waits, handoff);
   });
 }
 
@@ -123,6 +134,39 @@ std::vector<std::byte> EncodeCommit(const MessageHead& head, const PutToken& tok
   return BuildMessage<wire::CommitReservation>(head, [&](FlatBufferBuilder& builder) {
     const auto bytes = BuildBytes(builder, token.bytes);
     return wire::CreateCommitReservation(builder, bytes, static_cast<std::uint8_t>(ack));
+  });
+}
+
+std::vector<std::byte> EncodeOpenHandoff(const MessageHead& head, const BlockQuestion& question,
+                                         const HandoffToken& token, std::uint32_t count,
+                                         const HandoffOptions& options) {
+  std::vector<std::uint32_t> tokens;
+  if (options.last_valid_tokens != 0) {
+    for (const std::uint32_t index : question.plan.blocks) {
+      tokens.push_back(index + 1 == count ? options.last_valid_tokens : 0);
+    }
+  }
+  return BuildMessage<wire::OpenHandoff>(head, [&](FlatBufferBuilder& builder) {
+    const auto runs = EncodeRuns(builder, question);
+    const auto bytes = BuildBytes(builder, token.bytes);
+    Offset<flatbuffers::Vector<std::uint32_t>> valid_tokens = 0;
+    if (!tokens.empty()) valid_tokens = builder.CreateVector(tokens);
+    return wire::CreateOpenHandoff(
+        builder, question.placement.daemon_namespace, question.kind.group, question.kind.shard,
+        runs, bytes, valid_tokens, static_cast<std::uint32_t>(options.patience.count()),
+        static_cast<std::uint32_t>(options.keep.count()), options.receivers);
+  });
+}
+
+std::vector<std::byte> EncodeEndHandoff(const MessageHead& head, const HandoffToken& token,
+                                        bool abort) {
+  if (abort) {
+    return BuildMessage<wire::AbortHandoff>(head, [&](FlatBufferBuilder& builder) {
+      return wire::CreateAbortHandoff(builder, BuildBytes(builder, token.bytes));
+    });
+  }
+  return BuildMessage<wire::AckHandoff>(head, [&](FlatBufferBuilder& builder) {
+    return wire::CreateAckHandoff(builder, BuildBytes(builder, token.bytes));
   });
 }
 

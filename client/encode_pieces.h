@@ -21,6 +21,12 @@ std::vector<std::byte> EncodeReserve(const MessageHead& head, const BlockQuestio
 std::vector<std::byte> EncodeWrite(const MessageHead& head, const PutToken& token,
                                    std::span<const BlockFragment> fragments);
 std::vector<std::byte> EncodeCommit(const MessageHead& head, const PutToken& token, Ack ack);
+/// `count`: of all blocks of the hand-off; the last holds `options.last_valid_tokens`.
+std::vector<std::byte> EncodeOpenHandoff(const MessageHead& head, const BlockQuestion& question,
+                                         const HandoffToken& token, std::uint32_t count,
+                                         const HandoffOptions& options);
+std::vector<std::byte> EncodeEndHandoff(const MessageHead& head, const HandoffToken& token,
+                                        bool abort);
 std::vector<std::byte> EncodeAbort(const MessageHead& head, const PutToken& token);
 
 }  // namespace terrace

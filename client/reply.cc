@@ -312,10 +312,12 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kRemove:
     case RequestKind::kPrefetch:
     case RequestKind::kTouch:
+    case RequestKind::kOpenHandoff:
     case RequestKind::kRetain: return ApplyBlocks(request, part, message, arrivals);
     case RequestKind::kOpenNamespace: return ApplyOpened(request, message);
     case RequestKind::kReserve: return ApplyReserved(request, message);
     case RequestKind::kAbort:
+    case RequestKind::kEndHandoff:
     case RequestKind::kPing:
     case RequestKind::kRenewLease: return;  // whatever it says, it came back
     case RequestKind::kStat: return ApplyStat(request, message);

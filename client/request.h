@@ -51,6 +51,8 @@ enum class RequestKind : std::uint8_t {
   kWrite,
   kCommit,
   kAbort,
+  kOpenHandoff,
+  kEndHandoff,
 };
 
 /// True for the calls that answer per block.
@@ -58,7 +60,8 @@ enum class RequestKind : std::uint8_t {
   return kind == RequestKind::kGet || kind == RequestKind::kPut || kind == RequestKind::kLend ||
          kind == RequestKind::kRemove || kind == RequestKind::kPrefetch ||
          kind == RequestKind::kTouch || kind == RequestKind::kRetain ||
-         kind == RequestKind::kWrite || kind == RequestKind::kCommit;
+         kind == RequestKind::kWrite || kind == RequestKind::kCommit ||
+         kind == RequestKind::kOpenHandoff;
 }
 /// True for the calls that the daemon is told of when they are given up, because it works or moves
 /// bytes for them.
@@ -67,10 +70,12 @@ enum class RequestKind : std::uint8_t {
          kind == RequestKind::kWrite || kind == RequestKind::kPrefetch;
 }
 
-/// A get, or a put and what it waits for.
+/// A get, or a put and what it waits for; with a hand-off, what is received or sent in it.
 struct TransferKind {
   RequestKind kind = RequestKind::kGet;  ///< kGet or kPut
   Ack ack = Ack::kCommitted;             ///< kPut only
+  bool waits = false;                    ///< kGet only: for what is not there yet
+  std::optional<HandoffToken> handoff{};
 };
 
 enum class PartState : std::uint8_t {

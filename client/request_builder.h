@@ -24,6 +24,7 @@ namespace terrace {
 struct SessionView {
   std::uint64_t epoch = 0;   ///< 0: not connected; each connection has another
   std::uint32_t shards = 0;  ///< reactors of the daemon
+  std::uint64_t daemon_incarnation = 0;
 };
 
 class RequestBuilder {

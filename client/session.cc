@@ -75,6 +75,12 @@ Task<Status> Session::ConnectOthers(Nanos deadline) {
   co_return Status();
 }
 
+SessionView Session::View() const noexcept {
+  return {.epoch = epoch_,
+          .shards = shards(),
+          .daemon_incarnation = connections_.front()->hello().daemon_incarnation};
+}
+
 void Session::RegisterRegions() {
   connected_ = true;
   for (const RegionTable::Region& region : shared_.regions.All()) {
@@ -84,7 +90,7 @@ void Session::RegisterRegions() {
 
 Task<Status> Session::OpenNamespaces(Nanos deadline) {
   for (const NamespaceTable::Entry& entry : shared_.namespaces.All()) {
-    const RequestBuilder builder(shared_.ids, shared_.channel.incarnation, {epoch_, shards()},
+    const RequestBuilder builder(shared_.ids, shared_.channel.incarnation, View(),
                                  shared_.scheduler.Now(), deadline);
     const RequestRef request = builder.OpenNamespace(*entry.descriptor);
     Event finished;

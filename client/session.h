@@ -20,6 +20,7 @@
 #include "client/address.h"
 #include "client/namespace_table.h"
 #include "client/region_table.h"
+#include "client/request_builder.h"
 #include "client/request_flow.h"
 #include "client/shard_connection.h"
 
@@ -51,6 +52,7 @@ class Session {
   Task<Status> Open(Nanos deadline);
 
   [[nodiscard]] std::uint64_t epoch() const noexcept { return epoch_; }
+  [[nodiscard]] SessionView View() const noexcept;
   [[nodiscard]] std::uint32_t shards() const noexcept {
     return static_cast<std::uint32_t>(connections_.size());
   }

@@ -217,6 +217,59 @@ class TERRACE_API Client {
   /// reads the memory of its fragments any more.
   Status Abort(const PutToken& token, Deadline deadline);
 
+  // ---- Hand-off: a chain sent layer by layer to who waits for it ----------------------------
+
+  /// Names a new hand-off. Never waits; the token may travel before the hand-off is opened.
+  /// @return kPeerDead when not connected.
+  Result<HandoffToken> NewHandoff() const;
+  /// Opens it over blocks [first, first + count) of the chain. Per block kOk: reserved, to be sent.
+  /// kExists: stored already; kPending: somebody else brings it: receivers find both by themselves.
+  /// kRetry: no room, or more than a quarter of the DRAM tier for this client (half for all).
+  /// @return kRetry when the daemon has too many hand-offs open, kInvalid when this one was.
+  Result<std::vector<BlockResult>> OpenHandoff(const HandoffToken& token, NamespaceId space,
+                                               const Chain& chain, std::uint32_t first,
+                                               std::uint32_t count, BlockKind kind,
+                                               const HandoffOptions& options, Deadline deadline);
+  Result<Ticket> SubmitOpenHandoff(const HandoffToken& token, NamespaceId space, const Chain& chain,
+                                   std::uint32_t first, std::uint32_t count, BlockKind kind,
+                                   const HandoffOptions& options, Deadline deadline);
+  /// Sends one stretch (BlockPieces::range) of each of these blocks, a layer for instance: every
+  /// byte of a block once. kOk: receivers have it, the memory may be reused; of a block's last
+  /// bytes: the block is stored, and visible to every client. kInvalid: bytes that were sent
+  /// before, or no block of the hand-off; kExists and kRetry where it was not reserved; kCancelled
+  /// and kExpired when the block was given up.
+  Result<std::vector<BlockResult>> Send(const HandoffToken& token, NamespaceId space,
+                                        const Chain& chain, std::span<const BlockPieces> blocks,
+                                        BlockKind kind, Deadline deadline);
+  Result<Ticket> SubmitSend(const HandoffToken& token, NamespaceId space, const Chain& chain,
+                            std::span<const BlockPieces> blocks, BlockKind kind, Deadline deadline);
+  /// As GetPieces, but waits for what has not been sent yet, also for the hand-off to be opened. A
+  /// range that lies inside one stretch that was sent comes as soon as that has; another when its
+  /// block is complete. Told at once: kCancelled: the producer aborted it; kPeerDead: the producer
+  /// has gone; kExpired: its patience passed, or the daemon was restarted; kMiss: it was complete
+  /// and is not stored any more. kTimeout: it did not come.
+  Result<std::vector<BlockResult>> Receive(const HandoffToken& token, NamespaceId space,
+                                           const Chain& chain, std::span<const BlockPieces> blocks,
+                                           BlockKind kind, Deadline deadline);
+  Result<Ticket> SubmitReceive(const HandoffToken& token, NamespaceId space, const Chain& chain,
+                               std::span<const BlockPieces> blocks, BlockKind kind,
+                               Deadline deadline);
+  /// As GetPieces, but waits until the blocks are stored, whoever puts them. kTimeout: they were
+  /// not.
+  Result<std::vector<BlockResult>> GetArriving(NamespaceId space, const Chain& chain,
+                                               std::span<const BlockPieces> blocks, BlockKind kind,
+                                               Deadline deadline);
+  Result<Ticket> SubmitGetArriving(NamespaceId space, const Chain& chain,
+                                   std::span<const BlockPieces> blocks, BlockKind kind,
+                                   Deadline deadline);
+  /// This receiver is done; after the last one nothing pins the blocks any more. kOk also when it
+  /// had ended.
+  Status AckHandoff(const HandoffToken& token, Deadline deadline);
+  Result<Ticket> SubmitAckHandoff(const HandoffToken& token, Deadline deadline);
+  /// Gives up what is not complete; what is stays stored. kOk also when it had ended. Fence what is
+  /// on its way before its memory is reused.
+  Status AbortHandoff(const HandoffToken& token, Deadline deadline);
+
   // ---- Cancel and fence ---------------------------------------------------------------------
 
   // With a deadline that has passed these three look once and do not wait: kOk is certain, and

@@ -132,7 +132,7 @@ struct BlockRange {
 struct BlockPieces {
   std::uint32_t position = 0;           ///< Index in the chain.
   std::span<const MemoryPiece> pieces;  ///< At least 1, at most 65,535; copied by the call.
-  BlockRange range;                     ///< Get only; a put stores whole blocks (see Reserve).
+  BlockRange range;  ///< Get and Receive; Send: one stretch. A put stores whole blocks.
   std::uint32_t valid_tokens = 0;  ///< Put: tokens the block holds; 0 means all of block_tokens.
 };
 
@@ -154,6 +154,22 @@ struct Reservation {
 struct BlockFragment {
   std::uint64_t offset = 0;             ///< Bytes from the start of the block.
   std::span<const MemoryPiece> pieces;  ///< Gathered in this order; at least 1. Copied by the call.
+};
+
+/// Names a hand-off to who receives it: opaque bytes that fit a request's metadata, to be passed to
+/// other processes of the tenant as they are. Void when the daemon restarts.
+struct HandoffToken {
+  std::array<std::byte, 32> bytes{};
+};
+
+struct HandoffOptions {
+  /// It ends when so long nothing was sent while something is missing; up to 10 min; 0: 10 s.
+  std::chrono::milliseconds patience{};
+  /// Once complete, its blocks stay in DRAM for so long, or until every receiver has said that it
+  /// is done (AckHandoff); up to 10 min; 0: 30 s.
+  std::chrono::milliseconds keep{};
+  std::uint32_t receivers = 1;          ///< That will say so, at least 1.
+  std::uint32_t last_valid_tokens = 0;  ///< Tokens that the last block will hold; 0: all.
 };
 
 /// The outcome for one block.

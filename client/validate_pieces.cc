@@ -44,7 +44,9 @@ FrameRange ToFrameRange(const BlockRange& range) noexcept {
 }
 
 Status ValidatePieces(std::span<const BlockPieces> blocks, std::uint64_t block_bytes,
-                      RequestKind kind) {
+                      const TransferKind& transfer) {
+  const bool puts = transfer.kind == RequestKind::kPut && !transfer.handoff;
+  const bool sends = transfer.kind == RequestKind::kPut && transfer.handoff;
   std::size_t total = 0;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const FrameRange range = ToFrameRange(blocks[i].range);
@@ -53,9 +55,13 @@ Status ValidatePieces(std::span<const BlockPieces> blocks, std::uint64_t block_b
     }
     const std::uint64_t wanted =
         range.bytes == 0 ? block_bytes - range.offset : range.bytes * range.count;
-    if (kind == RequestKind::kPut && (wanted != block_bytes || range.count != 1)) {
+    if (puts && (wanted != block_bytes || range.count != 1)) {
       return Status::Invalid(Named("blocks", i) +
                              ".range is a part of the block: a put stores whole ones (Reserve)");
+    }
+    if (sends && range.count != 1) {
+      return Status::Invalid(Named("blocks", i) + ".range.count is " + std::to_string(range.count) +
+                             ": one stretch is sent at a time");
     }
     std::uint64_t bytes = 0;
     Status status = CheckPieces("blocks", i, blocks[i].pieces, wanted, total, bytes);
@@ -139,6 +145,32 @@ Status ValidatePatience(std::chrono::milliseconds patience) {
   if (patience.count() >= 0 && patience <= kMost) return {};
   return Status::Invalid("patience is " + std::to_string(patience.count()) + " ms, not 0 to " +
                          std::to_string(kMost.count()));
+}
+
+Status ValidateHandoffToken(const HandoffToken& token) {
+  const HandoffTokenParts parts = UnpackHandoffToken(token.bytes);
+  if (parts.version != kHandoffTokenVersion) {
+    return Status::Invalid("token is of version " + std::to_string(parts.version) + ", not " +
+                           std::to_string(kHandoffTokenVersion));
+  }
+  if (!parts.number) return Status::Invalid("token names no hand-off (NewHandoff)");
+  return {};
+}
+
+Status ValidateHandoff(const HandoffOptions& options, std::uint32_t block_tokens) {
+  constexpr std::chrono::milliseconds kMost{600'000};
+  const auto check = [kMost](const char* name, std::chrono::milliseconds time) -> Status {
+    if (time.count() >= 0 && time <= kMost) return {};
+    return Status::Invalid(std::string("options.") + name + " is " + std::to_string(time.count()) +
+                           " ms, not 0 to " + std::to_string(kMost.count()));
+  };
+  if (Status status = check("patience", options.patience); !status.ok()) return status;
+  if (Status status = check("keep", options.keep); !status.ok()) return status;
+  if (options.receivers == 0) return Status::Invalid("options.receivers is 0");
+  if (options.last_valid_tokens <= block_tokens) return {};
+  return Status::Invalid("options.last_valid_tokens is " +
+                         std::to_string(options.last_valid_tokens) + ", a block holds " +
+                         std::to_string(block_tokens));
 }
 
 }  // namespace terrace

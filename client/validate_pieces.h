@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/frame_range.h"
+#include "base/handoff_token.h"
 #include "base/put_token.h"
 #include "base/result.h"
 #include "client/request.h"
@@ -27,7 +28,7 @@ inline constexpr std::size_t kPiecesOfOneMax = 65'535;
 /// the range is the whole block. Positions and tokens are ValidateBlocks' to look at, the regions
 /// RegionTable's.
 Status ValidatePieces(std::span<const BlockPieces> blocks, std::uint64_t block_bytes,
-                      RequestKind kind);
+                      const TransferKind& transfer);
 /// At least one fragment and at most kPiecesMax, each with pieces that have bytes. Whether one fits
 /// its block is the daemon's to say.
 Status ValidateFragments(std::span<const BlockFragment> fragments);
@@ -39,5 +40,8 @@ Status CheckDisjoint(std::span<const BlockPieces> blocks,
 Result<PutTokenParts> ReadToken(const PutToken& token, std::uint32_t shards);
 /// 0 (the daemon's default) to 60 s.
 Status ValidatePatience(std::chrono::milliseconds patience);
+/// A hand-off's token and options; `block_tokens` of its namespace.
+Status ValidateHandoffToken(const HandoffToken& token);
+Status ValidateHandoff(const HandoffOptions& options, std::uint32_t block_tokens);
 
 }  // namespace terrace

@@ -393,6 +393,9 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
     case wire::Body_WriteFragments:
     case wire::Body_CommitReservation:
     case wire::Body_AbortReservation:
+    case wire::Body_OpenHandoff:
+    case wire::Body_AckHandoff:
+    case wire::Body_AbortHandoff:
     case wire::Body_Stat:
     case wire::Body_ListNamespaces:
     case wire::Body_ClearNamespace:

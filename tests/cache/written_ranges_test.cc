@@ -44,7 +44,7 @@ TEST(WrittenRangesTest, RandomFragmentsAgreeWithABitmap) {
         const bool written = random.Chance(0.6);
         mark(fragment, written ? State::kWritten : State::kFree);
         if (written) {
-          ranges.Finish(fragment.first, random.Next());
+          ranges.Finish(fragment.first, {random.Next()});
         } else {
           ranges.Free(fragment.first);
         }

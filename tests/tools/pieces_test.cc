@@ -15,6 +15,7 @@
 #include "base/random.h"
 #include "client/terrace.hpp"
 #include "tests/client/c_story.h"
+#include "tests/tools/frame_spoiler.h"
 #include "tests/tools/pieces_engine.h"
 #include "tests/tools/shards_host.h"
 
@@ -358,57 +359,17 @@ TEST_P(PiecesTest, AReservationWhosePatiencePassedIsFreedForOthers) {
             StatusCode::kOk);
 }
 
-/// Takes a get's frame instead of sending it, to flip a bit of it.
-class FrameSpoiler final : public Link {
- public:
-  [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kSim; }
-  [[nodiscard]] bool Alive() const noexcept override { return true; }
-  Task<Status> Push(Hold source, BlockTransfer /*transfer*/,
-                    std::span<const std::uint64_t> /*checksums*/) override {
-    source.bytes()[100'000] ^= std::byte{8};
-    ++spoilt;
-    co_return Status::Ok();
-  }
-  Task<Status> Pull(Hold /*destination*/, BlockTransfer /*transfer*/,
-                    std::span<std::uint64_t> /*checksums*/) override {
-    co_return Status(StatusCode::kUnsupported);
-  }
-  void Send(std::vector<std::byte> /*message*/) override {}
-  void Close() override {}
-  int spoilt = 0;
-};
-
-/// All of it outlives the task, which the test waits for.
-Task<void> SpoilBlock(Cache* cache, FrameSpoiler* spoiler, const GetRequest* request,
-                      std::promise<void>* done) {
-  (void)co_await cache->Get(*spoiler, *request);
-  done->set_value();
-}
-
 TEST_P(PiecesTest, AFrameThatHasChangedIsNotSentInPartsOverANetwork) {
   if (GetParam().link != LinkChoice::kTcp) GTEST_SKIP() << "same-host copies are not verified";
   engine_.PutAll();
-  FrameSpoiler spoiler;
+  testing::FrameSpoiler spoiler;
   GetRequest request;
   const auto key = engine_.chain_.key(0);
   request.chain.namespace_id = host_.NamespaceId("default", "pieces");
   request.chain.runs = {{.placement = key, .first_position = 0, .parent = {}, .keys = {key}}};
   request.places = {{.pieces = {{.region = 1, .offset = 0, .length = kBlockBytes}}}};
   request.deadline = SteadyClock().Now() + 10 * kSecond;
-  for (std::uint32_t i = 0; i < 2; ++i) {  // one of them has it
-    Shard& shard = host_.shard(i);
-    auto scope = std::make_unique<TaskScope>();
-    std::promise<void> done;
-    shard.reactor().Post(
-        [&] { scope->Spawn(SpoilBlock(&shard.cache(), &spoiler, &request, &done)); });
-    done.get_future().wait();
-    std::promise<void> gone;
-    shard.reactor().Post([&] {
-      scope.reset();
-      gone.set_value();
-    });
-    gone.get_future().wait();
-  }
+  for (std::uint32_t i = 0; i < 2; ++i) testing::SpoilFrame(host_.shard(i), request, spoiler);
   ASSERT_EQ(spoiler.spoilt, 1);
   const auto get = [this](std::uint64_t offset) {
     const std::array pieces{engine_.InDestination(0, 10)};

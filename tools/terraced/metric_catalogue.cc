@@ -111,6 +111,20 @@ const MetricInfo kFragmentsFailed = {
     "terrace_fragments_failed_total", kCounter, kSum,
     "Parts of reserved blocks that were refused, or whose bytes did not come."};
 
+const MetricInfo kHandoffs = {"terrace_handoffs", kGauge, kSum, "Hand-offs that are open now."};
+const MetricInfo kHandoffBytes = {"terrace_handoff_bytes", kGauge, kSum,
+                                  "Bytes reserved and pinned for them."};
+const MetricInfo kHandoffsOpened = {"terrace_handoffs_opened_total", kCounter, kSum,
+                                    "Hand-offs opened."};
+const MetricInfo kHandoffsRefused = {
+    "terrace_handoffs_refused_total", kCounter, kSum,
+    "Hand-offs refused because the client, or all of them, had as many as they may."};
+const MetricInfo kHandoffsEnded = {"terrace_handoffs_ended_total", kCounter, kSum,
+                                   "Hand-offs that ended, by how."};
+const MetricInfo kFragmentsReceived = {
+    "terrace_fragments_received_total", kCounter, kSum,
+    "Parts of blocks that receivers of hand-offs read before the block was complete."};
+
 const MetricInfo kTierBlocks = {"terrace_tier_blocks", kGauge, kSum, "Blocks stored, by tier."};
 const MetricInfo kTierCapacity = {"terrace_tier_capacity_bytes", kGauge, kSum,
                                   "Bytes that a tier can hold."};
@@ -298,6 +312,12 @@ constexpr const MetricInfo* kAll[] = {
     &kReservationsMade,
     &kReservationsRefused,
     &kReservationsEnded,
+    &kHandoffs,
+    &kHandoffBytes,
+    &kHandoffsOpened,
+    &kHandoffsRefused,
+    &kHandoffsEnded,
+    &kFragmentsReceived,
     &kFragments,
     &kFragmentsFailed,
     &kTierBlocks,

@@ -113,6 +113,15 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   all.With(kEndLabel, "aborted").Add(kReservationsEnded, counters.reservations_aborted);
   all.With(kEndLabel, "expired").Add(kReservationsEnded, counters.reservations_expired);
   all.With(kEndLabel, "abandoned").Add(kReservationsEnded, counters.reservations_abandoned);
+  all.Add(kHandoffs, counters.handoffs);
+  all.Add(kHandoffBytes, counters.handoff_bytes);
+  all.Add(kHandoffsOpened, counters.handoffs_opened);
+  all.Add(kHandoffsRefused, counters.handoffs_refused);
+  all.With(kEndLabel, "completed").Add(kHandoffsEnded, counters.handoffs_completed);
+  all.With(kEndLabel, "aborted").Add(kHandoffsEnded, counters.handoffs_aborted);
+  all.With(kEndLabel, "expired").Add(kHandoffsEnded, counters.handoffs_expired);
+  all.With(kEndLabel, "abandoned").Add(kHandoffsEnded, counters.handoffs_abandoned);
+  all.Add(kFragmentsReceived, counters.fragments_received);
   all.Add(kFragments, counters.fragments_written);
   all.Add(kFragmentsFailed, counters.fragments_failed);
   dram.Add(kTierBlocks, counters.blocks_dram);

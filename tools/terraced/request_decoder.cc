@@ -105,6 +105,23 @@ Result<PutTokenParts> DecodeToken(const flatbuffers::Vector<std::uint8_t>* token
   return UnpackPutToken(copy);
 }
 
+Result<HandoffTokenParts> DecodeHandoffToken(const flatbuffers::Vector<std::uint8_t>* token) {
+  const std::span<const std::byte> bytes = BytesOf(token);
+  HandoffTokenBytes copy;
+  if (bytes.size() != copy.size()) {
+    return Status::Invalid("handoff has " + std::to_string(bytes.size()) + " bytes, not " +
+                           std::to_string(copy.size()));
+  }
+  std::copy(bytes.begin(), bytes.end(), copy.begin());
+  const HandoffTokenParts parts = UnpackHandoffToken(copy);
+  if (parts.version != kHandoffTokenVersion) {
+    return Status::Invalid("handoff is of version " + std::to_string(parts.version) + ", not " +
+                           std::to_string(kHandoffTokenVersion));
+  }
+  if (!parts.number) return Status::Invalid("handoff has no number");
+  return parts;
+}
+
 Result<std::unique_ptr<WriteRequest>> DecodeWrite(const wire::WriteFragments& write) try {
   const Result<PutTokenParts> token = DecodeToken(write.token());
   if (!token.ok()) return token.status();

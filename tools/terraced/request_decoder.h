@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/handoff_token.h"
 #include "base/result.h"
 #include "cache/cache.h"
 #include "transport/protocol_generated.h"
@@ -46,6 +47,9 @@ Result<PutTokenParts> DecodeToken(const flatbuffers::Vector<std::uint8_t>* token
 /// Without request id and deadline. kInvalid as DecodeToken, DecodePlaces, and for no fragments or
 /// more than kChainBlocksMax. Whether one lies in its block is the cache's to say.
 Result<std::unique_ptr<WriteRequest>> DecodeWrite(const wire::WriteFragments& write);
+
+/// kInvalid for another length or version, or no number; whose it is, is the service's to say.
+Result<HandoffTokenParts> DecodeHandoffToken(const flatbuffers::Vector<std::uint8_t>* token);
 
 /// What a put waits for. @return kInvalid, naming the field, for a number that is no Ack.
 Result<Ack> DecodeAck(std::uint8_t ack);

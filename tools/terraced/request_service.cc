@@ -14,6 +14,7 @@ RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardP
       place_(place),
       stat_(std::move(stat)),
       reservations_(cache, place),
+      handoffs_(cache, place),
       hints_(cache, registry, place),
       leases_(cache, registry, place, flows_) {}
 
@@ -25,7 +26,10 @@ void RequestService::OnConnect(const PeerRef& peer) {
 void RequestService::OnDisconnect(const PeerRef& peer, const Status& /*reason*/) {
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;
-  for (const auto& [request_id, flow] : found->second.in_progress) flow->request.deadline = 0;
+  for (const auto& [request_id, flow] : found->second.in_progress) {
+    flow->request.deadline = 0;
+    cache_.Wake(flow->request);
+  }
   peers_.erase(found);
   hints_.OnDisconnect(peer);
   leases_.OnDisconnect(peer);
@@ -38,13 +42,16 @@ void RequestService::OnCancel(const PeerRef& peer, std::uint64_t request_id) {
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;
   const auto flow = found->second.in_progress.find(request_id);
-  if (flow != found->second.in_progress.end()) flow->second->request.deadline = 0;
+  if (flow == found->second.in_progress.end()) return;
+  flow->second->request.deadline = 0;
+  cache_.Wake(flow->second->request);
 }
 
 Task<void> RequestService::Drain() {
   co_await flows_.Join();
   co_await hints_.Drain();
   co_await reservations_.Drain();
+  co_await handoffs_.Drain();
 }
 
 void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes,
@@ -68,6 +75,9 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
     case wire::Body_WriteFragments: return reservations_.Write(peer, message, deadline);
     case wire::Body_CommitReservation: return reservations_.Commit(peer, message, deadline);
     case wire::Body_AbortReservation: return reservations_.Abort(peer, message, deadline);
+    case wire::Body_OpenHandoff: return OpenHandoff(state, std::move(bytes), message);
+    case wire::Body_AckHandoff: return handoffs_.Acknowledge(peer, message);
+    case wire::Body_AbortHandoff: return handoffs_.Abort(peer, message);
     case wire::Body_OpenNamespace: return OpenNamespace(state, message);
     case wire::Body_Stat: return Stat(state, message);
     case wire::Body_ListNamespaces: return ListNamespaces(state, message);
@@ -160,41 +170,52 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
         MakeErrorReply(request_id, Status::Invalid("a request of this id is in progress already")));
   }
   auto flow = std::make_unique<Flow>();
-  GetRequest& request = flow->request;
-  flow->is_put = message.body_type() == wire::Body_Put;
-  request.request_id = request_id;
-  request.deadline = deadline;
+  flow->request.request_id = request_id;
+  flow->request.deadline = deadline;
+  const Status status = DecodeTransfer(state, message, *flow);
+  if (!status.ok()) return link.Send(MakeErrorReply(request_id, status));
+  flow->bytes = std::move(bytes);
+  state.in_progress.emplace(request_id, flow.get());  // before it runs: a Cancel may come first
+  flows_.Spawn(Transfer(state.peer, std::move(flow)));
+}
+
+Status RequestService::DecodeTransfer(PeerState& state, const wire::Message& message,
+                                      Flow& flow) const {
+  GetRequest& request = flow.request;
   const auto decode = [&](const auto& body, const auto* valid_tokens) -> Status {
     if (Status status = CheckTenant(state, body.namespace_id()); !status.ok()) return status;
     Result<ChainSlice> chain =
         DecodeChain(body.namespace_id(), body.group(), body.shard(), body.runs(), place_);
     if (!chain.ok()) return chain.status();
     request.chain = std::move(chain).value();
+    if (body.handoff() != nullptr) {
+      const Result<HandoffNumber> number = handoffs_.NumberOf(body.handoff());
+      if (!number.ok()) return number.status();
+      request.handoff = *number;
+    }
     if (request.lend_for != 0) return {};
     Result<std::vector<BlockPlace>> places =
         DecodePlaces(BlockCount(request.chain), body.pieces(), body.piece_counts(), valid_tokens);
     if (!places.ok()) return places.status();
     request.places = std::move(places).value();
-    return {};
+    return DecodeRanges(body.ranges(), request.places);
   };
-  const auto decode_put = [&](const wire::Put& put) -> Status {
-    const Result<Ack> ack = DecodeAck(put.ack());
+  if (const wire::Put* put = message.body_as_Put(); put != nullptr) {
+    flow.is_put = true;
+    const Result<Ack> ack = DecodeAck(put->ack());
     if (!ack.ok()) return ack.status();
     request.ack = *ack;
-    return decode(put, put.valid_tokens());
-  };
-  const auto decode_get = [&](const wire::Get& get) -> Status {
-    request.lend_for = DecodeLease(get);
-    Status status = decode(get, static_cast<flatbuffers::Vector<std::uint32_t>*>(nullptr));
-    return status.ok() && request.lend_for == 0 ? DecodeRanges(get.ranges(), request.places)
-                                                : status;
-  };
-  const Status status =
-      flow->is_put ? decode_put(*message.body_as_Put()) : decode_get(*message.body_as_Get());
-  if (!status.ok()) return link.Send(MakeErrorReply(request_id, status));
-  flow->bytes = std::move(bytes);
-  state.in_progress.emplace(request_id, flow.get());  // before it runs: a Cancel may come first
-  flows_.Spawn(Transfer(state.peer, std::move(flow)));
+    if (put->ranges() != nullptr && put->handoff() == nullptr) {
+      return Status::Invalid("ranges: a put stores whole blocks");
+    }
+    return decode(*put, put->valid_tokens());
+  }
+  const wire::Get& get = *message.body_as_Get();
+  request.lend_for = DecodeLease(get);
+  request.waits = get.wait();
+  if (request.waits && request.lend_for != 0) return Status::Invalid("wait: not with lend");
+  if (!request.waits && get.handoff() != nullptr) return Status::Invalid("handoff: without wait");
+  return decode(get, static_cast<flatbuffers::Vector<std::uint32_t>*>(nullptr));
 }
 
 Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
@@ -202,7 +223,9 @@ Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
   const Ack asked = flow->request.ack;
   const bool lent = flow->request.lend_for != 0;
   BatchAnswer answer;
-  if (flow->is_put) {
+  if (flow->is_put && flow->request.handoff) {
+    answer = co_await cache_.Send(peer->link(), peer->id(), peer->tenant(), flow->request);
+  } else if (flow->is_put) {
     answer = co_await cache_.Put(peer->link(), flow->request);
   } else {
     answer = co_await cache_.Get(peer->link(), flow->request);
@@ -224,6 +247,13 @@ void RequestService::Reserve(PeerState& state, const wire::Message& message) {
     return state.peer->link().Send(MakeErrorReply(message.request_id(), status));
   }
   reservations_.Reserve(state.peer, message);
+}
+
+void RequestService::OpenHandoff(PeerState& state, std::vector<std::byte> bytes,
+                                 const wire::Message& message) {
+  Status status = CheckTenant(state, message.body_as_OpenHandoff()->namespace_id());
+  if (status.ok()) return handoffs_.Open(state.peer, std::move(bytes), message);
+  state.peer->link().Send(MakeErrorReply(message.request_id(), status));
 }
 
 void RequestService::Stat(PeerState& state, const wire::Message& message) {

@@ -23,6 +23,7 @@
 #include "base/task.h"
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
+#include "tools/terraced/handoff_service.h"
 #include "tools/terraced/hint_service.h"
 #include "tools/terraced/lease_service.h"
 #include "tools/terraced/request_decoder.h"
@@ -56,7 +57,7 @@ class RequestService final : public RequestHandler {
   Task<void> Drain();
 
  private:
-  /// A get or put in progress; owned by its coroutine.
+  /// A get, put or send in progress; owned by its coroutine.
   struct Flow {
     std::vector<std::byte> bytes;  // the message that the request's views point into
     GetRequest request;
@@ -74,9 +75,11 @@ class RequestService final : public RequestHandler {
   Task<void> Remove(PeerRef peer, std::unique_ptr<Flow> flow);
   void StartTransfer(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
                      Nanos deadline);
+  Status DecodeTransfer(PeerState& state, const wire::Message& message, Flow& flow) const;
   Task<void> Transfer(PeerRef peer, std::unique_ptr<Flow> flow);
   void MatchGroups(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
   void Reserve(PeerState& state, const wire::Message& message);
+  void OpenHandoff(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
   void Stat(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
   void ClearNamespace(PeerState& state, const wire::Message& message);
@@ -90,6 +93,7 @@ class RequestService final : public RequestHandler {
   const ShardPlace place_;
   const std::function<std::vector<StatEntry>()> stat_;
   ReservationService reservations_;
+  HandoffService handoffs_;
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()
   HintService hints_;
   TaskScope flows_;
