@@ -8,7 +8,7 @@ from model import Shape
 from scenario import Outcome, Rig, Setting, rig
 
 NAME_WIDTH = 56
-BLOCKS_BESIDE = 64  # DRAM beyond a prompt's own blocks
+BLOCK_TOKENS = Shape().block_tokens
 
 
 def header() -> None:
@@ -30,12 +30,17 @@ def sizes(program: pathlib.Path, folder: pathlib.Path, counts: Sequence[int],
     header()
     wrong = []
     for tokens in counts:
-        room_mib = (full_blocks(tokens) + BLOCKS_BESIDE) * Shape().block_bytes * 5 // 4 >> 20
+        # One client's hand-offs may take a quarter of the DRAM tier.
+        room_mib = 16 + (5 * full_blocks(tokens) * Shape().block_bytes >> 20)
         with rig(program, folder / str(tokens), tokens, dram=f"{room_mib}MiB") as on:
             for outcome in one_size(on, tokens, ways):
                 line(outcome)
                 if not outcome.exact:
                     wrong.append(f"{outcome.name}, {tokens} tokens: other logits")
+                expected = 0 if outcome.name == "alone" else full_blocks(tokens) * BLOCK_TOKENS
+                if outcome.from_cache != expected:
+                    wrong.append(f"{outcome.name}: {outcome.from_cache} tokens came from Terrace, "
+                                 f"not {expected}")
     return wrong
 
 
