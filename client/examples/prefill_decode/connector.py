@@ -57,7 +57,8 @@ class Prompt:
 
 
 class Connector:
-    """A client of a daemon for one engine, whose pool is registered with it."""
+    """A client of a daemon for one engine, whose pool is registered with it. Only the constructor
+    raises when there is no daemon."""
 
     def __init__(self, engine: Engine, seed: int, address: str, call_s: float) -> None:
         """`seed`: of the weights. `call_s`: deadline of calls that wait for nobody's computing."""
