@@ -178,13 +178,15 @@ def eviction_cases(tokens: int, layerwise: bool) -> list[Case]:
 def run_faults(program: pathlib.Path, folder: pathlib.Path, tokens: int, layerwise: list[bool]
                ) -> Iterator[tuple[Outcome, list[str]]]:
     """Runs all cases, and yields each as it ends."""
-    with rig(program, folder / "disk", tokens, dram="64MiB", nvme="256MiB") as on:
+    with rig(program, folder / "faults", tokens, dram="64MiB", nvme="64MiB") as on:
         for which in layerwise:
             first = 100 + 50 * which
             for number, case in enumerate(cases(tokens, which, first)):
                 yield run_case(on, case, tokens, first + number)
-    room_mib = max(4, full_blocks(tokens) * SHAPE.block_bytes * 5 // 4 >> 20)
-    with rig(program, folder / "memory", tokens, dram=f"{room_mib}MiB") as on:
+        # From here on a daemon that has room for little more than one prompt.
+        room_mib = max(4, full_blocks(tokens) * SHAPE.block_bytes * 5 // 4 >> 20)
+        on.daemon.kill()
+        on.daemon.dram, on.daemon.nvme = f"{room_mib}MiB", ""
         for which in layerwise:
             for number, case in enumerate(eviction_cases(tokens, which)):
                 yield run_case(on, case, tokens, 200 + 50 * which + number)

@@ -34,7 +34,7 @@ class Daemon:
     def __init__(self, program: pathlib.Path, folder: pathlib.Path, dram: str, nvme: str) -> None:
         """`dram`, `nvme`: capacities such as "64MiB"; an empty nvme is no NVMe tier."""
         self._program, self._folder = program, folder
-        self._dram, self._nvme = dram, nvme
+        self.dram, self.nvme = dram, nvme  # of the next start
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.store = folder / "nvme" / "log-0"
@@ -47,10 +47,11 @@ class Daemon:
     def start(self) -> None:
         ports, config = self._folder / "ports", self._folder / "terraced.toml"
         ports.unlink(missing_ok=True)
-        nvme = f'[nvme]\nfolder = "{self.store.parent}"\ncapacity = "{self._nvme}"\n'
+        nvme = (f'[nvme]\nfolder = "{self.store.parent}"\ncapacity = "{self.nvme}"\n'
+                f'block_max = "1MiB"\n')  # so that a log of 64 MiB is large enough
         config.write_text(
             f'[server]\nlisten = "127.0.0.1:{self._port}"\nport_file = "{ports}"\n'
-            f'[dram]\ncapacity = "{self._dram}"\n{nvme if self._nvme else ""}'
+            f'[dram]\ncapacity = "{self.dram}"\n{nvme if self.nvme else ""}'
             f'[metrics]\nenabled = false\n', encoding="utf-8")
         with open(self._folder / "terraced.log", "ab") as log:
             self._process = subprocess.Popen([self._program, "--config", config], stderr=log,
