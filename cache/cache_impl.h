@@ -153,19 +153,24 @@ struct Cache::Impl {
     StatusCode status = StatusCode::kPending;  ///< kOk: it is stored, or the part below has come
     std::shared_ptr<OpenPut> put;              ///< of a part of a block that is not complete
   };
+  /// The link and the request outlive the task.
   Task<BatchAnswer> OpenHandoff(Link& link, std::uint64_t client, std::string tenant,
                                 const HandoffRequest& request);
+  /// The link and the request outlive the task.
   Task<BatchAnswer> Send(Link& link, std::uint64_t client, std::string tenant,
                          const PutRequest& request);
   /// Reserves one block of a hand-off, or names who has it.
   void OpenBlock(PutState& state, std::size_t which, const std::shared_ptr<Handoff>& handoff);
   Task<void> SendWorker(SendState& state);
+  /// `wanted` is of the state, which outlives the task.
   Task<StatusCode> SendPart(SendState& state, const WantedBlock& wanted);
-  /// Waits until the block is stored, or what is wanted of it has come, or never will.
+  /// Waits until the block is stored, or what is wanted of it has come, or never will. The request,
+  /// and the wanted block, outlive the task.
   Task<Awaited> AwaitBlock(const GetRequest& request, const WantedBlock& wanted, Nanos until);
   [[nodiscard]] Awaited LookAt(const GetRequest& request, const WantedBlock& wanted);
   [[nodiscard]] bool NotOpenedYet(const GetRequest& request) const;
-  /// The part of a block that AwaitBlock found.
+  /// The part of a block that AwaitBlock found. The link, the request and the wanted block outlive
+  /// the task.
   Task<BlockAnswer> PushPart(Link& link, const GetRequest& request, const WantedBlock& wanted,
                              std::shared_ptr<OpenPut> put);
 

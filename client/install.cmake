@@ -8,7 +8,8 @@ set(TERRACE_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/Terrace)
 
 # Installed headers include "terrace/base/status.h", so that an engine with a base/ of its own meets
 # no stranger.
-foreach(header ${CMAKE_CURRENT_SOURCE_DIR}/terrace.h ${CMAKE_CURRENT_SOURCE_DIR}/terrace.hpp
+foreach(header ${CMAKE_CURRENT_SOURCE_DIR}/terrace.h
+    ${CMAKE_CURRENT_SOURCE_DIR}/terrace_types.h ${CMAKE_CURRENT_SOURCE_DIR}/terrace.hpp
     ${CMAKE_CURRENT_SOURCE_DIR}/types.hpp ${TERRACE_PUBLIC_BASE_HEADERS})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
   get_filename_component(name ${header} NAME)

@@ -21,6 +21,7 @@ constexpr std::uint32_t kDescriptorSize = 88;
 constexpr std::uint32_t kQuerySize = 48;
 constexpr std::uint32_t kPrefetchSize = 16;
 constexpr std::uint32_t kRetainSize = 24;
+constexpr std::uint32_t kHandoffSize = 24;
 constexpr std::uint32_t kAnswerSize = 184;
 
 Status WrongSize(const std::string& name, std::uint32_t size, std::uint32_t least) {
@@ -234,6 +235,25 @@ Result<Ack> ToAck(std::uint32_t ack) {
 Result<PutToken> ToToken(const terrace_put_token* token) {
   if (Status status = NotNull(token, "token"); !status.ok()) return status;
   PutToken to;
+  static_assert(sizeof to.bytes == sizeof token->bytes);
+  std::memcpy(to.bytes.data(), token->bytes, sizeof token->bytes);
+  return to;
+}
+
+Result<HandoffOptions> ToHandoffOptions(const terrace_handoff_options* options) {
+  if (options == nullptr) return HandoffOptions{};
+  const auto known = ReadSized(options, kHandoffSize, "options");
+  if (!known.ok()) return known.status();
+  if (Status status = Reserved("options", known->reserved); !status.ok()) return status;
+  return HandoffOptions{.patience = std::chrono::milliseconds(known->patience_ms),
+                        .keep = std::chrono::milliseconds(known->keep_ms),
+                        .receivers = known->receivers,
+                        .last_valid_tokens = known->last_valid_tokens};
+}
+
+Result<HandoffToken> ToHandoffToken(const terrace_handoff_token* token) {
+  if (Status status = NotNull(token, "token"); !status.ok()) return status;
+  HandoffToken to;
   static_assert(sizeof to.bytes == sizeof token->bytes);
   std::memcpy(to.bytes.data(), token->bytes, sizeof token->bytes);
   return to;

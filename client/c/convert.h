@@ -21,7 +21,9 @@ Result<MatchQuery> ToQuery(const terrace_match_query* query);
 Result<PrefetchOptions> ToPrefetchOptions(const terrace_prefetch_options* options);
 Result<RetainOptions> ToRetainOptions(const terrace_retain_options* options);
 Result<Ack> ToAck(std::uint32_t ack);
+Result<HandoffOptions> ToHandoffOptions(const terrace_handoff_options* options);
 Result<PutToken> ToToken(const terrace_put_token* token);
+Result<HandoffToken> ToHandoffToken(const terrace_handoff_token* token);
 
 Result<std::vector<BlockBuffer>> ToBlocks(const terrace_block* blocks, std::uint64_t count);
 /// `argument`: what the caller calls the array.

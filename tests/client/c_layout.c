@@ -65,6 +65,12 @@ _Static_assert(sizeof(terrace_retain_options) >= 24, "version 1.0 has 24 bytes")
 AT(terrace_retain_options, label, 8);
 AT(terrace_retain_options, time_ms, 16);
 
+_Static_assert(sizeof(terrace_handoff_options) >= 24, "version 1.1 has 24 bytes");
+AT(terrace_handoff_options, receivers, 4);
+AT(terrace_handoff_options, patience_ms, 8);
+AT(terrace_handoff_options, keep_ms, 12);
+AT(terrace_handoff_options, last_valid_tokens, 16);
+
 _Static_assert(sizeof(terrace_answer) >= 184, "version 1.0 has 184 bytes");
 AT(terrace_answer, struct_size, 0);
 AT(terrace_answer, status, 4);
@@ -124,6 +130,7 @@ SIZE(terrace_fragment, 16);
 AT(terrace_fragment, piece_count, 8);
 
 SIZE(terrace_put_token, 32);
+SIZE(terrace_handoff_token, 32);
 
 SIZE(terrace_block_result, 16);
 AT(terrace_block_result, valid_tokens, 4);

@@ -14,7 +14,7 @@ prefix=$work/prefix
 
 cmake --install "$build" --prefix "$prefix" --component client >"$work/install.log" ||
   { cat "$work/install.log"; exit 1; }
-for file in include/terrace/{terrace.h,terrace.hpp,types.hpp} \
+for file in include/terrace/{terrace.h,terrace_types.h,terrace.hpp,types.hpp} \
   include/terrace/base/{ack,limits,presence,result,status,tier_kind}.h \
   lib/libterrace.so lib/libterrace.so.0 lib/libterrace.so.0.1.0 lib/pkgconfig/terrace.pc \
   lib/cmake/Terrace/TerraceConfig.cmake lib/cmake/Terrace/TerraceConfigVersion.cmake; do

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A Python developer on a fresh Debian 12 installs the package, as docs/client.md says and without a
-# network; then its types are checked, hello.py runs, and the tests of python_test.py and
-# python_pieces_test.py, all against a real daemon.
+# network; then its types are checked, hello.py runs, and the tests of python_test.py and its
+# sisters, all against a real daemon.
 #   python_test.sh LIBTERRACE TERRACED SOURCE_DIRECTORY
 set -euo pipefail
 
@@ -34,7 +34,7 @@ start_daemon
 cd "$work" # not where a folder terrace/ lies
 timeout 60 "$work/venv/bin/python" "$source/client/examples/hello.py" "$address" ||
   die "hello.py failed"
-for test in python_test python_pieces_test python_hints_test; do
+for test in python_test python_pieces_test python_hints_test python_handoff_test; do
   PYTHONDONTWRITEBYTECODE=1 timeout 180 "$work/venv/bin/python" \
     "$source/tests/client/$test.py" "$terraced"
 done

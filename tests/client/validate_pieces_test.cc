@@ -24,11 +24,12 @@ MemoryPiece Piece(std::uint64_t offset, std::uint64_t length) { return {{1}, off
 TEST(ValidatePiecesTest, EachMistakeNamesBlockAndPiece) {
   const std::vector<MemoryPiece> whole{Piece(0, 4096)};
   const std::vector<MemoryPiece> halves{Piece(0, 2048), Piece(4096, 2048)};
-  const auto check = [](std::vector<BlockPieces> blocks, RequestKind kind = RequestKind::kGet) {
+  const auto check = [](std::vector<BlockPieces> blocks,
+                        TransferKind kind = TransferKind{.kind = RequestKind::kGet}) {
     return ValidatePieces(blocks, kBlockBytes, kind);
   };
   EXPECT_TRUE(check({{0, whole, {}, 0}, {1, halves, {}, 0}}).ok());
-  EXPECT_TRUE(check({{0, whole, {}, 0}}, RequestKind::kPut).ok());
+  EXPECT_TRUE(check({{0, whole, {}, 0}}, TransferKind{.kind = RequestKind::kPut}).ok());
 
   EXPECT_EQ(Wrong(check({{0, whole, {}, 0}, {1, {}, {}, 0}})), "blocks[1].pieces is empty");
   const std::vector<MemoryPiece> none{Piece(0, 4095), Piece(0, 0), Piece(0, 1)};
@@ -51,7 +52,7 @@ TEST(ValidatePiecesTest, EachMistakeNamesBlockAndPiece) {
       "blocks[0].range.count");
   EXPECT_TRUE(check({{0, whole, {.bytes = 1024, .count = 4, .stride = 1024}, 0}}).ok());
   const std::vector<MemoryPiece> part{Piece(0, 1024)};
-  EXPECT_EQ(Wrong(check({{0, part, {.bytes = 1024}, 0}}, RequestKind::kPut)),
+  EXPECT_EQ(Wrong(check({{0, part, {.bytes = 1024}, 0}}, TransferKind{.kind = RequestKind::kPut})),
             "blocks[0].range is a part of the block: a put stores whole ones (Reserve)");
 }
 
@@ -59,15 +60,16 @@ TEST(ValidatePiecesTest, PiecesOfACallHaveALimit) {
   const std::vector<MemoryPiece> ones(kPiecesOfOneMax, Piece(0, 1));
   const BlockRange range{.bytes = kPiecesOfOneMax};
   std::vector<BlockPieces> blocks{{0, ones, range, 0}};
-  EXPECT_TRUE(ValidatePieces(blocks, 1 << 20, RequestKind::kGet).ok());
+  EXPECT_TRUE(ValidatePieces(blocks, 1 << 20, TransferKind{.kind = RequestKind::kGet}).ok());
   const std::vector<MemoryPiece> two(2, Piece(0, 1));
   blocks.push_back({1, two, {.bytes = 2}, 0});
-  EXPECT_EQ(Wrong(ValidatePieces(blocks, 1 << 20, RequestKind::kGet)).substr(0, 16),
-            "blocks[1].pieces");
+  EXPECT_EQ(
+      Wrong(ValidatePieces(blocks, 1 << 20, TransferKind{.kind = RequestKind::kGet})).substr(0, 16),
+      "blocks[1].pieces");
   const std::vector<MemoryPiece> many(kPiecesOfOneMax + 1, Piece(0, 1));
   EXPECT_EQ(
       Wrong(ValidatePieces(std::vector<BlockPieces>{{0, many, {.bytes = kPiecesOfOneMax + 1}, 0}},
-                           1 << 20, RequestKind::kGet)),
+                           1 << 20, TransferKind{.kind = RequestKind::kGet})),
       "blocks[0].pieces has 65536 pieces and brings the call to 65536: at most 65535 and "
       "65536");
 }

@@ -123,6 +123,24 @@ class AsyncClient:
             self.client.submit_put_pieces(space, chain, blocks, pieces, **options),
             lambda done: done.blocks)
 
+    async def send(self, token: bytes, space: Namespace, chain: Chain, blocks: Any, pieces: Any,
+                   **options: Any) -> BlockResults:
+        return await self._end(
+            self.client.submit_send(token, space, chain, blocks, pieces, **options),
+            lambda done: done.blocks)
+
+    async def receive(self, token: bytes, space: Namespace, chain: Chain, blocks: Any, pieces: Any,
+                      **options: Any) -> BlockResults:
+        return await self._end(
+            self.client.submit_receive(token, space, chain, blocks, pieces, **options),
+            lambda done: done.blocks)
+
+    async def get_arriving(self, space: Namespace, chain: Chain, blocks: Any, pieces: Any,
+                           **options: Any) -> BlockResults:
+        return await self._end(
+            self.client.submit_get_arriving(space, chain, blocks, pieces, **options),
+            lambda done: done.blocks)
+
     async def prefetch(self, space: Namespace, chain: Chain, first: int, count: int, *,
                        target: Tier = Tier.DRAM, **options: Any) -> BlockResults:
         return await self._end(

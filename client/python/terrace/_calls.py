@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from ctypes import c_int32, c_uint64, sizeof
 from typing import Any
 
-from terrace._client import BlockCalls, Namespace, Prepared, milliseconds, text, token_of
+from terrace._client import Namespace, Prepared, milliseconds, text, token_of
+from terrace._handoffs import HandoffCalls
 from terrace._library import PrefetchStruct, RetainStruct, TokenStruct
 from terrace._memory import PIECE, Chain, Pinned, Records, u32
 from terrace._results import PrefixMatch, Reservation, prefix_of
@@ -12,7 +13,7 @@ from terrace._types import (BLOCK_RESULT_BYTES, BlockResult, BlockResults, Group
                             NamespaceInfo, Sample, Status, Tier, call)
 
 
-class Client(BlockCalls):
+class Client(HandoffCalls):
     """A connection to a daemon. Every method may be called from any thread at the same time; all
     of them run without the GIL. `timeout` is in seconds. A context manager.
 

@@ -199,9 +199,10 @@ class ClientBase:
 
     def _pieces(self, name: str, target: tuple[Any, ...], blocks: Any, pieces: Any,
                 durable: bool = False) -> Prepared:
+        """`target`: with the token behind it for the calls of a hand-off."""
         heads = Records("blocks", blocks, BLOCK_PIECES)
         parts = Records("pieces", pieces, PIECE)
-        if name == "get_pieces":
+        if name in ("get_pieces", "get_arriving", "receive"):
             self._refuse_read_only("pieces", parts, 4)
         more = (int(durable),) if name == "put_pieces" else ()
         return Prepared(name, (*target, heads.address, heads.count, parts.address, parts.count,

@@ -11,7 +11,7 @@ from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int
 from typing import Any
 
 ABI_MAJOR = 1
-ABI_MINOR = 0  # the oldest minor version that has everything used here
+ABI_MINOR = 1  # the oldest minor version that has everything used here
 NAME = "libterrace.so.0"
 
 
@@ -68,6 +68,11 @@ class RetainStruct(Structure):
                 ("time_ms", c_uint64)]
 
 
+class HandoffStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("receivers", c_uint32), ("patience_ms", c_uint32),
+                ("keep_ms", c_uint32), ("last_valid_tokens", c_uint32), ("reserved", c_uint32)]
+
+
 class LentStruct(Structure):
     _fields_ = [("data", c_void_p), ("length", c_uint64), ("status", c_int32),
                 ("valid_tokens", c_uint32), ("tier", c_uint8), ("reserved", c_uint8 * 7)]
@@ -109,6 +114,7 @@ RESULTS = (TIME, c_void_p)
 RESULT = (TIME, POINTER(c_uint64))
 QUERY = (HANDLE, c_uint32, HANDLE, POINTER(QueryStruct))
 TOKEN = (HANDLE, POINTER(TokenStruct))
+HANDOFF = TARGET + (POINTER(TokenStruct),)
 RESERVE = TARGET + (c_uint32, c_uint32, c_uint32)
 
 # Arguments of each function but the last, which is a terrace_error*.
@@ -169,6 +175,18 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "commit": TOKEN + (c_uint32,) + RESULTS,
     "submit_commit": TOKEN + (c_uint32,) + TICKET,
     "abort": TOKEN + (TIME,),
+    "new_handoff": TOKEN,
+    "open_handoff": HANDOFF + RANGE + (POINTER(HandoffStruct),) + RESULTS,
+    "submit_open_handoff": HANDOFF + RANGE + (POINTER(HandoffStruct),) + TICKET,
+    "send": HANDOFF + TWO_RECORDS + RESULTS,
+    "submit_send": HANDOFF + TWO_RECORDS + TICKET,
+    "receive": HANDOFF + TWO_RECORDS + RESULTS,
+    "submit_receive": HANDOFF + TWO_RECORDS + TICKET,
+    "get_arriving": TARGET + TWO_RECORDS + RESULTS,
+    "submit_get_arriving": TARGET + TWO_RECORDS + TICKET,
+    "ack_handoff": TOKEN + (TIME,),
+    "submit_ack_handoff": TOKEN + TICKET,
+    "abort_handoff": TOKEN + (TIME,),
     "cancel": (HANDLE, c_uint64, TIME),
     "fence": (HANDLE,) + RECORDS + (TIME,),
     "drain": (HANDLE, TIME),
