@@ -59,7 +59,7 @@ def faults(program: pathlib.Path, folder: pathlib.Path, tokens: int) -> list[str
     """All fault cases, blocking and layer-wise. Returns what is wrong."""
     header()
     wrong = []
-    for outcome, problems in run_faults(program, folder, tokens, [False]):
+    for outcome, problems in run_faults(program, folder, tokens, [False, True]):
         line(outcome)
         wrong += problems
     return wrong
