@@ -119,8 +119,7 @@ class Connector:
                            *self.whole(prompt, blocks), durable=durable)
         if results is None:
             return 0
-        self.replace(prompt, {block for block, status in zip(blocks, results.statuses, strict=True)
-                              if status == terrace.Status.IN_DOUBT})
+        self.replace(prompt, in_doubt(blocks, results.statuses))
         if durable:
             return sum(result.status in GOOD and result.ack is terrace.Ack.DURABLE
                        for result in results)
@@ -143,14 +142,15 @@ class Connector:
         statuses = results.statuses
         tell_failures("get", statuses, blocks.start)
         prompt.usable = blocks.start + results.leading
-        self.replace(prompt, {block for block, status in zip(blocks, statuses, strict=True)
-                              if status == terrace.Status.IN_DOUBT})
+        self.replace(prompt, in_doubt(blocks, statuses))
 
     def cancel(self, tickets: Iterable[int]) -> bool:
-        """Gives submitted calls up. False: bytes of one of them may still be on their way."""
-        settled = True
+        """Gives submitted calls up, within call_s for all of them. False: bytes of one of them may
+        still be on their way."""
+        settled, end = True, time.monotonic() + self.call_s
         for ticket in tickets:
-            if self.run("cancel", self.call_s, _cancelled, self.client, ticket) is None:
+            left = max(0.0, end - time.monotonic())
+            if self.run("cancel", left, _cancelled, self.client, ticket) is None:
                 settled = False
         return settled
 
@@ -267,8 +267,7 @@ class LayerLoad(Hooks):
         while self._tickets and not doubtful and self._take():
             pass
         for statuses in self._statuses.values():
-            doubtful.update(block for block, status in zip(self._blocks, statuses, strict=True)
-                            if status == terrace.Status.IN_DOUBT)
+            doubtful |= in_doubt(self._blocks, statuses)
         layers = [self._statuses.get(layer, [-1] * count)
                   for layer in range(connector.engine.shape.layers)]
         usable = 0
@@ -299,6 +298,12 @@ def _aborted(client: terrace.Client, token: bytes, timeout: float) -> bool:
 def waited(client: terrace.Client, timeout: float) -> bool:
     client.wait_for_completion(timeout=timeout)
     return True
+
+
+def in_doubt(blocks: Iterable[int], statuses: Iterable[int]) -> set[int]:
+    """The blocks whose memory the daemon may still read or write."""
+    return {block for block, status in zip(blocks, statuses, strict=True)
+            if status == terrace.Status.IN_DOUBT}
 
 
 def tell_failures(what: str, statuses: Sequence[int], first: int) -> None:

@@ -48,28 +48,31 @@ class Decode:
     def _load(self, request: dict[str, Any], prompt: Prompt) -> Any:
         """Brings what Terrace has. Layer-wise the rest of the prompt is computed meanwhile: then
         its logits are returned, if everything came."""
-        connector, how = self._connector, request["how"]
-        logits = None
-        if how == "handoff" and request["layerwise"]:
-            token = bytes.fromhex(request["token"])
-            logits = self._by_layer(prompt, range(prompt.full), request["deadline_s"], token)
-            if logits is not None:
-                connector.ack(token)
-                return logits
-        if how == "alone":
+        connector = self._connector
+        if request["how"] == "alone":
             return None
-        # What a failed hand-off left complete is stored like any other block.
-        matched = range(prompt.usable, max(connector.match(prompt), prompt.usable))
-        if request["hold"]:
-            self._pipe.hold("matched")
-        if request["layerwise"] and how == "cached" and matched.stop == prompt.full:
-            return self._by_layer(prompt, matched, connector.call_s, None)
-        connector.get(prompt, matched)
-        return None
+        logits, matched = None, 0
+        if request["how"] == "handoff":
+            token = bytes.fromhex(request["token"])
+            logits = self._by_layer(prompt, request["deadline_s"], token)
+            connector.ack(token)
+        else:
+            matched = connector.match(prompt)
+            if request["hold"]:
+                self._pipe.hold("matched")
+            if not request["layerwise"]:
+                connector.get(prompt, range(matched))
+                return None
+            if matched == prompt.full:
+                logits = self._by_layer(prompt, connector.call_s, None)
+        if logits is None:
+            # What is missing in one layer, or was never handed off, may be stored in whole blocks.
+            connector.get(prompt, range(prompt.usable, connector.match(prompt)))
+        return logits
 
-    def _by_layer(self, prompt: Prompt, blocks: range, deadline_s: float,
-                  token: bytes | None) -> Any:
-        load = LayerLoad(self._connector, prompt, blocks, deadline_s, token)
+    def _by_layer(self, prompt: Prompt, deadline_s: float, token: bytes | None) -> Any:
+        """Logits of the prompt, or None and what has come in prompt.usable."""
+        load = LayerLoad(self._connector, prompt, range(prompt.full), deadline_s, token)
         try:
             return self._last_chunk(prompt, load)
         except Incomplete as missing:

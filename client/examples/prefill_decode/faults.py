@@ -39,6 +39,10 @@ def restart_daemon(on: Rig) -> None:
     on.daemon.start()
 
 
+def freeze_daemon(on: Rig) -> None:
+    on.daemon.freeze()
+
+
 def kill_prefill(on: Rig) -> None:
     on.prefill.kill()
 
@@ -141,8 +145,13 @@ def cases(tokens: int, layerwise: bool, first_prompt: int) -> list[Case]:
         Case(f"daemon killed and restarted in the hand-off, {way}",
              setting(handoff=True, step_blocks=step, hold_prefill=middle,
                      at_prefill=restart_daemon), lambda n: n <= full, "anything", told=True),
+        Case(f"daemon stands still before the get, {way}", setting(at_decode=freeze_daemon), *none,
+             stored=True),
+        Case(f"daemon stands still in the hand-off, {way}",
+             setting(handoff=True, step_blocks=step, hold_prefill=middle,
+                     at_prefill=freeze_daemon), lambda n: n <= full, "anything"),
         Case(f"block {half} corrupted on disk, {way}",
-             setting(durable=True, between=corrupt_on_disk(tokens, first_prompt + 4, half)),
+             setting(durable=True, between=corrupt_on_disk(tokens, first_prompt + 6, half)),
              lambda n: n == half, f"the {half} before it", stored=True),
         Case(f"producer killed in step 3 of 5, {way}",
              setting(handoff=True, step_blocks=step, hold_prefill=middle, at_prefill=kill_prefill,
@@ -167,18 +176,23 @@ def eviction_cases(tokens: int, layerwise: bool) -> list[Case]:
     full = full_blocks(tokens)
     way = "layer-wise" if layerwise else "blocking"
     fewer = (lambda n: n < full, "fewer than all")
-    return [
+    found = [
         Case(f"evicted before the match, {way}",
              Setting(layerwise=layerwise, between=push_out(tokens)), *fewer, stored=True),
         Case(f"evicted between match and get, {way}",
              Setting(layerwise=layerwise, at_decode=push_out(tokens)), *fewer, stored=True),
     ]
+    if layerwise:
+        found.append(Case("no room for the hand-off: stored in whole blocks instead",
+                          Setting(layerwise=True, handoff=True), lambda n: n <= full, "anything"))
+    return found
 
 
 def run_faults(program: pathlib.Path, folder: pathlib.Path, tokens: int, layerwise: list[bool]
                ) -> Iterator[tuple[Outcome, list[str]]]:
     """Runs all cases, and yields each as it ends."""
-    with rig(program, folder / "faults", tokens, dram="64MiB", nvme="64MiB") as on:
+    with rig(program, folder / "faults", tokens, dram="64MiB", nvme="64MiB",
+             call_s=5.0) as on:
         for which in layerwise:
             first = 100 + 50 * which
             for number, case in enumerate(cases(tokens, which, first)):

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import terrace
-from connector import GOOD, Connector, Prompt, log, tell_failures, waited
+from connector import GOOD, Connector, Prompt, in_doubt, log, tell_failures, waited
 from engine import Engine, Hooks
 from model import Shape
 from protocol import Pipe, prompt_tokens
@@ -42,7 +42,8 @@ class LayerSend(Hold):
         super().__init__(pipe, at)
         self._connector, self._prompt = connector, prompt
         self._deadline_s = deadline_s
-        self._tickets: set[int] = set()
+        self._tickets: dict[int, list[int]] = {}  # of sends under way -> their blocks
+        self._doubtful: set[int] = set()          # blocks that the daemon may still read
         self._failed = False
         self.token: bytes = connector.client.new_handoff()
         opened = connector.run("open", connector.call_s, connector.client.open_handoff,
@@ -62,9 +63,9 @@ class LayerSend(Hold):
             client, connector = self._connector.client, self._connector
             what, pieces = connector.layer(self._prompt, chosen, layer)
             try:
-                self._tickets.add(client.submit_send(
-                    self.token, connector.space, self._prompt.chain, what, pieces,
-                    timeout=self._deadline_s))
+                ticket = client.submit_send(self.token, connector.space, self._prompt.chain, what,
+                                            pieces, timeout=self._deadline_s)
+                self._tickets[ticket] = chosen
             except terrace.Error as error:
                 log(f"layer {layer} was not sent: {error}")
                 self._fail()
@@ -73,15 +74,16 @@ class LayerSend(Hold):
     def _collect(self) -> None:
         """Takes the ends of sends. Never waits."""
         for done in self._connector.client.poll():
-            if done.ticket not in self._tickets:
+            blocks = self._tickets.pop(done.ticket, [])
+            if not blocks:
                 continue
-            self._tickets.discard(done.ticket)
             try:
                 statuses = done.blocks.statuses
             except terrace.Error as error:
                 log(f"send: {error}")
-                statuses = [error.status]
-            tell_failures("send", statuses, 0)
+                statuses = [error.status] * len(blocks)
+            tell_failures("send", statuses, blocks[0])
+            self._doubtful |= in_doubt(blocks, statuses)
             if not all(status in GOOD for status in statuses):
                 self._fail()
 
@@ -102,8 +104,11 @@ class LayerSend(Hold):
             if connector.run("sent", connector.call_s, waited, connector.client) is None:
                 self._fail()
             self._collect()
-        if self._tickets and not connector.cancel(self._tickets):
-            connector.replace(self._prompt, set(range(self._prompt.full)))
+        if connector.cancel(self._tickets):
+            self._collect()
+        else:
+            self._doubtful.update(*self._tickets.values())
+        connector.replace(self._prompt, self._doubtful)
         return 0 if self._failed else self._prompt.full
 
 

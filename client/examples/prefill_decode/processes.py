@@ -67,6 +67,15 @@ class Daemon:
     def running(self) -> bool:
         return self._process is not None
 
+    def freeze(self) -> None:
+        """SIGSTOP: it answers nothing, and whatever it was about to do it does when it wakes."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """SIGKILL: nothing is written any more."""
         if self._process is not None:

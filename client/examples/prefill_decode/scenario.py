@@ -63,8 +63,9 @@ class Rig:
     # ---- processes ----
 
     def mend(self) -> None:
-        """Starts again what a fault killed; returns when both workers are connected. Not while
-        one of them serves a request."""
+        """Starts again what a fault killed or stopped; returns when both workers are connected.
+        Not while one of them serves a request."""
+        self.daemon.thaw()
         if not self.daemon.running:
             self.daemon.start()
         if not self.prefill.running:
@@ -114,8 +115,8 @@ class Rig:
         loaded = done["loaded"] * Shape().block_tokens
         waits: list[tuple[str, float, float]] = done["waits"] + told["waits"]
         took_s, longest = max(((wait[1], wait[0]) for wait in waits), default=(0.0, ""))
-        after = (done["first_token_ns"] - told["computed_ns"]) / 1e9 if told.get("complete") \
-            else None
+        after = (done["first_token_ns"] - told["computed_ns"]) / 1e9 \
+            if told.get("complete") and loaded else None
         return Outcome(name, tokens, loaded, tokens - loaded,
                        (done["first_token_ns"] - began_ns) / 1e9, after,
                        logits == self.references[(tokens, prompt)][0], (longest, took_s),
