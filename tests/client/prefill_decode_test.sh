@@ -13,16 +13,17 @@ if [ ! -e "$source/build/python/installed" ]; then
   exit 77
 fi
 
-cache=$(mktemp -d)
-trap 'rm -rf "$cache"' EXIT
 if command -v mypy >/dev/null; then
+  types=$(mktemp -d)
+  trap 'rm -rf "$types"' EXIT
+  cp "$example"/*.py "$types"
+  cp "$example/run" "$types/run.py"
   # numpy and onnx as they are installed need a newer mypy than Debian's: to it they are Any.
-  (cd "$example" && cp run "$cache/run.py" &&
-    MYPYPATH="$source/client/python:$example" mypy --strict --no-site-packages \
-      --ignore-missing-imports --cache-dir "$cache/mypy" ./*.py "$cache/run.py")
+  (cd "$types" && MYPYPATH=$source/client/python mypy --strict --no-site-packages \
+    --ignore-missing-imports --cache-dir "$build/mypy" ./*.py)
 else
   echo "mypy is not installed: the types were not checked"
 fi
 
-timeout 100 "$example/run" --build "$build" --tokens 200
-timeout 400 "$example/run" --build "$build" --tokens 1024 --faults
+timeout 100 "$example/run" --build "$build" --tokens 200 --layerwise
+timeout 400 "$example/run" --build "$build" --tokens 620 --faults

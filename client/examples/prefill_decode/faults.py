@@ -153,11 +153,11 @@ def cases(tokens: int, layerwise: bool, first_prompt: int) -> list[Case]:
         Case(f"block {half} corrupted on disk, {way}",
              setting(durable=True, between=corrupt_on_disk(tokens, first_prompt + 6, half)),
              lambda n: n == half, f"the {half} before it", stored=True),
-        Case(f"producer killed in step 3 of 5, {way}",
+        Case(f"producer killed in step 3, {way}",
              setting(handoff=True, step_blocks=step, hold_prefill=middle, at_prefill=kill_prefill,
                      prefill_dies=True), *some, told=True),
     ]
-    found.append(Case(f"producer gives up in step 3 of 5, {way}",
+    found.append(Case(f"producer gives up in step 3, {way}",
                       setting(handoff=True, step_blocks=step, hold_prefill=middle,
                               prefill_gives_up=True), *some, told=True))
     if layerwise:

@@ -24,11 +24,17 @@ class Hold(Hooks):
     def __init__(self, pipe: Pipe, at: list[int] | None) -> None:
         """`at`: step, layer."""
         self._pipe, self._at, self._step = pipe, at, 0
+        self.computed_ns = 0  # when the layer before after_layer was done
+
+    def pass_on(self, layer: int, blocks: range) -> None:
+        """Hands a layer on; here whole blocks are stored later."""
 
     def next_step(self) -> None:
         self._step += 1
 
     def after_layer(self, layer: int, blocks: range) -> None:
+        self.computed_ns = time.monotonic_ns()
+        self.pass_on(layer, blocks)
         if self._at == [self._step, layer]:
             if self._pipe.hold(f"step {self._step} layer {layer}").get("give_up"):
                 raise GivenUp
@@ -56,7 +62,7 @@ class LayerSend(Hold):
         self._sending = {block for block, status in enumerate(statuses)
                          if status == terrace.Status.OK}
 
-    def after_layer(self, layer: int, blocks: range) -> None:
+    def pass_on(self, layer: int, blocks: range) -> None:
         self._collect()
         chosen = [block for block in blocks if block in self._sending]
         if chosen and not self._failed:
@@ -69,7 +75,6 @@ class LayerSend(Hold):
             except terrace.Error as error:
                 log(f"layer {layer} was not sent: {error}")
                 self._fail()
-        super().after_layer(layer, blocks)
 
     def _collect(self) -> None:
         """Takes the ends of sends. Never waits."""
@@ -128,13 +133,12 @@ class Prefill:
         hooks: Hold = Hold(self._pipe, request["hold"])
         if request["layerwise"]:
             hooks = self._open(request, prompt)
-        stored, computed_ns, complete = 0, 0, True
+        stored, complete = 0, True
         step = request["step_blocks"] or prompt.full
         try:
             for first in range(0, prompt.full, step):
                 blocks = range(first, min(first + step, prompt.full))
                 engine.blocks(tokens, prompt.table, blocks, hooks)
-                computed_ns = time.monotonic_ns()
                 if not isinstance(hooks, LayerSend):
                     stored += connector.put(prompt, blocks, request["durable"])
                 hooks.next_step()
@@ -145,7 +149,7 @@ class Prefill:
         if isinstance(hooks, LayerSend):
             stored = hooks.finish()
         engine.release(prompt.table)
-        self._pipe.tell("done", computed_ns=computed_ns, complete=complete, stored=stored,
+        self._pipe.tell("done", computed_ns=hooks.computed_ns, complete=complete, stored=stored,
                         waits=[(wait.what, wait.took, wait.allowed) for wait in connector.waits])
 
     def _open(self, request: dict[str, Any], prompt: Prompt) -> Hold:
