@@ -103,10 +103,13 @@ class Connector:
 
     def run(self, what: str, deadline_s: float, method: Any, *arguments: Any,
             **options: Any) -> Any:
-        """Calls, and notes how long it took. None: it failed as a whole, which is logged."""
+        """Calls, and notes how long it took. None: it failed as a whole, which is logged. What is
+        wrong with the arguments is a bug here, and raised."""
         began = time.monotonic()
         try:
             return method(*arguments, timeout=deadline_s, **options)
+        except terrace.InvalidError:
+            raise
         except terrace.Error as error:
             log(f"{what}: {error}")
             return None
@@ -219,6 +222,8 @@ class LayerLoad(Hooks):
                 else:
                     ticket = client.submit_receive(token, space, prompt.chain, what, pieces,
                                                    timeout=deadline_s)
+            except terrace.InvalidError:
+                raise
             except terrace.Error as error:
                 log(f"layer {layer} was not asked for: {error}")
                 break

@@ -34,6 +34,7 @@ class Decode:
         prompt = Prompt(engine, tokens, GENERATE)
         logits = self._load(request, prompt)
         loaded = prompt.usable
+        by_layer = logits is not None
         if request["spoil"]:
             engine.pool[0, prompt.table[0], 0] += 1
         if logits is None:
@@ -42,7 +43,7 @@ class Decode:
         every = list(engine.generate(logits, prompt.table, len(tokens), GENERATE))
         pathlib.Path(request["save"]).write_bytes(b"".join(part.tobytes() for part in every))
         engine.release(prompt.table)
-        self._pipe.tell("done", first_token_ns=first_token_ns, full=prompt.full, loaded=loaded,
+        self._pipe.tell("done", first_token_ns=first_token_ns, loaded=loaded, by_layer=by_layer,
                         waits=[(wait.what, wait.took, wait.allowed) for wait in connector.waits])
 
     def _load(self, request: dict[str, Any], prompt: Prompt) -> Any:

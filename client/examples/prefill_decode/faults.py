@@ -23,6 +23,7 @@ class Case:
     expected: str                  # the same in words
     stored: bool = False           # prefill has stored it before
     exact: bool = True
+    by_layer: bool = False         # no layer may have been missing
     told: bool = False             # what broke ends waits, not their deadline
 
 
@@ -106,6 +107,8 @@ def run_case(on: Rig, case: Case, tokens: int, prompt: int) -> tuple[Outcome, li
     if not case.expect(blocks):
         wrong.append(f"{blocks} of {full_blocks(tokens)} blocks came from Terrace, not "
                      f"{case.expected}")
+    if case.by_layer and not outcome.by_layer:
+        wrong.append("it was not served layer by layer")
     if outcome.overdue_s > GRACE_S:
         wrong.append(f"a wait ended {outcome.overdue_s:.1f} s after its deadline")
     if case.told and outcome.longest_wait[1] > GRACE_S:
@@ -138,8 +141,10 @@ def cases(tokens: int, layerwise: bool, first_prompt: int) -> list[Case]:
     every, none = (lambda n: n == full, "all"), (lambda n: n == 0, "none")
     some = (lambda n: n == 2 * step, f"the {2 * step} of two steps")
     found = [
-        Case(f"no fault, stored before, {way}", setting(), *every, stored=True),
-        Case(f"no fault, hand-off, {way}", setting(handoff=True), *every),
+        Case(f"no fault, stored before, {way}", setting(), *every, stored=True,
+             by_layer=layerwise),
+        Case(f"no fault, hand-off, {way}", setting(handoff=True), *every,
+             by_layer=layerwise),
         Case(f"daemon killed before the get, {way}", setting(at_decode=kill_daemon), *none,
              stored=True, told=True),
         Case(f"daemon killed and restarted in the hand-off, {way}",

@@ -14,6 +14,9 @@ from model import Shape
 from protocol import Pipe, prompt_tokens
 
 
+PATIENCE_MAX_S = 600.0  # the most that a hand-off may have; between two sends, that is
+
+
 class GivenUp(Exception):
     """Prefill was told to stop computing a prompt (its user went away, say)."""
 
@@ -54,7 +57,7 @@ class LayerSend(Hold):
         self.token: bytes = connector.client.new_handoff()
         opened = connector.run("open", connector.call_s, connector.client.open_handoff,
                                self.token, connector.space, prompt.chain, 0, prompt.full,
-                               patience=deadline_s)
+                               patience=min(deadline_s, PATIENCE_MAX_S))
         statuses = opened.statuses if opened is not None else []
         tell_failures("open", statuses, 0)
         self.opened = opened is not None and opened.ok
@@ -72,6 +75,8 @@ class LayerSend(Hold):
                 ticket = client.submit_send(self.token, connector.space, self._prompt.chain, what,
                                             pieces, timeout=self._deadline_s)
                 self._tickets[ticket] = chosen
+            except terrace.InvalidError:
+                raise
             except terrace.Error as error:
                 log(f"layer {layer} was not sent: {error}")
                 self._fail()

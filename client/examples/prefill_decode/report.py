@@ -1,7 +1,7 @@
 """What `run` prints: a line for each request, as soon as it has been served."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from faults import full_blocks, run_faults
 from model import Shape
@@ -38,21 +38,22 @@ def sizes(program: pathlib.Path, folder: pathlib.Path, counts: Sequence[int],
                 if not outcome.exact:
                     wrong.append(f"{outcome.name}, {tokens} tokens: other logits")
                 expected = 0 if outcome.name == "alone" else full_blocks(tokens) * BLOCK_TOKENS
+                if outcome.by_layer != ("layer-wise" in outcome.name):
+                    wrong.append(f"{outcome.name}: by_layer is {outcome.by_layer}")
                 if outcome.from_cache != expected:
                     wrong.append(f"{outcome.name}: {outcome.from_cache} tokens came from Terrace, "
                                  f"not {expected}")
     return wrong
 
 
-def one_size(on: Rig, tokens: int, ways: Sequence[bool]) -> list[Outcome]:
-    found = [on.alone(tokens, 1)]
+def one_size(on: Rig, tokens: int, ways: Sequence[bool]) -> Iterator[Outcome]:
+    yield on.alone(tokens, 1)
     for layerwise in ways:
         way = "layer-wise" if layerwise else "blocking"
         on.daemon.kill()  # what the way before left is gone; serve() starts it again
-        found.append(on.serve(f"handed off, {way}", tokens, 1,
-                              Setting(layerwise=layerwise, handoff=True)))
-        found.append(on.serve(f"stored before, {way}", tokens, 1, Setting(layerwise=layerwise)))
-    return found
+        yield on.serve(f"handed off, {way}", tokens, 1,
+                       Setting(layerwise=layerwise, handoff=True))
+        yield on.serve(f"stored before, {way}", tokens, 1, Setting(layerwise=layerwise))
 
 
 def faults(program: pathlib.Path, folder: pathlib.Path, tokens: int) -> list[str]:

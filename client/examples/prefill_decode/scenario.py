@@ -28,6 +28,7 @@ class Outcome:
     after_prefill_s: float | None  # from the end of prefill's computing to the first token
     exact: bool
     longest_wait: tuple[str, float]  # of decode and prefill for Terrace: what, seconds
+    by_layer: bool     # every layer was waited for alone, none of the blocks as a whole
     overdue_s: float   # most that a wait took beyond its deadline
 
 
@@ -90,7 +91,7 @@ class Rig:
         ttft_s = (done["first_token_ns"] - began_ns) / 1e9
         before = self.references.setdefault((tokens, prompt), (logits, ttft_s))
         return Outcome("alone", tokens, 0, tokens, ttft_s, None, logits == before[0], ("", 0.0),
-                       0.0)
+                       False, 0.0)
 
     def serve(self, name: str, tokens: int, prompt: int, setting: Setting) -> Outcome:
         """One request. `prompt` is the seed of its tokens."""
@@ -120,6 +121,7 @@ class Rig:
         return Outcome(name, tokens, loaded, tokens - loaded,
                        (done["first_token_ns"] - began_ns) / 1e9, after,
                        logits == self.references[(tokens, prompt)][0], (longest, took_s),
+                       done["by_layer"],
                        max((took - allowed for _, took, allowed in waits), default=0.0))
 
     def _begin_prefill(self, tokens: int, prompt: int, setting: Setting) -> str | None:
