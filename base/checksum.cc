@@ -12,9 +12,14 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/streaming_copy.h"
-
 namespace terrace {
+namespace {
+
+// Of a copy that is hashed. 4 KiB and the state fit the first-level cache beside the source; larger
+// steps take longer, and so do smaller ones.
+constexpr std::size_t kStepBytes = 4 << 10;
+
+}  // namespace
 
 std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept {
 #if defined(__x86_64__)
@@ -43,30 +48,34 @@ std::uint64_t ChecksumStream::Digest() const noexcept {
   return XXH3_64bits_digest(reinterpret_cast<const XXH3_state_t*>(state_));
 }
 
-void ChecksumCopy::Copy(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-  // What is hashed is what is then stored, even when somebody changes the source meanwhile: it goes
-  // through a step's bytes that nobody else can reach. 4 KiB and the state fit the first-level
-  // cache beside the source; larger steps take a third longer.
-  constexpr std::size_t kStepBytes = 4 << 10;
+void ChecksumCopy::Copy(std::span<const CopyPart> parts) noexcept {
+  // What is hashed is what is then stored, even when somebody changes the source meanwhile: bytes
+  // that nobody else can reach keep what was read once.
   alignas(64) std::array<std::byte, kStepBytes> step;
-  for (std::size_t done = 0; done < bytes; done += kStepBytes) {
-    const std::size_t length = std::min(kStepBytes, bytes - done);
-    std::memcpy(step.data(), from + done, length);
-    stream_.Update({step.data(), length});
-    StreamPart(to + done, step.data(), length);
+  ReadAhead ahead(parts);
+  for (const CopyPart& part : parts) {
+    for (std::size_t done = 0; done < part.bytes; done += kStepBytes) {
+      const std::size_t length = std::min(kStepBytes, part.bytes - done);
+      StreamPartAndKeep(part.to + done, step.data(), part.from + done, length, ahead);
+      stream_.Update({step.data(), length});
+    }
+  }
+}
+
+void ChecksumCopy::CopyIntoCache(std::span<const CopyPart> parts) noexcept {
+  ReadAhead ahead(parts);
+  for (const CopyPart& part : parts) {
+    for (std::size_t done = 0; done < part.bytes; done += kStepBytes) {
+      const std::size_t length = std::min(kStepBytes, part.bytes - done);
+      CopyColdPart(part.to + done, part.from + done, length, ahead);
+      stream_.Update({part.to + done, length});
+    }
   }
 }
 
 std::uint64_t ChecksumCopy::Finish() noexcept {
   FinishStream();
   return stream_.Digest();
-}
-
-std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
-                                std::span<const std::byte> source) noexcept {
-  ChecksumCopy copy;
-  copy.Copy(destination.data(), source.data(), source.size());
-  return copy.Finish();
 }
 
 void ChecksumBlock(std::span<const std::byte> bytes, std::span<std::uint64_t> checksums) noexcept {

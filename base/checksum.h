@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 
+#include "base/streaming_copy.h"
+
 namespace terrace {
 
 /// A block's payload is checked in pieces of this size, so that parts of it verify alone, bytes.
@@ -19,12 +21,6 @@ inline constexpr std::size_t kChecksumPieceBytes = 256 << 10;
 /// XXH3-64 with seed 0 of `bytes`.
 [[nodiscard]] std::uint64_t Checksum64(std::span<const std::byte> bytes) noexcept;
 
-/// Copies `source` to `destination`, past the caches (base/streaming_copy.h), and returns
-/// Checksum64 of what then stands there, in one walk; also when others write to `source` meanwhile.
-/// REQUIRES: equal sizes, no overlap.
-[[nodiscard]] std::uint64_t CopyAndChecksum64(std::span<std::byte> destination,
-                                              std::span<const std::byte> source) noexcept;
-
 /// Checksum64 of bytes that lie in several places. Any thread, one at a time; not in a coroutine's
 /// frame (its alignment).
 class ChecksumStream {
@@ -37,11 +33,15 @@ class ChecksumStream {
   alignas(64) std::byte state_[576];
 };
 
-/// CopyAndChecksum64 in parts that lie anywhere: the checksum is that of all of them, one after the
-/// other. As ChecksumStream; others may learn of what was copied after Finish.
+/// Copies parts that lie anywhere, whose sources are cold; the checksum is that of all of them, one
+/// after the other, as they then stand there, in one walk; also when others write to the sources
+/// meanwhile. As ChecksumStream; others may learn of what was copied after Finish.
 class ChecksumCopy {
  public:
-  void Copy(std::byte* to, const std::byte* from, std::size_t bytes) noexcept;
+  /// Past the caches (base/streaming_copy.h).
+  void Copy(std::span<const CopyPart> parts) noexcept;
+  /// To where they are read again at once. REQUIRES: nobody else writes there.
+  void CopyIntoCache(std::span<const CopyPart> parts) noexcept;
   [[nodiscard]] std::uint64_t Finish() noexcept;
 
  private:

@@ -94,8 +94,21 @@ std::uint64_t RangeView::Checksum(std::uint64_t at, std::uint64_t bytes) const n
   return stream.Digest();
 }
 
+RangeView::Pieces RangeView::OwnPieces() const noexcept {
+  const std::uint64_t end = offset_ + size();
+  const bool whole_pieces = count_ == 1 && offset_ % kChecksumPieceBytes == 0 &&
+                            (end % kChecksumPieceBytes == 0 || end == frame_.size());
+  if (!whole_pieces) return {};
+  return {.first = static_cast<std::ptrdiff_t>(offset_ / kChecksumPieceBytes),
+          .count = static_cast<std::ptrdiff_t>(ChecksumPieceCount(size()))};
+}
+
 Task<Status> ChecksumRange(RangeView view, std::span<const std::uint64_t> stored,
                            std::vector<std::uint64_t>* sums) {
+  if (const auto own = view.OwnPieces(); own.count > 0) {
+    sums->assign(stored.begin() + own.first, stored.begin() + own.first + own.count);
+    co_return Status::Ok();
+  }
   sums->resize(ChecksumPieceCount(view.size()));
   for (std::size_t i = 0; i < sums->size(); ++i) {
     const std::uint64_t at = i * kChecksumPieceBytes;

@@ -4,8 +4,9 @@
 // Its bytes are counted from 0 through all stretches as if they lay together: that is how they are
 // scattered, sent and checked.
 //
-// A frame's checksums are of its own 256 KiB pieces, so a part of one cannot be compared with them
-// on the other side. ChecksumRange makes the chain whole again: it sums the range as it will be
+// A frame's checksums are of its own 256 KiB pieces. A range of whole pieces is sent with theirs; a
+// part of one cannot be compared with them on the other side. ChecksumRange makes the chain whole
+// again: it sums the range as it will be
 // sent, and compares the pieces of the frame that the range touches with the frame's checksums
 // *afterwards*. What was wrong before the sum is found here; what goes wrong later is found by who
 // receives the bytes and compares them with the sum.
@@ -59,6 +60,13 @@ class RangeView {
   [[nodiscard]] std::vector<std::span<std::byte>> Stretches() const;
   /// A byte of bytes [begin, end) of the frame belongs to the range.
   [[nodiscard]] bool Touches(std::uint64_t begin, std::uint64_t end) const noexcept;
+  /// The frame's own 256 KiB pieces that the range consists of; count 0: it cuts one of them, or is
+  /// more than one stretch.
+  struct Pieces {
+    std::ptrdiff_t first = 0;
+    std::ptrdiff_t count = 0;
+  };
+  [[nodiscard]] Pieces OwnPieces() const noexcept;
   /// Checksum64 of bytes [at, at + bytes) of the range.
   [[nodiscard]] std::uint64_t Checksum(std::uint64_t at, std::uint64_t bytes) const noexcept;
   [[nodiscard]] std::span<std::byte> frame() const noexcept { return frame_; }
@@ -73,6 +81,7 @@ class RangeView {
 
 /// Fills `sums` with one XXH3-64 per 256 KiB of the range's bytes, then verifies the pieces of the
 /// frame that it touches against `stored`, the checksums of the whole frame. kCorrupt: they differ.
+/// Of a range of whole pieces the sums are the stored ones, and who receives it verifies.
 /// The frame and `stored` are pinned by the caller until the task has ended.
 Task<Status> ChecksumRange(RangeView view, std::span<const std::uint64_t> stored,
                            std::vector<std::uint64_t>* sums);

@@ -30,7 +30,7 @@ std::byte& ByteOf(const Places& places, std::size_t at) {
 }
 
 /// Copies bytes [begin, end) of what lies in `from` to where they belong in `to`.
-void CopyPart(const Places& from, const Places& to, std::size_t begin, std::size_t end) {
+void CopySlice(const Places& from, const Places& to, std::size_t begin, std::size_t end) {
   std::size_t from_place = 0;
   std::size_t to_place = 0;
   std::size_t from_at = 0;  // of all bytes: where the current place begins
@@ -131,7 +131,7 @@ Task<Status> SimLink::Travel(const Places& frame, const Places& places, Directio
   in_flight_most_ = std::max(in_flight_most_, flights_.size());
   Status status = co_await WaitInFlight(cut, start + latency / 2, deadline);
   if (status.ok()) {
-    CopyPart(from, to, 0, bytes / 2);
+    CopySlice(from, to, 0, bytes / 2);
     if (fault == Fault::kDeath) Close();
     deaths_ += fault == Fault::kDeath ? 1 : 0;
     stalls_ += fault == Fault::kStall ? 1 : 0;
@@ -139,7 +139,7 @@ Task<Status> SimLink::Travel(const Places& frame, const Places& places, Directio
     status = co_await WaitInFlight(cut, arrival, deadline);
   }
   if (status.ok()) {
-    CopyPart(from, to, bytes / 2, bytes);
+    CopySlice(from, to, bytes / 2, bytes);
     if (fault == Fault::kCorruption) {
       ++corruptions_;
       ByteOf(to, flipped_bit / 8) ^= static_cast<std::byte>(1U << (flipped_bit % 8));

@@ -151,7 +151,8 @@ struct Cache::Impl {
   /// What a receiver that waits for a block finds.
   struct Awaited {
     StatusCode status = StatusCode::kPending;  ///< kOk: it is stored, or the part below has come
-    std::shared_ptr<OpenPut> put;              ///< of a part of a block that is not complete
+    std::shared_ptr<OpenPut> put{};            ///< of a part of a block that is not complete
+    Hold pin{};                                ///< its frame, which may be given up at any moment
   };
   /// The link and the request outlive the task.
   Task<BatchAnswer> OpenHandoff(Link& link, std::uint64_t client, std::string tenant,
@@ -162,8 +163,8 @@ struct Cache::Impl {
   /// Reserves one block of a hand-off, or names who has it.
   void OpenBlock(PutState& state, std::size_t which, const std::shared_ptr<Handoff>& handoff);
   Task<void> SendWorker(SendState& state);
-  /// `wanted` is of the state, which outlives the task.
-  Task<StatusCode> SendPart(SendState& state, const WantedBlock& wanted);
+  Task<StatusCode> SendPart(SendState& state, std::size_t which);
+  Task<void> AwaitCommitted(SendState& state, std::size_t which);
   /// Waits until the block is stored, or what is wanted of it has come, or never will. The request,
   /// and the wanted block, outlive the task.
   Task<Awaited> AwaitBlock(const GetRequest& request, const WantedBlock& wanted, Nanos until);
@@ -172,7 +173,7 @@ struct Cache::Impl {
   /// The part of a block that AwaitBlock found. The link, the request and the wanted block outlive
   /// the task.
   Task<BlockAnswer> PushPart(Link& link, const GetRequest& request, const WantedBlock& wanted,
-                             std::shared_ptr<OpenPut> put);
+                             Awaited part);
 
   // evict.cc
   /// A frame, made free by eviction if need be; kRetry when nothing may give way.

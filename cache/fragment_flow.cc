@@ -161,31 +161,45 @@ Task<StatusCode> Cache::Impl::PullFragment(OpenPut& put, std::uint64_t offset,
 }
 
 Task<Status> Cache::Impl::SealBlock(std::shared_ptr<OpenPut> put) {
+  // It begins a turn after its commit: an abort or a clear in between has taken the frame.
+  if (put->ended || put->cleared) co_return Status::Ok();
   const Hold pin = arena->Pin(put->frame);
   const std::span<const std::byte> bytes = pin.bytes();
   const std::span<std::uint64_t> sums = arena->Checksums(put->frame);
-  const auto hash = [&bytes](std::uint64_t begin, std::uint64_t end) {
-    return Checksum64(bytes.subspan(begin, end - begin));
+  std::uint64_t hashed = 0;
+  const auto hash = [&](std::uint64_t begin, std::uint64_t end) {
+    const std::uint64_t stop = std::min<std::uint64_t>(begin + kChecksumPieceBytes, end);
+    hashed += stop - begin;
+    return Checksum64(bytes.subspan(begin, stop - begin));
   };
+  // All fragments are written: nobody adds or frees one. Where a fragment's sums are of the block's
+  // own pieces they become the block's: what has changed since is found as in any stored block.
+  const auto fits = [&](std::uint64_t offset, const WrittenRanges::Fragment& fragment) {
+    const std::uint64_t end = offset + fragment.length;
+    return offset % kChecksumPieceBytes == 0 &&
+           (end % kChecksumPieceBytes == 0 || end == bytes.size());
+  };
+  std::vector<bool> known(sums.size());
+  for (const auto& [offset, fragment] : put->ranges.fragments()) {
+    if (!fits(offset, fragment)) continue;
+    const std::uint64_t first = offset / kChecksumPieceBytes;
+    std::copy(fragment.sums.begin(), fragment.sums.end(),
+              sums.begin() + static_cast<std::ptrdiff_t>(first));
+    std::fill_n(known.begin() + static_cast<std::ptrdiff_t>(first), fragment.sums.size(), true);
+  }
   for (std::size_t i = 0; i < sums.size(); ++i) {
-    const std::uint64_t begin = i * kChecksumPieceBytes;
-    if (begin % kSliceBytes == 0) co_await LongWork{.bytes = kSliceBytes};
-    sums[i] = hash(begin, std::min<std::uint64_t>(begin + kChecksumPieceBytes, bytes.size()));
+    if (known[i]) continue;
+    if (hashed >= kSliceBytes) co_await LongWork{.bytes = std::exchange(hashed, 0)};
+    sums[i] = hash(i * kChecksumPieceBytes, bytes.size());
   }
   // After the block's own sums: what has changed before them is found here, what changes later by
-  // them. All fragments are written: nobody adds or frees one.
-  std::uint64_t hashed = 0;
+  // them.
   for (const auto& [offset, fragment] : put->ranges.fragments()) {
+    if (fits(offset, fragment)) continue;
     std::vector<std::uint64_t> own(ChecksumPieceCount(fragment.length));
     for (std::size_t i = 0; i < own.size(); ++i) {
-      if (hashed >= kSliceBytes) {
-        co_await LongWork{.bytes = std::exchange(hashed, 0)};
-      }
-      const std::uint64_t begin = offset + i * kChecksumPieceBytes;
-      const std::uint64_t end =
-          std::min<std::uint64_t>(begin + kChecksumPieceBytes, offset + fragment.length);
-      own[i] = hash(begin, end);
-      hashed += end - begin;
+      if (hashed >= kSliceBytes) co_await LongWork{.bytes = std::exchange(hashed, 0)};
+      own[i] = hash(offset + i * kChecksumPieceBytes, offset + fragment.length);
     }
     if (own != fragment.sums) {
       co_return Status(StatusCode::kCorrupt, "the bytes from " + std::to_string(offset) +

@@ -97,7 +97,7 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
   if (request.waits) {
     Awaited awaited = co_await AwaitBlock(request, wanted, state.wait_until);
     if (awaited.put != nullptr) {
-      co_return co_await PushPart(state.link, request, wanted, std::move(awaited.put));
+      co_return co_await PushPart(state.link, request, wanted, std::move(awaited));
     }
     status = awaited.status;
   }

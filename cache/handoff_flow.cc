@@ -144,6 +144,7 @@ struct Cache::Impl::SendState {
   std::uint64_t block_bytes = 0;
   std::vector<WantedBlock> wanted;
   std::size_t next = 0;
+  std::vector<OpenPutRef> written;  ///< of wanted[i]; null where nothing was
   BatchAnswer answer;
 };
 
@@ -159,6 +160,7 @@ Task<BatchAnswer> Cache::Impl::Send(Link& link, std::uint64_t client, std::strin
                   .block_bytes = checked.ok() ? checked->block_bytes : 0,
                   .wanted = {},
                   .next = 0,
+                  .written = {},
                   .answer = {}};
   if (status.ok() && state.handoff == nullptr) {
     const StatusCode why = handoffs->Ended(request.handoff, tenant);
@@ -169,26 +171,31 @@ Task<BatchAnswer> Cache::Impl::Send(Link& link, std::uint64_t client, std::strin
   if (link.Alive()) handoffs->Join(*state.handoff, client);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
   state.answer.blocks.resize(state.wanted.size());
+  state.written.resize(state.wanted.size());
   TaskScope workers;
   const std::size_t window = std::min<std::size_t>(options.window_per_request, state.wanted.size());
   for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(SendWorker(state));
   co_await workers.Join();
+  // What had its last bytes is answered once it is stored.
+  for (std::size_t which = 0; which < state.wanted.size(); ++which) {
+    if (state.written[which] != nullptr) co_await AwaitCommitted(state, which);
+  }
   if (!state.handoff->ended && link.Alive()) handoffs->Join(*state.handoff, client);
   co_return std::move(state.answer);
 }
 
 Task<void> Cache::Impl::SendWorker(SendState& state) {
   while (state.next < state.wanted.size()) {
-    const WantedBlock& wanted = state.wanted[state.next++];
-    state.answer.blocks[wanted.index].status = co_await SendPart(state, wanted);
+    const std::size_t which = state.next++;
+    state.answer.blocks[state.wanted[which].index].status = co_await SendPart(state, which);
   }
 }
 
-Task<StatusCode> Cache::Impl::SendPart(SendState& state, const WantedBlock& wanted) {
+Task<StatusCode> Cache::Impl::SendPart(SendState& state, std::size_t which) {
   const PutRequest& request = state.request;
-  Handoff& handoff = *state.handoff;
+  const WantedBlock& wanted = state.wanted[which];
   const Locator locator{.namespace_id = request.chain.namespace_id, .hash = wanted.hash};
-  const Handoff::Block* block = handoff.Find(wanted.position);
+  const Handoff::Block* block = state.handoff->Find(wanted.position);
   if (block == nullptr || !(block->locator == locator)) co_return StatusCode::kInvalid;
   if (block->put == nullptr) {
     // kOk: it has had all of its bytes, so that these were sent before.
@@ -202,15 +209,23 @@ Task<StatusCode> Cache::Impl::SendPart(SendState& state, const WantedBlock& want
                                                   .index = wanted.index,
                                                   .pieces = place.pieces,
                                                   .deadline = request.deadline});
-  if (code != StatusCode::kOk && code != StatusCode::kExpired) co_return code;
-  // Its last bytes: the answer says that it is stored.
-  Arrivals::Waiter waiter(arrivals, Arrivals::Of(locator), &request);
-  while (!put->ended && put->committing) {
-    if (!co_await waiter.WaitUntil(request.deadline)) co_return StatusCode::kTimeout;
+  if (code == StatusCode::kOk || code == StatusCode::kExpired) state.written[which] = put;
+  co_return code;
+}
+
+Task<void> Cache::Impl::AwaitCommitted(SendState& state, std::size_t which) {
+  const OpenPut& put = *state.written[which];
+  StatusCode& code = state.answer.blocks[state.wanted[which].index].status;
+  Arrivals::Waiter waiter(arrivals, Arrivals::Of(put.locator), &state.request);
+  while (!put.ended && put.committing) {
+    if (co_await waiter.WaitUntil(state.request.deadline)) continue;
+    code = StatusCode::kTimeout;
+    co_return;
   }
-  if (!put->ended) co_return code;
-  const Handoff::Block* ended = handoff.Find(wanted.position);
-  co_return code == StatusCode::kOk || ended->state != StatusCode::kOk ? ended->state : code;
+  if (!put.ended) co_return;
+  // Why it ended is worth more than that it has.
+  const StatusCode became = state.handoff->Find(put.position)->state;
+  if (code == StatusCode::kOk || became != StatusCode::kOk) code = became;
 }
 
 // ---- receive ----
@@ -229,24 +244,24 @@ Cache::Impl::Awaited Cache::Impl::LookAt(const GetRequest& request, const Wanted
       if (otherwise == StatusCode::kMiss) return {};
       if (otherwise == StatusCode::kOk) otherwise = StatusCode::kMiss;
     } else if (block == nullptr) {
-      return {.status = handoff->opening ? StatusCode::kPending : StatusCode::kInvalid, .put = {}};
+      return {.status = handoff->opening ? StatusCode::kPending : StatusCode::kInvalid};
     } else if (!(block->locator == locator)) {
-      return {.status = StatusCode::kInvalid, .put = {}};
+      return {.status = StatusCode::kInvalid};
     } else if (block->put != nullptr) {
       const FrameRange& range = request.places[wanted.index].range;
       const auto end = EndOf(range, block->put->bytes);
       const bool come = block->put->ranges.Written(range.offset, end).fragment != nullptr;
       if (block->put->cleared || !come) return {};
-      return {.status = StatusCode::kOk, .put = block->put};
+      return {.status = StatusCode::kOk, .put = block->put, .pin = arena->Pin(block->put->frame)};
     } else {
       const bool was_there = block->state == StatusCode::kOk || block->state == StatusCode::kExists;
       otherwise = was_there ? StatusCode::kMiss : block->state;
     }
   }
   const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
-  if (id == kNoBlock) return {.status = otherwise, .put = {}};
+  if (id == kNoBlock) return {.status = otherwise};
   const bool stored = (*index)[id].state == BlockState::kPublished;
-  return {.status = stored ? StatusCode::kOk : StatusCode::kPending, .put = {}};
+  return {.status = stored ? StatusCode::kOk : StatusCode::kPending};
 }
 
 Task<Cache::Impl::Awaited> Cache::Impl::AwaitBlock(const GetRequest& request,
@@ -264,7 +279,7 @@ Task<Cache::Impl::Awaited> Cache::Impl::AwaitBlock(const GetRequest& request,
     } else if (told) {
       told = co_await block.WaitUntil(until);
     }
-    if (!told) co_return Awaited{.status = StatusCode::kTimeout, .put = {}};
+    if (!told) co_return Awaited{.status = StatusCode::kTimeout};
     found = LookAt(request, wanted);
   }
   co_return found;
@@ -277,14 +292,16 @@ bool Cache::Impl::NotOpenedYet(const GetRequest& request) const {
 }
 
 Task<BlockAnswer> Cache::Impl::PushPart(Link& link, const GetRequest& request,
-                                        const WantedBlock& wanted, std::shared_ptr<OpenPut> put) {
+                                        const WantedBlock& wanted, Awaited part) {
+  // The reservation may end at any moment. The frame is pinned, and once more for the link, which
+  // may let go of its own before the call ends; the sums stay with the reservation.
+  const OpenPut& put = *part.put;
+  const FrameId frame = arena->FrameOf(part.pin);
   const BlockPlace& place = request.places[wanted.index];
-  const std::uint64_t end = EndOf(place.range, put->bytes);
-  const auto [offset, fragment] = put->ranges.Written(place.range.offset, end);
-  // Two pins, as of a block; the sums are the fragment's, which stays with the reservation.
-  const Hold pin = arena->Pin(put->frame);
+  const std::uint64_t end = EndOf(place.range, put.bytes);
+  const auto [offset, fragment] = put.ranges.Written(place.range.offset, end);
   BlockAnswer answer;
-  answer.valid_tokens = arena->Header(put->frame).valid_tokens;
+  answer.valid_tokens = arena->Header(frame).valid_tokens;
   FrameRange range = place.range;
   if (range.bytes == 0) range.bytes = end - range.offset;
   range.offset -= offset;
@@ -293,9 +310,9 @@ Task<BlockAnswer> Cache::Impl::PushPart(Link& link, const GetRequest& request,
                       ? co_await slots.Acquire(&link, request.deadline)
                       : Status(StatusCode::kTimeout, "the deadline passed before the push");
   if (status.ok()) {
-    Hold part = arena->Pin(put->frame);
-    part.Narrow(offset, fragment->length);
-    status = co_await link.Push(std::move(part),
+    Hold stretch = arena->Pin(frame);
+    stretch.Narrow(offset, fragment->length);
+    status = co_await link.Push(std::move(stretch),
                                 {.request_id = request.request_id,
                                  .block = wanted.index,
                                  .pieces = place.pieces,

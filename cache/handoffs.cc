@@ -145,13 +145,26 @@ void Handoffs::OnChanged(Handoff& handoff, OpenPut& put) {
   if (handoff.ended || put.ended || put.committing) return;
   // Complete, or cleared: then its end is that it has no end to come to.
   if (!put.cleared && !put.ranges.Complete()) return;
-  put.committing = true;  // from now on: the task begins a turn later
-  tasks_.Spawn(CommitBlock(put.shared_from_this()));
+  put.committing = true;  // from now on: its turn comes later
+  complete_.push_back(put.shared_from_this());
+  if (!std::exchange(commits_, true)) tasks_.Spawn(CommitBlocks());
 }
 
-Task<void> Handoffs::CommitBlock(OpenPutRef put) {
+Task<void> Handoffs::CommitBlocks() {
   const Cache::Impl::FlowCount counted(cache_);
-  (void)co_await cache_.CommitPut(put, Ack::kCommitted);  // OnEnding hears how it ended
+  // Receivers wait for the last layer, and nobody for its block: to hash it comes after the
+  // transfers, unless they never end.
+  constexpr Nanos kStep = kMillisecond / 5;
+  constexpr int kStepsMax = 25;
+  while (!complete_.empty()) {
+    for (int step = 0; step < kStepsMax && cache_.slots.busy(); ++step) {
+      co_await SleepUntil{cache_.clock.Now() + kStep};
+    }
+    const OpenPutRef put = std::move(complete_.front());
+    complete_.pop_front();
+    (void)co_await cache_.CommitPut(put, Ack::kCommitted);  // OnEnding hears how it ended
+  }
+  commits_ = false;
 }
 
 void Handoffs::OnEnding(Handoff& handoff, OpenPut& put, PutEnd how) {

@@ -136,8 +136,8 @@ class Handoffs {
   };
   /// Ends what has lost its patience or was kept long enough, while there are any.
   Task<void> Watch();
-  /// Commits a block that is complete, or ends one that was cleared.
-  Task<void> CommitBlock(OpenPutRef put);
+  /// Commits blocks that are complete, and ends those that were cleared, one after the other.
+  Task<void> CommitBlocks();
   void EndWhenDone(const HandoffRef& handoff);
   void Unpin(Handoff& handoff, Handoff::Block& block);
   void Touch(Handoff& handoff);
@@ -150,7 +150,9 @@ class Handoffs {
   std::uint64_t bytes_ = 0;                         // reserved and pinned for them
   std::unordered_map<HandoffNumber, Past> past_;
   std::deque<HandoffNumber> past_order_;
-  Event changed_;  // the watch must look again
+  std::deque<OpenPutRef> complete_;  // to be committed
+  bool commits_ = false;             // CommitBlocks runs
+  Event changed_;                    // the watch must look again
   bool watching_ = false;
   TaskScope tasks_;
 };

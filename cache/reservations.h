@@ -8,8 +8,10 @@
 //
 //   V1. A fragment's bytes stay taken until the transport has let go of them (Hold), not until its
 //       call has ended: bytes that come late would overwrite another writer's.
-//   V2. Nothing is visible before commit, and commit compares every fragment with the sums that its
-//       bytes had when they came.
+//   V2. Nothing is visible before commit. The sums that a fragment's bytes had when they came
+//   become
+//       the block's where they are of the block's own 256 KiB pieces; else commit makes the block's
+//       and compares every fragment with its own.
 //   V3. A block that is cleared meanwhile takes its frame along; its token stays until it ends, so
 //       that commit can say what a put says then.
 //   V4. While a fragment is on its way or a commit under way the patience does not run out.

@@ -40,6 +40,8 @@ class TransferSlots {
   void Release(const Link* link);
   [[nodiscard]] std::size_t free() const noexcept { return free_; }
   [[nodiscard]] std::size_t waiting() const noexcept { return waiting_; }
+  /// Somebody holds a slot, or waits for one.
+  [[nodiscard]] bool busy() const noexcept { return !shares_.empty(); }
 
  private:
   /// What one link has and wants. Exists while it has or wants something.

@@ -5,9 +5,12 @@
 // C1), so every call that was submitted before is known to it. It counts the calls that are not
 // over, and sets `reached` when none is left.
 //
-// `left` is the loop's; `reached` may be waited for by one other thread.
+// `left` is the loop's; `reached` may be waited for by one other thread, which says `abandoned`
+// when it does so no longer: calls may be asked after again and again while the daemon stands
+// still.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -36,6 +39,7 @@ struct CallWatch {
   const bool quiet;
   std::size_t left = 1;  ///< calls, and one until all have been counted
   Signal reached;
+  std::atomic<bool> abandoned{false};
 
   void OneLess() {
     if (--left == 0) reached.Set();

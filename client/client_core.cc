@@ -230,6 +230,7 @@ Status ClientCore::AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>&
   if (watch->reached.IsSet()) return {};
   // To wait is to run the loop: whatever it does then would be waited for.
   if (deadline > clock_.Now() && Await(watch->reached, deadline)) return {};
+  watch->abandoned.store(true, std::memory_order_relaxed);
   return {StatusCode::kTimeout, "calls are still under way, or the daemon has not let go"};
 }
 

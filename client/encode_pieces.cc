@@ -17,6 +17,10 @@ using Ranges = Offset<flatbuffers::Vector<const wire::Range*>>;
 /// Pieces of many lists, as the wire has them.
 class PieceTable {
  public:
+  PieceTable(std::size_t lists, std::size_t pieces) {
+    counts_.reserve(lists);
+    pieces_.reserve(pieces);
+  }
   void AddList(std::span<const MemoryPiece> list) {
     const std::size_t before = pieces_.size();
     for (const MemoryPiece& piece : list) {
@@ -37,6 +41,10 @@ class PieceTable {
       *piece++ = wire::Piece(own.region.value, 0, own.offset, own.length);
     }
     return vector;
+  }
+  /// That both take in a message, about.
+  [[nodiscard]] std::size_t Bytes() const noexcept {
+    return pieces_.size() * sizeof(wire::Piece) + counts_.size() * sizeof(std::uint16_t);
   }
   [[nodiscard]] Counts BuildCounts(FlatBufferBuilder& builder) const {
     return builder.CreateVector(counts_);
@@ -73,35 +81,48 @@ Ranges BuildRanges(FlatBufferBuilder& builder, const ShardPlan& plan,
 
 std::vector<std::byte> EncodePieces(const MessageHead& head, const BlockQuestion& question,
                                     std::span<const BlockPieces> blocks, TransferKind transfer) {
-  PieceTable table;
+  std::size_t pieces = 0;
+  for (const std::uint32_t index : question.plan.blocks) pieces += blocks[index].pieces.size();
+  PieceTable table(question.plan.blocks.size(), pieces);
   std::vector<std::uint32_t> tokens;
+  tokens.reserve(question.plan.blocks.size());
   for (const std::uint32_t index : question.plan.blocks) {
     table.AddList(blocks[index].pieces);
     tokens.push_back(blocks[index].valid_tokens);
   }
   const std::uint32_t space = question.placement.daemon_namespace;
   const BlockKind kind = question.kind;
+  // With keys, tokens and ranges of a usual size.
+  const std::size_t bytes = table.Bytes() + question.plan.blocks.size() * 80 + 256;
   if (transfer.kind == RequestKind::kPut) {
-    return BuildMessage<wire::Put>(head, [&](FlatBufferBuilder& builder) {
-      const auto runs = EncodeRuns(builder, question);
-      const Pieces pieces = table.BuildPieces(builder);
-      const Counts counts = table.BuildCounts(builder);
-      const auto all_tokens = builder.CreateVector(tokens);
-      const auto handoff = BuildToken(builder, transfer.handoff);
-      const auto ranges = transfer.handoff ? BuildRanges(builder, question.plan, blocks) : Ranges();
-      return wire::CreatePut(builder, space, kind.group, kind.shard, runs, pieces, counts,
-                             all_tokens, static_cast<std::uint8_t>(transfer.ack), handoff, ranges);
-    });
+    return BuildMessage<wire::Put>(
+        head,
+        [&](FlatBufferBuilder& builder) {
+          const auto runs = EncodeRuns(builder, question);
+          const Pieces pieces = table.BuildPieces(builder);
+          const Counts counts = table.BuildCounts(builder);
+          const auto all_tokens = builder.CreateVector(tokens);
+          const auto handoff = BuildToken(builder, transfer.handoff);
+          const auto ranges =
+              transfer.handoff ? BuildRanges(builder, question.plan, blocks) : Ranges();
+          return wire::CreatePut(builder, space, kind.group, kind.shard, runs, pieces, counts,
+                                 all_tokens, static_cast<std::uint8_t>(transfer.ack), handoff,
+                                 ranges);
+        },
+        bytes);
   }
-  return BuildMessage<wire::Get>(head, [&](FlatBufferBuilder& builder) {
-    const auto runs = EncodeRuns(builder, question);
-    const Pieces pieces = table.BuildPieces(builder);
-    const Counts counts = table.BuildCounts(builder);
-    const auto ranges = BuildRanges(builder, question.plan, blocks);
-    const auto handoff = BuildToken(builder, transfer.handoff);
-    return wire::CreateGet(builder, space, kind.group, kind.shard, runs, pieces, counts, false, 0,
-                           ranges, transfer.waits, handoff);
-  });
+  return BuildMessage<wire::Get>(
+      head,
+      [&](FlatBufferBuilder& builder) {
+        const auto runs = EncodeRuns(builder, question);
+        const Pieces pieces = table.BuildPieces(builder);
+        const Counts counts = table.BuildCounts(builder);
+        const auto ranges = BuildRanges(builder, question.plan, blocks);
+        const auto handoff = BuildToken(builder, transfer.handoff);
+        return wire::CreateGet(builder, space, kind.group, kind.shard, runs, pieces, counts, false,
+                               0, ranges, transfer.waits, handoff);
+      },
+      bytes);
 }
 
 std::vector<std::byte> EncodeReserve(const MessageHead& head, const BlockQuestion& question,
@@ -115,19 +136,25 @@ std::vector<std::byte> EncodeReserve(const MessageHead& head, const BlockQuestio
 
 std::vector<std::byte> EncodeWrite(const MessageHead& head, const PutToken& token,
                                    std::span<const BlockFragment> fragments) {
-  PieceTable table;
+  std::size_t pieces = 0;
+  for (const BlockFragment& fragment : fragments) pieces += fragment.pieces.size();
+  PieceTable table(fragments.size(), pieces);
   std::vector<std::uint64_t> offsets;
+  offsets.reserve(fragments.size());
   for (const BlockFragment& fragment : fragments) {
     table.AddList(fragment.pieces);
     offsets.push_back(fragment.offset);
   }
-  return BuildMessage<wire::WriteFragments>(head, [&](FlatBufferBuilder& builder) {
-    const auto bytes = BuildBytes(builder, token.bytes);
-    const auto places = builder.CreateVector(offsets);
-    const Pieces pieces = table.BuildPieces(builder);
-    const Counts counts = table.BuildCounts(builder);
-    return wire::CreateWriteFragments(builder, bytes, places, pieces, counts);
-  });
+  return BuildMessage<wire::WriteFragments>(
+      head,
+      [&](FlatBufferBuilder& builder) {
+        const auto bytes = BuildBytes(builder, token.bytes);
+        const auto places = builder.CreateVector(offsets);
+        const Pieces pieces = table.BuildPieces(builder);
+        const Counts counts = table.BuildCounts(builder);
+        return wire::CreateWriteFragments(builder, bytes, places, pieces, counts);
+      },
+      table.Bytes() + offsets.size() * sizeof(std::uint64_t) + 256);
 }
 
 std::vector<std::byte> EncodeCommit(const MessageHead& head, const PutToken& token, Ack ack) {

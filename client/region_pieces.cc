@@ -10,6 +10,9 @@ Result<RegionUse> RegionTable::UsePieces(const char* list,
                                          std::span<const std::span<const MemoryPiece>> lists,
                                          std::vector<std::span<std::byte>>& memory) {
   std::vector<std::uint32_t> used;
+  std::size_t total = memory.size();
+  for (const std::span<const MemoryPiece> of_one : lists) total += of_one.size();
+  memory.reserve(total);
   const std::lock_guard lock(mutex_);
   const std::uint64_t call = ++calls_;
   std::uint32_t last = 0;

@@ -17,8 +17,7 @@ void RequestFlow::Start(const RequestRef& request,
     return Refuse(request, Status(StatusCode::kTimeout, "the deadline passed before it was sent"));
   }
   ++active_;
-  request->live_index = live_.size();
-  live_.push_back(request);
+  Enlist(request);
   request->waiting = static_cast<std::uint32_t>(request->parts.size());
   SetTimer(request, request->deadline);
   for (std::uint32_t i = 0; i < request->parts.size(); ++i) {

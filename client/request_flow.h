@@ -86,6 +86,8 @@ class RequestFlow final : public ShardEvents {
   void SetTimer(const RequestRef& request, Nanos time);
   void StopTimer(Request& request);
   void Finish(const RequestRef& request);
+  /// From here on the request is under way.
+  void Enlist(const RequestRef& request);
   /// The request is over: nothing touches its memory any more (F4).
   void Retire(Request& request);
   /// Tells those that wait for the end, or for all that they wait for.
@@ -97,7 +99,15 @@ class RequestFlow final : public ShardEvents {
 
   const Shared shared_;
   std::uint64_t active_ = 0;
-  std::vector<RequestRef> live_;  // F4, in no order; each knows its place
+  /// With what tells most calls apart that a query does not mean: there may be thousands, and to
+  /// look into each takes longer than a scheduler thread has.
+  struct Live {
+    RequestRef request;
+    std::uint64_t ticket = 0;
+    const std::byte* lowest = nullptr;  // of its memory, [lowest, highest)
+    const std::byte* highest = nullptr;
+  };
+  std::vector<Live> live_;  // F4, in no order; each knows its place
 };
 
 }  // namespace terrace

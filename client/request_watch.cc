@@ -13,13 +13,13 @@ constexpr std::less<const std::byte*> before;  // of unrelated memory, too
 
 using Stretches = std::vector<std::span<const std::byte>>;
 
-bool Overlaps(PieceMemory::Piece used, const Stretches& memory) {
-  // The first stretch that ends behind the beginning of `used`.
+bool Overlaps(const std::byte* begin, const std::byte* end, const Stretches& memory) {
+  // The first stretch that ends behind `begin`.
   const auto stretch =
       std::partition_point(memory.begin(), memory.end(), [&](std::span<const std::byte> asked) {
-        return !before(used.data(), asked.data() + asked.size());
+        return !before(begin, asked.data() + asked.size());
       });
-  return stretch != memory.end() && before(stretch->data(), used.data() + used.size());
+  return stretch != memory.end() && before(stretch->data(), end);
 }
 
 /// Something may still touch a byte of `memory` for this part.
@@ -27,22 +27,35 @@ bool Touches(const RequestPart& part, const Stretches& memory) {
   if (part.state == PartState::kDone) return false;
   for (std::size_t block = 0; block < part.memory.size(); ++block) {
     const std::span<const PieceMemory::Piece> pieces = part.memory[block];
-    if (std::any_of(pieces.begin(), pieces.end(),
-                    [&](PieceMemory::Piece piece) { return Overlaps(piece, memory); })) {
+    if (std::any_of(pieces.begin(), pieces.end(), [&](PieceMemory::Piece piece) {
+          return Overlaps(piece.data(), piece.data() + piece.size(), memory);
+        })) {
       return true;
     }
   }
   return false;
 }
 
+/// Whether a call that may be meant is.
 bool Means(const CallQuery& query, const Request& request) {
   switch (query.which) {
-    case CallQuery::Which::kTicket: return request.ticket == query.ticket;
-    case CallQuery::Which::kSubmitted: return request.ticket != 0 && !request.ended;
+    case CallQuery::Which::kTicket: return true;
+    case CallQuery::Which::kSubmitted: return !request.ended;
     case CallQuery::Which::kMemory: break;
   }
   return std::any_of(request.parts.begin(), request.parts.end(),
                      [&](const RequestPart& part) { return Touches(part, query.memory); });
+}
+
+/// Nothing grows by those that have gone: they make room before there is more.
+void Attach(Request& request, const std::shared_ptr<CallWatch>& watch) {
+  std::vector<std::shared_ptr<CallWatch>>& watches = request.watches;
+  if (watches.size() == watches.capacity()) {
+    std::erase_if(watches, [](const std::shared_ptr<CallWatch>& other) {
+      return other->abandoned.load(std::memory_order_relaxed);
+    });
+  }
+  watches.push_back(watch);
 }
 
 }  // namespace
@@ -64,12 +77,21 @@ std::vector<std::span<const std::byte>> Apart(std::vector<std::span<const std::b
 }
 
 void RequestFlow::Watch(const CallQuery& query, const std::shared_ptr<CallWatch>& watch) {
+  const auto may_be_meant = [&query](const Live& live) {
+    switch (query.which) {
+      case CallQuery::Which::kTicket: return live.ticket == query.ticket;
+      case CallQuery::Which::kSubmitted: return live.ticket != 0;
+      case CallQuery::Which::kMemory: break;
+    }
+    return Overlaps(live.lowest, live.highest, query.memory);
+  };
   // A copy: what is given up may be over at once, and leaves the list.
   std::vector<RequestRef> meant;
-  std::copy_if(live_.begin(), live_.end(), std::back_inserter(meant),
-               [&query](const RequestRef& request) { return Means(query, *request); });
+  for (const Live& live : live_) {
+    if (may_be_meant(live) && Means(query, *live.request)) meant.push_back(live.request);
+  }
   watch->left += meant.size();
-  for (const RequestRef& request : meant) request->watches.push_back(watch);
+  for (const RequestRef& request : meant) Attach(*request, watch);
   if (query.gives_up) {
     const Status cancelled(StatusCode::kCancelled, "cancelled by the caller");
     for (const RequestRef& request : meant) {
@@ -79,9 +101,25 @@ void RequestFlow::Watch(const CallQuery& query, const std::shared_ptr<CallWatch>
   watch->OneLess();
 }
 
+void RequestFlow::Enlist(const RequestRef& request) {
+  Live live{.request = request, .ticket = request->ticket};
+  for (const RequestPart& part : request->parts) {
+    for (std::size_t block = 0; block < part.memory.size(); ++block) {
+      for (const PieceMemory::Piece& piece : part.memory[block]) {
+        const std::byte* const end = piece.data() + piece.size();
+        if (live.highest == nullptr || before(piece.data(), live.lowest))
+          live.lowest = piece.data();
+        if (live.highest == nullptr || before(live.highest, end)) live.highest = end;
+      }
+    }
+  }
+  request->live_index = live_.size();
+  live_.push_back(std::move(live));
+}
+
 void RequestFlow::Retire(Request& request) {
   const std::size_t place = request.live_index;
-  live_.back()->live_index = place;
+  live_.back().request->live_index = place;
   // `request` may lose its last owner only when its caller lets go of it, which outlives this.
   std::swap(live_[place], live_.back());
   live_.pop_back();

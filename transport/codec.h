@@ -42,9 +42,11 @@ std::vector<std::byte> FinishMessage(flatbuffers::FlatBufferBuilder& builder,
 /// A whole message with body type `BodyT`; `build(builder)` returns its Offset<BodyT>:
 ///   BuildMessage<wire::ForgetRegion>(
 ///       head, [&](auto& builder) { return wire::CreateForgetRegion(builder, 7); });
+/// `bytes`: about how many it will have; not to grow several times.
 template <typename BodyT, typename Build>
-std::vector<std::byte> BuildMessage(const MessageHead& head, Build&& build) {
-  flatbuffers::FlatBufferBuilder builder(256);
+std::vector<std::byte> BuildMessage(const MessageHead& head, Build&& build,
+                                    std::size_t bytes = 256) {
+  flatbuffers::FlatBufferBuilder builder(bytes);
   const flatbuffers::Offset<BodyT> body = std::forward<Build>(build)(builder);
   return codec_internal::FinishMessage(builder, head, wire::BodyTraits<BodyT>::enum_value,
                                        body.Union());

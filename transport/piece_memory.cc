@@ -1,15 +1,15 @@
 #include "transport/piece_memory.h"
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 
 #include "base/checksum.h"
+#include "base/streaming_copy.h"
 
 namespace terrace {
 namespace {
 
-// Of a copy that is hashed: source and destination fit a first-level cache of 48 KiB.
-constexpr std::uint64_t kStepBytes = 16 << 10;
+constexpr std::size_t kPartsAtOnce = 64;  // of a payload of 256 KiB: pieces of 4 KiB
 
 }  // namespace
 
@@ -46,30 +46,38 @@ std::span<std::byte> PieceWalk::Next(std::uint64_t most) noexcept {
 
 std::uint64_t PieceWalk::ScatterAndChecksum(std::span<const std::byte> source) noexcept {
   ChecksumCopy copy;
+  std::array<CopyPart, kPartsAtOnce> parts;
   while (!source.empty()) {
-    const std::span<std::byte> part = Next(source.size());
-    copy.Copy(part.data(), source.data(), part.size());
-    source = source.subspan(part.size());
+    std::size_t count = 0;
+    for (; count < parts.size() && !source.empty(); ++count) {
+      const std::span<std::byte> part = Next(source.size());
+      parts[count] = {part.data(), source.data(), part.size()};
+      source = source.subspan(part.size());
+    }
+    copy.Copy(std::span(parts).first(count));
   }
   return copy.Finish();
 }
 
 std::uint64_t PieceWalk::GatherAndChecksum(std::span<std::byte> target) noexcept {
-  ChecksumStream stream;
-  while (!target.empty()) {
-    const std::span<std::byte> part = Next(std::min<std::uint64_t>(kStepBytes, target.size()));
-    std::memcpy(target.data(), part.data(), part.size());
-    stream.Update(target.first(part.size()));
-    target = target.subspan(part.size());
-  }
-  return stream.Digest();
+  ChecksumCopy copy;
+  GatherParts(target, [&copy](std::span<const CopyPart> parts) { copy.CopyIntoCache(parts); });
+  return copy.Finish();
 }
 
-void PieceWalk::Gather(std::span<std::byte> target) noexcept {
+void PieceWalk::Gather(std::span<std::byte> target) noexcept { GatherParts(target, CopyColdParts); }
+
+template <typename Copy>
+void PieceWalk::GatherParts(std::span<std::byte> target, const Copy& copy) noexcept {
+  std::array<CopyPart, kPartsAtOnce> parts;
   while (!target.empty()) {
-    const std::span<std::byte> part = Next(target.size());
-    std::memcpy(target.data(), part.data(), part.size());
-    target = target.subspan(part.size());
+    std::size_t count = 0;
+    for (; count < parts.size() && !target.empty(); ++count) {
+      const std::span<std::byte> part = Next(target.size());
+      parts[count] = {target.data(), part.data(), part.size()};
+      target = target.subspan(part.size());
+    }
+    copy(std::span<const CopyPart>(parts).first(count));
   }
 }
 

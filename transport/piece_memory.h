@@ -81,6 +81,9 @@ class PieceWalk {
  private:
   /// At most `most` of the next bytes that lie together; the walk goes past them.
   std::span<std::byte> Next(std::uint64_t most) noexcept;
+  /// `copy`, of a list of parts, until `target` is full.
+  template <typename Copy>
+  void GatherParts(std::span<std::byte> target, const Copy& copy) noexcept;
   std::span<const PieceMemory::Piece> pieces_;
   std::size_t piece_ = 0;
   std::size_t inside_ = 0;

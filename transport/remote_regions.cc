@@ -53,7 +53,8 @@ Result<std::vector<RemoteRegions::RemotePiece>> RemoteRegions::Resolve(
   const Region* region = nullptr;  // `known`: pieces of one region mostly follow each other
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const Piece& piece = pieces[i];
-    if (region == nullptr || piece.region != known) {
+    const bool another = region == nullptr || piece.region != known;
+    if (another) {
       known = piece.region;
       region = Find(piece.region);
     }
@@ -79,7 +80,8 @@ Result<std::vector<RemoteRegions::RemotePiece>> RemoteRegions::Resolve(
         result.back().address + result.back().length == address) {
       result.back().length += piece.length;
     } else {
-      result.push_back({address, piece.length, piece.region, region->shared, piece.offset});
+      result.push_back({address, piece.length, piece.region, region->shared.get(), piece.offset});
+      if (another) result.back().held = region->shared;
     }
   }
   if (total != block_bytes) {

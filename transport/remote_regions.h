@@ -32,8 +32,11 @@ class RemoteRegions {
     std::uint64_t address = 0;
     std::uint64_t length = 0;
     std::uint32_t region = 0;
-    std::shared_ptr<SharedRegion> shared;  ///< null, or the memory of the region
-    std::uint64_t offset = 0;              ///< in the region
+    SharedRegion* shared = nullptr;  ///< or the memory of the region
+    std::uint64_t offset = 0;        ///< in the region
+    /// Of `shared`, for all the pieces that Resolve gave: with the first of each run of one region,
+    /// as there may be thousands.
+    std::shared_ptr<SharedRegion> held{};
   };
 
   explicit RemoteRegions(std::uint64_t regions_max) : regions_max_(regions_max) {}

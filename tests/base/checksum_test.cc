@@ -68,30 +68,75 @@ TEST(ChecksumTest, CopyingInStepsGivesTheChecksumOfTheWhole) {
     std::vector<std::byte> source(size);
     for (std::size_t i = 0; i < size; ++i) source[i] = static_cast<std::byte>(i * 131 >> 3);
     std::vector<std::byte> destination(size, std::byte{0xee});
-    EXPECT_EQ(CopyAndChecksum64(destination, source), Checksum64(source)) << size;
+    const CopyPart whole{destination.data(), source.data(), size};
+    ChecksumCopy copy;
+    copy.Copy({&whole, 1});
+    EXPECT_EQ(copy.Finish(), Checksum64(source)) << size;
     EXPECT_EQ(destination, source) << size;
   }
 }
 
-TEST(ChecksumTest, CopyingPartsToScatteredPlacesGivesTheChecksumOfTheirBytesInOrder) {
-  constexpr std::size_t kSizes[] = {1, 4096, 8192, 63, 0, 4097, 12'345, 7};
-  std::vector<std::byte> source(40'000);
-  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::byte>(i * 131 >> 3);
-  std::vector<std::byte> destination(2 * source.size(), std::byte{0xee});
+/// Parts of sizes that divide nothing, to places in reverse order with gaps between them.
+struct ScatteredParts {
+  explicit ScatteredParts(std::size_t rounds) {
+    constexpr std::size_t kSizes[] = {1, 4096, 8192, 63, 0, 4097, 12'345, 7, 0};
+    for (std::size_t i = 0; i < source.size(); ++i) {
+      source[i] = static_cast<std::byte>(i * 131 >> 3);
+    }
+    std::size_t to = destination.size();
+    std::size_t from = 0;
+    for (std::size_t i = 0; i < rounds * std::size(kSizes); ++i) {
+      const std::size_t size = kSizes[i % std::size(kSizes)];
+      to -= size + 5;
+      parts.push_back({destination.data() + to, source.data() + from, size});
+      std::copy_n(source.data() + from, size, expected.data() + to);
+      in_order.insert(in_order.end(), source.data() + from, source.data() + from + size);
+      from += size + 3;
+    }
+  }
+  std::vector<std::byte> source = std::vector<std::byte>(100'000);
+  std::vector<std::byte> destination = std::vector<std::byte>(120'000, std::byte{0xee});
   std::vector<std::byte> expected = destination;
   std::vector<std::byte> in_order;
+  std::vector<CopyPart> parts;
+};
+
+TEST(ChecksumTest, CopyingPartsToScatteredPlacesGivesTheChecksumOfTheirBytesInOrder) {
+  ScatteredParts past_caches(3);
   ChecksumCopy copy;
-  std::size_t to = destination.size();
-  std::size_t from = 0;
-  for (const std::size_t size : kSizes) {
-    to -= size + 5;
-    copy.Copy(destination.data() + to, source.data() + from, size);
-    std::copy_n(source.data() + from, size, expected.data() + to);
-    in_order.insert(in_order.end(), source.data() + from, source.data() + from + size);
-    from += size + 3;
+  copy.Copy(std::span(past_caches.parts).first(4));
+  copy.Copy({});
+  copy.Copy(std::span(past_caches.parts).subspan(4));
+  EXPECT_EQ(copy.Finish(), Checksum64(past_caches.in_order));
+  EXPECT_EQ(past_caches.destination, past_caches.expected);
+
+  ScatteredParts into_cache(3);
+  ChecksumCopy near;
+  near.CopyIntoCache(into_cache.parts);
+  EXPECT_EQ(near.Finish(), Checksum64(into_cache.in_order));
+  EXPECT_EQ(into_cache.destination, into_cache.expected);
+
+  ScatteredParts unhashed(3);
+  CopyColdParts(unhashed.parts);
+  EXPECT_EQ(unhashed.destination, unhashed.expected);
+}
+
+TEST(ChecksumTest, CopyingEveryAlignmentHashesWhatStandsThereAndTouchesNothingElse) {
+  std::vector<std::byte> source(200);
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<std::byte>(i * 37);
+  for (std::size_t to = 0; to < 64; ++to) {
+    for (const std::size_t size : {0UL, 1UL, 63UL, 64UL, 65UL, 130UL}) {
+      std::vector<std::byte> destination(300, std::byte{0xee});
+      const CopyPart part{destination.data() + to, source.data() + to, size};
+      ChecksumCopy copy;
+      copy.Copy({&part, 1});
+      EXPECT_EQ(copy.Finish(), Checksum64({part.from, size}));
+      for (std::size_t i = 0; i < destination.size(); ++i) {
+        const bool inside = i >= to && i < to + size;
+        ASSERT_EQ(destination[i], inside ? source[i] : std::byte{0xee}) << size << " to " << to;
+      }
+    }
   }
-  EXPECT_EQ(copy.Finish(), Checksum64(in_order));
-  EXPECT_EQ(destination, expected);
 }
 
 }  // namespace

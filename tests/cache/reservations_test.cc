@@ -245,6 +245,27 @@ TEST_F(ReservationsTest, AbortWaitsForWhatIsReadFromTheWritersMemory) {
   EXPECT_EQ(cache_->Counters().reservations_aborted, 1u);
 }
 
+TEST_F(ReservationsTest, AnAbortOrAClearInTheTurnOfTheCommitTakesTheFrameFromNobody) {
+  for (const bool aborts : {true, false}) {
+    const PutTokenParts token = Reserved(0);
+    EXPECT_EQ(Write(0, token, {{0, kBlock}}), "ok");
+    std::optional<std::uint64_t> cleared;
+    std::optional<Status> aborted;
+    scope_.Spawn(SimulatedTime::Store(
+        cache_->Commit("acme", {.token = token, .deadline = time_.Now() + kSecond, .ack = {}}),
+        &started_));
+    if (aborts) {
+      scope_.Spawn(
+          SimulatedTime::Store(cache_->Abort("acme", token, time_.Now() + kSecond), &aborted));
+    } else {
+      scope_.Spawn(SimulatedTime::Store(cache_->Clear(space_->id), &cleared));
+    }
+    EXPECT_EQ(FinishWrite().substr(0, 7), aborts ? "expired" : "retry");
+    EXPECT_EQ(Frames(), 0u);
+    EXPECT_EQ(Got(0), "miss");
+  }
+}
+
 TEST_F(ReservationsTest, ABlockThatIsClearedAnswersItsCommitAsAPutDoes) {
   const PutTokenParts token = Reserved(0);
   EXPECT_EQ(Write(0, token, {{0, kBlock}}), "ok");

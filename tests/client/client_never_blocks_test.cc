@@ -64,7 +64,8 @@ struct Usage {
 struct Longest {
   std::uint64_t calls = 0;
   std::uint64_t late = 0;  ///< waited for, or computed, longer than kMostMilliseconds
-  std::uint64_t over_1_ms = 0;
+  std::uint64_t waited_over_1_ms = 0;
+  std::uint64_t computed_over_1_ms = 0;
   double cpu_ms = 0;
   double waited_ms = 0;  ///< of a call that gave the processor away
   double wall_ms = 0;
@@ -97,15 +98,21 @@ class Hammer {
     auto result = call();
     const Usage after = Usage::Now();
     Longest& longest = longest_[std::string(phase_.load()) + ": " + name];
+    const double wall_ms = after.wall_ms - before.wall_ms;
+    // A thread that loses the processor between its looks at two clocks seems to have computed 10
+    // ms within 10 us.
+    const double cpu_ms = std::min(after.cpu_ms - before.cpu_ms, wall_ms);
+    const double waited_ms = after.waits != before.waits ? wall_ms : 0;
     ++longest.calls;
-    longest.cpu_ms = std::max(longest.cpu_ms, after.cpu_ms - before.cpu_ms);
-    longest.wall_ms = std::max(longest.wall_ms, after.wall_ms - before.wall_ms);
-    const double waited_ms = after.waits != before.waits ? after.wall_ms - before.wall_ms : 0;
+    longest.cpu_ms = std::max(longest.cpu_ms, cpu_ms);
+    longest.wall_ms = std::max(longest.wall_ms, wall_ms);
     longest.waited_ms = std::max(longest.waited_ms, waited_ms);
-    if (std::max(waited_ms, after.cpu_ms - before.cpu_ms) > 1) ++longest.over_1_ms;
-    if (std::max(waited_ms, after.cpu_ms - before.cpu_ms) > kMostMilliseconds * kSlower) {
-      ++longest.late;
+    if (waited_ms > 1) {
+      ++longest.waited_over_1_ms;
+    } else if (cpu_ms > 1) {
+      ++longest.computed_over_1_ms;
     }
+    if (std::max(waited_ms, cpu_ms) > kMostMilliseconds * kSlower) ++longest.late;
     return result;
   }
   void Note(const Result<Ticket>& ticket) {
@@ -222,10 +229,12 @@ TEST_P(ClientNeverBlocksTest, WhateverTheDaemonDoesAndWhoeverWaitsBeside) {
   double cpu_ms = 0;
   double waited_ms = 0;
   std::uint64_t calls = 0;
-  std::uint64_t over_1_ms = 0;
+  std::uint64_t waited_over_1_ms = 0;
+  std::uint64_t computed_over_1_ms = 0;
   for (const auto& [name, longest] : hammer.longest()) {
     calls += longest.calls;
-    over_1_ms += longest.over_1_ms;
+    waited_over_1_ms += longest.waited_over_1_ms;
+    computed_over_1_ms += longest.computed_over_1_ms;
     if (longest.cpu_ms > 5 || longest.waited_ms > 5) {
       std::printf("%-32s %8llu calls, longest: %.3f ms computed, %.3f ms waited, %.3f ms in all\n",
                   name.c_str(), static_cast<unsigned long long>(longest.calls), longest.cpu_ms,
@@ -237,9 +246,10 @@ TEST_P(ClientNeverBlocksTest, WhateverTheDaemonDoesAndWhoeverWaitsBeside) {
     EXPECT_LT(longest.cpu_ms, kMostOfOneMilliseconds * kSlower) << name;
     EXPECT_LT(longest.waited_ms, kMostOfOneMilliseconds * kSlower) << name;
   }
-  std::printf("%llu calls, %llu of them over 1 ms; longest: %.3f ms computed, %.3f ms waited\n",
-              static_cast<unsigned long long>(calls), static_cast<unsigned long long>(over_1_ms),
-              cpu_ms, waited_ms);
+  std::printf(
+      "%llu calls; longer than 1 ms: %llu computed, %llu waited; longest: %.3f and %.3f ms\n",
+      static_cast<unsigned long long>(calls), static_cast<unsigned long long>(computed_over_1_ms),
+      static_cast<unsigned long long>(waited_over_1_ms), cpu_ms, waited_ms);
   EXPECT_GT(calls, 1000U / kSlower);
   EXPECT_TRUE(client->Drain(Soon()).ok());
 }

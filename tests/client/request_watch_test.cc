@@ -58,6 +58,24 @@ TEST_F(RequestWatchTest, CancelledCallIsQuietOnlyWhenTheDaemonHasLetGo) {
   EXPECT_TRUE(late->reached.IsSet()) << "it had ended";
 }
 
+TEST_F(RequestWatchTest, AskingAgainAndAgainWhileTheDaemonStandsStillTakesNoMemory) {
+  DaemonHoldsOn();
+  const RequestRef get = client_.MakeGet(10 * kSecond);
+  get->ticket = 7;
+  client_.session_->Start(get);
+  const auto waits = Watch({.which = CallQuery::Which::kTicket, .ticket = 7}, true);
+  for (int i = 0; i < 5000; ++i) {
+    const auto poll =
+        Watch({.which = CallQuery::Which::kTicket, .ticket = 7, .gives_up = true}, true);
+    EXPECT_FALSE(poll->reached.IsSet());
+    poll->abandoned = true;
+  }
+  EXPECT_LE(get->watches.size(), 16U);
+  EXPECT_FALSE(waits->reached.IsSet());
+  LetGo(get);
+  EXPECT_TRUE(waits->reached.IsSet()) << "who still waits is told";
+}
+
 TEST_F(RequestWatchTest, FenceMeetsEveryPieceOfABlockAndNothingBetweenThem) {
   const RequestRef get = client_.MakeGet(10 * kSecond);
   const std::span<std::byte> memory(client_.memory_);

@@ -157,8 +157,13 @@ TEST(DisjointTest, RandomPiecesAgreeWithABitmap) {
     bool overlap = false;
     for (auto& list : lists) {
       for (std::size_t i = random.Below(4) + 1; i > 0; --i) {
-        const std::size_t offset = random.Below(390);
-        const std::size_t length = 1 + random.Below(std::min<std::size_t>(30, 400 - offset));
+        // In every other round pages of one size, in every fourth all of them on one grid.
+        const bool page = round % 2 == 0;
+        const std::size_t offset =
+            page ? random.Below(39) * 10 + (round % 4 == 0 ? 3 : random.Below(4))
+                 : random.Below(390);
+        const std::size_t length =
+            page ? 6 : 1 + random.Below(std::min<std::size_t>(30, 400 - offset));
         list.emplace_back(offset, length);
         for (std::size_t byte = offset; byte < offset + length; ++byte) {
           overlap = overlap || used[byte];
@@ -172,6 +177,24 @@ TEST(DisjointTest, RandomPiecesAgreeWithABitmap) {
   }
   EXPECT_GT(overlapping, 200);
   EXPECT_LT(overlapping, 1800);
+}
+
+TEST(DisjointTest, PagesOnAGridThatNameOneOfThemTwiceAreNamed) {
+  std::vector<std::byte> memory(4096);
+  SeededRandom random(4);
+  for (int round = 0; round < 500; ++round) {
+    std::vector<std::pair<std::size_t, std::size_t>> list;
+    std::vector<bool> used(64);
+    bool twice = false;
+    for (std::size_t i = random.Below(12) + 1; i > 0; --i) {
+      const std::size_t page = random.Below(64);
+      twice = twice || used[page];
+      used[page] = true;
+      list.emplace_back(page * 64, 64);
+    }
+    const Call call = CallOf(memory, {list});
+    ASSERT_EQ(CheckDisjoint(call.blocks, call.memory).ok(), !twice) << round;
+  }
 }
 
 TEST(TokenTest, ATokenThatIsNoneOfTheDaemonsIsNamed) {

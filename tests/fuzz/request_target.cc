@@ -133,9 +133,9 @@ std::byte* NoFrame() {
 }
 
 /// A range that is let through never leaves its block.
-void DecodePartsOf(const wire::Get& get, std::size_t blocks) {
+void DecodePartsOf(const flatbuffers::Vector<const wire::Range*>* ranges, std::size_t blocks) {
   std::vector<BlockPlace> places(blocks);
-  const Status status = DecodeRanges(get.ranges(), places);
+  const Status status = DecodeRanges(ranges, places);
   if (!status.ok()) return CheckRefusal(status, "ranges");
   for (const BlockPlace& place : places) {
     for (const std::uint64_t block_bytes : {kBlockBytesMin, kBlockBytesMax}) {
@@ -206,8 +206,9 @@ void Decode(const wire::Message& message) {
       TERRACE_CHECK(lease >= 0 && lease <= kLeaseMax && get.lend() == (lease != 0));
       if (const std::size_t blocks = DecodeRuns(get.runs())) {
         DecodePieces(get, blocks, nullptr);
-        DecodePartsOf(get, blocks);
+        DecodePartsOf(get.ranges(), blocks);
       }
+      (void)DecodeHandoffToken(get.handoff());
       return;
     }
     case wire::Body_Put: {
@@ -216,8 +217,23 @@ void Decode(const wire::Message& message) {
       TERRACE_CHECK(ack.ok() == (put.ack() <= 1));
       const std::size_t blocks = DecodeRuns(put.runs());
       if (blocks > 0) DecodePieces(put, blocks, put.valid_tokens());
+      if (blocks > 0) DecodePartsOf(put.ranges(), blocks);
+      (void)DecodeHandoffToken(put.handoff());
       return;
     }
+    case wire::Body_OpenHandoff: {
+      const wire::OpenHandoff& open = *message.body_as_OpenHandoff();
+      (void)DecodeRuns(open.runs());
+      const auto token = DecodeHandoffToken(open.handoff());
+      TERRACE_CHECK(!token.ok() || token->number);
+      return;
+    }
+    case wire::Body_AckHandoff:
+      (void)DecodeHandoffToken(message.body_as_AckHandoff()->handoff());
+      return;
+    case wire::Body_AbortHandoff:
+      (void)DecodeHandoffToken(message.body_as_AbortHandoff()->handoff());
+      return;
     case wire::Body_Reserve: (void)DecodeRuns(message.body_as_Reserve()->runs()); return;
     case wire::Body_WriteFragments: DecodeFragments(*message.body_as_WriteFragments()); return;
     case wire::Body_CommitReservation:

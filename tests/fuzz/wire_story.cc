@@ -1,5 +1,7 @@
 #include "tests/fuzz/wire_story.h"
 
+#include "base/handoff_token.h"
+
 #include <string>
 
 #include "transport/codec.h"
@@ -192,6 +194,20 @@ Bytes NamespacesReply(Input& input, const MessageHead& head) {
   });
 }
 
+/// None, any bytes, or a token that is whole but for its version.
+flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> MakeHandoff(Builder& builder, Input& input) {
+  switch (input.Byte() % 4) {
+    case 0: return 0;
+    case 1: return MakeBytes(builder, input);
+    default: break;
+  }
+  HandoffTokenParts parts;
+  parts.incarnation = input.Byte() % 3U;
+  parts.version = input.Byte() % 3U;
+  parts.number = {.high = 0, .low = input.Byte() % 4U};
+  return BuildBytes(builder, PackHandoffToken(parts));
+}
+
 /// What writers of a reserved block say.
 Bytes OfReservation(unsigned which, Input& input, const MessageHead& head) {
   switch (which) {
@@ -221,6 +237,28 @@ Bytes OfReservation(unsigned which, Input& input, const MessageHead& head) {
   }
 }
 
+/// What producers and receivers of a hand-off say.
+Bytes OfHandoff(unsigned which, Input& input, const MessageHead& head) {
+  if (which == 0) {
+    return BuildMessage<wire::OpenHandoff>(head, [&](Builder& builder) {
+      const auto runs = MakeRuns(builder, input);
+      const auto handoff = MakeHandoff(builder, input);
+      const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
+      const auto patience = input.Take<std::uint32_t>();
+      return wire::CreateOpenHandoff(builder, 1, 0, 0, runs, handoff, tokens, patience,
+                                     input.Take<std::uint32_t>(), input.Byte());
+    });
+  }
+  if (input.Flag()) {
+    return BuildMessage<wire::AckHandoff>(head, [&](Builder& builder) {
+      return wire::CreateAckHandoff(builder, MakeHandoff(builder, input));
+    });
+  }
+  return BuildMessage<wire::AbortHandoff>(head, [&](Builder& builder) {
+    return wire::CreateAbortHandoff(builder, MakeHandoff(builder, input));
+  });
+}
+
 }  // namespace
 
 Bytes ClientMessage(Input& input) {
@@ -236,8 +274,10 @@ Bytes ClientMessage(Input& input) {
         const auto counts = MakeNumbers<std::uint16_t>(builder, input);
         const bool lend = input.Flag();
         const auto lease = input.Take<std::uint32_t>();
-        return wire::CreateGet(builder, 1, 0, 0, runs, pieces, counts, lend, lease,
-                               MakeRanges(builder, input));
+        const auto ranges = MakeRanges(builder, input);
+        const bool wait = input.Flag();
+        return wire::CreateGet(builder, 1, 0, 0, runs, pieces, counts, lend, lease, ranges, wait,
+                               MakeHandoff(builder, input));
       });
     case 3:
       return BuildMessage<wire::Put>(head, [&](Builder& builder) {
@@ -245,7 +285,11 @@ Bytes ClientMessage(Input& input) {
         const auto pieces = MakePieces(builder, input);
         const auto counts = MakeNumbers<std::uint16_t>(builder, input);
         const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
-        return wire::CreatePut(builder, 1, 0, 0, runs, pieces, counts, tokens, input.Byte());
+        const auto ack = input.Byte();
+        const auto handoff = MakeHandoff(builder, input);
+        const auto ranges = handoff.IsNull() ? 0 : MakeRanges(builder, input);
+        return wire::CreatePut(builder, 1, 0, 0, runs, pieces, counts, tokens, ack, handoff,
+                               ranges);
       });
     case 4:
       return BuildMessage<wire::Match>(head, [&](Builder& builder) {
@@ -285,6 +329,8 @@ Bytes ClientMessage(Input& input) {
     case 12:
     case 13:
     case 14: return OfReservation(kind % kClientKinds - 11, input, head);
+    case 15:
+    case 16: return OfHandoff(kind % kClientKinds - 15, input, head);
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);

@@ -11,7 +11,7 @@ Bytes ClientMessage(Input& input);
 /// A message of a daemon, likewise.
 Bytes DaemonMessage(Input& input);
 /// How many kinds of bodies ClientMessage and DaemonMessage know.
-inline constexpr unsigned kClientKinds = 15;
+inline constexpr unsigned kClientKinds = 17;
 inline constexpr unsigned kDaemonKinds = 14;
 
 /// Aligned as VerifyMessage wants them.

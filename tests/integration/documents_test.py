@@ -4,6 +4,7 @@
 A test is named as `Suite.Case`, so that docs/fault-model.md cannot point at a proof that is gone.
 """
 
+import ast
 import re
 
 import repository
@@ -13,7 +14,7 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 PROGRAM = re.compile(r"(?:build/\w+/bin/)?(terraced|terracectl|terrace-[a-z]+)$")
-TEST_NAME = re.compile(r"([A-Z]\w+)\.([A-Z]\w+)$")
+TEST_NAME = re.compile(r"([A-Z]\w+)\.([A-Z]\w+|test_\w+)$")
 TEST_MACRO = re.compile(r"^\s*(?:TYPED_)?TEST(?:_[FP])?\(\s*(\w+)\s*,\s*(\w+)", re.MULTILINE)
 OUR_PATH = re.compile(r"(?:\./)?((?:base|transport|tiers|cache|client|tools|tests|docs|cmake)/"
                       r"[\w./-]+)$")
@@ -42,9 +43,14 @@ def programs():
 
 
 def test_names():
-    """Suite.Case of every GoogleTest case in the repository."""
+    """Suite.Case of every GoogleTest case in the repository, Suite.test_case of Python ones."""
     found = set()
     for path in repository.files():
+        if path.name.endswith("_test.py") and path.parts[0] == "tests":
+            for suite in ast.parse(repository.text(path)).body:
+                if isinstance(suite, ast.ClassDef):
+                    found |= {f"{suite.name}.{case.name}" for case in suite.body
+                              if isinstance(case, ast.FunctionDef)}
         if path.suffix == ".cc" and path.parts[0] == "tests":
             found |= {".".join(names) for names in TEST_MACRO.findall(repository.text(path))}
     return found

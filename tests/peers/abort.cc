@@ -15,6 +15,7 @@
 #include "tests/common/block_content.h"
 #include "tests/common/daemon_process.h"
 #include "tests/peers/bystander.h"
+#include "tests/peers/piece_layout.h"
 
 namespace terrace::peers {
 
@@ -25,7 +26,8 @@ using namespace std::chrono_literals;
 constexpr std::uint32_t kAbortBlocks = 8;
 constexpr std::uint64_t kGuardBytes = 4096;
 constexpr std::uint64_t kStride = kBlockBytes + kGuardBytes;
-constexpr std::uint64_t kRegionBytes = kAbortBlocks * kStride + kGuardBytes;
+constexpr std::uint64_t kRegionBytes =
+    std::max(kAbortBlocks * kStride + kGuardBytes, PieceLayout::BytesFor(kAbortBlocks));
 constexpr std::uint32_t kSpace = 500;
 constexpr auto kPatience = 10s;
 
@@ -54,6 +56,12 @@ Chain ChainOf(std::uint32_t chain) {
   return made;
 }
 
+/// What a round does, drawn in turn: as many rounds of each.
+struct RoundKind {
+  bool pieces = false;  // GetPieces and PutPieces, else Get and Put
+  bool puts = false;
+};
+
 /// One client, with memory that the daemon maps and memory that it cannot.
 class Aborter {
  public:
@@ -80,20 +88,20 @@ class Aborter {
     return {};
   }
 
-  Status Round(std::uint64_t round, Random& random) {
+  Status Round(std::uint64_t round, RoundKind kind, Random& random) {
     const RegionId region = regions_[random.Below(2)];
     const std::span<std::byte> memory = client_->RegionMemory(region);
-    const bool puts = random.Below(2) == 0;
+    const bool puts = kind.puts;
+    layout_ = kind.pieces ? PieceLayout(region, kAbortBlocks, random) : PieceLayout();
+    pieces_ = kind.pieces;
     // Put anew in each round, got again and again.
     const auto chain = static_cast<std::uint32_t>(puts ? 1000 + round : random.Below(4));
     if (!puts) {
       if (Status status = Store(chain); !status.ok()) return status;
     }
     Write(memory, round);
-    if (puts) Fill(chain, memory);
-    const Result<Ticket> ticket =
-        puts ? client_->SubmitPut(space_, ChainOf(chain), Places(region), {}, In(30s))
-             : client_->SubmitGet(space_, ChainOf(chain), Places(region), {}, In(30s));
+    if (puts) Fill(chain, memory, pieces_);
+    const Result<Ticket> ticket = Submit(region, chain, puts);
     if (!ticket.ok()) return ticket.status();
     std::this_thread::sleep_for(std::chrono::microseconds(random.Below(1500)));
     const bool looks_first = random.Below(2) == 0;
@@ -117,8 +125,10 @@ class Aborter {
     const std::size_t at = Differs(memory, ~round);
     if (at != memory.size()) {
       ++totals_.stray;
-      std::fprintf(stderr, "round %llu: byte %zu of the memory of a %s that was given up changed\n",
-                   static_cast<unsigned long long>(round), at, puts ? "put" : "get");
+      std::fprintf(stderr,
+                   "round %llu: byte %zu of the memory of a %s%s that was given up changed\n",
+                   static_cast<unsigned long long>(round), at, puts ? "put" : "get",
+                   pieces_ ? " of pieces" : "");
     }
     return puts ? CheckStored(chain) : Status();
   }
@@ -137,9 +147,21 @@ class Aborter {
     }
     return blocks;
   }
-  void Fill(std::uint32_t chain, std::span<std::byte> memory) const {
+  Result<Ticket> Submit(RegionId region, std::uint32_t chain, bool puts) {
+    const Chain keys = ChainOf(chain);
+    if (pieces_) {
+      const std::vector<BlockPieces> blocks = layout_.Blocks(0, kAbortBlocks);
+      return puts ? client_->SubmitPutPieces(space_, keys, blocks, {}, In(30s))
+                  : client_->SubmitGetPieces(space_, keys, blocks, {}, In(30s));
+    }
+    return puts ? client_->SubmitPut(space_, keys, Places(region), {}, In(30s))
+                : client_->SubmitGet(space_, keys, Places(region), {}, In(30s));
+  }
+  void Fill(std::uint32_t chain, std::span<std::byte> memory, bool pieces) const {
+    std::vector<std::byte> bytes(kBlockBytes);
     for (std::uint32_t i = 0; i < kAbortBlocks; ++i) {
-      crash::FillBlock(NameOf(chain, i), 1, BlockOf(memory, i));
+      crash::FillBlock(NameOf(chain, i), 1, pieces ? bytes : BlockOf(memory, i));
+      if (pieces) layout_.Scatter(bytes, i, memory);
     }
   }
   /// Sees to it that a chain is there to be got.
@@ -147,7 +169,7 @@ class Aborter {
     const auto match = client_->Match(space_, ChainOf(chain), {}, In(kPatience));
     if (!match.ok()) return match.status();
     if (match->matched == kAbortBlocks) return {};
-    Fill(chain, client_->RegionMemory(check_));
+    Fill(chain, client_->RegionMemory(check_), false);
     return client_->Put(space_, ChainOf(chain), Places(check_), {}, In(kPatience)).status();
   }
   Status GiveUp(Ticket ticket, RegionId region, Random& random) {
@@ -163,9 +185,12 @@ class Aborter {
       default: {
         // One byte of each block: every one of them is of the call.
         std::vector<MemoryPiece> bytes;
-        for (const BlockBuffer& block : Places(region)) {
-          bytes.push_back(
-              {.region = region, .offset = block.offset + random.Below(kBlockBytes), .length = 1});
+        for (std::uint32_t i = 0; i < kAbortBlocks; ++i) {
+          const std::uint64_t inside = random.Below(kBlockBytes);
+          const std::uint64_t at = pieces_ ? layout_[i][inside / PieceLayout::kPieceBytes].offset +
+                                                 inside % PieceLayout::kPieceBytes
+                                           : i * kStride + kGuardBytes + inside;
+          bytes.push_back({.region = region, .offset = at, .length = 1});
         }
         status = client_->Fence(bytes, In(kPatience));
       }
@@ -179,7 +204,11 @@ class Aborter {
     for (const Completion& completion : done) {
       for (std::uint32_t i = 0; i < completion.blocks.size(); ++i) {
         if (completion.blocks[i].status != StatusCode::kOk) continue;
-        CheckBlock(chain, i, BlockOf(memory, i), "a get that was given up");
+        if (pieces_) {
+          CheckBlock(chain, i, layout_.Gather(i, memory), "a get of pieces that was given up");
+        } else {
+          CheckBlock(chain, i, BlockOf(memory, i), "a get that was given up");
+        }
       }
     }
   }
@@ -207,7 +236,8 @@ class Aborter {
     if (!got.ok()) return got.status();
     for (std::uint32_t i = 0; i < kAbortBlocks; ++i) {
       if ((*got)[i].status != StatusCode::kOk) continue;
-      CheckBlock(chain, i, BlockOf(memory, i), "a put that was given up");
+      CheckBlock(chain, i, BlockOf(memory, i),
+                 pieces_ ? "a put of pieces that was given up" : "a put that was given up");
     }
     return client_->Remove(space_, ChainOf(chain), 0, kAbortBlocks, {}, In(kPatience)).status();
   }
@@ -219,6 +249,8 @@ class Aborter {
   NamespaceId space_;
   std::vector<RegionId> regions_;
   RegionId check_;
+  PieceLayout layout_;   // of this round
+  bool pieces_ = false;  // likewise
 };
 
 Status RunRounds(const AbortOptions& options, const std::string& address, AbortTotals& totals) {
@@ -230,7 +262,8 @@ Status RunRounds(const AbortOptions& options, const std::string& address, AbortT
                                    .name = "bystander",
                                    .tcp = tcp,
                                    .store = options.seed,
-                                   .number = tcp ? 2U : 1U});
+                                   .number = tcp ? 2U : 1U,
+                                   .pieces = true});
     if (!load.ok()) return load.status();
     bystanders.push_back(std::make_unique<Bystander>(std::move(load).value(), random.Next()));
     auto client = Client::Connect({.address = address,
@@ -246,8 +279,12 @@ Status RunRounds(const AbortOptions& options, const std::string& address, AbortT
     if (Status status = aborters.back()->Begin(); !status.ok()) return status;
   }
   for (std::uint32_t round = 0; round < options.rounds; ++round) {
-    if (Status status = aborters[round % 2]->Round(round, random); !status.ok()) return status;
+    const RoundKind kind{.pieces = round / 2 % 2 == 1, .puts = round / 4 % 2 == 1};
+    if (Status status = aborters[round % 2]->Round(round, kind, random); !status.ok()) {
+      return status;
+    }
     ++totals.rounds;
+    totals.of_pieces += kind.pieces ? 1 : 0;
   }
   for (const auto& bystander : bystanders) {
     bystander->Pause();

@@ -3,7 +3,9 @@
 //
 // Model. One daemon, two bystanders that keep it busy, and a client over shared memory and one over
 // TCP in this process. In a round one of them begins a get or a put of kAbortBlocks blocks between
-// guards, and gives it up some microseconds later by Cancel or by Fence. Once that answered kOk,
+// guards, or of as many whose pieces of 8 KiB lie shuffled between guards, and gives it up some
+// microseconds later by Cancel or by Fence: an eighth of the rounds is of each link, kind of call
+// and shape of memory. Once that answered kOk,
 //   A1. what is written into the memory then, guards and blocks, stays as it was written: nothing
 //   of
 //       the call that was given up arrives any more;
@@ -26,6 +28,7 @@ struct AbortOptions {
 
 struct AbortTotals {
   std::uint32_t rounds = 0;
+  std::uint32_t of_pieces = 0;  ///< rounds whose blocks lay in pieces
   std::uint64_t stray = 0;      ///< rounds after which a byte had changed (A1)
   std::uint64_t wrong = 0;      ///< blocks (A2, A3)
   std::uint64_t lost = 0;       ///< calls that did not come back as A4 says

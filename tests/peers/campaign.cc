@@ -74,8 +74,11 @@ Status Campaign::Begin() {
   if (daemon_.WaitUntilReady(kReadyMax) != crash::DaemonProcess::Ready::kReady) {
     return Status::Internal("the daemon did not start, see daemon.log and daemon.err");
   }
-  PeerLoad::Options options{
-      .address = daemon_.address(), .name = "observer", .store = options_.seed, .number = 0};
+  PeerLoad::Options options{.address = daemon_.address(),
+                            .name = "observer",
+                            .store = options_.seed,
+                            .number = 0,
+                            .pieces = true};
   const auto connect = [&](std::unique_ptr<PeerLoad>& load) {
     auto made = PeerLoad::Connect(options);
     if (!made.ok()) return made.status();

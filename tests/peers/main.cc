@@ -55,10 +55,11 @@ int RunAborts(const AbortOptions& options) {
   const AbortTotals totals = RunAbortCampaign(options);
   const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "rounds=%u stray=%llu wrong=%llu lost=%llu stuck=%llu cancelled=%llu whole=%llu "
+      "rounds=%u of_pieces=%u stray=%llu wrong=%llu lost=%llu stuck=%llu cancelled=%llu whole=%llu "
       "slowest_ms=%.2f\n",
-      totals.rounds, number(totals.stray), number(totals.wrong), number(totals.lost),
-      number(totals.stuck), number(totals.cancelled), number(totals.whole), totals.slowest_ms);
+      totals.rounds, totals.of_pieces, number(totals.stray), number(totals.wrong),
+      number(totals.lost), number(totals.stuck), number(totals.cancelled), number(totals.whole),
+      totals.slowest_ms);
   return totals.Good() && totals.rounds == options.rounds ? 0 : 1;
 }
 

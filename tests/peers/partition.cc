@@ -98,8 +98,11 @@ Status PartitionCampaign::Begin() {
   if (!observer.ok()) return observer.status();
   observer_ = std::move(observer).value();
   view_ = std::make_unique<DaemonView>(observer_->client(), daemon_.pid(), pauses_);
-  auto load = PeerLoad::Connect(
-      {.address = address, .name = "bystander", .store = options_.seed, .number = 1});
+  auto load = PeerLoad::Connect({.address = address,
+                                 .name = "bystander",
+                                 .store = options_.seed,
+                                 .number = 1,
+                                 .pieces = true});
   if (!load.ok()) return load.status();
   bystander_ = std::make_unique<Bystander>(std::move(load).value(), random_.Next());
   const Result<Traces> traces = view_->Look();

@@ -54,9 +54,14 @@ Result<std::unique_ptr<PeerLoad>> PeerLoad::Connect(const Options& options) {
 }
 
 Status PeerLoad::Open() {
-  const Result<RegionId> region = client_->AllocateRegion(kBlockBytes * kChainBlocks);
+  const Result<RegionId> region = client_->AllocateRegion(
+      options_.pieces ? PieceLayout::BytesFor(kChainBlocks) : kBlockBytes * kChainBlocks);
   if (!region.ok()) return region.status();
   region_ = *region;
+  if (options_.pieces) {
+    SeededRandom random(options_.store ^ options_.number);
+    layout_ = PieceLayout(region_, kChainBlocks, random);
+  }
   NamespaceDescriptor descriptor;
   descriptor.name = "peer-" + std::to_string(options_.number);
   descriptor.model = "none/peer-faults";
@@ -92,6 +97,38 @@ std::vector<BlockBuffer> PeerLoad::Fill(std::uint32_t chain, std::uint32_t first
   return buffers;
 }
 
+std::vector<BlockPieces> PeerLoad::FillPieces(std::uint32_t chain, std::uint32_t first,
+                                              std::uint32_t count, bool with_bytes) {
+  const std::span<std::byte> memory = client_->RegionMemory(region_);
+  std::memset(memory.data(), kPoison, memory.size());
+  if (with_bytes) ++version_;
+  std::vector<std::byte> bytes(kBlockBytes);
+  for (std::uint32_t i = 0; with_bytes && i < count; ++i) {
+    crash::FillBlock(NameOf(chain, first + i), version_, bytes);
+    layout_.Scatter(bytes, i, memory);
+  }
+  return layout_.Blocks(first, count);
+}
+
+void PeerLoad::CheckPoison(std::uint32_t count) {
+  std::vector<MemoryPiece> untouched = layout_.Guards();
+  for (std::uint32_t block = count; block < kChainBlocks; ++block) {
+    untouched.insert(untouched.end(), layout_[block].begin(), layout_[block].end());
+  }
+  const std::span<const std::byte> memory = client_->RegionMemory(region_);
+  for (const MemoryPiece& piece : untouched) {
+    const auto bytes = memory.subspan(piece.offset, piece.length);
+    if (std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{kPoison}; })) {
+      continue;
+    }
+    if (counts_.wrong++ == 0) {
+      counts_.first_wrong = "a get of pieces wrote between them, at byte " +
+                            std::to_string(piece.offset) + " of its region";
+    }
+    return;
+  }
+}
+
 void PeerLoad::Check(std::uint32_t chain, std::uint32_t position, std::span<const std::byte> bytes,
                      const char* how) {
   const Result<std::uint32_t> version = crash::VersionOf(NameOf(chain, position), bytes);
@@ -113,12 +150,29 @@ void PeerLoad::Note(const Status& status) {
 void PeerLoad::Put(std::uint32_t chain, std::uint32_t first, std::uint32_t count, Ack ack) {
   // Memory in doubt must not be written: it is not used until the daemon has let go.
   if (!client_->Quiesce(region_, Soon()).ok()) return Note({StatusCode::kInDoubt, "the region"});
+  if (TakesPieces()) {
+    const auto blocks = FillPieces(chain, first, count, true);
+    return Note(WorstOf(
+        client_->PutPieces(space_, ChainOf(chain, first + count), blocks, {}, Soon(), ack)));
+  }
   const auto buffers = Fill(chain, first, count, true);
   Note(WorstOf(client_->Put(space_, ChainOf(chain, first + count), buffers, {}, Soon(), ack)));
 }
 
 void PeerLoad::Get(std::uint32_t chain, std::uint32_t first, std::uint32_t count) {
   if (!client_->Quiesce(region_, Soon()).ok()) return Note({StatusCode::kInDoubt, "the region"});
+  if (TakesPieces()) {
+    const auto blocks = FillPieces(chain, first, count, false);
+    const auto got = client_->GetPieces(space_, ChainOf(chain, first + count), blocks, {}, Soon());
+    Note(WorstOf(got));
+    // A call that failed as a whole may still be writing.
+    if (!got.ok()) return;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      if ((*got)[i].status != StatusCode::kOk) continue;
+      Check(chain, first + i, layout_.Gather(i, client_->RegionMemory(region_)), "a get of pieces");
+    }
+    return CheckPoison(count);
+  }
   const auto buffers = Fill(chain, first, count, false);
   const auto results = client_->Get(space_, ChainOf(chain, first + count), buffers, {}, Soon());
   Note(WorstOf(results));
@@ -195,11 +249,21 @@ void PeerLoad::Any(Random& random, bool lends) {
 }
 
 void PeerLoad::BeginGet(std::uint32_t chain, std::chrono::microseconds patience) {
+  if (TakesPieces()) {
+    return NoteTicket(client_->SubmitGetPieces(space_, ChainOf(chain, kChainBlocks),
+                                               FillPieces(chain, 0, kChainBlocks, false), {},
+                                               In(patience)));
+  }
   NoteTicket(client_->SubmitGet(space_, ChainOf(chain, kChainBlocks),
                                 Fill(chain, 0, kChainBlocks, false), {}, In(patience)));
 }
 
 void PeerLoad::BeginPut(std::uint32_t chain, Ack ack) {
+  if (TakesPieces()) {
+    return NoteTicket(client_->SubmitPutPieces(space_, ChainOf(chain, kChainBlocks),
+                                               FillPieces(chain, 0, kChainBlocks, true), {}, Soon(),
+                                               ack));
+  }
   NoteTicket(client_->SubmitPut(space_, ChainOf(chain, kChainBlocks),
                                 Fill(chain, 0, kChainBlocks, true), {}, Soon(), ack));
 }

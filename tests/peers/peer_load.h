@@ -17,10 +17,10 @@
 #include "base/random.h"
 #include "client/terrace.hpp"
 #include "tests/common/block_content.h"
+#include "tests/peers/piece_layout.h"
 
 namespace terrace::peers {
 
-inline constexpr std::uint64_t kBlockBytes = 256 << 10;
 inline constexpr std::uint32_t kChains = 4;
 inline constexpr std::uint32_t kChainBlocks = 16;
 /// Of one tenant who wants most of the arena of 64 MiB for himself.
@@ -35,6 +35,7 @@ class PeerLoad {
     bool tcp = false;
     std::uint64_t store = 0;
     std::uint32_t number = 0;
+    bool pieces = false;  ///< every other get and put has its blocks in shuffled pieces
     std::chrono::milliseconds patience{5000};  ///< of a call
   };
   struct Counts {
@@ -74,6 +75,13 @@ class PeerLoad {
   [[nodiscard]] std::span<std::byte> Memory(std::uint32_t index) const;
   [[nodiscard]] std::vector<BlockBuffer> Fill(std::uint32_t chain, std::uint32_t first,
                                               std::uint32_t count, bool with_bytes);
+  /// The same where the blocks lie in pieces: everything else holds poison.
+  [[nodiscard]] std::vector<BlockPieces> FillPieces(std::uint32_t chain, std::uint32_t first,
+                                                    std::uint32_t count, bool with_bytes);
+  /// After a get of `count` blocks: neither guards nor pieces of other blocks were written.
+  void CheckPoison(std::uint32_t count);
+  /// Whether the next get or put is one of pieces.
+  bool TakesPieces() { return options_.pieces && (calls_++ % 2 == 1); }
   void Check(std::uint32_t chain, std::uint32_t position, std::span<const std::byte> bytes,
              const char* how);
   void Note(const Status& status);
@@ -84,6 +92,8 @@ class PeerLoad {
   std::unique_ptr<Client> client_;
   NamespaceId space_;
   RegionId region_;
+  PieceLayout layout_;
+  std::uint64_t calls_ = options_.number;  // so that two do not keep step
   std::uint32_t version_ = 0;
   std::size_t begun_ = 0;  // calls that Drain waits for
   Counts counts_;

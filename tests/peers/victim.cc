@@ -173,6 +173,7 @@ int RunVictim(const VictimOptions& options) {
                                  .tcp = options.tcp,
                                  .store = options.store,
                                  .number = options.number,
+                                 .pieces = true,
                                  .patience = options.calm ? 2000ms : 5000ms});
   if (!load.ok()) {
     std::fprintf(stderr, "victim: %s\n", load.status().ToString().c_str());

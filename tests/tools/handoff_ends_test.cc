@@ -14,9 +14,10 @@ namespace {
 using namespace std::chrono_literals;
 using namespace terrace::testing;  // NOLINT: the fixture and its words
 
-INSTANTIATE_TEST_SUITE_P(All, HandoffTest, ::testing::ValuesIn(kHandoffWays), NameOfWay);
+class HandoffEndsTest : public HandoffTest {};
+INSTANTIATE_TEST_SUITE_P(All, HandoffEndsTest, ::testing::ValuesIn(kHandoffWays), NameOfWay);
 
-TEST_P(HandoffTest, AProducerThatDiesIsToldAtOnce) {
+TEST_P(HandoffEndsTest, AProducerThatDiesIsToldAtOnce) {
   ExpectOpen();
   ExpectSent(0);
   ExpectLayer(Await(0), 0);
@@ -30,14 +31,14 @@ TEST_P(HandoffTest, AProducerThatDiesIsToldAtOnce) {
   EXPECT_EQ(Gauge(&CacheCounters::handoff_bytes), 0u);
 }
 
-TEST_P(HandoffTest, WhatWasCompleteOutlivesItsProducer) {
+TEST_P(HandoffEndsTest, WhatWasCompleteOutlivesItsProducer) {
   ExpectOpen();
   for (std::uint32_t layer = 0; layer < kLayers; ++layer) ExpectSent(layer);
   prefill_.reset();
   for (std::uint32_t layer = 0; layer < kLayers; ++layer) ExpectLayer(Await(layer), layer);
 }
 
-TEST_P(HandoffTest, AnAbortIsToldAtOnce) {
+TEST_P(HandoffEndsTest, AnAbortIsToldAtOnce) {
   ExpectOpen();
   ExpectSent(0);
   const Ticket one = Await(1);
@@ -51,14 +52,14 @@ TEST_P(HandoffTest, AnAbortIsToldAtOnce) {
   EXPECT_TRUE(prefill_->client_->AbortHandoff(token_, Soon()).ok()) << "again";
 }
 
-TEST_P(HandoffTest, AProducerThatStandsStillRunsOutOfPatience) {
+TEST_P(HandoffEndsTest, AProducerThatStandsStillRunsOutOfPatience) {
   ExpectOpen({.patience = 300ms});
   ExpectSent(0);
   ExpectAll(Await(1), StatusCode::kExpired);
   EXPECT_EQ(Gauge(&CacheCounters::handoffs), 0u);
 }
 
-TEST_P(HandoffTest, EveryReceiverHasToSayThatItIsDone) {
+TEST_P(HandoffEndsTest, EveryReceiverHasToSayThatItIsDone) {
   ExpectOpen({.receivers = 2});
   EXPECT_TRUE(decode_.client_->AckHandoff(token_, Soon()).ok()) << "early: it will not come again";
   for (std::uint32_t layer = 0; layer < kLayers; ++layer) ExpectSent(layer);
@@ -68,14 +69,14 @@ TEST_P(HandoffTest, EveryReceiverHasToSayThatItIsDone) {
   EXPECT_TRUE(decode_.client_->AckHandoff(token_, Soon()).ok()) << "it has ended";
 }
 
-TEST_P(HandoffTest, AReceiverThatNeverComesHoldsNothingForLong) {
+TEST_P(HandoffEndsTest, AReceiverThatNeverComesHoldsNothingForLong) {
   ExpectOpen({.keep = 200ms});
   for (std::uint32_t layer = 0; layer < kLayers; ++layer) ExpectSent(layer);
   EXPECT_TRUE(host_->Await([&] { return Gauge(&CacheCounters::handoff_bytes) == 0; }));
   EXPECT_EQ(Visible(), kBlocks) << "stored like any other block";
 }
 
-TEST_P(HandoffTest, AtTheDeadlineWhatHasComeIsTold) {
+TEST_P(HandoffEndsTest, AtTheDeadlineWhatHasComeIsTold) {
   ExpectOpen();
   ExpectSent(0);
   Parts parts;
@@ -89,7 +90,7 @@ TEST_P(HandoffTest, AtTheDeadlineWhatHasComeIsTold) {
   EXPECT_EQ(decode_.Destination()[100], Engine::ByteOf(0, 100));
 }
 
-TEST_P(HandoffTest, ACancelledReceiveTouchesItsMemoryNoMore) {
+TEST_P(HandoffEndsTest, ACancelledReceiveTouchesItsMemoryNoMore) {
   ExpectOpen();
   const Ticket one = Await(1);
   const auto begin = std::chrono::steady_clock::now();
@@ -102,7 +103,7 @@ TEST_P(HandoffTest, ACancelledReceiveTouchesItsMemoryNoMore) {
       std::ranges::all_of(decode_.memory_, [](auto byte) { return byte == std::byte{0xcc}; }));
 }
 
-TEST_P(HandoffTest, AClearedNamespaceEndsTheWait) {
+TEST_P(HandoffEndsTest, AClearedNamespaceEndsTheWait) {
   ExpectOpen();
   ExpectSent(0);
   const Ticket one = Await(1);
@@ -111,7 +112,7 @@ TEST_P(HandoffTest, AClearedNamespaceEndsTheWait) {
   EXPECT_TRUE(host_->Await([&] { return Gauge(&CacheCounters::handoff_bytes) == 0; }));
 }
 
-TEST_P(HandoffTest, ADaemonThatWasRestartedKnowsThatTheTokenIsOld) {
+TEST_P(HandoffEndsTest, ADaemonThatWasRestartedKnowsThatTheTokenIsOld) {
   const std::uint16_t port = host_->port();
   ExpectOpen();
   const Ticket one = Await(1);
@@ -122,7 +123,7 @@ TEST_P(HandoffTest, ADaemonThatWasRestartedKnowsThatTheTokenIsOld) {
   ExpectAll(Await(1), StatusCode::kExpired);
 }
 
-TEST_P(HandoffTest, ALayerThatHasChangedInMemoryReachesNobody) {
+TEST_P(HandoffEndsTest, ALayerThatHasChangedInMemoryReachesNobody) {
   ExpectOpen();
   ExpectSent(0);
   GetRequest request;
@@ -154,7 +155,7 @@ TEST_P(HandoffTest, ALayerThatHasChangedInMemoryReachesNobody) {
   EXPECT_EQ(late.blocks[1].status, StatusCode::kOk);
 }
 
-TEST_P(HandoffTest, ManyHandoffsHoldTheirMemoryBound) {
+TEST_P(HandoffEndsTest, ManyHandoffsHoldTheirMemoryBound) {
   // A quarter of 128 MiB over two reactors is 15 blocks each of 528 KiB.
   std::uint64_t reserved = 0;
   for (int i = 0; i < 8; ++i) {

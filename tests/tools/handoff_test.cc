@@ -27,7 +27,8 @@ TEST_P(HandoffTest, ALayerIsReceivedWhileTheNextIsStillComputed) {
     ExpectLayer(layers[layer], layer);
   }
   EXPECT_EQ(Visible(), kBlocks);
-  EXPECT_EQ(Gauge(&CacheCounters::fragments_received), kBlocks * kLayers);
+  // Of the last layer some find their block complete already.
+  EXPECT_GE(Gauge(&CacheCounters::fragments_received), kBlocks * (kLayers - 1));
   EXPECT_EQ(Gauge(&CacheCounters::handoff_bytes), kBlocks * kBlockBytes) << "pinned";
   EXPECT_TRUE(decode_.client_->AckHandoff(token_, Soon()).ok());
   EXPECT_EQ(Gauge(&CacheCounters::handoff_bytes), 0u);

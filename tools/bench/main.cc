@@ -36,14 +36,14 @@ int main(int argc, char** argv) {
       {"index", terrace::bench::BenchIndex},       {"idle", terrace::bench::BenchIdle},
       {"nvme", terrace::bench::BenchNvme},         {"nvme-mixed", terrace::bench::BenchNvmeMixed},
       {"recovery", terrace::bench::BenchRecovery}, {"fanout", terrace::bench::BenchFanout},
-      {"scatter", terrace::bench::BenchScatter}};
+      {"scatter", terrace::bench::BenchScatter},   {"handoff", terrace::bench::BenchHandoff}};
   CLI::App app("terrace-bench: measures one path of Terrace against a limit taken in the same run");
   std::string path;
   bool json = false;
   BenchOptions options;
-  app.add_option(
-         "path", path,
-         "dram, tcp, lend, fanout, scatter, match, index, idle, nvme, nvme-mixed or recovery")
+  app.add_option("path", path,
+                 "dram, tcp, lend, fanout, scatter, handoff, match, index, idle, nvme, nvme-mixed "
+                 "or recovery")
       ->required()
       ->check(CLI::IsMember(&paths));
   app.add_flag("--json", json, "print JSON instead of a table");

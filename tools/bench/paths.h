@@ -27,6 +27,9 @@ std::vector<Figure> BenchLend(const BenchOptions& options);
 std::vector<Figure> BenchFanout(const BenchOptions& options);
 /// A block of 4 MiB in 64 and in 512 pieces, against one in one piece, on this host and over TCP.
 std::vector<Figure> BenchScatter(const BenchOptions& options);
+/// Layers from a producer to a consumer: how soon they are there, what a killed producer costs, and
+/// what 1,000 hand-offs at once hold.
+std::vector<Figure> BenchHandoff(const BenchOptions& options);
 /// Match of 256 and 2,000 keys, above an empty request.
 std::vector<Figure> BenchMatch(const BenchOptions& options);
 /// Memory of the index at 1 M blocks.

@@ -74,7 +74,7 @@ bool GuardedCopy(std::span<const CopyPart> parts, std::span<const std::byte> dou
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (checksum != nullptr) {
     ChecksumCopy copy;
-    for (const CopyPart& part : parts) copy.Copy(part.to, part.from, part.bytes);
+    copy.Copy(parts);
     *checksum = copy.Finish();
   } else if (bytes >= kStreamedBytesMin) {
     StreamingCopy(parts);

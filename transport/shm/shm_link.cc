@@ -72,7 +72,7 @@ std::uint64_t ShmLink::CopyMapped(Direction direction, const RangeView& frame, s
   SharedRegion& region = *cursor.places[cursor.place].shared;
   std::size_t place = cursor.place;
   std::uint64_t in_place = cursor.in_place;
-  while (done < bytes && count < parts.size() && cursor.places[place].shared.get() == &region) {
+  while (done < bytes && count < parts.size() && cursor.places[place].shared == &region) {
     const std::span<std::byte> together = frame.From(at + done);
     const std::uint64_t left = cursor.places[place].length - in_place;
     const std::uint64_t length = std::min({together.size(), bytes - done, left});
