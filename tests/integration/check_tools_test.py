@@ -237,6 +237,11 @@ class SetupOfABareMachine(unittest.TestCase):
                       f"  grep -qF \" $package \" {self.calls} 2>/dev/null &&\n"
                       "    echo \"$package installed\"\ndone\nexit 1")
         self.stand_in("apt-get", f"echo \"apt-get $* \" >>{self.calls}")
+        # `python -m venv --clear FOLDER` leaves a pip there.
+        self.environment = self.bin / "environment"
+        self.environment.joinpath("bin").mkdir(parents=True)
+        self.stand_in("environment/bin/pip", f"echo \"pip $* \" >>{self.calls}")
+        self.stand_in("python", "exit 0")
 
     def stand_in(self, name, body):
         path = self.bin / name
@@ -247,9 +252,12 @@ class SetupOfABareMachine(unittest.TestCase):
         run = subprocess.run(
             [ROOT / "tools/setup", *arguments], text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, check=False,
-            env={"PATH": str(self.bin), "TERRACE_SHMEM_ENABLED_FILE": "/nonexistent/file"})
+            env={"PATH": str(self.bin), "TERRACE_SHMEM_ENABLED_FILE": "/nonexistent/file",
+                 "TERRACE_PYTHON": str(self.bin / "python"),
+                 "TERRACE_PYTHON_FOLDER": str(self.environment)})
         calls = self.calls.read_text().splitlines() if self.calls.exists() else []
-        return run, [call for call in calls if " install " in call]
+        self.pip_calls = [call for call in calls if call.startswith("pip ")]
+        return run, [call for call in calls if call.startswith("apt-get") and " install " in call]
 
     def test_all_packages_come_in_one_call(self):
         run, installs = self.run_setup()
@@ -272,6 +280,22 @@ class SetupOfABareMachine(unittest.TestCase):
         self.assertEqual(run.returncode, 1)
         self.assertIn("no route to the mirror", run.stdout)
         self.assertIn("could not install", run.stdout)
+
+    def test_pip_is_called_once_and_takes_nothing_unpinned(self):
+        for _ in range(2):
+            run, _ = self.run_setup()
+            self.assertEqual(run.returncode, 0, run.stdout)
+        self.assertEqual(len(self.pip_calls), 1)
+        self.assertIn("--require-hashes", self.pip_calls[0])
+        self.assertIn("python-packages.txt", self.pip_calls[0])
+
+    def test_an_index_out_of_reach_is_told_and_no_failure(self):
+        self.stand_in("environment/bin/pip", "echo no route to the index; exit 1")
+        for _ in range(2):  # the second run tries again
+            run, _ = self.run_setup()
+            self.assertEqual(run.returncode, 0, run.stdout)
+            self.assertIn("no route to the index", run.stdout)
+            self.assertIn("will be skipped", run.stdout)
 
     def test_without_rights_the_command_to_run_is_told(self):
         self.stand_in("id", "echo 1000")
