@@ -1,12 +1,12 @@
 #!/bin/bash
 # libterrace.so shows what terrace.h and terrace.hpp promise, and nothing else: an engine must be
 # able to carry its own UCX, flatbuffers and base/ beside it.
-#   exports_test.sh LIBRARY TERRACE_H
+#   exports_test.sh LIBRARY C_HEADER...
 set -euo pipefail
 
 exported=$(nm -DC --defined-only "$1" | cut -d' ' -f3- | sort)
-# Every function that terrace.h declares is there, and no other C name is.
-declared=$(grep -oE '\bterrace_[a-z_]+\(' "$2" | tr -d '(' | sort -u)
+# Every function that the C headers declare is there, and no other C name is.
+declared=$(cat "${@:2}" | grep -oE '\bterrace_[a-z_]+\(' | tr -d '(' | sort -u)
 c_names=$(grep -xE 'terrace_[a-z_]+' <<<"$exported" || true)
 if [[ $declared != "$c_names" ]]; then
   echo "terrace.h (<) and the exported C functions (>) differ:"

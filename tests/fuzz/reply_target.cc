@@ -58,7 +58,8 @@ class Arrivals final : public ArrivalCheck {
 
 /// Four blocks over two reactors, in the order 2, 0, 3 and 1.
 void Prepare(Request& request, Input& input) {
-  request.kind = static_cast<RequestKind>(input.Byte() % 16);
+  request.kind = static_cast<RequestKind>(input.Byte() %
+                                          (static_cast<unsigned>(RequestKind::kReadSnapshot) + 1));
   request.ack = input.Flag() ? Ack::kDurable : Ack::kCommitted;
   request.parts.resize(2);
   request.parts[0].blocks = {2, 0, 3};

@@ -218,6 +218,8 @@ void Decode(const wire::Message& message) {
       const std::size_t blocks = DecodeRuns(put.runs());
       if (blocks > 0) DecodePieces(put, blocks, put.valid_tokens());
       if (blocks > 0) DecodePartsOf(put.ranges(), blocks);
+      std::vector<BlockPlace> places(blocks);
+      if (blocks > 0) (void)DecodeTokenIds(put, places);
       (void)DecodeHandoffToken(put.handoff());
       return;
     }

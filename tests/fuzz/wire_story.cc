@@ -194,6 +194,47 @@ Bytes NamespacesReply(Input& input, const MessageHead& head) {
   });
 }
 
+Bytes EventsReply(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::EventsReply>(head, [&](Builder& builder) {
+    std::vector<flatbuffers::Offset<wire::BlockEvent>> events;
+    for (int event = input.Byte() % 6; event > 0; --event) {
+      const auto key = MakeBytes(builder, input);
+      const auto parent = MakeBytes(builder, input);
+      const auto placement = MakeBytes(builder, input);
+      const auto ids = MakeNumbers<std::uint32_t>(builder, input);
+      wire::BlockEventBuilder one(builder);
+      one.add_sequence(input.Wild());
+      one.add_kind(input.Byte());
+      one.add_cause(input.Byte());
+      one.add_tiers(input.Byte());
+      one.add_namespace_id(input.Byte() % 4U);
+      one.add_position(input.Take<std::uint32_t>());
+      one.add_key(key);
+      one.add_parent(parent);
+      one.add_placement(placement);
+      one.add_token_ids(ids);
+      events.push_back(one.Finish());
+    }
+    const auto list = builder.CreateVector(events);
+    std::vector<flatbuffers::Offset<wire::EventSpace>> spaces;
+    for (std::uint32_t space = input.Byte() % 4; space > 0; --space) {
+      spaces.push_back(wire::CreateEventSpace(builder, space, MakeText(builder, input)));
+    }
+    const auto names = builder.CreateVector(spaces);
+    wire::EventsReplyBuilder reply(builder);
+    reply.add_incarnation(input.Byte() % 3U);
+    reply.add_restarted(input.Flag());
+    reply.add_lost_first(input.Wild());
+    reply.add_lost_last(input.Wild());
+    reply.add_next(input.Wild());
+    reply.add_end(input.Wild());
+    reply.add_events(list);
+    reply.add_spaces(names);
+    reply.add_from_block(input.Wild());
+    return reply.Finish();
+  });
+}
+
 /// None, any bytes, or a token that is whole but for its version.
 flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> MakeHandoff(Builder& builder, Input& input) {
   switch (input.Byte() % 4) {
@@ -259,6 +300,36 @@ Bytes OfHandoff(unsigned which, Input& input, const MessageHead& head) {
   });
 }
 
+Bytes Get(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::Get>(head, [&](Builder& builder) {
+    const auto runs = MakeRuns(builder, input);
+    const auto pieces = MakePieces(builder, input);
+    const auto counts = MakeNumbers<std::uint16_t>(builder, input);
+    const bool lend = input.Flag();
+    const auto lease = input.Take<std::uint32_t>();
+    const auto ranges = MakeRanges(builder, input);
+    const bool wait = input.Flag();
+    return wire::CreateGet(builder, 1, 0, 0, runs, pieces, counts, lend, lease, ranges, wait,
+                           MakeHandoff(builder, input));
+  });
+}
+
+Bytes Put(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::Put>(head, [&](Builder& builder) {
+    const auto runs = MakeRuns(builder, input);
+    const auto pieces = MakePieces(builder, input);
+    const auto counts = MakeNumbers<std::uint16_t>(builder, input);
+    const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
+    const auto ack = input.Byte();
+    const auto handoff = MakeHandoff(builder, input);
+    const auto ranges = handoff.IsNull() ? 0 : MakeRanges(builder, input);
+    const auto ids = MakeNumbers<std::uint32_t>(builder, input);
+    const auto id_counts = MakeNumbers<std::uint32_t>(builder, input);
+    return wire::CreatePut(builder, 1, 0, 0, runs, pieces, counts, tokens, ack, handoff, ranges,
+                           ids, id_counts);
+  });
+}
+
 }  // namespace
 
 Bytes ClientMessage(Input& input) {
@@ -267,30 +338,8 @@ Bytes ClientMessage(Input& input) {
   switch (kind % kClientKinds) {
     case 0: return Hello(input, head);
     case 1: return OpenNamespace(input, head);
-    case 2:
-      return BuildMessage<wire::Get>(head, [&](Builder& builder) {
-        const auto runs = MakeRuns(builder, input);
-        const auto pieces = MakePieces(builder, input);
-        const auto counts = MakeNumbers<std::uint16_t>(builder, input);
-        const bool lend = input.Flag();
-        const auto lease = input.Take<std::uint32_t>();
-        const auto ranges = MakeRanges(builder, input);
-        const bool wait = input.Flag();
-        return wire::CreateGet(builder, 1, 0, 0, runs, pieces, counts, lend, lease, ranges, wait,
-                               MakeHandoff(builder, input));
-      });
-    case 3:
-      return BuildMessage<wire::Put>(head, [&](Builder& builder) {
-        const auto runs = MakeRuns(builder, input);
-        const auto pieces = MakePieces(builder, input);
-        const auto counts = MakeNumbers<std::uint16_t>(builder, input);
-        const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
-        const auto ack = input.Byte();
-        const auto handoff = MakeHandoff(builder, input);
-        const auto ranges = handoff.IsNull() ? 0 : MakeRanges(builder, input);
-        return wire::CreatePut(builder, 1, 0, 0, runs, pieces, counts, tokens, ack, handoff,
-                               ranges);
-      });
+    case 2: return Get(input, head);
+    case 3: return Put(input, head);
     case 4:
       return BuildMessage<wire::Match>(head, [&](Builder& builder) {
         return wire::CreateMatch(builder, 1, 0, 0, MakeRuns(builder, input));
@@ -331,6 +380,22 @@ Bytes ClientMessage(Input& input) {
     case 14: return OfReservation(kind % kClientKinds - 11, input, head);
     case 15:
     case 16: return OfHandoff(kind % kClientKinds - 15, input, head);
+    case 17:
+      return BuildMessage<wire::ReadEvents>(head, [&](Builder& builder) {
+        const auto space = MakeText(builder, input);
+        const std::uint64_t incarnation = input.Byte() % 3U;
+        const std::uint64_t from = input.Wild();
+        return wire::CreateReadEvents(builder, incarnation, from, input.Take<std::uint32_t>(),
+                                      space, input.Take<std::uint32_t>());
+      });
+    case 18:
+      return BuildMessage<wire::ReadSnapshot>(head, [&](Builder& builder) {
+        const auto space = MakeText(builder, input);
+        const std::uint64_t incarnation = input.Byte() % 3U;
+        const std::uint64_t from = input.Wild();
+        return wire::CreateReadSnapshot(builder, incarnation, from, input.Take<std::uint32_t>(),
+                                        space);
+      });
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);
@@ -394,6 +459,7 @@ Bytes DaemonMessage(Input& input) {
         const std::uint8_t status = input.Byte();
         return wire::CreateReserveReply(builder, status, MakeBytes(builder, input));
       });
+    case 14: return EventsReply(input, head);
     default:
       return BuildMessage<wire::CancelReply>(
           head, [&](Builder& builder) { return wire::CreateCancelReply(builder, input.Wild()); });
