@@ -1,11 +1,11 @@
-/* Terrace client library for C: events of blocks, for cache-aware routers. docs/events.md is the
-   page about it; the model and the fields are those of events.hpp.
-
-   A cursor is bytes, to be kept or passed on as they are; none (null, 0) is a reader that knows
-   nothing. Each answer has the cursor to go on from, and lives as long as its terrace_result.
-
-     terrace_read_snapshot until batch.complete, then terrace_read_events for ever;
-     batch.restarted, or a gap: what is known does not count, begin with a snapshot again. */
+// Terrace client library for C: events of blocks, for cache-aware routers. docs/events.md is the
+// page about it; the model and the fields are those of events.hpp.
+//
+// A cursor is bytes, to be kept or passed on as they are; none (null, 0) is a reader that knows
+// nothing. Each answer has the cursor to go on from, and lives as long as its terrace_result.
+//
+//   terrace_read_snapshot until batch.complete, then terrace_read_events for ever;
+//   batch.restarted, or a gap: what is known does not count, begin with a snapshot again.
 #pragma once
 
 #include "client/terrace.h"

@@ -192,6 +192,81 @@ Bytes NamespacesReply(Input& input, const MessageHead& head) {
   });
 }
 
+Bytes Put(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::Put>(head, [&](Builder& builder) {
+    const auto runs = MakeRuns(builder, input);
+    const auto pieces = MakePieces(builder, input);
+    const auto counts = MakeNumbers<std::uint16_t>(builder, input);
+    const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
+    const std::uint8_t ack = input.Byte();
+    const auto ids = MakeNumbers<std::uint32_t>(builder, input);
+    const auto id_counts = MakeNumbers<std::uint32_t>(builder, input);
+    return wire::CreatePut(builder, 1, 0, 0, runs, pieces, counts, tokens, ack, ids, id_counts);
+  });
+}
+
+Bytes OfEvents(Input& input, const MessageHead& head) {
+  if (input.Flag()) {
+    return BuildMessage<wire::ReadEvents>(head, [&](Builder& builder) {
+      const auto space = MakeText(builder, input);
+      const std::uint64_t incarnation = input.Wild();
+      const std::uint64_t from = input.Wild();
+      const auto most = static_cast<std::uint32_t>(input.Wild());
+      return wire::CreateReadEvents(builder, incarnation, from, most, space, input.Byte());
+    });
+  }
+  return BuildMessage<wire::ReadSnapshot>(head, [&](Builder& builder) {
+    const auto space = MakeText(builder, input);
+    const std::uint64_t incarnation = input.Flag() ? input.Wild() : 0;
+    const std::uint64_t from = input.Wild();
+    return wire::CreateReadSnapshot(builder, incarnation, from, input.Byte(), space);
+  });
+}
+
+flatbuffers::Offset<wire::BlockEvent> MakeEvent(Builder& builder, Input& input) {
+  const auto key = MakeBytes(builder, input);
+  const auto parent = MakeBytes(builder, input);
+  const auto placement = MakeBytes(builder, input);
+  const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
+  wire::BlockEventBuilder event(builder);
+  event.add_kind(input.Byte() % 8);
+  event.add_cause(input.Byte() % 8);
+  event.add_tiers(input.Byte());
+  event.add_namespace_id(input.Byte() % 4U);
+  event.add_key(key);
+  event.add_parent(parent);
+  event.add_placement(placement);
+  event.add_token_ids(tokens);
+  return event.Finish();
+}
+
+Bytes EventsReply(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::EventsReply>(head, [&](Builder& builder) {
+    std::vector<flatbuffers::Offset<wire::EventSpace>> spaces;
+    for (int space = input.Byte() % 4; space > 0; --space) {
+      const std::uint32_t id = input.Byte() % 4U;
+      spaces.push_back(wire::CreateEventSpace(builder, id, MakeText(builder, input)));
+    }
+    std::vector<flatbuffers::Offset<wire::BlockEvent>> events;
+    for (int event = input.Byte() % 16; event > 0; --event) {
+      events.push_back(MakeEvent(builder, input));
+    }
+    const auto all_events = builder.CreateVector(events);
+    const auto all_spaces = builder.CreateVector(spaces);
+    wire::EventsReplyBuilder reply(builder);
+    reply.add_restarted(input.Byte() % 8 == 0);
+    reply.add_incarnation(input.Byte());
+    reply.add_lost_first(input.Flag() ? input.Wild() : 0);
+    reply.add_lost_last(input.Wild());
+    reply.add_next(input.Wild());
+    reply.add_end(input.Wild());
+    reply.add_from_block(input.Wild());
+    reply.add_events(all_events);
+    reply.add_spaces(all_spaces);
+    return reply.Finish();
+  });
+}
+
 /// What writers of a reserved block say.
 Bytes OfReservation(unsigned which, Input& input, const MessageHead& head) {
   switch (which) {
@@ -239,14 +314,7 @@ Bytes ClientMessage(Input& input) {
         return wire::CreateGet(builder, 1, 0, 0, runs, pieces, counts, lend, lease,
                                MakeRanges(builder, input));
       });
-    case 3:
-      return BuildMessage<wire::Put>(head, [&](Builder& builder) {
-        const auto runs = MakeRuns(builder, input);
-        const auto pieces = MakePieces(builder, input);
-        const auto counts = MakeNumbers<std::uint16_t>(builder, input);
-        const auto tokens = MakeNumbers<std::uint32_t>(builder, input);
-        return wire::CreatePut(builder, 1, 0, 0, runs, pieces, counts, tokens, input.Byte());
-      });
+    case 3: return Put(input, head);
     case 4:
       return BuildMessage<wire::Match>(head, [&](Builder& builder) {
         return wire::CreateMatch(builder, 1, 0, 0, MakeRuns(builder, input));
@@ -285,6 +353,7 @@ Bytes ClientMessage(Input& input) {
     case 12:
     case 13:
     case 14: return OfReservation(kind % kClientKinds - 11, input, head);
+    case 15: return OfEvents(input, head);
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);
@@ -300,6 +369,7 @@ Bytes DaemonMessage(Input& input) {
   switch (kind % kDaemonKinds) {
     case 0: return HelloReply(input, head);
     case 1: return BlocksReply(input, head);
+    case 14: return EventsReply(input, head);
     case 2: return StatReply(input, head);
     case 3: return NamespacesReply(input, head);
     case 4:
