@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "client/terrace.h"
+#include "client/terrace_events.h"
 #include "tests/client/c_story.h"
 
 #define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " has another size")
@@ -161,5 +162,26 @@ SIZE(terrace_namespace_info, 40);
 AT(terrace_namespace_info, fingerprint, 16);
 AT(terrace_namespace_info, blocks, 24);
 AT(terrace_namespace_info, bytes, 32);
+
+SIZE(terrace_event, 120);
+AT(terrace_event, token_ids, 32);
+AT(terrace_event, sequence, 40);
+AT(terrace_event, parent_low, 72);
+AT(terrace_event, token_count, 80);
+AT(terrace_event, shard, 104);
+AT(terrace_event, kind, 108);
+AT(terrace_event, placement_bytes, 113);
+
+SIZE(terrace_event_gap, 24);
+AT(terrace_event_gap, reactor, 16);
+
+_Static_assert(sizeof(terrace_event_query) >= 24, "version 1.0 has 24 bytes");
+AT(terrace_event_query, space, 8);
+AT(terrace_event_query, no_wait, 16);
+
+_Static_assert(sizeof(terrace_event_batch) >= 72, "version 1.0 has 72 bytes");
+AT(terrace_event_batch, events, 16);
+AT(terrace_event_batch, cursor, 48);
+AT(terrace_event_batch, behind, 64);
 
 uint32_t CLayoutVersion(void) { return TERRACE_ABI_VERSION; }

@@ -9,12 +9,13 @@ exported=$(nm -DC --defined-only "$1" | cut -d' ' -f3- | sort)
 declared=$(cat "${@:2}" | grep -oE '\bterrace_[a-z_]+\(' | tr -d '(' | sort -u)
 c_names=$(grep -xE 'terrace_[a-z_]+' <<<"$exported" || true)
 if [[ $declared != "$c_names" ]]; then
-  echo "terrace.h (<) and the exported C functions (>) differ:"
+  echo "the C headers (<) and the exported C functions (>) differ:"
   diff <(echo "$declared") <(echo "$c_names") | grep '^[<>]'
   exit 1
 fi
 strangers=$(grep -vxE 'terrace_[a-z_]+' <<<"$exported" |
-  grep -vE '^(terrace::(Client|Chain|LentBlock|Status)(::|$)|terrace::StatusCodeName)' || true)
+  grep -vE '^(terrace::(Client|Chain|EventCursor|LentBlock|Status)(::|$))' |
+  grep -vE '^terrace::(StatusCodeName|IdentityOf)' || true)
 if [[ -n $strangers ]]; then
   echo "exported, but not in terrace.hpp:"
   echo "$strangers"
@@ -22,6 +23,7 @@ if [[ -n $strangers ]]; then
 fi
 for needed in terrace::Client::Connect terrace::Client::Get terrace::Client::Lend \
   terrace::LentBlock::Release terrace::Chain::Append \
+  terrace::EventCursor::Parse terrace::IdentityOf \
   terrace::Status::ToString terrace::StatusCodeName; do
   grep -qF "$needed" <<<"$exported" || { echo "not exported: $needed"; exit 1; }
 done

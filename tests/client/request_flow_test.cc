@@ -185,6 +185,37 @@ TEST_F(RequestFlowTest, MemoryThatIsNotQuietOutlivesItsSession) {
   EXPECT_FALSE(InDoubt());
 }
 
+TEST_F(RequestFlowTest, EventsOfOneReactorDoNotWaitForTheOthers) {
+  const RequestRef read = client_.Builder(kSecond).ReadEvents(RequestKind::kReadEvents, {}, {});
+  ASSERT_EQ(read->parts.size(), 2U);
+  client_.session_->Start(read);
+  const auto answer = [&](std::size_t which, bool with_event) {
+    const RequestPart& part = read->parts[which];
+    client_.log(part.shard)
+        .Deliver(BuildMessage<wire::EventsReply>(
+            {.request_id = part.request_id}, [&](flatbuffers::FlatBufferBuilder& builder) {
+              std::vector<flatbuffers::Offset<wire::BlockEvent>> events;
+              if (with_event) events.push_back(wire::CreateBlockEvent(builder, 7, 1, 0, 4, 31));
+              const auto space = wire::CreateEventSpace(builder, 31, builder.CreateString("space"));
+              const auto spaces = builder.CreateVector(&space, 1);
+              return wire::CreateEventsReply(builder, 99, false, 0, 0, 8, 8,
+                                             builder.CreateVector(events), spaces);
+            }));
+  };
+  EXPECT_TRUE(client_.log(1).OfKind(wire::Body_Cancel).empty());
+  answer(0, true);
+  const auto hurried = client_.log(1).OfKind(wire::Body_Cancel);
+  ASSERT_EQ(hurried.size(), 1U);
+  EXPECT_EQ(hurried[0]->body_as_Cancel()->request_id(), read->parts[1].request_id);
+  EXPECT_FALSE(PaperClient::Finished(read)) << "the other's events are to come, too";
+  answer(1, true);
+  ASSERT_TRUE(PaperClient::Finished(read));
+  ASSERT_TRUE(read->status.ok()) << read->status.ToString();
+  ASSERT_EQ(read->events.events.size(), 2U);
+  EXPECT_EQ(read->events.events[1].reactor, 1U);
+  EXPECT_EQ(read->events.cursor.reactors[1].sequence, 8U);
+}
+
 TEST_F(RequestFlowTest, RequestPastItsDeadlineIsNotSent) {
   const RequestRef get = client_.MakeGet(kMillisecond);
   client_.clock_.Advance(kMillisecond);

@@ -56,6 +56,8 @@ class Arrivals final : public ArrivalCheck {
   const std::uint8_t arrived_;
 };
 
+constexpr std::uint32_t kEventsAsked = 8;  // of each reactor
+
 /// Four blocks over two reactors, in the order 2, 0, 3 and 1.
 void Prepare(Request& request, Input& input) {
   request.kind = static_cast<RequestKind>(input.Byte() %
@@ -71,6 +73,9 @@ void Prepare(Request& request, Input& input) {
                              .shards = {0},
                              .blocks = 4,
                              .lease_ms = 1000};
+  request.parts[1].shard = 1;
+  request.events_most = kEventsAsked;
+  request.events.cursor.reactors.resize(2);
   if (AnswersPerBlock(request.kind)) request.blocks.resize(4);
   if (request.kind == RequestKind::kLend) request.lent.resize(4);
 }
@@ -144,6 +149,21 @@ void CheckPrefix(Request& request) {
   }
 }
 
+/// What a caller is shown has a meaning, and no more than was asked for.
+void CheckEvents(const EventBatch& batch) {
+  TERRACE_CHECK(batch.events.size() <= 2 * kEventsAsked && batch.gaps.size() <= 2);
+  TERRACE_CHECK(batch.cursor.reactors.size() == 2);
+  TERRACE_CHECK(!batch.restarted || (batch.events.empty() && !batch.complete));
+  for (const BlockEventInfo& event : batch.events) {
+    TERRACE_CHECK(EventKindName(event.kind) != "unknown");
+    TERRACE_CHECK(EventCauseName(event.cause) != "unknown");
+    TERRACE_CHECK(event.reactor < 2 && event.space.size() <= kNameBytesMax);
+    TERRACE_CHECK(event.key.size() <= kKeyBytesMax && event.parent_key.size() <= kKeyBytesMax &&
+                  event.placement.size() <= kKeyBytesMax &&
+                  event.token_ids.size() <= kEventTokensMax);
+  }
+}
+
 void CheckSamples(const Request& request) {
   for (const Sample& sample : request.samples) {
     for (const char* label : {"tier", "a", ""}) {
@@ -172,6 +192,7 @@ void Run(std::span<const std::byte> bytes) {
                 request.match.matched == request.match.tiers.size());
   if (AnswersPerBlock(request.kind)) CheckBlocks(request, arrivals, answered);
   CheckSamples(request);
+  CheckEvents(request.events);
 }
 
 std::vector<Bytes> Seeds() {
@@ -209,6 +230,20 @@ std::vector<Bytes> Seeds() {
         const Bytes message = DaemonMessage(again);
         out.Byte(2).Byte(0).Put(static_cast<std::uint16_t>(message.size())).Raw(message);
       }
+    }
+    seeds.push_back(out.Take());
+  }
+  for (const unsigned kind : {16U, 17U}) {
+    Output out;
+    out.Byte(kind).Byte(0).Byte(255);
+    for (int part = 0; part < 2; ++part) {
+      out.Byte(2).Byte(1).Byte(14).Byte(1).Byte(1).Put(std::uint32_t{0});
+      out.Byte(1).Byte(1).Chunk("space").Byte(2);
+      for (int event = 0; event < 2; ++event) {
+        out.Chunk("key").Chunk("parent").Chunk("key").Byte(2).Byte(1).Byte(2);
+        out.Byte(1).Byte(0).Byte(4).Byte(1);
+      }
+      out.Byte(1).Byte(9).Byte(0).Byte(0).Byte(3).Byte(4).Byte(0);
     }
     seeds.push_back(out.Take());
   }

@@ -126,6 +126,23 @@ void DecodePieces(const Body& body, std::size_t blocks,
   TERRACE_CHECK(pieces == body.pieces()->size());
 }
 
+/// Every id belongs to one block, and no view leaves the message's ids.
+void DecodeIds(const wire::Put& put, std::size_t blocks) {
+  std::vector<BlockPlace> places(blocks);
+  const Status status = DecodeTokenIds(put, places);
+  if (!status.ok()) return CheckRefusal(status, "token_");
+  const auto* ids = put.token_ids();
+  const std::byte* next =
+      ids == nullptr ? nullptr : reinterpret_cast<const std::byte*>(ids->Data());
+  std::size_t bytes = 0;
+  for (const BlockPlace& place : places) {
+    TERRACE_CHECK(place.tokens.size() <= 4 * std::size_t{kEventTokensMax});
+    TERRACE_CHECK(place.tokens.empty() || place.tokens.data() == next + bytes);
+    bytes += place.tokens.size();
+  }
+  TERRACE_CHECK(bytes == (ids == nullptr ? 0 : 4 * std::size_t{ids->size()}));
+}
+
 /// A frame that nobody reads.
 std::byte* NoFrame() {
   // NOLINTNEXTLINE(performance-no-int-to-ptr): an address to count from
@@ -216,10 +233,11 @@ void Decode(const wire::Message& message) {
       const auto ack = DecodeAck(put.ack());
       TERRACE_CHECK(ack.ok() == (put.ack() <= 1));
       const std::size_t blocks = DecodeRuns(put.runs());
-      if (blocks > 0) DecodePieces(put, blocks, put.valid_tokens());
-      if (blocks > 0) DecodePartsOf(put.ranges(), blocks);
-      std::vector<BlockPlace> places(blocks);
-      if (blocks > 0) (void)DecodeTokenIds(put, places);
+      if (blocks > 0) {
+        DecodePieces(put, blocks, put.valid_tokens());
+        DecodePartsOf(put.ranges(), blocks);
+        DecodeIds(put, blocks);
+      }
       (void)DecodeHandoffToken(put.handoff());
       return;
     }
@@ -270,6 +288,7 @@ std::vector<Bytes> Seeds() {
       out.Put(std::uint32_t{0}).Byte(2);
       for (int piece = 0; piece < 2; ++piece) out.Byte(1).Byte(0).Byte(156);
       out.Byte(2).Byte(1).Byte(1).Byte(2).Byte(5).Byte(5).Byte(1);
+      out.Byte(3).Byte(7).Byte(7).Byte(7).Byte(2).Byte(1).Byte(2);  // a put's token ids
     } else {
       out.Chunk("name")
           .Chunk("model")

@@ -29,7 +29,8 @@ void WriteConfig(const std::string& folder, const DaemonSettings& settings) {
   config << "[server]\nlisten = \"127.0.0.1:0\"\nreactors = " << settings.reactors
          << "\nspin_us = " << settings.spin_us << "\nport_file = \"" << folder
          << "/ports\"\n[dram]\ncapacity = " << settings.dram_bytes
-         << "\n[cache]\nblocks_max = " << settings.blocks_max << "\n[log]\nfile = \"" << folder
+         << "\n[cache]\nblocks_max = " << settings.blocks_max
+         << "\nevents = " << settings.event_bytes << "\n[log]\nfile = \"" << folder
          << "/log\"\n[metrics]\nenabled = false\n";
   if (settings.nvme_folder.empty()) return;
   config << "[nvme]\nfolder = \"" << settings.nvme_folder

@@ -15,7 +15,8 @@ struct DaemonSettings {
   std::uint64_t dram_bytes = 1ULL << 30;
   std::uint32_t reactors = 1;
   std::uint32_t spin_us = 0;
-  std::uint32_t blocks_max = 0;  ///< of the index; 0: the daemon's own choice
+  std::uint32_t blocks_max = 0;          ///< of the index; 0: the daemon's own choice
+  std::uint64_t event_bytes = 16 << 20;  ///< of the log of events; 0: none
   std::string nvme_folder{};     ///< of the NVMe tier's log and index, kept; empty: no such tier
   std::uint64_t nvme_bytes = 0;  ///< of its log
 };

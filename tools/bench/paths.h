@@ -34,6 +34,8 @@ std::vector<Figure> BenchHandoff(const BenchOptions& options);
 std::vector<Figure> BenchMatch(const BenchOptions& options);
 /// Memory of the index at 1 M blocks.
 std::vector<Figure> BenchIndex(const BenchOptions& options);
+/// Puts of 4 KiB to a daemon that keeps events, against one that keeps none.
+std::vector<Figure> BenchEvents(const BenchOptions& options);
 /// CPU of a daemon that nobody asks anything, with 0 and with 64 clients.
 std::vector<Figure> BenchIdle(const BenchOptions& options);
 /// Cold gets and puts to durable of 256 KiB to 4 MiB at depth 8, device bytes a byte put, CPU.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "tools/terracectl/commands.h"
+#include "tools/terracectl/events_command.h"
 #include "tools/terracectl/fsck_command.h"
 
 namespace {
@@ -25,6 +26,14 @@ CLI::App* AddFsck(CLI::App& app, terrace::FsckOptions& options) {
   fsck->add_flag("--json", options.json, "print one JSON object");
   fsck->footer("Exit status: 0 clean or rebuilt, 1 damage found, 2 could not run.");
   return fsck;
+}
+
+CLI::App* AddEvents(CLI::App& app, terrace::EventsOptions& options) {
+  CLI::App* events = app.add_subcommand("events", "what happens to blocks, one line an event");
+  events->add_option("--space", options.space, "only of that namespace")->type_name("NAME");
+  events->add_flag("--snapshot", options.snapshot, "begin with what is stored");
+  events->add_option("--count", options.count, "end after N lines")->type_name("N");
+  return events;
 }
 
 int Run(int argc, char** argv) {
@@ -67,6 +76,8 @@ int Run(int argc, char** argv) {
   clear->add_flag("--all", clear_all, "every namespace of the tenant (--tenant)")
       ->excludes(clear_name);
 
+  terrace::EventsOptions events_options;
+  CLI::App* events = AddEvents(app, events_options);
   terrace::FsckOptions fsck_options;
   CLI::App* fsck = AddFsck(app, fsck_options);
 
@@ -78,6 +89,7 @@ int Run(int argc, char** argv) {
   options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(timeout_seconds * 1e3));
   if (fsck->parsed()) return terrace::RunFsck(fsck_options);
   if (stat->parsed()) return terrace::RunStat(options, watch_seconds, count);
+  if (events->parsed()) return terrace::RunEvents(options, events_options);
   if (namespaces->parsed()) return terrace::RunNamespaces(options);
   if (clear_all) return terrace::RunClearTenant(options);
   if (clear_name->count() == 0) {
