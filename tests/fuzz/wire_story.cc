@@ -235,6 +235,25 @@ Bytes EventsReply(Input& input, const MessageHead& head) {
   });
 }
 
+Bytes OfEvents(bool live, Input& input, const MessageHead& head) {
+  if (live) {
+    return BuildMessage<wire::ReadEvents>(head, [&](Builder& builder) {
+      const auto space = MakeText(builder, input);
+      const std::uint64_t incarnation = input.Byte() % 3U;
+      const std::uint64_t from = input.Wild();
+      const auto most = input.Take<std::uint32_t>();
+      return wire::CreateReadEvents(builder, incarnation, from, most, space,
+                                    input.Take<std::uint32_t>());
+    });
+  }
+  return BuildMessage<wire::ReadSnapshot>(head, [&](Builder& builder) {
+    const auto space = MakeText(builder, input);
+    const std::uint64_t incarnation = input.Byte() % 3U;
+    const std::uint64_t from = input.Wild();
+    return wire::CreateReadSnapshot(builder, incarnation, from, input.Take<std::uint32_t>(), space);
+  });
+}
+
 /// None, any bytes, or a token that is whole but for its version.
 flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> MakeHandoff(Builder& builder, Input& input) {
   switch (input.Byte() % 4) {
@@ -381,21 +400,7 @@ Bytes ClientMessage(Input& input) {
     case 15:
     case 16: return OfHandoff(kind % kClientKinds - 15, input, head);
     case 17:
-      return BuildMessage<wire::ReadEvents>(head, [&](Builder& builder) {
-        const auto space = MakeText(builder, input);
-        const std::uint64_t incarnation = input.Byte() % 3U;
-        const std::uint64_t from = input.Wild();
-        return wire::CreateReadEvents(builder, incarnation, from, input.Take<std::uint32_t>(),
-                                      space, input.Take<std::uint32_t>());
-      });
-    case 18:
-      return BuildMessage<wire::ReadSnapshot>(head, [&](Builder& builder) {
-        const auto space = MakeText(builder, input);
-        const std::uint64_t incarnation = input.Byte() % 3U;
-        const std::uint64_t from = input.Wild();
-        return wire::CreateReadSnapshot(builder, incarnation, from, input.Take<std::uint32_t>(),
-                                        space);
-      });
+    case 18: return OfEvents(kind % kClientKinds == 17, input, head);
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);

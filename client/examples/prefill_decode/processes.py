@@ -68,9 +68,22 @@ class Daemon:
         return self._process is not None
 
     def freeze(self) -> None:
-        """SIGSTOP: it answers nothing, and whatever it was about to do it does when it wakes."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+        """SIGSTOP: it answers nothing, and whatever it was about to do it does when it wakes.
+        Returns once every thread of it has stopped: on a busy machine that takes a while."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGSTOP)
+        tasks = pathlib.Path(f"/proc/{self._process.pid}/task")
+        end = time.monotonic() + START_S
+        while any(self._state(task) != "T" for task in tasks.iterdir()):
+            if time.monotonic() > end:
+                raise Died("terraced did not stop")
+            time.sleep(0.001)
+
+    @staticmethod
+    def _state(task: pathlib.Path) -> str:
+        """The letter of proc(5); the name before it, in brackets, may have any letters."""
+        return (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 
     def thaw(self) -> None:
         if self._process is not None:
