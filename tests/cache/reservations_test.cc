@@ -318,6 +318,17 @@ TEST_F(ReservationsTest, AFragmentThatHasChangedInTheFrameIsNeverCommitted) {
   EXPECT_EQ(Frames(), 0u);
 }
 
+TEST_F(ReservationsTest, AWholeFragmentThatHasChangedIsStoredWithTheSumsItCameWith) {
+  const PutTokenParts token = Reserved(0);
+  FrameSpy spy(memory_.memory());
+  const WriteRequest request = Request(0, token, {{0, kBlock}});
+  EXPECT_EQ(StatusText(time_.Run(cache_->Write(spy, kAda, "acme", request))), "ok");
+  spy.last[40'000] ^= std::byte{4};
+  EXPECT_EQ(Commit(token), "ok");
+  EXPECT_EQ(Got(0), "corrupt") << "who gets it over a network is told";
+  EXPECT_EQ(Got(0), "miss") << "and it is not offered again";
+}
+
 TEST_F(ReservationsTest, TokensOfOthersAreAsUnknownAsNone) {
   const PutTokenParts token = Reserved(0);
   const auto status_of = [this](const std::string& tenant, const PutTokenParts& other) {
