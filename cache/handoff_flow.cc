@@ -104,7 +104,8 @@ void Cache::Impl::OpenBlock(PutState& state, std::size_t which,
   if (AnswerIfStored(state, wanted, answer)) {
     // Stored or brought by another: a receiver finds it by its key.
     block.state = answer.status == StatusCode::kRetry ? StatusCode::kRetry : StatusCode::kExists;
-    if (answer.status == StatusCode::kExists && handoffs->HasRoom(*handoff, state.block_bytes)) {
+    const bool wanted_here = answer.status == StatusCode::kExists && handoff->receivers > 0;
+    if (wanted_here && handoffs->HasRoom(*handoff, state.block_bytes)) {
       const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
       if (id != kNoBlock && (*index)[id].InDram()) block.pin = arena->Pin((*index)[id].frame);
     }
@@ -171,6 +172,7 @@ Task<BatchAnswer> Cache::Impl::Send(Link& link, std::uint64_t client, std::strin
   }
   if (!status.ok()) co_return BatchAnswer{.status = std::move(status), .blocks = {}};
   if (link.Alive()) handoffs->Join(*state.handoff, client);
+  ++state.handoff->sends;
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
   state.answer.blocks.resize(state.wanted.size());
   state.written.resize(state.wanted.size());
@@ -182,6 +184,7 @@ Task<BatchAnswer> Cache::Impl::Send(Link& link, std::uint64_t client, std::strin
   for (std::size_t which = 0; which < state.wanted.size(); ++which) {
     if (state.written[which] != nullptr) co_await AwaitCommitted(state, which);
   }
+  --state.handoff->sends;
   if (!state.handoff->ended && link.Alive()) handoffs->Join(*state.handoff, client);
   co_return std::move(state.answer);
 }
@@ -204,6 +207,11 @@ Task<StatusCode> Cache::Impl::SendPart(SendState& state, std::size_t which) {
     co_return block->state == StatusCode::kOk ? StatusCode::kInvalid : block->state;
   }
   const OpenPutRef put = block->put;
+  // A cleared one has no frame, and so no key, any more; nothing is written to it either.
+  if (!put->cleared && !KeyIs(arena->Header(put->frame), request.chain, wanted.key)) {
+    Count(counters.key_mismatches);
+    co_return StatusCode::kInvalid;
+  }
   const BlockPlace& place = request.places[wanted.index];
   const StatusCode code = co_await WriteFragment(*put, place.range.offset,
                                                  {.link = state.link,
@@ -211,7 +219,7 @@ Task<StatusCode> Cache::Impl::SendPart(SendState& state, std::size_t which) {
                                                   .index = wanted.index,
                                                   .pieces = place.pieces,
                                                   .deadline = request.deadline});
-  if (code == StatusCode::kOk || code == StatusCode::kExpired) state.written[which] = put;
+  if (code == StatusCode::kOk || put->ended || put->cleared) state.written[which] = put;
   co_return code;
 }
 
@@ -250,10 +258,15 @@ Cache::Impl::Awaited Cache::Impl::LookAt(const GetRequest& request, const Wanted
     } else if (!(block->locator == locator)) {
       return {.status = StatusCode::kInvalid};
     } else if (block->put != nullptr) {
+      if (block->put->cleared) return {};
+      if (!KeyIs(arena->Header(block->put->frame), chain, wanted.key)) {
+        Count(counters.key_mismatches);
+        return {.status = StatusCode::kInvalid};
+      }
       const FrameRange& range = request.places[wanted.index].range;
       const auto end = EndOf(range, block->put->bytes);
       const bool come = block->put->ranges.Written(range.offset, end).fragment != nullptr;
-      if (block->put->cleared || !come) return {};
+      if (!come) return {};
       return {.status = StatusCode::kOk, .put = block->put, .pin = arena->Pin(block->put->frame)};
     } else {
       const bool was_there = block->state == StatusCode::kOk || block->state == StatusCode::kExists;

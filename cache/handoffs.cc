@@ -73,6 +73,8 @@ Result<HandoffRef> Handoffs::Open(HandoffNumber number, const std::string& tenan
   handoff->clients = {client};
   handoff->opening = true;
   handoff->blocks.reserve(blocks);
+  handoff->planned = blocks;
+  blocks_ += blocks;
   open_[number] = handoff;
   ++usage_[client].open;
   Count(cache_.counters.handoffs_opened);
@@ -100,7 +102,6 @@ bool Handoffs::HasRoom(const Handoff& handoff, std::uint64_t block_bytes) const 
 }
 
 void Handoffs::Add(const HandoffRef& handoff, Handoff::Block block) {
-  ++blocks_;
   const std::uint64_t bytes = block.put != nullptr ? block.put->bytes : block.pin.bytes().size();
   handoff->pinned_bytes += bytes;
   usage_[handoff->owner].bytes += bytes;
@@ -114,9 +115,13 @@ void Handoffs::Opened(const HandoffRef& handoff) {
   Touch(*handoff);
   CountNow();
   cache_.arrivals.Tell(Arrivals::Of(handoff->number));
-  if (std::exchange(watching_, true)) return changed_.Set();
-  changed_.Reset();
-  tasks_.Spawn(Watch());
+  if (std::exchange(watching_, true)) {
+    changed_.Set();
+  } else {
+    changed_.Reset();
+    tasks_.Spawn(Watch());
+  }
+  EndWhenDone(handoff);
 }
 
 void Handoffs::Touch(Handoff& handoff) {
@@ -143,6 +148,7 @@ void Handoffs::Unpin(Handoff& handoff, Handoff::Block& block) {
 void Handoffs::OnChanged(Handoff& handoff, OpenPut& put) {
   cache_.arrivals.Tell(Arrivals::Of(put.locator));
   if (handoff.ended || put.ended || put.committing) return;
+  Touch(handoff);
   // Complete, or cleared: then its end is that it has no end to come to.
   if (!put.cleared && !put.ranges.Complete()) return;
   put.committing = true;  // from now on: its turn comes later
@@ -156,8 +162,9 @@ Task<void> Handoffs::CommitBlocks() {
   // transfers, unless they never end.
   constexpr Nanos kStep = kMillisecond / 5;
   constexpr int kStepsMax = 25;
+  int step = 0;  // of all of them together
   while (!complete_.empty()) {
-    for (int step = 0; step < kStepsMax && cache_.slots.busy(); ++step) {
+    for (; step < kStepsMax && cache_.slots.busy(); ++step) {
       co_await SleepUntil{cache_.clock.Now() + kStep};
     }
     const OpenPutRef put = std::move(complete_.front());
@@ -212,7 +219,7 @@ void Handoffs::End(const HandoffRef& handoff, StatusCode why) {
     Unpin(*handoff, handoff->blocks[i]);
   }
   TERRACE_CHECK(handoff->pinned_bytes == 0 && handoff->unfinished == 0);
-  blocks_ -= handoff->blocks.size();
+  blocks_ -= handoff->planned;
   const auto usage = usage_.find(handoff->owner);
   if (--usage->second.open == 0) usage_.erase(usage);
   past_[handoff->number] = {.number = handoff->number, .tenant = handoff->tenant, .why = why};
@@ -241,21 +248,26 @@ void Handoffs::OnClientGone(std::uint64_t client) {
   std::vector<HandoffRef> left;
   for (const auto& [number, handoff] : open_) {
     std::erase(handoff->clients, client);
-    // One that is complete stays for its receivers.
-    const bool waits = handoff->opening || handoff->unfinished > 0;
+    // One that is complete, or has all its bytes, stays for its receivers.
+    const auto& blocks = handoff->blocks;
+    const bool waits =
+        handoff->opening || std::any_of(blocks.begin(), blocks.end(), [](const auto& block) {
+          return block.put != nullptr && (!block.put->committing || block.put->cleared);
+        });
     if (handoff->clients.empty() && waits) left.push_back(handoff);
   }
   for (const HandoffRef& handoff : left) End(handoff, StatusCode::kPeerDead);
 }
 
 Task<void> Handoffs::Watch() {
+  constexpr Nanos kLookPause = 10 * kMillisecond;
   constexpr Nanos kLookAgain = kSecond;  // a touch moves the end without a word
   while (!open_.empty()) {
     const Nanos now = cache_.clock.Now();
     Nanos next = now + kLookAgain;
     std::vector<HandoffRef> late;
     for (const auto& [number, handoff] : open_) {
-      if (handoff->opening) continue;
+      if (handoff->opening || handoff->sends > 0) continue;
       const auto& blocks = handoff->blocks;
       const bool moves =
           handoff->unfinished > 0 && std::any_of(blocks.begin(), blocks.end(), [](const auto& one) {
@@ -273,6 +285,8 @@ Task<void> Handoffs::Watch() {
     }
     if (open_.empty()) break;
     (void)co_await changed_.WaitUntil(next);
+    // Whoever wakes it again and again does not make it look as often.
+    co_await SleepUntil{cache_.clock.Now() + kLookPause};
     changed_.Reset();
   }
   watching_ = false;

@@ -65,6 +65,8 @@ class Handoff final : public PutWatcher {
   Nanos keep = 0;
   Nanos expires = 0;
   std::uint32_t receivers = 1;     ///< that have not said that they are done
+  std::size_t sends = 0;           ///< calls that bring parts now
+  std::size_t planned = 0;         ///< blocks that it will have
   std::size_t unfinished = 0;      ///< blocks that are being sent
   std::uint64_t pinned_bytes = 0;  ///< reserved and pinned
   bool opening = false;

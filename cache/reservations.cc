@@ -83,8 +83,8 @@ Status Reservations::CheckLimits(std::uint64_t client, std::uint64_t block_bytes
   if (own.open >= kOpenPerClientMax || own.bytes + block_bytes > arena / kClientShare) {
     return refused("this client has", own, kOpenPerClientMax, arena / kClientShare);
   }
-  if (counted_ >= kOpenMax || bytes_ + block_bytes > arena / kShare) {
-    return refused("all clients have", {counted_, bytes_}, kOpenMax, arena / kShare);
+  if (open_.size() >= kOpenMax || bytes_ + block_bytes > arena / kShare) {
+    return refused("all clients have", {open_.size(), bytes_}, kOpenMax, arena / kShare);
   }
   return {};
 }
@@ -92,21 +92,20 @@ Status Reservations::CheckLimits(std::uint64_t client, std::uint64_t block_bytes
 void Reservations::Open(const OpenPutRef& put, std::uint64_t client, Nanos patience) {
   // Slots are used in turn, so that an old token rarely meets a new reservation; if it does, the
   // nonce tells them apart.
-  while (open_.contains(next_slot_)) next_slot_ = (next_slot_ + 1) % kSlots;
+  while (open_.contains(next_slot_)) next_slot_ = (next_slot_ + 1) % kOpenMax;
   put->token = {.incarnation = incarnation_,
                 .version = kPutTokenVersion,
                 .reactor = reactor_,
                 .slot = next_slot_,
                 .nonce = {random_->Next(), random_->Next()}};
-  next_slot_ = (next_slot_ + 1) % kSlots;
+  next_slot_ = (next_slot_ + 1) % kOpenMax;
   put->owner = client;
   put->clients = {client};
   put->patience = patience;
   put->expires = cache_.clock.Now() + patience;
-  open_[put->token.slot] = put;
   by_block_[put->id] = put;
-  if (put->watcher != nullptr) return;
-  ++counted_;
+  if (put->watcher != nullptr) return;  // nobody has its token
+  open_[put->token.slot] = put;
   Usage& usage = usage_[client];
   ++usage.open;
   usage.bytes += put->bytes;
@@ -165,16 +164,19 @@ void Reservations::Finish(const OpenPutRef& put, PutEnd how) {
   TERRACE_CHECK(!put->ended);
   if (put->watcher != nullptr) put->watcher->OnEnding(*put, how);
   put->ended = true;
-  open_.erase(put->token.slot);
-  if (put->watcher == nullptr) Uncount(*put, how);
+  if (put->watcher == nullptr) {
+    open_.erase(put->token.slot);
+    Uncount(*put, how);
+    std::erase_if(ending_, [](const auto& ending) { return ending.expired(); });
+    if (put->in_flight() > 0) ending_.push_back(put);
+  }
   put->watcher = nullptr;
-  if (put->in_flight() > 0) ending_.push_back(put);
   if (!put->cleared) {
     by_block_.erase(put->id);
     if (how != PutEnd::kCommitted) cache_.Forget(put->id, EventCause::kNone);
   }
   put->pin = Hold();
-  if (counted_ == 0) changed_.Set();
+  if (open_.empty()) changed_.Set();
 }
 
 void Reservations::Uncount(const OpenPut& put, PutEnd how) {
@@ -182,7 +184,6 @@ void Reservations::Uncount(const OpenPut& put, PutEnd how) {
     usage->second.bytes -= put.bytes;
     if (--usage->second.open == 0) usage_.erase(usage);
   }
-  --counted_;
   bytes_ -= put.bytes;
   CacheCounters& counters = cache_.counters;
   switch (how) {
@@ -202,7 +203,7 @@ void Reservations::OnClientGone(std::uint64_t client) {
   std::vector<OpenPutRef> left;
   for (const auto& [slot, put] : open_) {
     std::erase(put->clients, client);
-    if (put->clients.empty() && put->watcher == nullptr) left.push_back(put);
+    if (put->clients.empty()) left.push_back(put);
   }
   for (const OpenPutRef& put : left) Finish(put, PutEnd::kAbandoned);
 }
@@ -229,15 +230,15 @@ Nanos Reservations::NextExpiry() const {
 Task<void> Reservations::Watch() {
   // What is on its way now may land without a word: looked at again after so long.
   constexpr Nanos kLookAgain = kSecond;
-  while (counted_ > 0) {
+  while (!open_.empty()) {
     const Nanos now = cache_.clock.Now();
     std::vector<OpenPutRef> late;
     for (const auto& [slot, put] : open_) {
-      const bool idle = put->in_flight() == 0 && !put->committing && put->watcher == nullptr;
+      const bool idle = put->in_flight() == 0 && !put->committing;
       if (idle && put->expires <= now) late.push_back(put);
     }
     for (const OpenPutRef& put : late) Finish(put, PutEnd::kExpired);
-    if (counted_ == 0) break;
+    if (open_.empty()) break;
     (void)co_await changed_.WaitUntil(std::min(NextExpiry(), cache_.clock.Now() + kLookAgain));
     changed_.Reset();
   }
@@ -253,7 +254,7 @@ Task<void> Reservations::Close() {
 }
 
 void Reservations::CountNow() {
-  cache_.counters.reservations.store(counted_, std::memory_order_relaxed);
+  cache_.counters.reservations.store(open_.size(), std::memory_order_relaxed);
   cache_.counters.reservation_bytes.store(bytes_, std::memory_order_relaxed);
 }
 

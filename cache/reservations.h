@@ -158,9 +158,6 @@ class Reservations {
   void Uncount(const OpenPut& put, PutEnd how);
   void CountNow();
 
-  /// So many numbers of slots, more than can be open.
-  static constexpr std::uint32_t kSlots = 1U << 20;
-
   Cache::Impl& cache_;
   Random* random_ = nullptr;
   std::uint64_t incarnation_ = 0;
@@ -168,8 +165,7 @@ class Reservations {
   std::map<std::uint32_t, OpenPutRef> open_;          // by slot
   std::unordered_map<BlockId, OpenPutRef> by_block_;  // but those that were cleared
   std::unordered_map<std::uint64_t, Usage> usage_;    // by client that reserved
-  std::size_t counted_ = 0;                           // open without a watcher
-  std::uint64_t bytes_ = 0;                           // of those
+  std::uint64_t bytes_ = 0;                           // of all that are open
   std::uint32_t next_slot_ = 0;
   std::vector<std::weak_ptr<OpenPut>> ending_;
   std::deque<std::uint64_t> committed_;  // nonces, oldest first

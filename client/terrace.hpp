@@ -237,8 +237,9 @@ class TERRACE_API Client {
   /// Sends one stretch (BlockPieces::range) of each of these blocks, a layer for instance: every
   /// byte of a block once. kOk: receivers have it, the memory may be reused; of a block's last
   /// bytes: the block is stored, and visible to every client. kInvalid: bytes that were sent
-  /// before, or no block of the hand-off; kExists and kRetry where it was not reserved; kCancelled
-  /// and kExpired when the block was given up.
+  /// before, or no block of the hand-off; kExists and kRetry where it was not reserved; kCancelled,
+  /// kExpired, kPeerDead, kMiss (cleared) and kCorrupt (its bytes changed in the daemon's memory)
+  /// when the block was given up.
   Result<std::vector<BlockResult>> Send(const HandoffToken& token, NamespaceId space,
                                         const Chain& chain, std::span<const BlockPieces> blocks,
                                         BlockKind kind, Deadline deadline);

@@ -213,6 +213,9 @@ Status RequestService::DecodeTransfer(PeerState& state, const wire::Message& mes
     if (put->ranges() != nullptr && put->handoff() == nullptr) {
       return Status::Invalid("ranges: a put stores whole blocks");
     }
+    if (put->handoff() != nullptr && (*ack != Ack::kCommitted || put->token_counts() != nullptr)) {
+      return Status::Invalid("ack, token_counts: not of what is sent in a hand-off");
+    }
     Status status = decode(*put, put->valid_tokens());
     return status.ok() ? DecodeTokenIds(*put, request.places) : status;
   }
