@@ -10,6 +10,7 @@
 
 #include "base/checksum.h"
 #include "tests/cache/cache_nvme_fixture.h"
+#include "tests/cache/frame_spy.h"
 
 namespace terrace {
 namespace {
@@ -19,6 +20,7 @@ using testing::CacheNvmeTest;
 using testing::CacheTest;
 using testing::ChainKeys;
 using testing::FillBlock;
+using testing::FrameSpy;
 using testing::MakeChain;
 using testing::SimulatedTime;
 using testing::SliceOf;
@@ -280,32 +282,6 @@ TEST_F(ReservationsTest, ABlockThatIsClearedAnswersItsCommitAsAPutDoes) {
   EXPECT_EQ(Got(0), "ok");
   EXPECT_EQ(Commit(token).substr(0, 7), "expired");
 }
-
-/// Pulls at once, and remembers into which frame.
-class FrameSpy final : public Link {
- public:
-  explicit FrameSpy(const SimMemory& memory) : memory_(memory) {}
-  [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kSim; }
-  [[nodiscard]] bool Alive() const noexcept override { return true; }
-  Task<Status> Push(Hold /*source*/, BlockTransfer /*transfer*/,
-                    std::span<const std::uint64_t> /*checksums*/) override {
-    co_return Status(StatusCode::kUnsupported);
-  }
-  Task<Status> Pull(Hold destination, BlockTransfer transfer,
-                    std::span<std::uint64_t> checksums) override {
-    last = destination.bytes();
-    std::ranges::copy(memory_.Find(transfer.pieces.front()), last.begin());
-    ChecksumBlock(last, checksums);
-    co_return Status::Ok();
-  }
-  void Send(std::vector<std::byte> /*message*/) override {}
-  void Close() override {}
-
-  std::span<std::byte> last;
-
- private:
-  const SimMemory& memory_;
-};
 
 TEST_F(ReservationsTest, AFragmentThatHasChangedInTheFrameIsNeverCommitted) {
   const PutTokenParts token = Reserved(0);
