@@ -161,7 +161,8 @@ TEST_F(CacheEventsTest, AClearIsOneEvent) {
 TEST_F(CacheEventsTest, APutThatFailsTellsNothing) {
   MakeMedia();
   const Namespace* space = Open("acme", "a");
-  const ClientCall call = Call(space, MakeChain("c", 4), 0, 4, 0);  // its deadline has passed
+  const ChainKeys chain = MakeChain("c", 4);
+  const ClientCall call = Call(space, chain, 0, 4, 0);  // its deadline has passed
   const BatchAnswer answer = time_.Run(cache_->Put(link_, call.request));
   EXPECT_EQ(StatusText(answer), "timeout timeout timeout timeout");
   EXPECT_EQ(Told(), "");
