@@ -123,7 +123,6 @@ TEST_F(CacheEventsTest, EachChangeOfTiersIsToldOnce) {
   const auto only = Walk();
   ASSERT_EQ(only.size(), 1u);
   PushOut(space, chain);
-  std::string own;
   const auto told_of_it = [&](std::uint64_t from) {
     std::string text;
     for (; from < Next(); ++from) {
