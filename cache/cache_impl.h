@@ -133,6 +133,9 @@ struct Cache::Impl {
 
   // fragment_flow.cc
   ReserveAnswer Reserve(Link& link, std::uint64_t client, const ReserveRequest& request);
+  /// For a block that was just reserved: pinned, and not open yet.
+  [[nodiscard]] std::shared_ptr<OpenPut> MakeOpenPut(const PutState& state,
+                                                     const WantedBlock& wanted, BlockId reserved);
   struct WriteState;
   /// The link and the request outlive the task.
   Task<BatchAnswer> Write(Link& link, std::uint64_t client, std::string tenant,

@@ -69,18 +69,24 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
     return {.status = {}, .outcome = reserved.code()};
   }
   CrashHere(CrashPoint::kPutReserved);
-  const auto put = std::make_shared<OpenPut>(*checked->space, checked->block_bytes);
-  put->id = *reserved;
-  put->position = wanted.position;
-  put->locator = (*index)[*reserved].locator();
-  put->frame = (*index)[*reserved].frame;
-  put->pin = arena->Pin(put->frame);
-  const KeyView placement = PlacementOf(request.chain, wanted);
-  put->placement.assign(placement.begin(), placement.end());
-  const KeyView parent = ParentKeyOf(request.chain, wanted);
-  put->parent.assign(parent.begin(), parent.end());
+  const OpenPutRef put = MakeOpenPut(state, wanted, *reserved);
   reservations->Open(put, client, request.patience);
   return {.status = {}, .outcome = StatusCode::kOk, .token = put->token};
+}
+
+std::shared_ptr<OpenPut> Cache::Impl::MakeOpenPut(const PutState& state, const WantedBlock& wanted,
+                                                  BlockId reserved) {
+  auto put = std::make_shared<OpenPut>(*state.space, state.block_bytes);
+  put->id = reserved;
+  put->position = wanted.position;
+  put->locator = (*index)[reserved].locator();
+  put->frame = (*index)[reserved].frame;
+  put->pin = arena->Pin(put->frame);
+  const KeyView placement = PlacementOf(state.request.chain, wanted);
+  put->placement.assign(placement.begin(), placement.end());
+  const KeyView parent = ParentKeyOf(state.request.chain, wanted);
+  put->parent.assign(parent.begin(), parent.end());
+  return put;
 }
 
 /// Lives in the frame of Write, which joins every worker before it ends.

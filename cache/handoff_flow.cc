@@ -120,16 +120,7 @@ void Cache::Impl::OpenBlock(PutState& state, std::size_t which,
     return handoffs->Add(handoff, std::move(block));
   }
   CrashHere(CrashPoint::kPutReserved);
-  const auto put = std::make_shared<OpenPut>(*state.space, state.block_bytes);
-  put->id = *reserved;
-  put->position = wanted.position;
-  put->locator = block.locator;
-  put->frame = (*index)[*reserved].frame;
-  put->pin = arena->Pin(put->frame);
-  const KeyView placement = PlacementOf(chain, wanted);
-  put->placement.assign(placement.begin(), placement.end());
-  const KeyView parent = ParentKeyOf(chain, wanted);
-  put->parent.assign(parent.begin(), parent.end());
+  const OpenPutRef put = MakeOpenPut(state, wanted, *reserved);
   put->watcher = handoff.get();
   block.put = put;
   handoffs->Add(handoff, std::move(block));

@@ -222,7 +222,7 @@ void Handoffs::End(const HandoffRef& handoff, StatusCode why) {
   blocks_ -= handoff->planned;
   const auto usage = usage_.find(handoff->owner);
   if (--usage->second.open == 0) usage_.erase(usage);
-  past_[handoff->number] = {.number = handoff->number, .tenant = handoff->tenant, .why = why};
+  past_[handoff->number] = {.tenant = handoff->tenant, .why = why};
   past_order_.push_back(handoff->number);
   if (past_order_.size() > kEndedMax) {
     past_.erase(past_order_.front());

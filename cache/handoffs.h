@@ -132,7 +132,6 @@ class Handoffs {
     std::uint64_t bytes = 0;
   };
   struct Past {
-    HandoffNumber number;
     std::string tenant;
     StatusCode why;
   };

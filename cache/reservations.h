@@ -80,7 +80,7 @@ class OpenPut final : public Hold::Owner, public std::enable_shared_from_this<Op
   bool cleared = false;
   bool committing = false;
   StatusCode failure = StatusCode::kOk;  ///< of its commit: kRetry when it was cleared, kCorrupt
-  PutWatcher* watcher = nullptr;  ///< until it ends; it alone is counted, and loses patience, then
+  PutWatcher* watcher = nullptr;         ///< of a hand-off, until it ends (V5); null of others
 
   /// The bytes of a fragment that is taken, to be given to a link; `frame_pin` pins the frame.
   Hold HoldFragment(Hold frame_pin, std::uint64_t offset, std::uint64_t length);

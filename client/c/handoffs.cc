@@ -1,5 +1,7 @@
 // terrace.h: hand-off.
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "client/c/call.h"
 #include "client/c/convert.h"
@@ -13,6 +15,60 @@ using terrace::Status;
 using terrace::Ticket;
 
 using Results = Result<std::vector<BlockResult>>;
+
+namespace {
+
+/// What a call about parts names, and the parts.
+struct PartsOf {
+  terrace_client client;
+  terrace_space space;
+  terrace_chain chain;
+  terrace_kind kind;
+  const terrace_handoff_token* token;
+};
+struct PartList {
+  const terrace_block_pieces* blocks;
+  uint64_t block_count;
+  const terrace_piece* pieces;
+  uint64_t piece_count;
+};
+
+/// Send or Receive; likewise below.
+template <typename Answer>
+using PartsCall = Result<Answer> (Client::*)(const terrace::HandoffToken&, terrace::NamespaceId,
+                                             const Chain&, std::span<const terrace::BlockPieces>,
+                                             terrace::BlockKind, terrace::Deadline);
+
+template <typename Answer>
+Result<Answer> CallParts(PartsCall<Answer> call, const PartsOf& of, const PartList& list,
+                         terrace_deadline deadline, Client& client, const Chain& keys) {
+  const auto named = ToHandoffToken(of.token);
+  if (!named.ok()) return named.status();
+  const auto gathered = ToBlockPieces(list.blocks, list.block_count, list.pieces, list.piece_count);
+  if (!gathered.ok()) return gathered.status();
+  return (client.*call)(*named, {of.space}, keys, gathered->parts, ToKind(of.kind),
+                        ToDeadline(deadline));
+}
+
+terrace_status PartsAbout(PartsCall<std::vector<BlockResult>> call, const PartsOf& of,
+                          const PartList& list, terrace_deadline deadline,
+                          terrace_block_result* results, terrace_error* error) noexcept {
+  return BlocksAbout(of.client, of.chain, results, error,
+                     [&](Client& client, const Chain& keys) -> Results {
+                       return CallParts(call, of, list, deadline, client, keys);
+                     });
+}
+
+terrace_status SubmitParts(PartsCall<Ticket> call, const PartsOf& of, const PartList& list,
+                           terrace_deadline deadline, terrace_ticket* ticket,
+                           terrace_error* error) noexcept {
+  return SubmitAbout(of.client, of.chain, ticket, error,
+                     [&](Client& client, const Chain& keys) -> Result<Ticket> {
+                       return CallParts(call, of, list, deadline, client, keys);
+                     });
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -61,55 +117,27 @@ terrace_status terrace_submit_open_handoff(TERRACE_TARGET_, const terrace_handof
 terrace_status terrace_send(TERRACE_TARGET_, const terrace_handoff_token* token, TERRACE_PIECES_,
                             terrace_deadline deadline, terrace_block_result* results,
                             terrace_error* error) {
-  return BlocksAbout(
-      client, chain, results, error, [&](Client& its_client, const Chain& keys) -> Results {
-        const auto named = ToHandoffToken(token);
-        if (!named.ok()) return named.status();
-        const auto gathered = ToBlockPieces(blocks, block_count, pieces, piece_count);
-        if (!gathered.ok()) return gathered.status();
-        return its_client.Send(*named, {space}, keys, gathered->parts, ToKind(kind),
-                               ToDeadline(deadline));
-      });
+  return PartsAbout(&Client::Send, {client, space, chain, kind, token},
+                    {blocks, block_count, pieces, piece_count}, deadline, results, error);
 }
 
 terrace_status terrace_submit_send(TERRACE_TARGET_, const terrace_handoff_token* token,
                                    TERRACE_PIECES_, TERRACE_TICKET_) {
-  return SubmitAbout(
-      client, chain, ticket, error, [&](Client& its_client, const Chain& keys) -> Result<Ticket> {
-        const auto named = ToHandoffToken(token);
-        if (!named.ok()) return named.status();
-        const auto gathered = ToBlockPieces(blocks, block_count, pieces, piece_count);
-        if (!gathered.ok()) return gathered.status();
-        return its_client.SubmitSend(*named, {space}, keys, gathered->parts, ToKind(kind),
-                                     ToDeadline(deadline));
-      });
+  return SubmitParts(&Client::SubmitSend, {client, space, chain, kind, token},
+                     {blocks, block_count, pieces, piece_count}, deadline, ticket, error);
 }
 
 terrace_status terrace_receive(TERRACE_TARGET_, const terrace_handoff_token* token, TERRACE_PIECES_,
                                terrace_deadline deadline, terrace_block_result* results,
                                terrace_error* error) {
-  return BlocksAbout(
-      client, chain, results, error, [&](Client& its_client, const Chain& keys) -> Results {
-        const auto named = ToHandoffToken(token);
-        if (!named.ok()) return named.status();
-        const auto gathered = ToBlockPieces(blocks, block_count, pieces, piece_count);
-        if (!gathered.ok()) return gathered.status();
-        return its_client.Receive(*named, {space}, keys, gathered->parts, ToKind(kind),
-                                  ToDeadline(deadline));
-      });
+  return PartsAbout(&Client::Receive, {client, space, chain, kind, token},
+                    {blocks, block_count, pieces, piece_count}, deadline, results, error);
 }
 
 terrace_status terrace_submit_receive(TERRACE_TARGET_, const terrace_handoff_token* token,
                                       TERRACE_PIECES_, TERRACE_TICKET_) {
-  return SubmitAbout(
-      client, chain, ticket, error, [&](Client& its_client, const Chain& keys) -> Result<Ticket> {
-        const auto named = ToHandoffToken(token);
-        if (!named.ok()) return named.status();
-        const auto gathered = ToBlockPieces(blocks, block_count, pieces, piece_count);
-        if (!gathered.ok()) return gathered.status();
-        return its_client.SubmitReceive(*named, {space}, keys, gathered->parts, ToKind(kind),
-                                        ToDeadline(deadline));
-      });
+  return SubmitParts(&Client::SubmitReceive, {client, space, chain, kind, token},
+                     {blocks, block_count, pieces, piece_count}, deadline, ticket, error);
 }
 
 terrace_status terrace_get_arriving(TERRACE_TARGET_, TERRACE_PIECES_, terrace_deadline deadline,

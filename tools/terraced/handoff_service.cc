@@ -16,11 +16,6 @@ constexpr Nanos kPatienceMax = 10 * 60 * kSecond;
 constexpr Nanos kKeepDefault = 30 * kSecond;
 constexpr Nanos kKeepMax = 10 * 60 * kSecond;
 
-Nanos TimeOf(std::uint32_t milliseconds, Nanos otherwise, Nanos most) {
-  if (milliseconds == 0) return otherwise;
-  return std::min<Nanos>(static_cast<Nanos>(milliseconds) * kMillisecond, most);
-}
-
 }  // namespace
 
 Result<HandoffNumber> HandoffService::NumberOf(
@@ -55,8 +50,8 @@ void HandoffService::Open(const PeerRef& peer, std::vector<std::byte> bytes,
     }
     request.valid_tokens.assign(tokens->begin(), tokens->end());
   }
-  request.patience = TimeOf(open.patience_ms(), kPatienceDefault, kPatienceMax);
-  request.keep = TimeOf(open.keep_ms(), kKeepDefault, kKeepMax);
+  request.patience = DecodeTime(open.patience_ms(), kPatienceDefault, kPatienceMax);
+  request.keep = DecodeTime(open.keep_ms(), kKeepDefault, kKeepMax);
   request.receivers = std::max<std::uint32_t>(open.receivers(), 1);
   flow->bytes = std::move(bytes);
   flows_.Spawn(RunOpen(peer, std::move(flow)));

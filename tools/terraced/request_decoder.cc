@@ -180,8 +180,12 @@ Result<Ack> DecodeAck(std::uint8_t ack) {
 
 Nanos DecodeLease(const wire::Get& get) noexcept {
   if (!get.lend()) return 0;
-  if (get.lease_ms() == 0) return kLeaseDefault;
-  return std::min<Nanos>(static_cast<Nanos>(get.lease_ms()) * kMillisecond, kLeaseMax);
+  return DecodeTime(get.lease_ms(), kLeaseDefault, kLeaseMax);
+}
+
+Nanos DecodeTime(std::uint32_t milliseconds, Nanos otherwise, Nanos most) noexcept {
+  if (milliseconds == 0) return otherwise;
+  return std::min<Nanos>(static_cast<Nanos>(milliseconds) * kMillisecond, most);
 }
 
 NamespaceSpec DecodeNamespace(const wire::OpenNamespace& open, const std::string& tenant) {

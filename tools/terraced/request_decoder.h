@@ -58,6 +58,9 @@ Result<HandoffTokenParts> DecodeHandoffToken(const flatbuffers::Vector<std::uint
 /// What a put waits for. @return kInvalid, naming the field, for a number that is no Ack.
 Result<Ack> DecodeAck(std::uint8_t ack);
 
+/// `otherwise` for 0, and at most `most`.
+Nanos DecodeTime(std::uint32_t milliseconds, Nanos otherwise, Nanos most) noexcept;
+
 /// For how long a get's frames are to be lent, kLeaseDefault when it does not say and at most
 /// kLeaseMax; 0: they are not to be.
 inline constexpr Nanos kLeaseDefault = 10 * kSecond;

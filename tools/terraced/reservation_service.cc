@@ -34,13 +34,10 @@ void ReservationService::Reserve(const PeerRef& peer, const wire::Message& messa
   Result<ChainSlice> chain =
       DecodeChain(reserve.namespace_id(), reserve.group(), reserve.shard(), reserve.runs(), place_);
   if (!chain.ok()) return link.Send(MakeErrorReply(message.request_id(), chain.status()));
-  ReserveRequest request{.chain = std::move(chain).value(),
-                         .valid_tokens = reserve.valid_tokens(),
-                         .patience = kPatienceDefault};
-  if (reserve.patience_ms() != 0) {
-    request.patience =
-        std::min<Nanos>(static_cast<Nanos>(reserve.patience_ms()) * kMillisecond, kPatienceMax);
-  }
+  const ReserveRequest request{
+      .chain = std::move(chain).value(),
+      .valid_tokens = reserve.valid_tokens(),
+      .patience = DecodeTime(reserve.patience_ms(), kPatienceDefault, kPatienceMax)};
   const ReserveAnswer answer = cache_.Reserve(link, peer->id(), request);
   link.Send(answer.status.ok() ? MakeReserveReply(message.request_id(), answer)
                                : MakeErrorReply(message.request_id(), answer.status));
