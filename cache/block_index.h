@@ -22,9 +22,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cache/eviction_policy.h"
 #include "cache/flat_array.h"
 #include "cache/locator.h"
+#include "cache/policy/eviction_policy.h"
 #include "tiers/dram/frame_arena.h"
 #include "tiers/nvme/index_entry.h"
 

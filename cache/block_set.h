@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/check.h"
-#include "cache/eviction_policy.h"
+#include "cache/policy/eviction_policy.h"
 
 namespace terrace {
 

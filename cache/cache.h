@@ -43,9 +43,9 @@
 #include "base/task.h"
 #include "base/tier_kind.h"
 #include "cache/event_log.h"
-#include "cache/eviction_policy.h"
 #include "cache/lease_table.h"
 #include "cache/namespace_registry.h"
+#include "cache/policy/eviction_policy.h"
 #include "tiers/dram/frame_arena.h"
 #include "tiers/nvme/nvme_tier.h"
 

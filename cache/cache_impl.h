@@ -19,7 +19,7 @@
 #include "cache/chain_check.h"
 #include "cache/event_log.h"
 #include "cache/lease_table.h"
-#include "cache/retaining_policy.h"
+#include "cache/policy/retaining_policy.h"
 #include "cache/retention.h"
 #include "cache/transfer_slots.h"
 

@@ -30,7 +30,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "cache/block_index.h"
-#include "cache/retaining_policy.h"
+#include "cache/policy/retaining_policy.h"
 
 namespace terrace {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "cache/eviction_policy.h"
+#include "cache/policy/eviction_policy.h"
 
 namespace terrace {
 namespace {

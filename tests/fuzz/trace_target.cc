@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 #include "tests/fuzz/fuzz_input.h"
-#include "tools/replay/trace.h"
+#include "tools/replay/trace/trace.h"
 
 namespace terrace::fuzz {
 namespace {
@@ -49,7 +49,7 @@ void Run(std::span<const std::byte> bytes) {
       TERRACE_CHECK(added.input_tokens >= 1 && added.input_tokens <= kTokensMax &&
                     added.output_tokens <= kTokensMax && added.timestamp_ms <= kTimestampMax);
       TERRACE_CHECK(trace.BlocksOf(requests).size() ==
-                    (added.input_tokens + kBlockTokens - 1) / kBlockTokens);
+                    (added.input_tokens + kMooncakeBlockTokens - 1) / kMooncakeBlockTokens);
     } else {
       TERRACE_CHECK(status.code() == StatusCode::kInvalid && status.message().size() < 400);
       TERRACE_CHECK(trace.requests.size() == requests && trace.hash_ids.size() == ids);

@@ -21,6 +21,10 @@ MAY_IMPORT = {
     "tests": set(ROOMS),
 }
 
+# The parts of terrace-replay: each may import those before it.
+REPLAY = "tools/replay/"
+REPLAY_PARTS = ("trace", "worth", "simulate", "run", "report", "commands")
+
 # A library's header, and the folders that may see it: everybody else uses our interface over it.
 CONFINED = (
     (r"uc[pts]/", ("transport/rdma/", "tools/bench/"),
@@ -52,6 +56,10 @@ def check_source(path, content, problems):
         target = room_of(included)
         if target in ROOMS and "/" in included and target not in MAY_IMPORT[room]:
             problems.append(f"{where}: {room} may not import {target}")
+        if name.startswith(REPLAY) and included.startswith(REPLAY):
+            part, other = (text.removeprefix(REPLAY).split("/")[0] for text in (name, included))
+            if part in REPLAY_PARTS and REPLAY_PARTS.index(other) > REPLAY_PARTS.index(part):
+                problems.append(f"{where}: {part} may not import {other}")
         example = name.startswith("client/examples/")
         if quote == '"' and not example and not (ROOT / included).is_file() \
                 and not included.endswith("_generated.h"):

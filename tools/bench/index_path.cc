@@ -7,7 +7,7 @@
 
 #include "base/random.h"
 #include "cache/block_index.h"
-#include "cache/eviction_policy.h"
+#include "cache/policy/eviction_policy.h"
 #include "tools/bench/block_workload.h"
 #include "tools/bench/paths.h"
 

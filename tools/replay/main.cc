@@ -1,164 +1,69 @@
-// terrace-replay: generates and replays workloads of long prompts against terraced.
+// terrace-replay: generates, simulates and replays workloads of long prompts.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
 
-#include "tools/replay/commands.h"
-#include "tools/replay/worker.h"
+#include "base/limits.h"
+#include "tools/replay/commands/commands.h"
+#include "tools/replay/run/worker.h"
+
+namespace terrace::replay {
+
+int UsageError(const std::string& message) {
+  std::fprintf(stderr, "terrace-replay: %s\n", message.c_str());
+  return kExitUsage;
+}
+
+Result<std::uint64_t> BlockBytes(std::uint64_t bytes_per_token, std::uint32_t block_tokens) {
+  const std::uint64_t least = (kBlockBytesMin + block_tokens - 1) / block_tokens;
+  const std::uint64_t most = kBlockBytesMax / block_tokens;
+  if (bytes_per_token < least || bytes_per_token > most) {
+    return Status::Invalid("bytes per token is " + std::to_string(bytes_per_token) +
+                           ", must be from " + std::to_string(least) + " to " +
+                           std::to_string(most) + " (blocks of " + std::to_string(block_tokens) +
+                           " tokens from 4 KiB to 64 MiB)");
+  }
+  return bytes_per_token * block_tokens;
+}
 
 namespace {
-
-using terrace::replay::GenerateOptions;
-using terrace::replay::PlanOptions;
-using terrace::replay::RunOptions;
-using terrace::replay::WorkloadSource;
 
 /// Where worker_pool.cc puts a worker's descriptors.
 constexpr int kControlFd = 3;
 constexpr int kWorkloadFd = 4;
 
-void AddGeneratorOptions(CLI::App& command, WorkloadSource& source, std::string& kind) {
-  CLI::Option* requests =
-      command.add_option("--requests", source.generator.requests, "requests to generate")
-          ->check(CLI::NonNegativeNumber)
-          ->capture_default_str();
-  if (CLI::Option* trace = command.get_option_no_throw("--trace")) requests->excludes(trace);
-  command.add_option("--seed", source.generator.seed, "seed of the generator")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_option("--kind", kind, "mix, conversation, agent or document")->capture_default_str();
-  command
-      .add_option("--sessions", source.generator.sessions,
-                  "sessions alive at a time; 0: one for 32 requests")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_option("--context", source.generator.context_tokens, "longest input, tokens")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-}
-
-void AddTraceOptions(CLI::App& command, WorkloadSource& source) {
-  command.add_option("--trace", source.trace_file,
-                     "trace in the Mooncake JSONL format; without it, one is generated");
-  command.add_option("--limit", source.read.limit, "use only the first so many requests; 0: all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_flag("--skip-bad-lines", source.read.skip_bad_lines,
-                   "count broken lines of the trace instead of stopping at the first");
-}
-
-void AddRunOptions(CLI::App& command, RunOptions& options) {
-  command.add_option("--connect", options.address, "HOST:PORT of the daemon")
-      ->capture_default_str();
-  command.add_option("--prefill", options.workers.prefill_workers, "prefill worker processes")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_option("--decode", options.workers.decode_workers, "decode worker processes")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command
-      .add_option("--bytes-per-token", options.bytes_per_token,
-                  "KV bytes of a token, scaled down from the model's")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command
-      .add_option("--model", options.model,
-                  "model whose savings are computed: llama-3-8b, qwen2.5-32b, llama-3-70b, "
-                  "deepseek-v3")
-      ->capture_default_str();
-  command.add_option("--gpu", options.gpu, "GPU it runs on: a100, h100, h100-fp8")
-      ->capture_default_str();
-  command.add_option("--out", options.out, "directory that report.json is written to");
-  command.add_option("--batch", options.batch_blocks, "most blocks of one get or put")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_option("--deadline-ms", options.deadline_ms, "deadline of each call, milliseconds")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_option("--key-seed", options.key_seed, "seed of the keys")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_option("--namespace", options.namespace_name,
-                     "namespace to use; default: of model and bytes per token");
-  command.add_flag("--keep-blocks", options.keep_blocks,
-                   "do not clear the namespace before the run");
-  command.add_flag("--lockstep", options.workers.lockstep,
-                   "finish each request before the next begins");
-  command.add_flag("--tcp", options.tcp_only, "connect over TCP even on the daemon's host");
-  command.add_flag("--quiet", options.workers.quiet, "no progress");
-  command.add_option("--progress-file", options.workers.progress_file,
-                     "file that holds the percentage of requests done, for scripts");
-}
-
-/// Sets the kind of workload. @return false, having said why, when there is no such kind.
-bool SetKind(const std::string& kind, WorkloadSource& source) {
-  const auto parsed = terrace::replay::ParseWorkloadKind(kind);
-  if (parsed.ok()) {
-    source.generator.kind = *parsed;
-  } else {
-    terrace::replay::UsageError("--kind: " + parsed.status().message());
-  }
-  return parsed.ok();
+void AddWorkerCommand(CLI::App& app, Chosen& chosen) {
+  const auto name = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("worker", "started by run; not for people");
+  command->add_option("name", *name)->required();
+  command->group("");  // hidden
+  command->callback(
+      [name, &chosen] { chosen = [name] { return RunWorker(kControlFd, kWorkloadFd, *name); }; });
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Generates and replays workloads of long prompts against terraced.",
-               "terrace-replay");
+  Chosen chosen;
+  CLI::App app("Generates, simulates and replays workloads of long prompts.", "terrace-replay");
   app.require_subcommand(1);
-  std::string kind = "mix";
-  GenerateOptions generate;
-  CLI::App* generate_command =
-      app.add_subcommand("generate", "write a seeded workload in the Mooncake JSONL format");
-  AddGeneratorOptions(*generate_command, generate.source, kind);
-  generate_command->add_option("--out", generate.out, "file; default: standard output");
-  PlanOptions plan;
-  CLI::App* plan_command =
-      app.add_subcommand("plan", "print the tier sizes and statistics of a workload as JSON");
-  AddTraceOptions(*plan_command, plan.source);
-  AddGeneratorOptions(*plan_command, plan.source, kind);
-  plan_command->add_option("--dram", plan.dram, "bytes, or a percentage of the distinct blocks")
-      ->capture_default_str();
-  plan_command->add_option("--nvme", plan.nvme, "bytes, or a percentage of the distinct blocks")
-      ->capture_default_str();
-  plan_command->add_option("--bytes-per-token", plan.bytes_per_token, "KV bytes of a token")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  plan_command->add_option("--reactors", plan.reactors, "of the daemon that will run")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  RunOptions run;
-  CLI::App* run_command =
-      app.add_subcommand("run", "replay a workload against a daemon and verify every byte");
-  AddTraceOptions(*run_command, run.source);
-  AddGeneratorOptions(*run_command, run.source, kind);
-  AddRunOptions(*run_command, run);
-  std::string worker_name;
-  CLI::App* worker_command = app.add_subcommand("worker", "started by run; not for people");
-  worker_command->add_option("name", worker_name)->required();
-  worker_command->group("");  // hidden
-
+  AddGenerateCommand(app, chosen);
+  AddPlanCommand(app, chosen);
+  AddRunCommand(app, chosen);
+  AddWorkerCommand(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? terrace::replay::kExitOk : terrace::replay::kExitUsage;
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
-  if (worker_command->parsed()) {
-    return terrace::replay::RunWorker(kControlFd, kWorkloadFd, worker_name);
-  }
-  for (WorkloadSource* source : {&generate.source, &plan.source, &run.source}) {
-    if (!SetKind(kind, *source)) return terrace::replay::kExitUsage;
-  }
-  if (generate_command->parsed()) return terrace::replay::Generate(generate);
-  if (plan_command->parsed()) return terrace::replay::Plan(plan);
-  return terrace::replay::Run(run);
+  return chosen();
 }
 
 }  // namespace
+}  // namespace terrace::replay
 
 int main(int argc, char** argv) {
   // Libraries (the command line, JSON) throw only for bugs and for lack of memory.
   try {
-    return Main(argc, argv);
+    return terrace::replay::Main(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "terrace-replay: internal error: %s\n", error.what());
     return terrace::replay::kExitFailed;

@@ -1,0 +1,50 @@
+#include "cache/policy/retaining_policy.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace terrace {
+
+RetainingPolicy::RetainingPolicy(std::unique_ptr<EvictionPolicy> ordinary,
+                                 std::unique_ptr<EvictionPolicy> kept, std::size_t capacity_blocks)
+    : ordinary_(std::move(ordinary)), kept_(std::move(kept)), keeps_(capacity_blocks, false) {}
+
+void RetainingPolicy::Insert(BlockId block, BlockId parent) {
+  TERRACE_CHECK(block < keeps_.size());
+  const bool together = parent != kNoBlock && keeps_[parent] == keeps_[block];
+  Of(block).Insert(block, together ? parent : kNoBlock);
+}
+
+void RetainingPolicy::Touch(std::span<const BlockId> chain) {
+  if (kept_->First() == kNoBlock) return ordinary_->Touch(chain);
+  std::vector<BlockId> ordinary;
+  std::vector<BlockId> kept;
+  for (const BlockId block : chain) (keeps_[block] ? kept : ordinary).push_back(block);
+  ordinary_->Touch(ordinary);
+  kept_->Touch(kept);
+}
+
+BlockId RetainingPolicy::First() const noexcept {
+  const BlockId first = ordinary_->First();
+  return first != kNoBlock ? first : kept_->First();
+}
+
+BlockId RetainingPolicy::After(BlockId block) const noexcept {
+  if (keeps_[block]) return kept_->After(block);
+  const BlockId next = ordinary_->After(block);
+  return next != kNoBlock ? next : kept_->First();
+}
+
+std::size_t RetainingPolicy::BytesPerBlock() const noexcept {
+  return ordinary_->BytesPerBlock() + kept_->BytesPerBlock() + 1;  // and a bit
+}
+
+void RetainingPolicy::SetKept(BlockId block, bool kept, bool present, BlockId parent) {
+  TERRACE_CHECK(keeps_[block] != kept);
+  if (present) Of(block).Remove(block);
+  keeps_[block] = kept;
+  if (present) Insert(block, parent);
+}
+
+}  // namespace terrace

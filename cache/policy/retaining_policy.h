@@ -1,0 +1,53 @@
+// RetainingPolicy: a policy over two others of the same kind, so that blocks that are kept leave
+// after all others.
+//
+// Model. Each block is in the ordinary policy or in the kept one, by a bit that its owner sets and
+// that stays while the block is not present at all. Candidates are the ordinary ones in their
+// order, then the kept ones in theirs. Constant time per block; eviction never walks over kept
+// blocks to find others.
+//
+// A block whose parent is in the other policy counts as the first of its chain there.
+// Thread: the owning reactor's.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cache/policy/eviction_policy.h"
+
+namespace terrace {
+
+class RetainingPolicy final : public EvictionPolicy {
+ public:
+  /// Both hold `capacity_blocks`.
+  RetainingPolicy(std::unique_ptr<EvictionPolicy> ordinary, std::unique_ptr<EvictionPolicy> kept,
+                  std::size_t capacity_blocks);
+
+  [[nodiscard]] std::string_view name() const noexcept override { return ordinary_->name(); }
+  void Insert(BlockId block, BlockId parent) override;
+  void Touch(std::span<const BlockId> chain) override;
+  void Remove(BlockId block) override { Of(block).Remove(block); }
+  [[nodiscard]] bool Promotes(BlockId block) const noexcept override {
+    return ordinary_->Promotes(block);
+  }
+  [[nodiscard]] BlockId First() const noexcept override;
+  [[nodiscard]] BlockId After(BlockId block) const noexcept override;
+  [[nodiscard]] std::size_t BytesPerBlock() const noexcept override;
+
+  /// The first of the kept ones.
+  [[nodiscard]] BlockId FirstKept() const noexcept { return kept_->First(); }
+  [[nodiscard]] bool Keeps(BlockId block) const noexcept { return keeps_[block]; }
+  /// `present`: it is in this policy; `parent` as in Insert. REQUIRES: a change.
+  void SetKept(BlockId block, bool kept, bool present, BlockId parent);
+
+ private:
+  [[nodiscard]] EvictionPolicy& Of(BlockId block) noexcept {
+    return keeps_[block] ? *kept_ : *ordinary_;
+  }
+
+  const std::unique_ptr<EvictionPolicy> ordinary_;
+  const std::unique_ptr<EvictionPolicy> kept_;
+  std::vector<bool> keeps_;
+};
+
+}  // namespace terrace

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# A generated workload end to end: terraced, prefill and decode processes, the real client library.
+# Every byte must be right, the hit ratio must be the simulation's, and all processes must be gone
+# afterwards.
+#   replay_integration_test.sh DIRECTORY_OF_PROGRAMS
+set -euo pipefail
+# shellcheck source=tests/tools/replay_test_helpers.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../replay_test_helpers.sh"
+prepare "$1"
+
+write_config 1 64MiB
+start_daemon
+echo "== lockstep: the hit ratio is the simulation's =="
+replay --requests 250 --seed 3 --lockstep --out "$work/lockstep"
+check_report "$work/lockstep/report.json" '
+expect(r["requests"] == 250, "all requests")
+expect(r["wrong_bytes"] == 0 and r["wrong_blocks"] == 0, "no wrong byte")
+expect(r["failure"] == "" and r["worker_errors"] == 0, "no failure")
+expect(r["blocks_hit"] > 0 and r["evictions"] > 0, "hits and evictions")
+expect(abs(r["hit_ratio_difference_points"]) < 0.5, "as simulated")
+expect(r["bytes_verified"] == r["bytes_got"] > 0, "every byte that came was verified")
+expect(r["hits_dram"] == r["blocks_hit"] and r["hits_nvme"] == 0, "hits by tier")
+expect(r["calls_failed"] == 0 and r["peer_dead"] == 0, "no call failed")
+expect(0 < r["gpu_seconds_saved"] < r["gpu_seconds_total"], "savings")
+expect(r["dram_bytes"] == 64 << 20, "capacity as configured")
+expect(all(not isinstance(v, (dict, list)) for v in r.values()), "flat keys")
+'
+
+echo "== pipelined, two workers of each kind, another size of block =="
+replay --requests 250 --seed 3 --prefill 2 --decode 2 --bytes-per-token 16 --out "$work/pipelined"
+check_report "$work/pipelined/report.json" '
+expect(r["requests"] == 250 and r["wrong_bytes"] == 0 and r["failure"] == "", "all well")
+expect(r["block_bytes"] == 8192, "block size")
+expect(abs(r["hit_ratio_difference_points"]) < 3, "near the simulation")
+'
+
+echo "== over TCP =="
+replay --requests 60 --seed 4 --tcp --out "$work/tcp"
+check_report "$work/tcp/report.json" '
+expect(r["requests"] == 60 and r["wrong_bytes"] == 0 and r["failure"] == "", "all well")
+expect(r["link"] == "tcp", "link")
+'
+
+echo "== a trace file with a broken line =="
+"$bin/terrace-replay" generate --requests 20 --seed 1 --out "$work/trace.jsonl" 2>/dev/null
+sed -i '7s/.*/{"timestamp": 1, "input_length": -4/' "$work/trace.jsonl"
+if replay --trace "$work/trace.jsonl" 2>"$work/error"; then die "a broken trace was accepted"; fi
+grep -q "trace.jsonl:7: not valid JSON" "$work/error" || die "no line number: $(cat "$work/error")"
+replay --trace "$work/trace.jsonl" --skip-bad-lines --out "$work/skipped"
+check_report "$work/skipped/report.json" '
+expect(r["requests"] == 19 and r["skipped_lines"] == 1, "one line skipped")
+'
+
+stop_daemon
+write_config 2 64MiB
+start_daemon
+echo "== two reactors =="
+replay --requests 150 --seed 5 --out "$work/reactors"
+check_report "$work/reactors/report.json" '
+expect(r["requests"] == 150 and r["wrong_bytes"] == 0 and r["failure"] == "", "all well")
+expect(r["reactors"] == 2 and r["calls_failed"] == 0, "reactors")
+'
+
+echo "== interrupted: a report of what was done, and nobody left =="
+"$bin/terrace-replay" run --requests 20000 --connect "$address" --quiet \
+  --out "$work/interrupted" >"$work/table" &
+replay_pid=$!
+sleep 3
+workers=$(pgrep -P "$replay_pid") || die "no workers after 3 s"
+kill -INT "$replay_pid"
+status=0
+wait "$replay_pid" || status=$?
+[ "$status" -eq 130 ] || die "status $status after SIGINT, expected 130"
+check_report "$work/interrupted/report.json" '
+expect(r["interrupted"] and 0 < r["requests"] < 20000 and r["wrong_bytes"] == 0, "a part")
+'
+for worker in $workers; do
+  if kill -0 "$worker" 2>/dev/null; then die "worker $worker outlived its coordinator"; fi
+done
+stop_daemon
+echo "PASSED"

@@ -1,0 +1,27 @@
+// The options that say where a command's workload comes from.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "base/result.h"
+#include "tools/replay/trace/trace.h"
+#include "tools/replay/trace/workload_source.h"
+
+namespace terrace::replay {
+
+struct SourceOptions {
+  WorkloadSource source;
+  std::string kind = "mix";  ///< of the generator, by name
+
+  /// Of the generator. After AddTraceOptions, if both: they exclude each other.
+  void AddGeneratorOptions(CLI::App& command);
+  void AddTraceOptions(CLI::App& command);
+  /// The workload. @return what is wrong with an option, the file or a line of it.
+  Result<TraceReadResult> Load();
+};
+
+/// Says on standard error how many lines of a trace were skipped, if any.
+void TellSkippedLines(const TraceReadResult& loaded);
+
+}  // namespace terrace::replay

@@ -1,0 +1,39 @@
+// Report: what a run found, as a flat JSON object for programs and as a table for people.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "tools/replay/run/coordinator.h"
+#include "tools/replay/run/daemon_view.h"
+#include "tools/replay/simulate/simulate_run.h"
+#include "tools/replay/trace/trace_statistics.h"
+#include "tools/replay/worth/economics.h"
+#include "tools/replay/worth/saved_compute.h"
+
+namespace terrace::replay {
+
+struct ReportInput {
+  const RunOutcome& outcome;
+  const RunParameters& parameters;
+  const CoordinatorOptions& workers;
+  const TraceStatistics& statistics;
+  const Economics& economics;
+  const SavedCompute& savings;
+  const SimulatedRun& simulated;
+  const DaemonView& before;
+  const DaemonView& after;
+  const RestartNotes& restarts;
+  std::string trace;
+  std::uint64_t skipped_lines = 0;
+};
+
+/// What a counter of the daemon rose by during the run: since its last restart, if there was one.
+[[nodiscard]] std::uint64_t CountedBetween(std::uint64_t before, std::uint64_t after,
+                                           const RestartNotes& restarts);
+
+/// One flat object, keys in a fixed order; docs/replay.md describes them.
+[[nodiscard]] std::string ReportJson(const ReportInput& input);
+[[nodiscard]] std::string ReportTable(const ReportInput& input);
+
+}  // namespace terrace::replay

@@ -1,0 +1,197 @@
+#include "tools/replay/simulate/simulated_tiers.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace terrace::replay {
+namespace {
+
+/// As in cache/evict.cc.
+constexpr int kCandidatesMax = 64;
+
+}  // namespace
+
+SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
+    : run_blocks_(options.run_blocks),
+      records_per_segment_(options.nvme_records_per_segment),
+      slot_of_(options.distinct_blocks, kNoBlock),
+      has_record_(options.distinct_blocks, false),
+      gets_(options.distinct_blocks, 0),
+      guarded_(options.distinct_blocks, 0) {
+  TERRACE_CHECK(options.slices >= 1 && options.run_blocks >= 1);
+  TERRACE_CHECK(options.nvme_segments == 0 ||
+                (options.nvme_segments >= 2 && options.nvme_records_per_segment >= 1));
+  // More room than there are blocks changes nothing, and would only cost memory.
+  const std::uint64_t blocks =
+      std::min<std::uint64_t>(options.dram_blocks / options.slices, options.distinct_blocks);
+  for (std::uint32_t index = 0; index < options.slices; ++index) {
+    Slice& slice = slices_.emplace_back();
+    slice.policy = MakeLruPolicy(std::max<std::uint64_t>(blocks, 1));
+    slice.block_of.assign(blocks, 0);
+    for (std::uint64_t slot = blocks; slot > 0; --slot) {
+      slice.free.push_back(static_cast<BlockId>(slot - 1));
+    }
+    slice.segments.resize(options.nvme_segments);
+  }
+}
+
+SimulatedTiers::~SimulatedTiers() = default;
+
+std::size_t SimulatedTiers::SliceOf(std::span<const std::uint32_t> chain,
+                                    std::uint32_t position) const {
+  // As good a spread as the daemon's hash of the placement key, though not the same one.
+  constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15;
+  const std::uint64_t placement = chain[position - position % run_blocks_];
+  return ((placement + 1) * kSpread >> 32) % slices_.size();
+}
+
+std::uint32_t SimulatedTiers::Match(std::span<const std::uint32_t> chain) const {
+  const auto absent =
+      std::ranges::find(chain, false, [this](std::uint32_t block) { return Stored(block); });
+  return static_cast<std::uint32_t>(absent - chain.begin());
+}
+
+void SimulatedTiers::Split(std::span<const std::uint32_t> chain, std::uint32_t first,
+                           std::uint32_t count) {
+  for (Slice& slice : slices_) {
+    slice.positions.clear();
+    slice.present.clear();
+  }
+  for (std::uint32_t position = first; position < first + count; ++position) {
+    Slice& slice = slices_[SliceOf(chain, position)];
+    slice.positions.push_back(position);
+    const BlockId slot = slot_of_[chain[position]];
+    if (slot != kNoBlock) slice.present.push_back(slot);
+  }
+}
+
+SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uint32_t first,
+                                  std::uint32_t count) {
+  ++request_number_;
+  Split(chain, first, count);
+  for (Slice& slice : slices_) slice.policy->Touch(slice.present);
+  SimulatedHits hits;
+  for (std::uint32_t position = first; position < first + count; ++position) {
+    const std::uint32_t block = chain[position];
+    if (position > 0) guarded_[chain[position - 1]] = request_number_;
+    // Looked up at its turn: the promotion of an earlier block may have taken its slot.
+    if (!Stored(block)) continue;
+    if (InDram(block)) {
+      ++hits.dram;
+    } else {
+      ++hits.nvme;
+      (void)Insert(slices_[SliceOf(chain, position)], chain, position);  // without room: no matter
+    }
+    if (gets_[block] < kReinsertGets) ++gets_[block];
+    if (hits.leading == position - first) ++hits.leading;
+  }
+  return hits;
+}
+
+std::uint32_t SimulatedTiers::Put(std::span<const std::uint32_t> chain, std::uint32_t first,
+                                  std::uint32_t count) {
+  ++request_number_;
+  Split(chain, first, count);
+  for (Slice& slice : slices_) {
+    if (!slice.positions.empty()) PutSlice(slice, chain);
+  }
+  return std::min(Match(chain.subspan(first)), count);
+}
+
+void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain) {
+  slice.policy->Touch(slice.present);
+  for (const BlockId slot : slice.present) guarded_[slice.block_of[slot]] = request_number_;
+  for (const std::uint32_t position : slice.positions) {
+    if (position > 0) guarded_[chain[position - 1]] = request_number_;
+  }
+  for (const std::uint32_t position : slice.positions) {
+    // Looked up at its turn: a block that was there may have made room for an earlier one of this
+    // request meanwhile.
+    const std::uint32_t block = chain[position];
+    if (Stored(block)) continue;
+    if (!Insert(slice, chain, position)) return;
+    ++stored_;
+    Append(slice, block);
+  }
+}
+
+bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain,
+                            std::uint32_t position) {
+  if (slice.free.empty() && !Evict(slice)) return false;
+  const BlockId slot = slice.free.back();
+  slice.free.pop_back();
+  BlockId parent = kNoBlock;
+  if (position > 0 && &slices_[SliceOf(chain, position - 1)] == &slice) {
+    parent = slot_of_[chain[position - 1]];
+  }
+  slice.policy->Insert(slot, parent);
+  slice.block_of[slot] = chain[position];
+  slot_of_[chain[position]] = slot;
+  guarded_[chain[position]] = request_number_;
+  ++in_dram_;
+  return true;
+}
+
+bool SimulatedTiers::Evict(Slice& slice) {
+  BlockId victim = slice.policy->First();
+  for (int looked = 0; looked < kCandidatesMax && victim != kNoBlock; ++looked) {
+    const std::uint32_t block = slice.block_of[victim];
+    if (guarded_[block] != request_number_ || HasRecord(block)) {
+      slice.policy->Remove(victim);
+      slot_of_[block] = kNoBlock;
+      slice.free.push_back(victim);
+      ++evictions_;
+      --in_dram_;
+      if (!HasRecord(block)) CountGone();
+      return true;
+    }
+    victim = slice.policy->After(victim);
+  }
+  return false;
+}
+
+void SimulatedTiers::CountGone() {
+  ++gone_;
+  --stored_;
+}
+
+void SimulatedTiers::Append(Slice& slice, std::uint32_t block) {
+  if (slice.segments.empty()) return;
+  if (slice.segments[slice.current].size() == records_per_segment_) {
+    TERRACE_CHECK(slice.next_is_reclaimed);
+    slice.current = (slice.current + 1) % slice.segments.size();
+    slice.next_is_reclaimed = false;
+  }
+  Write(slice, block);
+  const std::uint64_t records = slice.segments[slice.current].size();
+  if (!slice.next_is_reclaimed && 2 * records > records_per_segment_) Reclaim(slice);
+}
+
+void SimulatedTiers::Write(Slice& slice, std::uint32_t block) {
+  slice.segments[slice.current].push_back(block);
+  has_record_[block] = true;
+  gets_[block] = 0;
+  ++blocks_written_;
+}
+
+void SimulatedTiers::Reclaim(Slice& slice) {
+  slice.next_is_reclaimed = true;
+  const std::vector<std::uint32_t> blocks =
+      std::exchange(slice.segments[(slice.current + 1) % slice.segments.size()], {});
+  std::uint64_t budget = records_per_segment_ / 4;
+  for (const std::uint32_t block : blocks) {
+    const bool room = slice.segments[slice.current].size() < records_per_segment_;
+    if (gets_[block] >= kReinsertGets && budget > 0 && room) {
+      --budget;
+      Write(slice, block);
+      ++blocks_reinserted_;
+    } else {
+      has_record_[block] = false;
+      if (!InDram(block)) CountGone();
+    }
+  }
+}
+
+}  // namespace terrace::replay

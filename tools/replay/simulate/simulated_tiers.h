@@ -1,0 +1,130 @@
+// SimulatedTiers: the daemon's tiers without bytes, driven by the daemon's own eviction policy in
+// the order of operations of a replay; it says which hit ratio the daemon should have reached.
+//
+// The rules of the DRAM tier are the cache's (cache/get_flow.cc, put_flow.cc, evict.cc):
+//   - match does not touch;
+//   - a get touches the requested blocks that are in DRAM, once, in chain order;
+//   - a put touches those of its blocks that are in DRAM, then inserts those that are on no tier in
+//     chain order, each just behind its parent;
+//   - it never evicts the blocks of the same request, or the one before it, that come before the
+//     block that needs room; at most 64 candidates are looked at; when one block finds no room, the
+//     later ones of the request are refused too: a chain that does not fit keeps its prefix.
+// The NVMe tier is a log in a ring of segments:
+//   - every block that a put stores is appended to the current segment;
+//   - when that has more than half of its records, the next segment of the ring is reclaimed, in
+//     record order: blocks that two gets or more have found since they were put or written again,
+//     on whichever tier, are appended again (at most a quarter of a segment, and no more than there
+//     is room for); the others lose their record. When the current segment is full, the reclaimed
+//     one follows it;
+//   - a block evicted from DRAM is found as long as it has a record; one that has a record is not
+//     kept from eviction by its request;
+//   - a get promotes what it finds on NVMe only: it is inserted into DRAM in its turn in the chain,
+//     under the rules of a put. Where there is no room it is a hit all the same, and stays where
+//     it is.
+// The daemon's reactors each own a slice of both tiers; a run of blocks belongs to one slice.
+//
+// Thread: one. Blocks are named by their number in the trace (BlockNumbers).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cache/block_index.h"
+#include "cache/policy/eviction_policy.h"
+
+namespace terrace::replay {
+
+struct SimulatedTiersOptions {
+  std::uint64_t dram_blocks = 0;      ///< capacity over all slices
+  std::uint32_t distinct_blocks = 0;  ///< numbers of blocks are below this
+  std::uint32_t slices = 1;           ///< reactors of the daemon
+  std::uint32_t run_blocks = 64;      ///< blocks placed together
+  std::uint32_t nvme_segments = 0;    ///< of each slice; 0: no NVMe tier
+  std::uint64_t nvme_records_per_segment = 0;
+};
+
+/// What a get found.
+struct SimulatedHits {
+  std::uint32_t dram = 0;
+  std::uint32_t nvme = 0;     ///< on NVMe only
+  std::uint32_t leading = 0;  ///< blocks before the first that was not found
+
+  [[nodiscard]] std::uint32_t Found() const noexcept { return dram + nvme; }
+};
+
+class SimulatedTiers {
+ public:
+  /// REQUIRES: slices >= 1, run_blocks >= 1; nvme_segments 0, or at least 2 and
+  /// nvme_records_per_segment >= 1.
+  explicit SimulatedTiers(const SimulatedTiersOptions& options);
+  ~SimulatedTiers();
+
+  /// Leading blocks of the chain that are stored, on either tier.
+  [[nodiscard]] std::uint32_t Match(std::span<const std::uint32_t> chain) const;
+  /// One get request for positions [first, first + count). REQUIRES: they lie in the chain, whose
+  /// blocks are all different (also below).
+  SimulatedHits Get(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
+  /// One put request for positions [first, first + count).
+  /// @return how many leading ones of them are stored afterwards.
+  std::uint32_t Put(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
+
+  [[nodiscard]] bool InDram(std::uint32_t block) const { return slot_of_[block] != kNoBlock; }
+  [[nodiscard]] bool HasRecord(std::uint32_t block) const { return has_record_[block]; }
+
+  /// Blocks in DRAM, and on any tier.
+  [[nodiscard]] std::uint64_t in_dram() const noexcept { return in_dram_; }
+  [[nodiscard]] std::uint64_t stored() const noexcept { return stored_; }
+  /// Blocks that left DRAM; blocks that left the cache.
+  [[nodiscard]] std::uint64_t evictions() const noexcept { return evictions_; }
+  [[nodiscard]] std::uint64_t gone() const noexcept { return gone_; }
+  /// Records written, and those of them that were written again when a segment was reclaimed.
+  [[nodiscard]] std::uint64_t blocks_written() const noexcept { return blocks_written_; }
+  [[nodiscard]] std::uint64_t blocks_reinserted() const noexcept { return blocks_reinserted_; }
+
+ private:
+  struct Slice {
+    std::unique_ptr<EvictionPolicy> policy;
+    std::vector<BlockId> free;                         // slots without a block
+    std::vector<std::uint32_t> block_of;               // the block in each slot
+    std::vector<std::vector<std::uint32_t>> segments;  // blocks in record order
+    std::size_t current = 0;                           // segment being written
+    bool next_is_reclaimed = false;                    // the one after it
+    // Of the request in progress:
+    std::vector<std::uint32_t> positions;  // in chain order
+    std::vector<BlockId> present;          // slots, of those in DRAM
+  };
+
+  [[nodiscard]] bool Stored(std::uint32_t block) const { return InDram(block) || HasRecord(block); }
+  [[nodiscard]] std::size_t SliceOf(std::span<const std::uint32_t> chain,
+                                    std::uint32_t position) const;
+  /// Fills positions and present of every slice for a request.
+  void Split(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
+  void PutSlice(Slice& slice, std::span<const std::uint32_t> chain);
+  /// Puts a block that is not there into DRAM. @return false when nothing may be evicted for it.
+  bool Insert(Slice& slice, std::span<const std::uint32_t> chain, std::uint32_t position);
+  bool Evict(Slice& slice);
+  /// Writes a record, and reclaims the next segment when it is time to.
+  void Append(Slice& slice, std::uint32_t block);
+  void Write(Slice& slice, std::uint32_t block);
+  void Reclaim(Slice& slice);
+  void CountGone();
+
+  std::uint32_t run_blocks_;
+  std::uint64_t records_per_segment_;
+  std::vector<Slice> slices_;
+  std::vector<BlockId> slot_of_;        // per block; kNoBlock: not in DRAM
+  std::vector<bool> has_record_;        // per block
+  std::vector<std::uint8_t> gets_;      // per block, up to kReinsertGets, since it was written
+  std::vector<std::uint64_t> guarded_;  // per block: the last request that must not evict it
+  std::uint64_t request_number_ = 0;
+  std::uint64_t in_dram_ = 0;
+  std::uint64_t stored_ = 0;
+  std::uint64_t evictions_ = 0;
+  std::uint64_t gone_ = 0;
+  std::uint64_t blocks_written_ = 0;
+  std::uint64_t blocks_reinserted_ = 0;
+};
+
+}  // namespace terrace::replay
