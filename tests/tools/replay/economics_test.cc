@@ -137,7 +137,7 @@ TEST(SavedComputeTest, FullHitStillComputesTheLastTokenAndMissesSaveNothing) {
   ASSERT_TRUE(trace.Append(0, 1024, 1, Ids{1, 2}).ok());
   ASSERT_TRUE(trace.Append(0, 1024, 1, Ids{1, 2}).ok());
   ASSERT_TRUE(trace.Append(0, 1024, 1, Ids{1, 2}).ok());
-  const std::vector<std::uint32_t> hits = {0, 1024, RunTotals::kNotDone};
+  const std::vector<std::uint32_t> hits = {0, 1024, kNotPrefilled};
   const SavedCompute savings = ComputeSavings(*economics, trace, hits, 100e9, 0);
   const double full = economics->RecomputeSeconds(0, 1024);
   const double last = economics->RecomputeSeconds(1023, 1024);

@@ -311,7 +311,7 @@ TEST(RestartNotesTest, SeesARestartByTheTimeTheDaemonBegan) {
 
 TEST(RunTotalsTest, PrefillsAndDecodesAreKeptApart) {
   RunTotals totals;
-  totals.hit_tokens.assign(2, RunTotals::kNotDone);
+  totals.hit_tokens.assign(2, kNotPrefilled);
   WorkReport prefill;
   prefill.request = 1;
   prefill.looked_up = 4;
@@ -335,7 +335,7 @@ TEST(RunTotalsTest, PrefillsAndDecodesAreKeptApart) {
   EXPECT_EQ(totals.bytes_got, 60U);
   EXPECT_EQ(totals.tokens_output, 9U);
   EXPECT_EQ(totals.Reconnects(), 2U);
-  EXPECT_EQ(totals.hit_tokens[0], RunTotals::kNotDone);
+  EXPECT_EQ(totals.hit_tokens[0], kNotPrefilled);
   EXPECT_EQ(totals.hit_tokens[1], 1536U);
   EXPECT_DOUBLE_EQ(totals.BlockHitRatio(), 0.75);
   EXPECT_EQ(totals.order.size(), 2U);

@@ -7,6 +7,7 @@
 #include "tools/replay/run/progress.h"
 #include "tools/replay/run/schedule.h"
 #include "tools/replay/run/worker_pool.h"
+#include "tools/replay/worth/saved_compute.h"
 
 namespace terrace::replay {
 namespace {
@@ -32,7 +33,7 @@ class Coordinator {
         schedule_({.requests = workload.requests().size(),
                    .prefill_workers = options.prefill_workers,
                    .lockstep = options.lockstep}) {
-    outcome_.totals.hit_tokens.assign(workload.requests().size(), RunTotals::kNotDone);
+    outcome_.totals.hit_tokens.assign(workload.requests().size(), kNotPrefilled);
   }
 
   Result<RunOutcome> Run() {

@@ -48,11 +48,9 @@ struct RunTotals {
   std::unordered_map<std::size_t, std::uint64_t> reconnects;  ///< by worker
   LatencyHistogram match, get, put;
   std::vector<Operation> order;  ///< in which operations ended
-  /// Tokens of each request's hit; kNotDone for requests that were not prefilled.
+  /// Tokens of each request's hit; kNotPrefilled for requests that were not prefilled.
   std::vector<std::uint32_t> hit_tokens;
   std::string first_call_error;
-
-  static constexpr std::uint32_t kNotDone = 0xffffffff;
 
   /// request: of the trace, the one that the report is about.
   void Add(std::size_t worker, const WorkReport& report, const TraceRequest& request);

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <vector>
 
-#include "tools/replay/run/run_totals.h"
-
 namespace terrace::replay {
 namespace {
 
@@ -36,7 +34,7 @@ SavedCompute ComputeSavings(const Economics& economics, const Trace& trace,
   std::uint64_t hits = 0;
   std::uint64_t paying = 0;
   for (std::size_t request = 0; request < hit_tokens.size(); ++request) {
-    if (hit_tokens[request] == RunTotals::kNotDone) continue;
+    if (hit_tokens[request] == kNotPrefilled) continue;
     const double input = trace.requests[request].input_tokens;
     const double loaded = hit_tokens[request];
     const double usable = std::min(loaded, input - 1);  // the last token is always computed

@@ -15,6 +15,9 @@
 
 namespace terrace::replay {
 
+/// Instead of a number of hit tokens: the request was not prefilled, and counts nowhere.
+inline constexpr std::uint32_t kNotPrefilled = 0xffffffff;
+
 struct TimeToFirstToken {
   double mean_ms = 0;
   double p50_ms = 0;
@@ -32,7 +35,7 @@ struct SavedCompute {
   TimeToFirstToken planned;  ///< a hit is loaded only where that is faster than computing
 };
 
-/// hit_tokens: one per request, RunTotals::kNotDone for those to leave out.
+/// hit_tokens: one per request, kNotPrefilled for those to leave out.
 /// load_bytes_per_s: 0 when nothing was loaded. match_s: mean time of a match, seconds.
 [[nodiscard]] SavedCompute ComputeSavings(const Economics& economics, const Trace& trace,
                                           std::span<const std::uint32_t> hit_tokens,
