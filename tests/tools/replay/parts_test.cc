@@ -17,6 +17,7 @@
 #include "tools/replay/run/worker_protocol.h"
 #include "tools/replay/simulate/nvme_shape.h"
 #include "tools/replay/simulate/tier_size.h"
+#include "tools/replay/worth/saved_compute.h"
 
 namespace terrace::replay {
 namespace {
