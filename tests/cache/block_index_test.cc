@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/random.h"
+#include "cache/policy/policies.h"
 
 namespace terrace {
 namespace {

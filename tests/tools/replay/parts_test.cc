@@ -286,7 +286,7 @@ TEST(DaemonViewTest, TakesWhatTheReportNeedsOutOfTheSamples) {
 TEST(RestartNotesTest, SeesARestartByTheTimeTheDaemonBegan) {
   RestartNotes notes;
   const auto view = [](double uptime_s, std::uint64_t blocks, std::uint64_t put) {
-    DaemonView view{.known = true, .uptime_s = uptime_s};
+    DaemonView view{.known = true, .uptime_s = uptime_s, .policy = {}};
     view.nvme_blocks = blocks;
     view.nvme_blocks_put = put;
     return view;

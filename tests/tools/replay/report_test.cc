@@ -100,8 +100,8 @@ TEST_F(ReportTest, TableTellsTroubleOnlyWhenThereIsSome) {
 TEST_F(ReportTest, CountersOfARestartedDaemonAreNotNegative) {
   EXPECT_EQ(CountedBetween(100, 130, restarts_), 30U);
   EXPECT_EQ(CountedBetween(100, 20, restarts_), 20U);
-  restarts_.Add({.known = true, .uptime_s = 50}, 60 * kSecond, 60 * kSecond);
-  restarts_.Add({.known = true, .uptime_s = 60}, 130 * kSecond, 130 * kSecond);
+  restarts_.Add({.known = true, .uptime_s = 50, .policy = {}}, 60 * kSecond, 60 * kSecond);
+  restarts_.Add({.known = true, .uptime_s = 60, .policy = {}}, 130 * kSecond, 130 * kSecond);
   EXPECT_EQ(CountedBetween(100, 200, restarts_), 200U);
 }
 
