@@ -82,6 +82,8 @@ Result<RunParameters> MakeParameters(const RunOptions& options, std::uint32_t bl
   parameters.run_blocks = kRunBlocks;
   parameters.deadline_ms = options.deadline_ms;
   parameters.tcp_only = options.tcp_only ? 1 : 0;
+  // In lockstep nothing overlaps, and the daemon writes to NVMe beside what it answers.
+  parameters.durable_puts = options.workers.lockstep ? 1 : 0;
   parameters.outage_pause_ms = kOutagePauseMs;
   const std::string name =
       !options.namespace_name.empty()
@@ -162,6 +164,7 @@ SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunO
   const std::uint64_t device_bytes =
       view.nvme_bytes == 0 ? 0 : view.nvme_bytes + nvme::kSlicesOffset;
   const auto reactors = static_cast<std::uint32_t>(view.reactors);
+  const auto policy = FindPolicy(view.policy);
   const NvmeShape nvme = ShapeOfNvme(device_bytes, reactors, parameters.block_bytes);
   return SimulateRun(trace, blocks, outcome.totals.order, parameters.batch_blocks,
                      {.dram_blocks = view.dram_bytes / parameters.block_bytes,
@@ -169,7 +172,8 @@ SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunO
                       .slices = reactors,
                       .run_blocks = parameters.run_blocks,
                       .nvme_segments = nvme.segments,
-                      .nvme_records_per_segment = nvme.records_per_segment});
+                      .nvme_records_per_segment = nvme.records_per_segment,
+                      .policy = policy.ok() ? *policy : Policies().data()});
 }
 
 double MeanSeconds(const LatencyHistogram& histogram) {
