@@ -79,7 +79,13 @@ class NaiveTiers {
     }
   }
   bool Insert(const Chain& chain, std::uint32_t position, const std::set<std::uint32_t>& kept) {
-    if (blocks_.size() == capacity_ && !EvictOne(kept)) return false;
+    std::set<std::uint32_t> in_transfer;
+    for (std::uint32_t i = position > 3 ? position - 3 : 0; i < position; ++i) {
+      in_transfer.insert(chain[i]);
+    }
+    if (blocks_.size() == capacity_ && !EvictOne(kept, in_transfer) && !EvictOne(kept, {})) {
+      return false;
+    }
     auto place = blocks_.begin();
     if (position > 0 && InDram(chain[position - 1])) {
       place = std::next(std::ranges::find(blocks_, chain[position - 1]));
@@ -87,11 +93,12 @@ class NaiveTiers {
     blocks_.insert(place, chain[position]);
     return true;
   }
-  bool EvictOne(const std::set<std::uint32_t>& kept) {
+  bool EvictOne(const std::set<std::uint32_t>& kept, const std::set<std::uint32_t>& in_transfer) {
     int looked = 0;
     for (auto block = blocks_.rbegin(); block != blocks_.rend() && looked < 64; ++block) {
       ++looked;
-      if (kept.contains(*block) && !HasRecord(*block)) continue;
+      const bool may_go = HasRecord(*block) && !in_transfer.contains(*block);
+      if (kept.contains(*block) && !may_go) continue;
       blocks_.erase(std::next(block).base());
       return true;
     }

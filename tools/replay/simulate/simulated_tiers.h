@@ -17,7 +17,8 @@
 //     is room for); the others lose their record. When the current segment is full, the reclaimed
 //     one follows it;
 //   - a block evicted from DRAM is found as long as it has a record; one that has a record is not
-//     kept from eviction by its request;
+//     kept from eviction by its request, but for the three before the block that needs room:
+//     they are in transfer with it, and only go when nothing else can;
 //   - a get promotes what it finds on NVMe only: it is inserted into DRAM in its turn in the chain,
 //     under the rules of a put. Where there is no room it is a hit all the same, and stays where
 //     it is.
@@ -107,7 +108,8 @@ class SimulatedTiers {
   void PutSlice(Slice& slice, std::span<const std::uint32_t> chain);
   /// Puts a block that is not there into DRAM. @return false when nothing may be evicted for it.
   bool Insert(Slice& slice, std::span<const std::uint32_t> chain, std::uint32_t position);
-  bool Evict(Slice& slice);
+  [[nodiscard]] BlockId FindVictim(Slice& slice, std::span<const std::uint32_t> in_transfer) const;
+  bool Evict(Slice& slice, std::span<const std::uint32_t> chain, std::uint32_t position);
   /// Writes a record, and reclaims the next segment when it is time to.
   void Append(Slice& slice, std::uint32_t block);
   void Write(Slice& slice, std::uint32_t block);
