@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -54,7 +55,7 @@ Result<std::uint64_t> CapacityBlocks(const std::string& text, std::uint64_t dist
     const Result<ByteAmount> share = ParseByteAmount(text);
     if (!share.ok()) return Status::Invalid("--capacity " + share.status().message());
     const double exact = share->percent / 100 * static_cast<double>(distinct);
-    blocks = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(exact + 0.5));
+    blocks = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::llround(exact)));
   } else {
     if (text.empty() || text.size() > 18 ||
         text.find_first_not_of("0123456789") != std::string::npos) {
