@@ -57,7 +57,8 @@ void Cache::Impl::Evict(BlockId id) {
 
 void Cache::Impl::InsertIntoPolicy(BlockId id, BlockId parent) {
   const bool in_dram = parent != kNoBlock && (*index)[parent].InDram();
-  policy->Insert(id, in_dram ? parent : kNoBlock);
+  policy->Insert(
+      {.block = id, .parent = in_dram ? parent : kNoBlock, .identity = (*index)[id].hash.low});
 }
 
 void Cache::Impl::TouchInDram(std::vector<BlockId> found) {

@@ -48,6 +48,7 @@ int Main(int argc, char** argv) {
   AddGenerateCommand(app, chosen);
   AddPlanCommand(app, chosen);
   AddRunCommand(app, chosen);
+  AddSimulateCommand(app, chosen);
   AddWorkerCommand(app, chosen);
   try {
     app.parse(argc, argv);

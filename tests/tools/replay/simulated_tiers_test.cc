@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "tools/replay/simulate/simulate_run.h"
+#include "tools/replay/simulate/request_hits.h"
 #include "tools/replay/simulate/simulated_tiers.h"
 
 namespace terrace::replay {
@@ -386,13 +386,17 @@ TEST(SimulateRunTest, LockstepRunCountsWhatARealRunCounts) {
   ASSERT_TRUE(trace.Append(3, 1536, 1, Ids{1, 2, 3}).ok());
   const BlockNumbers blocks = NumberBlocks(trace);
   const SimulatedRun large =
-      SimulateRun(trace, blocks, LockstepOrder(4), 2, {.dram_blocks = 100, .distinct_blocks = 5});
+      SimulateRequests(trace, blocks, {.dram_blocks = 100, .distinct_blocks = 5},
+                       {.batch_blocks = 2, .decodes = true})
+          .run;
   EXPECT_EQ(large.blocks_looked_up, 10U);
   EXPECT_EQ(large.blocks_hit, 5U);
   EXPECT_EQ(large.decode_blocks_missing, 0U);
   EXPECT_EQ(large.evictions, 0U);
   const SimulatedRun tiny =
-      SimulateRun(trace, blocks, LockstepOrder(4), 2, {.dram_blocks = 2, .distinct_blocks = 5});
+      SimulateRequests(trace, blocks, {.dram_blocks = 2, .distinct_blocks = 5},
+                       {.batch_blocks = 2, .decodes = true})
+          .run;
   EXPECT_GT(tiny.decode_blocks_missing, 0U);
   EXPECT_LT(tiny.blocks_hit, large.blocks_hit);
 }
@@ -404,11 +408,13 @@ TEST(SimulateRunTest, NvmeGivesBackWhatDramHasNoRoomFor) {
   ASSERT_TRUE(trace.Append(1, 1024, 1, Ids{8, 9}).ok());
   ASSERT_TRUE(trace.Append(2, 1024, 1, Ids{1, 2}).ok());
   const BlockNumbers blocks = NumberBlocks(trace);
-  const SimulatedRun run = SimulateRun(trace, blocks, LockstepOrder(3), 64,
-                                       {.dram_blocks = 2,
-                                        .distinct_blocks = 4,
-                                        .nvme_segments = 8,
-                                        .nvme_records_per_segment = 100});
+  const SimulatedRun run = SimulateRequests(trace, blocks,
+                                            {.dram_blocks = 2,
+                                             .distinct_blocks = 4,
+                                             .nvme_segments = 8,
+                                             .nvme_records_per_segment = 100},
+                                            {.batch_blocks = 64, .decodes = true})
+                               .run;
   EXPECT_EQ(run.blocks_hit, 2U);
   EXPECT_EQ(run.hits_nvme, 2U);
   EXPECT_EQ(run.hits_dram, 0U);

@@ -25,6 +25,7 @@ using Chosen = std::function<int()>;
 void AddGenerateCommand(CLI::App& app, Chosen& chosen);
 void AddPlanCommand(CLI::App& app, Chosen& chosen);
 void AddRunCommand(CLI::App& app, Chosen& chosen);
+void AddSimulateCommand(CLI::App& app, Chosen& chosen);
 
 /// Prints "terrace-replay: message" and returns kExitUsage.
 int UsageError(const std::string& message);

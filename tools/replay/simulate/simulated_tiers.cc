@@ -28,7 +28,7 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
       std::min<std::uint64_t>(options.dram_blocks / options.slices, options.distinct_blocks);
   for (std::uint32_t index = 0; index < options.slices; ++index) {
     Slice& slice = slices_.emplace_back();
-    slice.policy = MakeLruPolicy(std::max<std::uint64_t>(blocks, 1));
+    slice.policy = options.policy->make(std::max<std::uint64_t>(blocks, 1));
     slice.block_of.assign(blocks, 0);
     for (std::uint64_t slot = blocks; slot > 0; --slot) {
       slice.free.push_back(static_cast<BlockId>(slot - 1));
@@ -113,6 +113,7 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
     if (Stored(block)) continue;
     if (!Insert(slice, chain, position)) return;
     ++stored_;
+    ++blocks_put_;
     Append(slice, block);
   }
 }
@@ -126,7 +127,7 @@ bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain,
   if (position > 0 && &slices_[SliceOf(chain, position - 1)] == &slice) {
     parent = slot_of_[chain[position - 1]];
   }
-  slice.policy->Insert(slot, parent);
+  slice.policy->Insert({.block = slot, .parent = parent, .identity = chain[position]});
   slice.block_of[slot] = chain[position];
   slot_of_[chain[position]] = slot;
   guarded_[chain[position]] = request_number_;
