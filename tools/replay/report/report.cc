@@ -163,10 +163,11 @@ std::string_view ModeName(Pace pace) {
   return "";
 }
 
-/// "recorded", or seconds; empty when there is none.
+/// "recorded", "none" or seconds; empty when there is no loop.
 std::string ThinkTime(const PaceOptions& pace) {
   if (pace.pace != Pace::kClosed) return "";
   if (!pace.think.has_value()) return "recorded";
+  if (*pace.think == 0) return "none";
   return Plain(static_cast<double>(*pace.think) / 1e9);
 }
 
