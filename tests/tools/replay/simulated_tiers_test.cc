@@ -408,6 +408,26 @@ TEST(SimulateRunTest, LockstepRunCountsWhatARealRunCounts) {
   EXPECT_LT(tiny.blocks_hit, large.blocks_hit);
 }
 
+TEST(SimulateRunTest, WhatIsStoredMeanwhileIsNoHitOfARequestThatLookedBefore) {
+  Trace trace;
+  using Ids = std::vector<std::uint64_t>;
+  ASSERT_TRUE(trace.Append(0, 1024, 1, Ids{1, 2}).ok());
+  ASSERT_TRUE(trace.Append(0, 1024, 1, Ids{1, 2}).ok());
+  const BlockNumbers blocks = NumberBlocks(trace);
+  const auto run = [&](std::vector<Operation> order) {
+    return SimulateRun(trace, blocks, order, 64, {.dram_blocks = 100, .distinct_blocks = 2});
+  };
+  using enum OperationKind;
+  EXPECT_EQ(run({{kLookUp, 0}, {kStore, 0}, {kLookUp, 1}, {kStore, 1}}).blocks_hit, 2U);
+  EXPECT_EQ(run({{kLookUp, 0}, {kLookUp, 1}, {kStore, 0}, {kStore, 1}}).blocks_hit, 0U);
+  EXPECT_EQ(run({{kLookUp, 0}, {kLookUp, 1}, {kStore, 0}, {kStore, 1}}).blocks_put, 2U);
+  // The run ended before the second one did.
+  const SimulatedRun cut = run({{kLookUp, 0}, {kStore, 0}, {kDecode, 0}, {kLookUp, 1}});
+  EXPECT_EQ(cut.blocks_looked_up, 2U);
+  EXPECT_EQ(cut.hits_dram, 0U);
+  EXPECT_EQ(cut.decode_blocks_missing, 0U);
+}
+
 TEST(SimulateRunTest, NvmeGivesBackWhatDramHasNoRoomFor) {
   Trace trace;
   using Ids = std::vector<std::uint64_t>;

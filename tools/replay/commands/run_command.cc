@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "client/terrace.hpp"
 #include "tools/replay/commands/commands.h"
+#include "tools/replay/commands/pace_options.h"
 #include "tools/replay/commands/source_options.h"
 #include "tools/replay/report/report.h"
 #include "tools/replay/run/block_exchange.h"
@@ -39,6 +40,7 @@ constexpr std::uint32_t kBatchBlocksMax = 4096;
 struct RunOptions {
   SourceOptions source;
   CoordinatorOptions workers;
+  PaceCommandOptions pace;
   std::string address = "127.0.0.1:7420";
   std::string namespace_name;  // empty: made of model and bytes per token
   std::uint64_t bytes_per_token = 128;
@@ -214,7 +216,8 @@ int RunLoaded(const RunOptions& options, const RunParameters& parameters,
                           .after = after,
                           .restarts = watch.notes(),
                           .trace = trace.source,
-                          .skipped_lines = loaded.skipped_lines});
+                          .skipped_lines = loaded.skipped_lines,
+                          .recorded_s = RecordedSeconds(trace.requests)});
 }
 
 int Run(RunOptions& options) {
@@ -224,8 +227,13 @@ int Run(RunOptions& options) {
   Status status = PrepareOutput(options.out);
   if (status.ok()) status = PrepareProgressFile(options.workers.progress_file);
   if (!status.ok()) return UsageError(status.message());
+  const Result<PaceOptions> pace = options.pace.Read(options.workers.lockstep);
+  if (!pace.ok()) return UsageError(pace.status().message());
+  options.workers.pace = *pace;
   const Result<TraceReadResult> loaded = options.source.Load();
   if (!loaded.ok()) return UsageError(loaded.status().message());
+  status = CheckPace(*pace, loaded->trace.requests);
+  if (!status.ok()) return UsageError(status.message());
   const Result<RunParameters> parameters = MakeParameters(options, loaded->trace.block_tokens);
   if (!parameters.ok()) return UsageError(parameters.status().message());
   TellSkippedLines(*loaded);
@@ -278,6 +286,7 @@ void AddRunOptions(CLI::App& command, RunOptions& options) {
                    "do not clear the namespace before the run");
   command.add_flag("--lockstep", options.workers.lockstep,
                    "finish each request before the next begins");
+  options.pace.Add(command);
   command.add_flag("--tcp", options.tcp_only, "connect over TCP even on the daemon's host");
   command.add_flag("--quiet", options.workers.quiet, "no progress");
   command.add_option("--progress-file", options.workers.progress_file,

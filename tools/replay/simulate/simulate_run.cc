@@ -1,47 +1,50 @@
 #include "tools/replay/simulate/simulate_run.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 namespace terrace::replay {
 
 /// Gets blocks [0, end) batch by batch, a prefill only up to a batch with a miss.
-/// @return how many leading ones were there.
-std::uint32_t RunSimulation::GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end,
+SimulatedHits RunSimulation::GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end,
                                        bool prefill) {
-  std::uint32_t leading = 0;
+  SimulatedHits sum;
   for (std::uint32_t first = 0; first < end;) {
     const std::uint32_t count = std::min(batch_blocks_, end - first);
     const SimulatedHits hits = tiers_.Get(chain, first, count);
-    if (leading == first) leading += hits.leading;
+    if (sum.leading == first) sum.leading += hits.leading;
+    sum.dram += hits.dram;
+    sum.nvme += hits.nvme;
     first += count;
-    if (prefill) {
-      result_.hits_dram += hits.dram;
-      result_.hits_nvme += hits.nvme;
-      if (leading < first) break;
-    } else {
-      result_.decode_blocks_missing += count - hits.Found();
-    }
+    if (prefill && sum.leading < first) break;
   }
-  return leading;
+  return sum;
 }
 
-std::uint32_t RunSimulation::Prefill(std::uint64_t request) {
+SimulatedHits RunSimulation::LookUp(std::uint64_t request) {
+  const std::span<const std::uint32_t> chain = blocks_.Of(trace_.requests[request]);
+  return GetPrefix(chain, tiers_.Match(chain), true);
+}
+
+std::uint32_t RunSimulation::Store(std::uint64_t request, const SimulatedHits& hits) {
   const std::span<const std::uint32_t> chain = blocks_.Of(trace_.requests[request]);
   const auto size = static_cast<std::uint32_t>(chain.size());
-  const std::uint32_t hit = GetPrefix(chain, tiers_.Match(chain), true);
   result_.blocks_looked_up += size;
-  result_.blocks_hit += hit;
-  for (std::uint32_t first = hit; first < size;) {
+  result_.blocks_hit += hits.leading;
+  result_.hits_dram += hits.dram;
+  result_.hits_nvme += hits.nvme;
+  for (std::uint32_t first = hits.leading; first < size;) {
     const std::uint32_t count = std::min(batch_blocks_, size - first);
     if (tiers_.Put(chain, first, count) < count) break;
     first += count;
   }
-  return hit;
+  return hits.leading;
 }
 
 void RunSimulation::Decode(std::uint64_t request) {
   const std::span<const std::uint32_t> chain = blocks_.Of(trace_.requests[request]);
-  (void)GetPrefix(chain, static_cast<std::uint32_t>(chain.size()), false);
+  const auto size = static_cast<std::uint32_t>(chain.size());
+  result_.decode_blocks_missing += size - GetPrefix(chain, size, false).Found();
 }
 
 SimulatedRun RunSimulation::Result() const {
@@ -57,11 +60,16 @@ SimulatedRun SimulateRun(const Trace& trace, const BlockNumbers& blocks,
                          std::span<const Operation> order, std::uint32_t batch_blocks,
                          const SimulatedTiersOptions& tiers) {
   RunSimulation simulation(trace, blocks, batch_blocks, tiers);
+  std::unordered_map<std::uint64_t, SimulatedHits> looked_up;  // and not stored yet
   for (const Operation& operation : order) {
-    if (operation.kind == WorkKind::kPrefill) {
-      (void)simulation.Prefill(operation.request);
-    } else {
-      simulation.Decode(operation.request);
+    const std::uint64_t request = operation.request;
+    switch (operation.kind) {
+      case OperationKind::kLookUp: looked_up[request] = simulation.LookUp(request); break;
+      case OperationKind::kStore:
+        (void)simulation.Store(request, looked_up[request]);
+        looked_up.erase(request);
+        break;
+      case OperationKind::kDecode: simulation.Decode(request); break;
     }
   }
   return simulation.Result();

@@ -39,14 +39,18 @@ class RunSimulation {
 
   /// Gets the leading blocks that are stored, and puts the others.
   /// @return how many leading ones it got. REQUIRES: request < requests of the trace (also below).
-  std::uint32_t Prefill(std::uint64_t request);
+  std::uint32_t Prefill(std::uint64_t request) { return Store(request, LookUp(request)); }
+  /// The two halves of a prefill, between which other requests may do theirs. What was looked up
+  /// counts once it was stored.
+  SimulatedHits LookUp(std::uint64_t request);
+  std::uint32_t Store(std::uint64_t request, const SimulatedHits& hits);
   /// Gets all blocks.
   void Decode(std::uint64_t request);
 
   [[nodiscard]] SimulatedRun Result() const;
 
  private:
-  std::uint32_t GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end, bool prefill);
+  SimulatedHits GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end, bool prefill);
 
   const Trace& trace_;
   const BlockNumbers& blocks_;
@@ -55,7 +59,8 @@ class RunSimulation {
   SimulatedRun result_;
 };
 
-/// All operations of a run, in the order in which they were done.
+/// All operations of a run, in the order in which they were done. A look-up without its store was
+/// cut short by the end of the run. REQUIRES: no store without its look-up before it.
 SimulatedRun SimulateRun(const Trace& trace, const BlockNumbers& blocks,
                          std::span<const Operation> order, std::uint32_t batch_blocks,
                          const SimulatedTiersOptions& tiers);
