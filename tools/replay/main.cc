@@ -46,6 +46,8 @@ int Main(int argc, char** argv) {
   CLI::App app("Generates, simulates and replays workloads of long prompts.", "terrace-replay");
   app.require_subcommand(1);
   AddGenerateCommand(app, chosen);
+  AddConvertCommand(app, chosen);
+  AddStatsCommand(app, chosen);
   AddPlanCommand(app, chosen);
   AddRunCommand(app, chosen);
   AddSimulateCommand(app, chosen);

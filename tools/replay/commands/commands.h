@@ -23,6 +23,8 @@ using Chosen = std::function<int()>;
 
 /// Add a subcommand to `app`. Once its options were parsed it is in `chosen`, which outlives `app`.
 void AddGenerateCommand(CLI::App& app, Chosen& chosen);
+void AddConvertCommand(CLI::App& app, Chosen& chosen);
+void AddStatsCommand(CLI::App& app, Chosen& chosen);
 void AddPlanCommand(CLI::App& app, Chosen& chosen);
 void AddRunCommand(CLI::App& app, Chosen& chosen);
 void AddSimulateCommand(CLI::App& app, Chosen& chosen);
