@@ -195,6 +195,47 @@ class Hammer {
   std::thread thread_;
 };
 
+/// Prints what took long, and looks whether it took too long.
+void ExpectShort(const std::map<std::string, Longest>& measured) {
+  Longest all;
+  Longest nothing;
+  for (const auto& [name, longest] : measured) {
+    if (name.ends_with(kNothing)) {
+      nothing.calls += longest.calls;
+      nothing.computed_over_1_ms += longest.computed_over_1_ms;
+      continue;
+    }
+    if (longest.computed_over_1_ms > 0) {
+      std::printf("%-32s %8llu calls, computed longer than 1 ms: %llu (%llu lost the processor)\n",
+                  name.c_str(), static_cast<unsigned long long>(longest.calls),
+                  static_cast<unsigned long long>(longest.computed_over_1_ms),
+                  static_cast<unsigned long long>(longest.lost_the_processor));
+    }
+    all.calls += longest.calls;
+    all.waited_over_1_ms += longest.waited_over_1_ms;
+    all.computed_over_1_ms += longest.computed_over_1_ms;
+    if (longest.cpu_ms > 5 || longest.waited_ms > 5) {
+      std::printf("%-32s %8llu calls, longest: %.3f ms computed, %.3f ms waited, %.3f ms in all\n",
+                  name.c_str(), static_cast<unsigned long long>(longest.calls), longest.cpu_ms,
+                  longest.waited_ms, longest.wall_ms);
+    }
+    all.cpu_ms = std::max(all.cpu_ms, longest.cpu_ms);
+    all.waited_ms = std::max(all.waited_ms, longest.waited_ms);
+    EXPECT_LE(longest.late, 10 + longest.calls / 1000) << name;
+    EXPECT_LT(longest.cpu_ms, kMostOfOneMilliseconds * kSlower) << name;
+    EXPECT_LT(longest.waited_ms, kMostOfOneMilliseconds * kSlower) << name;
+  }
+  std::printf(
+      "%llu calls; longer than 1 ms: %llu computed, %llu waited; longest: %.3f and %.3f ms\n",
+      static_cast<unsigned long long>(all.calls),
+      static_cast<unsigned long long>(all.computed_over_1_ms),
+      static_cast<unsigned long long>(all.waited_over_1_ms), all.cpu_ms, all.waited_ms);
+  std::printf("%llu times nothing: %llu computed longer than 1 ms\n",
+              static_cast<unsigned long long>(nothing.calls),
+              static_cast<unsigned long long>(nothing.computed_over_1_ms));
+  EXPECT_GT(all.calls, 1000U / kSlower);
+}
+
 class ClientNeverBlocksTest : public ::testing::TestWithParam<LinkChoice> {};
 INSTANTIATE_TEST_SUITE_P(Links, ClientNeverBlocksTest,
                          ::testing::Values(LinkChoice::kAuto, LinkChoice::kTcp),
@@ -246,43 +287,7 @@ TEST_P(ClientNeverBlocksTest, WhateverTheDaemonDoesAndWhoeverWaitsBeside) {
   stop = true;
   for (std::thread& waiter : waiters) waiter.join();
 
-  Longest all;
-  Longest nothing;
-  for (const auto& [name, longest] : hammer.longest()) {
-    if (name.ends_with(kNothing)) {
-      nothing.calls += longest.calls;
-      nothing.computed_over_1_ms += longest.computed_over_1_ms;
-      continue;
-    }
-    if (longest.computed_over_1_ms > 0) {
-      std::printf("%-32s %8llu calls, computed longer than 1 ms: %llu (%llu lost the processor)\n",
-                  name.c_str(), static_cast<unsigned long long>(longest.calls),
-                  static_cast<unsigned long long>(longest.computed_over_1_ms),
-                  static_cast<unsigned long long>(longest.lost_the_processor));
-    }
-    all.calls += longest.calls;
-    all.waited_over_1_ms += longest.waited_over_1_ms;
-    all.computed_over_1_ms += longest.computed_over_1_ms;
-    if (longest.cpu_ms > 5 || longest.waited_ms > 5) {
-      std::printf("%-32s %8llu calls, longest: %.3f ms computed, %.3f ms waited, %.3f ms in all\n",
-                  name.c_str(), static_cast<unsigned long long>(longest.calls), longest.cpu_ms,
-                  longest.waited_ms, longest.wall_ms);
-    }
-    all.cpu_ms = std::max(all.cpu_ms, longest.cpu_ms);
-    all.waited_ms = std::max(all.waited_ms, longest.waited_ms);
-    EXPECT_LE(longest.late, 10 + longest.calls / 1000) << name;
-    EXPECT_LT(longest.cpu_ms, kMostOfOneMilliseconds * kSlower) << name;
-    EXPECT_LT(longest.waited_ms, kMostOfOneMilliseconds * kSlower) << name;
-  }
-  std::printf(
-      "%llu calls; longer than 1 ms: %llu computed, %llu waited; longest: %.3f and %.3f ms\n",
-      static_cast<unsigned long long>(all.calls),
-      static_cast<unsigned long long>(all.computed_over_1_ms),
-      static_cast<unsigned long long>(all.waited_over_1_ms), all.cpu_ms, all.waited_ms);
-  std::printf("%llu times nothing: %llu computed longer than 1 ms\n",
-              static_cast<unsigned long long>(nothing.calls),
-              static_cast<unsigned long long>(nothing.computed_over_1_ms));
-  EXPECT_GT(all.calls, 1000U / kSlower);
+  ExpectShort(hammer.longest());
   EXPECT_TRUE(client->Drain(Soon()).ok());
 }
 
