@@ -45,8 +45,10 @@ int Main(int argc, char** argv) {
   Chosen chosen;
   CLI::App app("Generates, simulates and replays workloads of long prompts.", "terrace-replay");
   app.require_subcommand(1);
+  AddCompareCommand(app, chosen);
   AddGenerateCommand(app, chosen);
   AddPlanCommand(app, chosen);
+  AddReportCommand(app, chosen);
   AddRunCommand(app, chosen);
   AddWorkerCommand(app, chosen);
   try {
