@@ -45,7 +45,7 @@
 #include "cache/event_log.h"
 #include "cache/lease_table.h"
 #include "cache/namespace_registry.h"
-#include "cache/policy/eviction_policy.h"
+#include "cache/policy/policies.h"
 #include "tiers/dram/frame_arena.h"
 #include "tiers/nvme/nvme_tier.h"
 
@@ -245,8 +245,9 @@ struct CacheOptions {
   std::uint32_t blocks_max = 0;      ///< capacity of the index; 0: arena capacity / 4 KiB capped
                                      ///< by 96 bytes a block being at most 5 % of the arena
   std::uint32_t transfers_max = 64;  ///< pushes and pulls at once, over all clients
-  std::uint32_t window_per_request = 4;  ///< pushes or pulls at once within one request
-  std::uint64_t event_bytes = 1 << 20;   ///< of the log of events; 0: none is kept
+  std::uint32_t window_per_request = 4;              ///< pushes or pulls at once within one request
+  std::string policy = std::string(kDefaultPolicy);  ///< of eviction, by name (policies.h)
+  std::uint64_t event_bytes = 1 << 20;               ///< of the log of events; 0: none is kept
   /// Hashes locators; tests put in one that collides.
   Hash128 (*locator_hash)(std::span<const std::byte> bytes) noexcept = HashBytes128;
 };

@@ -57,7 +57,8 @@ void Cache::Impl::Evict(BlockId id) {
 
 void Cache::Impl::InsertIntoPolicy(BlockId id, BlockId parent) {
   const bool in_dram = parent != kNoBlock && (*index)[parent].InDram();
-  policy->Insert(id, in_dram ? parent : kNoBlock);
+  policy->Insert(
+      {.block = id, .parent = in_dram ? parent : kNoBlock, .identity = (*index)[id].hash.low});
 }
 
 void Cache::Impl::TouchInDram(std::vector<BlockId> found) {
@@ -135,7 +136,9 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
   return false;
 }
 
-bool Cache::Impl::MakeIndexRoom(const ChainGuard& guard) {
+bool Cache::Impl::MakeIndexRoom(const ChainGuard& chain) {
+  ChainGuard guard = chain;
+  guard.spares_written = true;  // who leaves the index leaves every tier
   if (index->Full() && nvme != nullptr && nvme->ForgetOldest()) return true;
   BlockId candidate = policy->First();
   for (int looked = 0; index->Full() && looked < kCandidatesMax; ++looked) {

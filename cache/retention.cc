@@ -54,7 +54,7 @@ bool Retention::Add(const std::string& name, Nanos end, BlockId block) {
   ++holds_;
   if (kept) return true;
   bytes_ += bytes;
-  policy_.SetKept(block, true, index_[block].InDram(), ParentInDram(block));
+  policy_.SetKept(AsNew(block), true, index_[block].InDram());
   return true;
 }
 
@@ -79,7 +79,7 @@ void Retention::TakeLast(Labels::iterator label) {
   if (held->second.empty()) {
     held_.erase(held);
     bytes_ -= index_[block].block_bytes;
-    policy_.SetKept(block, false, index_[block].InDram(), ParentInDram(block));
+    policy_.SetKept(AsNew(block), false, index_[block].InDram());
   }
   if (label->blocks.empty()) Drop(label);
 }
@@ -118,12 +118,14 @@ void Retention::OnForget(BlockId block) {
   }
   held_.erase(held);
   bytes_ -= index_[block].block_bytes;
-  policy_.SetKept(block, false, false, kNoBlock);
+  policy_.SetKept({.block = block}, false, false);
 }
 
-BlockId Retention::ParentInDram(BlockId block) const {
+NewBlock Retention::AsNew(BlockId block) const {
   const BlockId parent = index_.ParentOf(block);
-  return parent != kNoBlock && index_[parent].InDram() ? parent : kNoBlock;
+  return {.block = block,
+          .parent = parent != kNoBlock && index_[parent].InDram() ? parent : kNoBlock,
+          .identity = index_[block].hash.low};
 }
 
 Status Retention::Validate() const {

@@ -90,7 +90,7 @@ class Retention {
   /// The label lets go of its last block; it is gone when that was its only one.
   void TakeLast(Labels::iterator label);
   void Drop(Labels::iterator label);
-  [[nodiscard]] BlockId ParentInDram(BlockId block) const;
+  [[nodiscard]] NewBlock AsNew(BlockId block) const;
 
   const BlockIndex& index_;
   RetainingPolicy& policy_;

@@ -1,14 +1,16 @@
 // EvictionPolicy: the order in which blocks leave a tier.
 //
 // The same compiled code runs in the daemon and in the offline simulator, so it knows nothing of
-// frames, keys or time beyond the order of the calls. Constant time per block.
+// frames, keys or time beyond the order of the calls. Constant time per call, amortised over the
+// touches before it.
 // A policy owns its state per block, in arrays sized once (no rehash stalls); the bytes it uses
 // count against the 96 bytes a block of the index.
+//
+// Thread: the owning reactor's.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string_view>
 
@@ -18,14 +20,22 @@ namespace terrace {
 using BlockId = std::uint32_t;
 inline constexpr BlockId kNoBlock = 0xffffffff;
 
+/// A block that comes into a tier.
+struct NewBlock {
+  BlockId block = kNoBlock;
+  /// The block before it in its chain; kNoBlock when it is the first or not in this tier.
+  BlockId parent = kNoBlock;
+  /// A hash of what the block is: the same when the same block comes back under another number.
+  std::uint64_t identity = 0;
+};
+
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
 
-  /// A new block. `parent` is the block before it in its chain, kNoBlock when it is the first or
-  /// not in this tier. REQUIRES: block not present; parent kNoBlock or present.
-  virtual void Insert(BlockId block, BlockId parent) = 0;
+  /// REQUIRES: block not present; parent kNoBlock or present.
+  virtual void Insert(const NewBlock& block) = 0;
   /// Blocks of one request were used together; `chain` is in prefix order, each present.
   virtual void Touch(std::span<const BlockId> chain) = 0;
   /// REQUIRES: present.
@@ -35,18 +45,15 @@ class EvictionPolicy {
   /// inserted).
   [[nodiscard]] virtual bool Promotes(BlockId /*block*/) const noexcept { return true; }
 
-  /// The block to evict first; kNoBlock when the policy holds none.
-  [[nodiscard]] virtual BlockId First() const noexcept = 0;
-  /// The block to evict if `block` cannot be (it is pinned); kNoBlock after the last.
+  /// The block to evict first; kNoBlock when the policy holds none. Some policies age what they
+  /// pass on the way to it.
+  [[nodiscard]] virtual BlockId First() = 0;
+  /// The block to evict if `block` cannot be (it is pinned); kNoBlock after the last. From First
+  /// on, and with nothing but touches in between, each block comes once.
   [[nodiscard]] virtual BlockId After(BlockId block) const noexcept = 0;
 
   /// Bytes of state per block of capacity.
   [[nodiscard]] virtual std::size_t BytesPerBlock() const noexcept = 0;
 };
-
-/// Least recently used, suffix first: within a chain the deeper block always goes before its
-/// ancestor, because Touch makes the head the most recent, and Insert puts a block just behind
-/// its parent.
-std::unique_ptr<EvictionPolicy> MakeLruPolicy(std::size_t capacity_blocks);
 
 }  // namespace terrace

@@ -10,10 +10,13 @@ RetainingPolicy::RetainingPolicy(std::unique_ptr<EvictionPolicy> ordinary,
                                  std::unique_ptr<EvictionPolicy> kept, std::size_t capacity_blocks)
     : ordinary_(std::move(ordinary)), kept_(std::move(kept)), keeps_(capacity_blocks, false) {}
 
-void RetainingPolicy::Insert(BlockId block, BlockId parent) {
-  TERRACE_CHECK(block < keeps_.size());
-  const bool together = parent != kNoBlock && keeps_[parent] == keeps_[block];
-  Of(block).Insert(block, together ? parent : kNoBlock);
+void RetainingPolicy::Insert(const NewBlock& block) {
+  TERRACE_CHECK(block.block < keeps_.size());
+  NewBlock among_its_kind = block;
+  if (block.parent != kNoBlock && keeps_[block.parent] != keeps_[block.block]) {
+    among_its_kind.parent = kNoBlock;
+  }
+  Of(block.block).Insert(among_its_kind);
 }
 
 void RetainingPolicy::Touch(std::span<const BlockId> chain) {
@@ -25,7 +28,7 @@ void RetainingPolicy::Touch(std::span<const BlockId> chain) {
   kept_->Touch(kept);
 }
 
-BlockId RetainingPolicy::First() const noexcept {
+BlockId RetainingPolicy::First() {
   const BlockId first = ordinary_->First();
   return first != kNoBlock ? first : kept_->First();
 }
@@ -40,11 +43,11 @@ std::size_t RetainingPolicy::BytesPerBlock() const noexcept {
   return ordinary_->BytesPerBlock() + kept_->BytesPerBlock() + 1;  // and a bit
 }
 
-void RetainingPolicy::SetKept(BlockId block, bool kept, bool present, BlockId parent) {
-  TERRACE_CHECK(keeps_[block] != kept);
-  if (present) Of(block).Remove(block);
-  keeps_[block] = kept;
-  if (present) Insert(block, parent);
+void RetainingPolicy::SetKept(const NewBlock& block, bool kept, bool present) {
+  TERRACE_CHECK(keeps_[block.block] != kept);
+  if (present) Of(block.block).Remove(block.block);
+  keeps_[block.block] = kept;
+  if (present) Insert(block);
 }
 
 }  // namespace terrace

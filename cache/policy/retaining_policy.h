@@ -24,21 +24,21 @@ class RetainingPolicy final : public EvictionPolicy {
                   std::size_t capacity_blocks);
 
   [[nodiscard]] std::string_view name() const noexcept override { return ordinary_->name(); }
-  void Insert(BlockId block, BlockId parent) override;
+  void Insert(const NewBlock& block) override;
   void Touch(std::span<const BlockId> chain) override;
   void Remove(BlockId block) override { Of(block).Remove(block); }
   [[nodiscard]] bool Promotes(BlockId block) const noexcept override {
     return ordinary_->Promotes(block);
   }
-  [[nodiscard]] BlockId First() const noexcept override;
+  [[nodiscard]] BlockId First() override;
   [[nodiscard]] BlockId After(BlockId block) const noexcept override;
   [[nodiscard]] std::size_t BytesPerBlock() const noexcept override;
 
   /// The first of the kept ones.
-  [[nodiscard]] BlockId FirstKept() const noexcept { return kept_->First(); }
+  [[nodiscard]] BlockId FirstKept() { return kept_->First(); }
   [[nodiscard]] bool Keeps(BlockId block) const noexcept { return keeps_[block]; }
-  /// `present`: it is in this policy; `parent` as in Insert. REQUIRES: a change.
-  void SetKept(BlockId block, bool kept, bool present, BlockId parent);
+  /// `present`: it is in this policy; the rest of `block` counts then only. REQUIRES: a change.
+  void SetKept(const NewBlock& block, bool kept, bool present);
 
  private:
   [[nodiscard]] EvictionPolicy& Of(BlockId block) noexcept {

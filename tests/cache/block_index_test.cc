@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/random.h"
+#include "cache/policy/policies.h"
 
 namespace terrace {
 namespace {
@@ -28,7 +29,8 @@ TEST(BlockIndexTest, AMillionBlocksTakeAtMost96BytesEachWithThePolicy) {
     index->Reserve({.namespace_id = 1, .hash = {.low = random.Next(), .high = i}}, 0, 0, 4096);
   }
   EXPECT_TRUE(index->Full());
-  const std::uint64_t bytes = index->Bytes() + kBlocks * MakeLruPolicy(1)->BytesPerBlock();
+  const std::uint64_t policy_bytes = (*FindPolicy(kDefaultPolicy))->make(1)->BytesPerBlock();
+  const std::uint64_t bytes = index->Bytes() + kBlocks * policy_bytes;
   EXPECT_LE(bytes, 96 * kBlocks);
   RecordProperty("bytes_per_block", std::to_string(bytes / kBlocks));
 }

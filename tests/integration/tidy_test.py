@@ -33,6 +33,7 @@ LONE_SOURCES = {
 }
 # "path": reason. Names a path outside the repository, and works without it.
 LOOKS_OUTSIDE = {
+    "tests/tools/replay/policy_study_test.cc": "skips where the development traces are not there",
     "tests/tools/replay/trace_test.cc": "skips where the development traces are not there",
 }
 

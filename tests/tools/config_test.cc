@@ -81,6 +81,7 @@ huge_pages = false
 [cache]
 transfers_max = 8
 window_per_request = 2
+policy = "sieve"
 blocks_max = 1000
 [log]
 level = "debug"
@@ -107,6 +108,7 @@ listen = "127.0.0.1:0"
   EXPECT_FALSE(config.dram.huge_pages);
   EXPECT_EQ(config.cache.transfers_max, 8U);
   EXPECT_EQ(config.cache.window_per_request, 2U);
+  EXPECT_EQ(config.cache.policy, "sieve");
   EXPECT_EQ(config.cache.blocks_max, 1000U);
   EXPECT_EQ(config.log.level, LogLevel::kDebug);
   EXPECT_EQ(config.log.file, "/tmp/log");
@@ -209,6 +211,8 @@ TEST(Config, ContradictionsNameBothSettings) {
               HasSubstr("too little for 4 reactors"));
   EXPECT_THAT(ErrorsOf("[dram]\nextent = \"3MiB\"\n"), HasSubstr("not a power of two"));
   EXPECT_THAT(ErrorsOf("[cache]\nwindow_per_request = 65\n"), HasSubstr("cache.transfers_max"));
+  EXPECT_THAT(ErrorsOf("[cache]\npolicy = \"clock\"\n"),
+              HasSubstr("t.toml:2: cache.policy: no policy 'clock'; there are: leaf-lru, lru"));
   EXPECT_THAT(ErrorsOf("[log]\nfile = \"/no/such/folder/log\"\n"),
               HasSubstr("t.toml:2: log.file: there is no folder \"/no/such/folder\""));
   EXPECT_THAT(ErrorsOf("[log]\nfile = \"/tmp\"\n"), HasSubstr("is a folder"));

@@ -58,6 +58,7 @@ class Metrics : public testing::Test {
                              .reactor_counters = &reactor_[index],
                              .sleeps_in = "io_uring",
                              .cache = &cache_[index],
+                             .policy = "leaf-lru",
                              .events = &events_[index],
                              .nvme = nvme_[index].tier.get(),
                              .arena_stats = [] { return ArenaStats{.capacity_bytes = 1 << 20}; },
@@ -102,6 +103,7 @@ TEST_F(Metrics, ReactorsAreToldApartAndSummed) {
   EXPECT_EQ(ValueOf(summed, kReactors, "sleeps_in=\"io_uring\""), 2);
   EXPECT_EQ(ValueOf(summed, kTierCapacity, "tier=\"dram\""), 2 << 20);
   EXPECT_EQ(ValueOf(summed, kReactorStallMax, ""), 2);  // the worst, not the sum
+  EXPECT_EQ(ValueOf(summed, kPolicyInfo, "policy=\"leaf-lru\""), 1);
   EXPECT_EQ(ValueOf(summed, kBuildInfo, "version=\"0.1.0\""), 1);
 }
 

@@ -16,6 +16,7 @@ using testing::Not;
 
 std::vector<Sample> Samples() {
   return {{"terrace_build_info", "version=\"0.1.0\"", 1},
+          {"terrace_policy_info", "policy=\"leaf-lru\"", 1},
           {"terrace_process_uptime_seconds", "", 3725},
           {"terrace_tier_capacity_bytes", "tier=\"nvme\"", 2.0 * (1ULL << 40)},
           {"terrace_tier_capacity_bytes", "tier=\"dram\"", 1 << 30},

@@ -7,7 +7,7 @@
 
 #include "base/random.h"
 #include "cache/block_index.h"
-#include "cache/policy/eviction_policy.h"
+#include "cache/policy/policies.h"
 #include "tools/bench/block_workload.h"
 #include "tools/bench/paths.h"
 
@@ -32,7 +32,7 @@ double FillIndex() {
   const double before = ResidentBytes();
   Result<std::unique_ptr<BlockIndex>> index = BlockIndex::Create(kBlocks);
   Require(index.status(), "create index");
-  const std::unique_ptr<EvictionPolicy> policy = MakeLruPolicy(kBlocks);
+  const std::unique_ptr<EvictionPolicy> policy = MakeLeafLruPolicy(kBlocks);
   SeededRandom random(1);
   BlockId parent = kNoBlock;
   for (std::uint32_t block = 0; block < kBlocks; ++block) {
@@ -40,7 +40,7 @@ double FillIndex() {
     const BlockId id = (*index)->Reserve(locator, block, block % 64, 65536);
     (*index)->Publish(id, 16);
     if (block % 64 == 0) parent = kNoBlock;
-    policy->Insert(id, parent);
+    policy->Insert({.block = id, .parent = parent, .identity = locator.hash.low});
     parent = id;
   }
   return (ResidentBytes() - before) / kBlocks;

@@ -50,6 +50,7 @@ int Main(int argc, char** argv) {
   AddPlanCommand(app, chosen);
   AddReportCommand(app, chosen);
   AddRunCommand(app, chosen);
+  AddSimulateCommand(app, chosen);
   AddWorkerCommand(app, chosen);
   try {
     app.parse(argc, argv);

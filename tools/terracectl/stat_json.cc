@@ -117,6 +117,7 @@ std::string StatJson(std::string_view address, const StatSummary& now, const Sta
                      std::span<const Sample> samples) {
   Json json = {{"address", address},
                {"version", now.version},
+               {"policy", now.policy},
                {"uptime_seconds", now.uptime_seconds},
                {"tiers", Json::array()}};
   for (const TierSummary& tier : now.tiers) json["tiers"].push_back(TierJson(tier, now.get_blocks));

@@ -175,6 +175,7 @@ StatSummary Summarize(std::span<const Sample> samples) {
     }
     AddToNvme(sample, summary.nvme);
     if (sample.name == "terrace_build_info") summary.version = LabelValue(sample.labels, "version");
+    if (sample.name == "terrace_policy_info") summary.policy = LabelValue(sample.labels, "policy");
     if (sample.name == "terrace_client_connections_by_link") {
       summary.connections_by_link[LabelValue(sample.labels, "link")] += sample.value;
     }

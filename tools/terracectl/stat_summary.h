@@ -46,6 +46,7 @@ struct NvmeSummary {
 /// Totals since the daemon began; missing samples are 0.
 struct StatSummary {
   std::string version;
+  std::string policy;  ///< of eviction; empty: not told
   double uptime_seconds = 0;
   std::vector<TierSummary> tiers;  ///< those that the daemon has, fastest first
   NvmeSummary nvme;

@@ -71,7 +71,8 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
   text += "get      " + FormatCount(now.get_misses) + " missed, " + FormatCount(now.get_failures) +
           " failed, " + FormatCount(now.key_mismatches) + " keys mismatched\n";
   text += "memory   " + Bytes(now.resident_bytes) + " resident, index " + Bytes(now.index_bytes) +
-          " for " + FormatCount(now.index_capacity_blocks) + " blocks\n";
+          " for " + FormatCount(now.index_capacity_blocks) + " blocks";
+  text += now.policy.empty() ? "\n" : ", policy " + Printable(now.policy) + "\n";
   text += "clients  " + FormatCount(now.connections) + " connections";
   const char* separator = ": ";
   for (const auto& [link, count] : now.connections_by_link) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "cache/policy/policies.h"
 #include "tools/common/byte_size.h"
 
 namespace terrace {
@@ -106,6 +107,9 @@ void CheckMemory(const DaemonConfig& config, std::uint64_t memory_bytes, Problem
         {{"cache.window_per_request", "cache.transfers_max"},
          std::to_string(config.cache.window_per_request) + " is more than cache.transfers_max = " +
              std::to_string(config.cache.transfers_max) + ": one request can never use it"});
+  }
+  if (const auto policy = FindPolicy(config.cache.policy); !policy.ok()) {
+    problems.push_back({{"cache.policy"}, policy.status().message()});
   }
   if (config.cache.blocks_max != 0 && config.cache.blocks_max < config.server.reactors) {
     problems.push_back({{"cache.blocks_max", "server.reactors"},

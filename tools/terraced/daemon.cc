@@ -106,6 +106,7 @@ Status Daemon::MakeShards() {
                            .reactor_counters = &shard->reactor().counters(),
                            .sleeps_in = std::string(shard->reactor().sleeps_in()),
                            .cache = &cache.Counters(),
+                           .policy = config_.cache.policy,
                            .events = &cache.events(),
                            .nvme = cache.nvme(),
                            .arena_stats = [&cache] { return cache.arena().Stats(); },

@@ -59,6 +59,7 @@ CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor,
   }
   options.transfers_max = config.cache.transfers_max;
   options.window_per_request = config.cache.window_per_request;
+  options.policy = config.cache.policy;
   options.event_bytes = config.cache.events_bytes;
   return options;
 }

@@ -273,6 +273,8 @@ const MetricInfo kReactorStallMax = {"terrace_reactor_stall_max_seconds", kGauge
 
 const MetricInfo kBuildInfo = {"terrace_build_info", kGauge, kMaximum,
                                "Always 1; the label tells the version."};
+const MetricInfo kPolicyInfo = {"terrace_policy_info", kGauge, kMaximum,
+                                "Always 1; the label tells what leaves DRAM first."};
 const MetricInfo kUptime = {"terrace_process_uptime_seconds", kGauge, kMaximum,
                             "Time since the daemon began."};
 const MetricInfo kResidentMemory = {"terrace_process_resident_memory_bytes", kGauge, kMaximum,
@@ -407,6 +409,7 @@ constexpr const MetricInfo* kAll[] = {
     &kReactorStalls,
     &kReactorStallMax,
     &kBuildInfo,
+    &kPolicyInfo,
     &kUptime,
     &kResidentMemory,
     &kCpuSeconds,

@@ -61,7 +61,7 @@ extern const MetricInfo kLinkPushedBytes, kLinkPulledBytes, kRegionsShared, kQua
 extern const MetricInfo kReactors, kReactorTurns, kReactorSleeps, kReactorPosts;
 extern const MetricInfo kReactorStalls, kReactorStallMax;
 // Process and log.
-extern const MetricInfo kBuildInfo, kUptime, kResidentMemory, kCpuSeconds, kOpenFiles;
+extern const MetricInfo kBuildInfo, kPolicyInfo, kUptime, kResidentMemory, kCpuSeconds, kOpenFiles;
 extern const MetricInfo kLogLines, kLogLinesSuppressed, kLogLinesDropped;
 
 /// All of the above, in this order.

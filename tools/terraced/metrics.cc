@@ -215,6 +215,7 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
   if (parts_.cache != nullptr) {
     AppendCacheMetrics(*parts_.cache, labels, samples);
     Appender all(labels, samples);
+    all.With("policy", parts_.policy).Add(kPolicyInfo, std::uint64_t{1});
     all.Add(kIndexBytes, parts_.index_bytes);
     all.Add(kIndexCapacity, parts_.index_capacity);
     if (parts_.events != nullptr) AppendEventMetrics(*parts_.events, labels, samples);

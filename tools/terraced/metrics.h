@@ -56,6 +56,7 @@ struct ReactorMetricParts {
   const ReactorCounters* reactor_counters = nullptr;
   std::string sleeps_in;  ///< Reactor::sleeps_in()
   const CacheCounters* cache = nullptr;
+  std::string policy;                       ///< CacheOptions::policy
   const EventLog* events = nullptr;         ///< Cache::events()
   const nvme::NvmeTier* nvme = nullptr;     ///< its counters and sizes; null without the tier
   std::function<ArenaStats()> arena_stats;  ///< callable from any thread, e.g. FrameArena::Stats

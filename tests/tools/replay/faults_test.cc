@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -27,10 +28,30 @@ class FaultsTest : public ::testing::Test {
 
   /// Runs 40 small requests. @return the exit status.
   int Replay(const std::string& fault, const std::string& more = "") {
-    const std::string command =
-        "TERRACE_FAKE_FAULT=" + fault + " TERRACE_FAKE_STORE=" + (folder_ / "store").string() +
-        " " + TERRACE_REPLAY_FAKE + " run --requests 40 --context 16384 --bytes-per-token 16" +
-        " --quiet --batch 8 --out " + folder_.string() + " " + more + " 2>&1";
+    return Execute(Command(fault, "--requests 40 --context 16384 " + more));
+  }
+
+  [[nodiscard]] std::string Command(const std::string& fault, const std::string& options) const {
+    return "TERRACE_FAKE_FAULT=" + fault + " TERRACE_FAKE_STORE=" + (folder_ / "store").string() +
+           " " + TERRACE_REPLAY_FAKE + " run --bytes-per-token 16 --quiet --batch 8 --out " +
+           folder_.string() + " " + options;
+  }
+
+  /// Writes a trace of requests of two blocks, of which the first is the same in all, that arrive
+  /// at these times. @return the option that names it.
+  [[nodiscard]] std::string TraceOf(const std::vector<std::uint64_t>& timestamps_ms) const {
+    std::ofstream file(folder_ / "trace.jsonl");
+    std::uint64_t id = 0;
+    for (const std::uint64_t timestamp : timestamps_ms) {
+      file << R"({"timestamp": )" << timestamp
+           << R"(, "input_length": 700, "output_length": 1, "hash_ids": [0, )" << ++id << "]}\n";
+    }
+    return "--trace " + (folder_ / "trace.jsonl").string() + " ";
+  }
+
+  /// @return the exit status of a command of the shell; its output and report are in the members.
+  int Execute(std::string command) {
+    command = "{ " + command + "; } 2>&1";
     std::FILE* pipe = popen(command.c_str(), "r");
     if (pipe == nullptr) return -1;
     std::array<char, 4096> buffer{};
@@ -41,6 +62,18 @@ class FaultsTest : public ::testing::Test {
     std::ifstream file(folder_ / "report.json");
     report_ = nlohmann::json::parse(file, nullptr, false);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  /// Calls in a distribution of the report.
+  [[nodiscard]] std::uint64_t Calls(const std::string& name) const {
+    std::uint64_t sum = 0;
+    for (const auto& step : report_["latency_us"][name]) sum += step[1].get<std::uint64_t>();
+    return sum;
+  }
+  [[nodiscard]] std::uint64_t TimelineSum(const std::string& key) const {
+    std::uint64_t sum = 0;
+    for (const auto& interval : report_["timeline"]) sum += interval[key].get<std::uint64_t>();
+    return sum;
   }
 
   std::filesystem::path folder_;
@@ -137,6 +170,83 @@ TEST_F(FaultsTest, RestartIsSeenDuringTheRunWithTheBlocksThatCameBack) {
   int percent = -1;
   file >> percent;
   EXPECT_EQ(percent, 100);
+}
+
+TEST_F(FaultsTest, OpenLoopStartsNothingBeforeItsTimeAndCountsEveryWait) {
+  ASSERT_EQ(Execute(Command("none", TraceOf({7'000, 7'000, 7'000, 9'000, 9'000}) + "--speed 4")), 0)
+      << output_;
+  EXPECT_EQ(report_["mode"], "open");
+  EXPECT_EQ(report_["speed"], 4);
+  EXPECT_EQ(report_["recorded_s"], 2);
+  EXPECT_EQ(report_["requests"], 5);
+  EXPECT_GE(report_["duration_s"], 0.5);  // the last two came then
+  EXPECT_EQ(report_["blocks_hit"], 4);    // the block that they share, in the order of arrival
+  EXPECT_EQ(report_["block_hit_ratio"], report_["simulated_block_hit_ratio"]);
+  EXPECT_EQ(Calls("queue"), 5);
+  EXPECT_EQ(Calls("request"), 5);
+  EXPECT_GE(report_["request_ms_max"], report_["prefill_ms_max"]);
+  // Three at once, and one worker.
+  EXPECT_GE(report_["queue_ms_max"], report_["prefill_ms_p50"]);
+}
+
+TEST_F(FaultsTest, BurstThatIsLargerThanTheWorkersIsServedToTheLastRequest) {
+  ASSERT_EQ(Execute(Command("none", TraceOf(std::vector<std::uint64_t>(60, 0)) +
+                                        "--speed 1 --prefill 2 --decode 2")),
+            0)
+      << output_;
+  EXPECT_EQ(report_["requests"], 60);
+  EXPECT_EQ(report_["decode_blocks_missing"], 0);
+  EXPECT_EQ(Calls("queue"), 60);
+  EXPECT_GT(report_["queue_ms_max"], report_["queue_ms_p50"]);
+  EXPECT_EQ(TimelineSum("requests"), 60);
+  EXPECT_EQ(TimelineSum("blocks_looked_up"), 120);
+}
+
+TEST_F(FaultsTest, DeadDaemonDoesNotHoldUpAnOpenLoop) {
+  ASSERT_EQ(Replay("dead", "--speed 10000"), 0) << output_;
+  EXPECT_EQ(report_["requests"], 40);
+  EXPECT_GT(report_["peer_dead"], 0);
+  EXPECT_EQ(report_["wrong_bytes"], 0);
+  EXPECT_EQ(Calls("queue"), 40);
+}
+
+TEST_F(FaultsTest, ClosedLoopOfOneIsAsLockstep) {
+  ASSERT_EQ(Replay("none", "--closed-loop --concurrency 1 --think-time none --prefill 3"), 0)
+      << output_;
+  EXPECT_EQ(report_["mode"], "closed");
+  EXPECT_EQ(report_["requests"], 40);
+  EXPECT_EQ(report_["block_hit_ratio"], report_["trace_infinite_block_hit_ratio"]);
+  EXPECT_EQ(report_["block_hit_ratio"], report_["simulated_block_hit_ratio"]);
+  EXPECT_EQ(TimelineSum("blocks_looked_up"), report_["blocks_looked_up"]);
+  EXPECT_EQ(TimelineSum("bytes_got"), report_["bytes_got"]);
+  EXPECT_EQ(TimelineSum("bytes_put"), report_["bytes_put"]);
+}
+
+TEST_F(FaultsTest, ClosedLoopDoesNotWaitForTimestamps) {
+  // A century between them, as recorded: without sessions nobody thinks.
+  ASSERT_EQ(Execute(Command("none", TraceOf({0, 3'000'000'000'000}) +
+                                        "--closed-loop --concurrency 2 --think-time 0")),
+            0)
+      << output_;
+  EXPECT_EQ(report_["requests"], 2);
+  EXPECT_EQ(Execute(Command("none", TraceOf({0, 3'000'000'000'000}) + "--speed 1")), 2);
+  EXPECT_THAT(output_, HasSubstr("the timestamps of the trace span 34722.2 days at --speed 1"));
+}
+
+TEST_F(FaultsTest, InterruptedWhileItWaitsForTheNextArrivalEndsAtOnceWithAReport) {
+  const std::string progress = (folder_ / "progress").string();
+  const std::string run =
+      Command("none", TraceOf({0, 86'400'000}) + "--speed 1 --progress-file " + progress);
+  // A day would pass before the second request.
+  ASSERT_EQ(
+      Execute(run + " & until grep -q 50 " + progress +
+              " 2>/dev/null; do kill -0 $! || break; sleep 0.05; done; kill -INT $!; wait $!"),
+      130)
+      << output_;
+  EXPECT_EQ(report_["interrupted"], true);
+  EXPECT_EQ(report_["requests"], 1);
+  EXPECT_EQ(report_["worker_errors"], 0);
+  EXPECT_EQ(Calls("request"), 1);
 }
 
 TEST_F(FaultsTest, MemoryInDoubtIsLeftAloneAndBounded) {

@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "base/checksum.h"
-#include "tools/replay/simulate/simulate_run.h"
+#include "tools/replay/simulate/request_hits.h"
 #include "tools/replay/trace/block_keys.h"
 #include "tools/replay/trace/generator.h"
 #include "tools/replay/trace/trace_statistics.h"
@@ -90,8 +90,10 @@ TEST(GeneratorFactsTest, FivePercentOfDramGivesAnInterestingHitRatio) {
   ASSERT_TRUE(trace.ok());
   const BlockNumbers blocks = NumberBlocks(*trace);
   const SimulatedRun run =
-      SimulateRun(*trace, blocks, LockstepOrder(trace->requests.size()), 64,
-                  {.dram_blocks = blocks.distinct / 20, .distinct_blocks = blocks.distinct});
+      SimulateRequests(*trace, blocks,
+                       {.dram_blocks = blocks.distinct / 20, .distinct_blocks = blocks.distinct},
+                       {.batch_blocks = 64, .decodes = true})
+          .run;
   EXPECT_GT(run.BlockHitRatio(), 0.2);
   EXPECT_LT(run.BlockHitRatio(), 0.6);
 }

@@ -23,7 +23,8 @@ expect(r["hits_dram"] == r["blocks_hit"] and r["hits_nvme"] == 0, "hits by tier"
 expect(r["calls_failed"] == 0 and r["peer_dead"] == 0, "no call failed")
 expect(0 < r["gpu_seconds_saved"] < r["gpu_seconds_total"], "savings")
 expect(r["dram_bytes"] == 64 << 20, "capacity as configured")
-expect(all(not isinstance(v, (dict, list)) for v in r.values()), "flat keys")
+series = ("timeline", "latency_us")
+expect(all(not isinstance(v, (dict, list)) for k, v in r.items() if k not in series), "flat keys")
 '
 
 echo "== the page for people stands beside it, whole, and can be made again =="
@@ -58,6 +59,52 @@ replay --requests 250 --seed 3 --prefill 2 --decode 2 --bytes-per-token 16 --out
 check_report "$work/pipelined/report.json" '
 expect(r["requests"] == 250 and r["wrong_bytes"] == 0 and r["failure"] == "", "all well")
 expect(r["block_bytes"] == 8192, "block size")
+expect(abs(r["hit_ratio_difference_points"]) < 3, "near the simulation")
+'
+
+# What the series of a report say in sum.
+sums='
+def total(key):
+    return sum(interval[key] for interval in r["timeline"])
+def calls(name):
+    return sum(count for _, count in r["latency_us"][name])
+expect(total("requests") == r["requests"], "requests over time")
+for key in ("blocks_looked_up", "hits_dram", "hits_nvme", "bytes_got", "bytes_put"):
+    expect(total(key) == r[key], key + " over time")
+expect(0 < len(r["timeline"]) <= 240, "intervals")
+expect(calls("get") == r["get_calls"] and calls("put") == r["put_calls"], "distributions of calls")
+expect(calls("request") == calls("prefill") == r["requests"], "distributions of requests")
+expect(r["requests"] > 0 and r["wrong_bytes"] == 0 and r["failure"] == "", "all well")
+'
+
+echo "== open loop: at the times of the trace, in its order =="
+replay --requests 120 --seed 6 --speed 500 --out "$work/open"
+check_report "$work/open/report.json" "$sums"'
+expect(r["requests"] == 120 and calls("queue") == 120, "every request, and its wait")
+expect(r["mode"] == "open" and r["speed"] == 500, "mode")
+expect(r["duration_s"] >= r["recorded_s"] / 500 > 0, "not before the last arrival")
+expect(abs(r["hit_ratio_difference_points"]) < 0.5, "one prefill worker: as simulated")
+'
+
+echo "== closed loop: one at a time is lockstep =="
+replay --requests 120 --seed 6 --closed-loop --concurrency 1 --think-time none \
+  --prefill 2 --decode 2 --out "$work/one"
+replay --requests 120 --seed 6 --lockstep --out "$work/other"
+# With sessions, a loop of one goes through one after the other; the trace has them mixed.
+check_report "$work/one/report.json" "$sums"'
+other = json.load(open(sys.argv[1].replace("/one/", "/other/")))
+expect(r["requests"] == 120 and calls("queue") == 120, "every request, and its wait")
+expect(r["mode"] == "closed" and r["concurrency"] == 1 and r["think_time"] == "none", "mode")
+expect(abs(r["hit_ratio_difference_points"]) < 0.5, "as simulated")
+expect(r["blocks_looked_up"] == other["blocks_looked_up"] > 0, "the same work")
+'
+
+echo "== closed loop of many =="
+replay --requests 250 --seed 3 --closed-loop --concurrency 6 --think-time 0.001 \
+  --prefill 2 --decode 2 --out "$work/many"
+check_report "$work/many/report.json" "$sums"'
+expect(r["requests"] == 250 and calls("queue") == 250, "every request, and its wait")
+expect(r["think_time"] == "0.001" and r["concurrency"] == 6, "as asked for")
 expect(abs(r["hit_ratio_difference_points"]) < 3, "near the simulation")
 '
 
@@ -104,5 +151,21 @@ expect(r["interrupted"] and 0 < r["requests"] < 20000 and r["wrong_bytes"] == 0,
 for worker in $workers; do
   if kill -0 "$worker" 2>/dev/null; then die "worker $worker outlived its coordinator"; fi
 done
+stop_daemon
+
+write_config 1 16MiB
+cat >>"$work/terraced.toml" <<EOF
+[nvme]
+folder = "$work/nvme"
+capacity = "256MiB"
+EOF
+start_daemon
+echo "== DRAM and NVMe in lockstep: both tiers as simulated =="
+replay --requests 600 --seed 5 --lockstep --out "$work/tiers"
+check_report "$work/tiers/report.json" "$sums"'
+expect(r["requests"] == 600, "all requests")
+expect(r["hits_nvme"] > 0 and r["evictions"] > 0, "both tiers were needed")
+expect(abs(r["hit_ratio_difference_points"]) < 0.5, "as simulated")
+'
 stop_daemon
 echo "PASSED"

@@ -1,4 +1,4 @@
-// The small parts of terrace-replay: histogram, schedule, messages, sizes, what the daemon says.
+// The small parts of terrace-replay: histogram, messages, sizes, what the daemon says.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -12,7 +12,6 @@
 #include "tools/replay/run/daemon_view.h"
 #include "tools/replay/run/latency_histogram.h"
 #include "tools/replay/run/run_totals.h"
-#include "tools/replay/run/schedule.h"
 #include "tools/replay/run/shared_workload.h"
 #include "tools/replay/run/worker_protocol.h"
 #include "tools/replay/simulate/nvme_shape.h"
@@ -57,68 +56,25 @@ TEST(LatencyHistogramTest, EdgesDoNotFallOutOfTheTable) {
   EXPECT_EQ(histogram.Quantile(0.6), 100U);
 }
 
-TEST(ScheduleTest, LockstepOverlapsNothing) {
-  Schedule schedule({.requests = 2, .prefill_workers = 4, .lockstep = true});
-  EXPECT_FALSE(schedule.TakeDecode().has_value());
-  ASSERT_EQ(schedule.TakePrefill(), 0U);
-  EXPECT_FALSE(schedule.TakePrefill().has_value());
-  schedule.PrefillEnded(0);
-  EXPECT_FALSE(schedule.TakePrefill().has_value());
-  ASSERT_EQ(schedule.TakeDecode(), 0U);
-  EXPECT_FALSE(schedule.TakePrefill().has_value());
-  schedule.DecodeEnded();
-  ASSERT_EQ(schedule.TakePrefill(), 1U);
-  schedule.PrefillEnded(1);
-  ASSERT_EQ(schedule.TakeDecode(), 1U);
-  EXPECT_FALSE(schedule.Done());
-  schedule.DecodeEnded();
-  EXPECT_TRUE(schedule.Done());
-  EXPECT_FALSE(schedule.TakePrefill().has_value());
-}
-
-TEST(ScheduleTest, PrefillsDoNotRunAwayFromDecodes) {
-  Schedule schedule({.requests = 100, .prefill_workers = 2, .lockstep = false});
-  std::uint64_t started = 0;
-  for (int step = 0; step < 50; ++step) {
-    const auto request = schedule.TakePrefill();
-    if (!request.has_value()) continue;
-    ++started;
-    schedule.PrefillEnded(*request);
+TEST(LatencyHistogramTest, StepsHoldEveryCallInOrderAndNoLongerOne) {
+  SeededRandom random(12);
+  LatencyHistogram histogram;
+  EXPECT_TRUE(histogram.Steps().empty());
+  std::vector<std::uint64_t> values = {0, 7, 8, 63, 64, UINT64_MAX >> 1};
+  for (int index = 0; index < 5'000; ++index) values.push_back(random.Next() >> 20);
+  for (const std::uint64_t value : values) histogram.Add(static_cast<std::int64_t>(value));
+  std::ranges::sort(values);
+  std::size_t seen = 0;
+  std::uint64_t below = 0;
+  for (const LatencyStep& step : histogram.Steps()) {
+    ASSERT_GT(step.count, 0U);
+    ASSERT_LE(seen + step.count, values.size());
+    EXPECT_TRUE(seen == 0 || values[seen] > below);
+    seen += step.count;
+    EXPECT_LE(values[seen - 1], step.upper_ns);
+    below = step.upper_ns;
   }
-  EXPECT_EQ(started, 2U);  // two wait; nobody decodes
-  ASSERT_EQ(schedule.TakeDecode(), 0U);
-  EXPECT_TRUE(schedule.TakePrefill().has_value());
-}
-
-TEST(ScheduleTest, EveryRequestIsPrefilledAndDecodedOnce) {
-  for (const std::uint32_t workers : {1U, 3U}) {
-    Schedule schedule({.requests = 500, .prefill_workers = workers, .lockstep = false});
-    SeededRandom random(workers);
-    std::vector<std::uint64_t> prefilling;
-    std::vector<std::uint64_t> decoding;
-    std::vector<std::uint64_t> decoded;
-    for (int step = 0; step < 20'000 && !schedule.Done(); ++step) {
-      if (prefilling.size() < workers && random.Chance(0.5)) {
-        if (const auto request = schedule.TakePrefill()) prefilling.push_back(*request);
-      }
-      if (decoding.size() < workers && random.Chance(0.5)) {
-        if (const auto request = schedule.TakeDecode()) decoding.push_back(*request);
-      }
-      if (!prefilling.empty() && random.Chance(0.5)) {
-        schedule.PrefillEnded(prefilling.back());
-        prefilling.pop_back();
-      }
-      if (!decoding.empty() && random.Chance(0.5)) {
-        decoded.push_back(decoding.back());
-        decoding.pop_back();
-        schedule.DecodeEnded();
-      }
-    }
-    EXPECT_TRUE(schedule.Done());
-    std::ranges::sort(decoded);
-    ASSERT_EQ(decoded.size(), 500U);
-    for (std::uint64_t request = 0; request < 500; ++request) EXPECT_EQ(decoded[request], request);
-  }
+  EXPECT_EQ(seen, values.size());
 }
 
 class SocketPair {
@@ -286,7 +242,7 @@ TEST(DaemonViewTest, TakesWhatTheReportNeedsOutOfTheSamples) {
 TEST(RestartNotesTest, SeesARestartByTheTimeTheDaemonBegan) {
   RestartNotes notes;
   const auto view = [](double uptime_s, std::uint64_t blocks, std::uint64_t put) {
-    DaemonView view{.known = true, .uptime_s = uptime_s};
+    DaemonView view{.known = true, .uptime_s = uptime_s, .policy = {}};
     view.nvme_blocks = blocks;
     view.nvme_blocks_put = put;
     return view;

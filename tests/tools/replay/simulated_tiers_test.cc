@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "tools/replay/simulate/simulate_run.h"
+#include "tools/replay/simulate/request_hits.h"
 #include "tools/replay/simulate/simulated_tiers.h"
 
 namespace terrace::replay {
@@ -79,7 +79,13 @@ class NaiveTiers {
     }
   }
   bool Insert(const Chain& chain, std::uint32_t position, const std::set<std::uint32_t>& kept) {
-    if (blocks_.size() == capacity_ && !EvictOne(kept)) return false;
+    std::set<std::uint32_t> in_transfer;
+    for (std::uint32_t i = position > 3 ? position - 3 : 0; i < position; ++i) {
+      in_transfer.insert(chain[i]);
+    }
+    if (blocks_.size() == capacity_ && !EvictOne(kept, in_transfer) && !EvictOne(kept, {})) {
+      return false;
+    }
     auto place = blocks_.begin();
     if (position > 0 && InDram(chain[position - 1])) {
       place = std::next(std::ranges::find(blocks_, chain[position - 1]));
@@ -87,11 +93,12 @@ class NaiveTiers {
     blocks_.insert(place, chain[position]);
     return true;
   }
-  bool EvictOne(const std::set<std::uint32_t>& kept) {
+  bool EvictOne(const std::set<std::uint32_t>& kept, const std::set<std::uint32_t>& in_transfer) {
     int looked = 0;
     for (auto block = blocks_.rbegin(); block != blocks_.rend() && looked < 64; ++block) {
       ++looked;
-      if (kept.contains(*block) && !HasRecord(*block)) continue;
+      const bool may_go = HasRecord(*block) && !in_transfer.contains(*block);
+      if (kept.contains(*block) && !may_go) continue;
       blocks_.erase(std::next(block).base());
       return true;
     }
@@ -386,15 +393,39 @@ TEST(SimulateRunTest, LockstepRunCountsWhatARealRunCounts) {
   ASSERT_TRUE(trace.Append(3, 1536, 1, Ids{1, 2, 3}).ok());
   const BlockNumbers blocks = NumberBlocks(trace);
   const SimulatedRun large =
-      SimulateRun(trace, blocks, LockstepOrder(4), 2, {.dram_blocks = 100, .distinct_blocks = 5});
+      SimulateRequests(trace, blocks, {.dram_blocks = 100, .distinct_blocks = 5},
+                       {.batch_blocks = 2, .decodes = true})
+          .run;
   EXPECT_EQ(large.blocks_looked_up, 10U);
   EXPECT_EQ(large.blocks_hit, 5U);
   EXPECT_EQ(large.decode_blocks_missing, 0U);
   EXPECT_EQ(large.evictions, 0U);
   const SimulatedRun tiny =
-      SimulateRun(trace, blocks, LockstepOrder(4), 2, {.dram_blocks = 2, .distinct_blocks = 5});
+      SimulateRequests(trace, blocks, {.dram_blocks = 2, .distinct_blocks = 5},
+                       {.batch_blocks = 2, .decodes = true})
+          .run;
   EXPECT_GT(tiny.decode_blocks_missing, 0U);
   EXPECT_LT(tiny.blocks_hit, large.blocks_hit);
+}
+
+TEST(SimulateRunTest, WhatIsStoredMeanwhileIsNoHitOfARequestThatLookedBefore) {
+  Trace trace;
+  using Ids = std::vector<std::uint64_t>;
+  ASSERT_TRUE(trace.Append(0, 1024, 1, Ids{1, 2}).ok());
+  ASSERT_TRUE(trace.Append(0, 1024, 1, Ids{1, 2}).ok());
+  const BlockNumbers blocks = NumberBlocks(trace);
+  const auto run = [&](std::vector<Operation> order) {
+    return SimulateRun(trace, blocks, order, 64, {.dram_blocks = 100, .distinct_blocks = 2});
+  };
+  using enum OperationKind;
+  EXPECT_EQ(run({{kLookUp, 0}, {kStore, 0}, {kLookUp, 1}, {kStore, 1}}).blocks_hit, 2U);
+  EXPECT_EQ(run({{kLookUp, 0}, {kLookUp, 1}, {kStore, 0}, {kStore, 1}}).blocks_hit, 0U);
+  EXPECT_EQ(run({{kLookUp, 0}, {kLookUp, 1}, {kStore, 0}, {kStore, 1}}).blocks_put, 2U);
+  // The run ended before the second one did.
+  const SimulatedRun cut = run({{kLookUp, 0}, {kStore, 0}, {kDecode, 0}, {kLookUp, 1}});
+  EXPECT_EQ(cut.blocks_looked_up, 2U);
+  EXPECT_EQ(cut.hits_dram, 0U);
+  EXPECT_EQ(cut.decode_blocks_missing, 0U);
 }
 
 TEST(SimulateRunTest, NvmeGivesBackWhatDramHasNoRoomFor) {
@@ -404,11 +435,13 @@ TEST(SimulateRunTest, NvmeGivesBackWhatDramHasNoRoomFor) {
   ASSERT_TRUE(trace.Append(1, 1024, 1, Ids{8, 9}).ok());
   ASSERT_TRUE(trace.Append(2, 1024, 1, Ids{1, 2}).ok());
   const BlockNumbers blocks = NumberBlocks(trace);
-  const SimulatedRun run = SimulateRun(trace, blocks, LockstepOrder(3), 64,
-                                       {.dram_blocks = 2,
-                                        .distinct_blocks = 4,
-                                        .nvme_segments = 8,
-                                        .nvme_records_per_segment = 100});
+  const SimulatedRun run = SimulateRequests(trace, blocks,
+                                            {.dram_blocks = 2,
+                                             .distinct_blocks = 4,
+                                             .nvme_segments = 8,
+                                             .nvme_records_per_segment = 100},
+                                            {.batch_blocks = 64, .decodes = true})
+                               .run;
   EXPECT_EQ(run.blocks_hit, 2U);
   EXPECT_EQ(run.hits_nvme, 2U);
   EXPECT_EQ(run.hits_dram, 0U);

@@ -27,6 +27,7 @@ void AddGenerateCommand(CLI::App& app, Chosen& chosen);
 void AddPlanCommand(CLI::App& app, Chosen& chosen);
 void AddReportCommand(CLI::App& app, Chosen& chosen);
 void AddRunCommand(CLI::App& app, Chosen& chosen);
+void AddSimulateCommand(CLI::App& app, Chosen& chosen);
 
 /// --gpu-hour-price, for commands that draw an HTML report.
 void AddPriceOption(CLI::App& command, double& gpu_hour_dollars);

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "client/terrace.hpp"
 #include "tools/replay/commands/commands.h"
+#include "tools/replay/commands/pace_options.h"
 #include "tools/replay/commands/source_options.h"
 #include "tools/replay/report/html_report.h"
 #include "tools/replay/report/report.h"
@@ -40,6 +41,7 @@ constexpr std::uint32_t kBatchBlocksMax = 4096;
 struct RunOptions {
   SourceOptions source;
   CoordinatorOptions workers;
+  PaceCommandOptions pace;
   std::string address = "127.0.0.1:7420";
   std::string namespace_name;  // empty: made of model and bytes per token
   std::uint64_t bytes_per_token = 128;
@@ -84,6 +86,8 @@ Result<RunParameters> MakeParameters(const RunOptions& options, std::uint32_t bl
   parameters.run_blocks = kRunBlocks;
   parameters.deadline_ms = options.deadline_ms;
   parameters.tcp_only = options.tcp_only ? 1 : 0;
+  // In lockstep nothing overlaps, and the daemon writes to NVMe beside what it answers.
+  parameters.durable_puts = options.workers.lockstep ? 1 : 0;
   parameters.outage_pause_ms = kOutagePauseMs;
   const std::string name =
       !options.namespace_name.empty()
@@ -167,6 +171,7 @@ SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunO
   const std::uint64_t device_bytes =
       view.nvme_bytes == 0 ? 0 : view.nvme_bytes + nvme::kSlicesOffset;
   const auto reactors = static_cast<std::uint32_t>(view.reactors);
+  const auto policy = FindPolicy(view.policy);
   const NvmeShape nvme = ShapeOfNvme(device_bytes, reactors, parameters.block_bytes);
   return SimulateRun(trace, blocks, outcome.totals.order, parameters.batch_blocks,
                      {.dram_blocks = view.dram_bytes / parameters.block_bytes,
@@ -174,7 +179,8 @@ SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunO
                       .slices = reactors,
                       .run_blocks = parameters.run_blocks,
                       .nvme_segments = nvme.segments,
-                      .nvme_records_per_segment = nvme.records_per_segment});
+                      .nvme_records_per_segment = nvme.records_per_segment,
+                      .policy = policy.ok() ? *policy : Policies().data()});
 }
 
 double MeanSeconds(const LatencyHistogram& histogram) {
@@ -215,7 +221,8 @@ int RunLoaded(const RunOptions& options, const RunParameters& parameters,
                           .after = after,
                           .restarts = watch.notes(),
                           .trace = trace.source,
-                          .skipped_lines = loaded.skipped_lines});
+                          .skipped_lines = loaded.skipped_lines,
+                          .recorded_s = RecordedSeconds(trace.requests)});
 }
 
 int Run(RunOptions& options) {
@@ -225,8 +232,13 @@ int Run(RunOptions& options) {
   Status status = PrepareOutput(options.out);
   if (status.ok()) status = PrepareProgressFile(options.workers.progress_file);
   if (!status.ok()) return UsageError(status.message());
+  const Result<PaceOptions> pace = options.pace.Read(options.workers.lockstep);
+  if (!pace.ok()) return UsageError(pace.status().message());
+  options.workers.pace = *pace;
   const Result<TraceReadResult> loaded = options.source.Load();
   if (!loaded.ok()) return UsageError(loaded.status().message());
+  status = CheckPace(*pace, loaded->trace.requests);
+  if (!status.ok()) return UsageError(status.message());
   const Result<RunParameters> parameters = MakeParameters(options, loaded->trace.block_tokens);
   if (!parameters.ok()) return UsageError(parameters.status().message());
   TellSkippedLines(*loaded);
@@ -281,6 +293,7 @@ void AddRunOptions(CLI::App& command, RunOptions& options) {
                    "do not clear the namespace before the run");
   command.add_flag("--lockstep", options.workers.lockstep,
                    "finish each request before the next begins");
+  options.pace.Add(command);
   command.add_flag("--tcp", options.tcp_only, "connect over TCP even on the daemon's host");
   command.add_flag("--quiet", options.workers.quiet, "no progress");
   command.add_option("--progress-file", options.workers.progress_file,

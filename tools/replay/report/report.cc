@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/common/byte_size.h"
+#include "tools/replay/report/run_series.h"
 
 namespace terrace::replay {
 namespace {
@@ -26,6 +27,13 @@ void AddLatency(Json& json, const std::string& name, const LatencyHistogram& his
   json[name + "_us_p50"] = microseconds(histogram.Quantile(0.5));
   json[name + "_us_p99"] = microseconds(histogram.Quantile(0.99));
   json[name + "_us_max"] = microseconds(histogram.max_ns());
+}
+
+void AddWait(Json& json, const std::string& name, const LatencyHistogram& histogram) {
+  const auto milliseconds = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e6; };
+  json[name + "_ms_p50"] = milliseconds(histogram.Quantile(0.5));
+  json[name + "_ms_p99"] = milliseconds(histogram.Quantile(0.99));
+  json[name + "_ms_max"] = milliseconds(histogram.max_ns());
 }
 
 void AddTimeToFirstToken(Json& json, const std::string& name, const TimeToFirstToken& time) {
@@ -144,6 +152,48 @@ void AddTrouble(Json& json, const RunOutcome& outcome) {
   json["failure"] = outcome.failure;
 }
 
+std::string Plain(double value) { return Json(value).dump(); }
+
+std::string_view ModeName(Pace pace) {
+  switch (pace) {
+    case Pace::kAsFastAsPossible: return "as_fast_as_possible";
+    case Pace::kOpen: return "open";
+    case Pace::kClosed: return "closed";
+  }
+  return "";
+}
+
+/// "recorded", "none" or seconds; empty when there is no loop.
+std::string ThinkTime(const PaceOptions& pace) {
+  if (pace.pace != Pace::kClosed) return "";
+  if (!pace.think.has_value()) return "recorded";
+  if (*pace.think == 0) return "none";
+  return Plain(static_cast<double>(*pace.think) / 1e9);
+}
+
+/// 0 where the recorded times do not matter.
+double SpeedOf(const PaceOptions& pace) {
+  const bool recorded =
+      pace.pace == Pace::kOpen || (pace.pace == Pace::kClosed && !pace.think.has_value());
+  return recorded ? pace.speed : 0;
+}
+
+void AddPace(Json& json, const ReportInput& input) {
+  const PaceOptions& pace = input.workers.pace;
+  const RunTiming& timing = input.outcome.timing;
+  json["mode"] = ModeName(pace.pace);
+  json["speed"] = SpeedOf(pace);
+  json["concurrency"] = pace.concurrency;
+  json["think_time"] = ThinkTime(pace);
+  json["recorded_s"] = input.recorded_s;
+  json["requests_late"] = timing.late();
+  json["turns_held"] = input.outcome.turns_held;
+  AddWait(json, "queue", timing.queue());
+  AddWait(json, "prefill", timing.prefill());
+  AddWait(json, "request", timing.request());
+  json["timeline_interval_s"] = static_cast<double>(input.outcome.timeline.width()) / 1e9;
+}
+
 void AddSpeed(Json& json, const RunOutcome& outcome) {
   const RunTotals& totals = outcome.totals;
   AddLatency(json, "match", totals.match);
@@ -207,6 +257,31 @@ void WorkloadLines(std::string& out, const ReportInput& input) {
        FormatByteSize(input.before.dram_bytes).c_str(), input.after.huge_page_share * 100,
        input.before.nvme_bytes == 0 ? "none" : FormatByteSize(input.before.nvme_bytes).c_str(),
        input.outcome.link.c_str());
+}
+
+void WaitLine(std::string& out, const char* name, const LatencyHistogram& histogram) {
+  Line(out, "%-24s p50 %.1f ms, p99 %.1f ms, max %.1f ms", name,
+       static_cast<double>(histogram.Quantile(0.5)) / 1e6,
+       static_cast<double>(histogram.Quantile(0.99)) / 1e6,
+       static_cast<double>(histogram.max_ns()) / 1e6);
+}
+
+void PaceLines(std::string& out, const ReportInput& input) {
+  const PaceOptions& pace = input.workers.pace;
+  const RunTiming& timing = input.outcome.timing;
+  if (pace.pace == Pace::kOpen) {
+    Line(out, "%-24s open loop at %g times the recorded speed: %.1f s in %.1f s", "pace",
+         pace.speed, input.recorded_s, input.outcome.duration_s);
+    Line(out, "%-24s %llu began over %lld ms late; %llu held by the turn before", "requests",
+         Number(timing.late()), static_cast<long long>(kLateAfter / kMillisecond),
+         Number(input.outcome.turns_held));
+  } else if (pace.pace == Pace::kClosed) {
+    const std::string think = ThinkTime(pace) + (pace.think.has_value() ? " s" : "");
+    Line(out, "%-24s closed loop, %u sessions, %s think time%s", "pace", pace.concurrency,
+         think.c_str(), pace.think.has_value() ? "" : (" at speed " + Plain(pace.speed)).c_str());
+  }
+  if (pace.pace != Pace::kAsFastAsPossible) WaitLine(out, "waited for a worker", timing.queue());
+  WaitLine(out, "request from arrival", timing.request());
 }
 
 void HitLines(std::string& out, const ReportInput& input) {
@@ -288,18 +363,23 @@ std::uint64_t CountedBetween(std::uint64_t before, std::uint64_t after,
 
 std::string ReportJson(const ReportInput& input) {
   Json json;
+  json["kind"] = "run";
   AddCounts(json, input);
   AddTiers(json, input);
+  AddPace(json, input);
   AddSpeed(json, input.outcome);
   AddSavings(json, input.savings);
   AddTrouble(json, input.outcome);
   AddSetting(json, input);
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace);
+  text.resize(text.rfind('\n'));  // of the closing brace
+  return text + RunSeriesJson(input.outcome) + "\n}\n";
 }
 
 std::string ReportTable(const ReportInput& input) {
   std::string out;
   WorkloadLines(out, input);
+  PaceLines(out, input);
   HitLines(out, input);
   TierLines(out, input);
   LatencyLine(out, "match", input.outcome.totals.match);

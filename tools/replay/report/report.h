@@ -1,4 +1,5 @@
-// Report: what a run found, as a flat JSON object for programs and as a table for people.
+// Report: what a run found, as a JSON object for programs, flat but for two series at its end, and
+// as a table for people.
 #pragma once
 
 #include <cstdint>
@@ -26,13 +27,14 @@ struct ReportInput {
   const RestartNotes& restarts;
   std::string trace;
   std::uint64_t skipped_lines = 0;
+  double recorded_s = 0;  ///< from the first timestamp of the trace to the last
 };
 
 /// What a counter of the daemon rose by during the run: since its last restart, if there was one.
 [[nodiscard]] std::uint64_t CountedBetween(std::uint64_t before, std::uint64_t after,
                                            const RestartNotes& restarts);
 
-/// One flat object, keys in a fixed order; docs/replay.md describes them.
+/// One object, keys in a fixed order; docs/replay.md describes them.
 [[nodiscard]] std::string ReportJson(const ReportInput& input);
 [[nodiscard]] std::string ReportTable(const ReportInput& input);
 

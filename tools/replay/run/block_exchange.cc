@@ -204,9 +204,10 @@ std::uint32_t BlockExchange::Put(const RequestKeys& request, std::uint32_t first
   for (std::uint32_t slot = 0; slot < count; ++slot) {
     ProduceBlock(SeedOf(request.keys[first + slot]), Slot(slot));
   }
+  const Ack ack = parameters_.durable_puts != 0 ? Ack::kDurable : Ack::kCommitted;
   const Nanos begin = clock_.Now();
   const Result<std::vector<BlockResult>> results =
-      client_->Put(space_, request.chain, buffers, {}, CallDeadline());
+      client_->Put(space_, request.chain, buffers, {}, CallDeadline(), ack);
   const Nanos duration = clock_.Now() - begin;
   if (!results.ok()) {
     CountFailure(results.status(), report);

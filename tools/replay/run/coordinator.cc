@@ -1,5 +1,6 @@
 #include "tools/replay/run/coordinator.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <vector>
 
@@ -12,8 +13,8 @@
 namespace terrace::replay {
 namespace {
 
-/// Longest that a poll sleeps, so that progress moves and a signal is seen, ms.
-constexpr int kPollMs = 200;
+/// Longest that a poll sleeps, so that progress moves and a signal is seen.
+constexpr Nanos kPollMax = 200 * kMillisecond;
 /// Connecting and opening, with a daemon that is slow to start.
 constexpr Nanos kReadyTimeout = 60 * kSecond;
 /// A request of 65,536 blocks at the deadline of each call would take longer, but no worker is
@@ -30,34 +31,44 @@ class Coordinator {
         options_(options),
         watch_(watch),
         clock_(clock),
-        schedule_({.requests = workload.requests().size(),
-                   .prefill_workers = options.prefill_workers,
-                   .lockstep = options.lockstep}) {
+        schedule_(workload.requests(), {.prefill_workers = options.prefill_workers,
+                                        .lockstep = options.lockstep,
+                                        .pace = options.pace}) {
+    outcome_.timing = RunTiming(options.pace.pace);
     outcome_.totals.hit_tokens.assign(workload.requests().size(), kNotPrefilled);
   }
 
   Result<RunOutcome> Run() {
     Status status = StartWorkers();
     if (!status.ok()) return status;
-    Progress progress(workload_.requests().size(), options_.quiet, options_.progress_file, clock_);
-    const Nanos begin = clock_.Now();
-    last_report_ = begin;
+    Progress progress(workload_.requests().size(), ExpectedSeconds(), options_.quiet,
+                      options_.progress_file, clock_);
+    begin_ = clock_.Now();
     while (!schedule_.Done() && outcome_.failure.empty() && !InterruptNote::Asked()) {
       Dispatch();
-      for (const WorkerEvent& event : pool_.Wait(kPollMs)) Handle(event);
+      for (const WorkerEvent& event : pool_.Wait(TimeToWait())) Handle(event);
       watch_.Poll();
       progress.Update(schedule_.finished(), outcome_.totals);
-      if (clock_.Now() - last_report_ > kSilenceMax) Fail("no worker reported for 3 minutes");
+      if (AnyBusy() && Now() - last_news_ > kSilenceMax) Fail("no worker reported for 3 minutes");
     }
-    outcome_.duration_s = static_cast<double>(clock_.Now() - begin) / 1e9;
+    outcome_.duration_s = static_cast<double>(Now()) / 1e9;
     outcome_.interrupted = InterruptNote::Asked();
     progress.Finish(schedule_.finished(), outcome_.totals);
     StopWorkers();
     outcome_.requests_finished = schedule_.finished();
+    outcome_.turns_held = schedule_.turns_held();
     return std::move(outcome_);
   }
 
  private:
+  /// Time of the run, ns.
+  [[nodiscard]] Nanos Now() const { return clock_.Now() - begin_; }
+
+  [[nodiscard]] double ExpectedSeconds() const {
+    if (options_.pace.pace != Pace::kOpen) return 0;
+    return RecordedSeconds(workload_.requests()) / options_.pace.speed;
+  }
+
   void Fail(const std::string& cause) {
     if (outcome_.failure.empty()) outcome_.failure = cause;
   }
@@ -75,7 +86,7 @@ class Coordinator {
     const Nanos deadline = clock_.Now() + kReadyTimeout;
     std::size_t ready = 0;
     while (status.ok() && ready < pool_.workers().size()) {
-      for (const WorkerEvent& event : pool_.Wait(kPollMs)) {
+      for (const WorkerEvent& event : pool_.Wait(kPollMax)) {
         const std::string& name = pool_.workers()[event.worker].name;
         if (!event.status.ok()) return Status::Internal("worker " + name + " died at its start");
         if (event.message.kind != ReportKind::kReady) {
@@ -91,21 +102,52 @@ class Coordinator {
     return status;
   }
 
+  [[nodiscard]] bool Idle(const WorkerProcess& worker, WorkKind role) const {
+    return worker.role == role && !worker.busy && worker.socket >= 0;
+  }
+
+  [[nodiscard]] bool AnyBusy() const {
+    return std::ranges::any_of(pool_.workers(), &WorkerProcess::busy);
+  }
+
+  /// Decodes first: each of them makes room for a prefill.
   void Dispatch() {
     for (std::size_t index = 0; index < pool_.workers().size(); ++index) {
-      const WorkerProcess& worker = pool_.workers()[index];
-      if (worker.busy || worker.socket < 0) continue;
-      const std::optional<std::uint64_t> request =
-          worker.role == WorkKind::kPrefill ? schedule_.TakePrefill() : schedule_.TakeDecode();
-      if (!request.has_value()) continue;
-      const Status sent = pool_.Order(index, worker.role, *request);
-      if (!sent.ok()) return Fail("worker " + worker.name + ": " + sent.ToString());
+      if (!Idle(pool_.workers()[index], WorkKind::kDecode)) continue;
+      const std::optional<std::uint64_t> request = schedule_.TakeDecode();
+      if (!request.has_value()) break;
+      Order(index, *request);
     }
+    for (std::size_t index = 0; index < pool_.workers().size(); ++index) {
+      if (!Idle(pool_.workers()[index], WorkKind::kPrefill)) continue;
+      const Nanos now = Now();
+      const std::optional<Arrival> arrival = schedule_.TakePrefill(now);
+      if (!arrival.has_value()) break;
+      outcome_.timing.PrefillStarted(*arrival, now);
+      outcome_.totals.NoteLookUp(arrival->request);
+      Order(index, arrival->request);
+    }
+  }
+
+  void Order(std::size_t index, std::uint64_t request) {
+    const WorkerProcess& worker = pool_.workers()[index];
+    last_news_ = Now();
+    const Status sent = pool_.Order(index, worker.role, request);
+    if (!sent.ok()) Fail("worker " + worker.name + ": " + sent.ToString());
+  }
+
+  /// Until a worker that is idle may have something to do.
+  [[nodiscard]] Nanos TimeToWait() const {
+    const bool idle = std::ranges::any_of(pool_.workers(), [this](const WorkerProcess& worker) {
+      return Idle(worker, WorkKind::kPrefill);
+    });
+    const std::optional<Nanos> due = idle ? schedule_.NextDue() : std::nullopt;
+    return due.has_value() ? std::clamp<Nanos>(*due - Now(), 0, kPollMax) : kPollMax;
   }
 
   void Handle(const WorkerEvent& event) {
     const WorkerProcess& worker = pool_.workers()[event.worker];
-    last_report_ = clock_.Now();
+    last_news_ = Now();
     if (!event.status.ok()) {
       return Fail("worker " + worker.name + " (process " + std::to_string(worker.pid) +
                   ") died at request " + std::to_string(worker.request) + ": " +
@@ -121,8 +163,10 @@ class Coordinator {
     }
     if (report.work == WorkKind::kPrefill) {
       schedule_.PrefillEnded(report.request);
+      outcome_.timing.PrefillEnded(report.request, last_news_);
     } else {
-      schedule_.DecodeEnded();
+      schedule_.DecodeEnded(report.request, last_news_);
+      outcome_.timing.DecodeEnded(report.request, last_news_);
     }
     if (report.wrong_blocks > 0) Fail("wrong bytes: " + DescribeWrongBlock(report));
   }
@@ -130,6 +174,7 @@ class Coordinator {
   void Count(std::size_t worker, const WorkReport& report) {
     if (report.request >= workload_.requests().size()) return;
     outcome_.totals.Add(worker, report, workload_.requests()[report.request]);
+    outcome_.timeline.Add(last_news_, report);
     if (report.calls_peer_dead > 0) watch_.NoteOutage();
   }
 
@@ -148,7 +193,8 @@ class Coordinator {
   Schedule schedule_;
   WorkerPool pool_;
   RunOutcome outcome_;
-  Nanos last_report_ = 0;
+  Nanos begin_ = 0;
+  Nanos last_news_ = 0;  // an order, or a report: time of the run
 };
 
 }  // namespace
@@ -178,6 +224,8 @@ Result<RunOutcome> RunWorkload(const SharedWorkload& workload, const Coordinator
       options.decode_workers == 0 || options.decode_workers > kWorkersMax) {
     return Status::Invalid("--prefill and --decode must be from 1 to 64");
   }
+  Status status = CheckPace(options.pace, workload.requests());
+  if (!status.ok()) return status;
   return Coordinator(workload, options, watch, clock).Run();
 }
 

@@ -2,8 +2,9 @@
 // adds up what they report and decides when the run has failed.
 //
 // The run fails, and stops at once, when a block arrives with a wrong byte, when a worker process
-// fails or dies, or when no worker reports for three minutes. A daemon that is gone is no failure:
-// the workers go on with misses, and the library reconnects. Thread: one; not reentrant.
+// fails or dies, or when no worker reports for three minutes although one has an order. A daemon
+// that is gone is no failure: the workers go on with misses, and the library reconnects. Thread:
+// one; not reentrant.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,12 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "tools/replay/run/arrivals.h"
 #include "tools/replay/run/daemon_watch.h"
+#include "tools/replay/run/run_timing.h"
 #include "tools/replay/run/run_totals.h"
 #include "tools/replay/run/shared_workload.h"
+#include "tools/replay/run/timeline.h"
 #include "tools/replay/trace/trace.h"
 
 namespace terrace::replay {
@@ -23,6 +27,7 @@ struct CoordinatorOptions {
   std::uint32_t prefill_workers = 1;  ///< 1 to 64
   std::uint32_t decode_workers = 1;   ///< 1 to 64
   bool lockstep = false;
+  PaceOptions pace;
   bool quiet = false;         ///< no progress
   std::string progress_file;  ///< percentage done, for scripts; empty: none
 };
@@ -33,6 +38,9 @@ struct RunOutcome {
   bool interrupted = false;         ///< by SIGINT or SIGTERM
   std::uint32_t worker_errors = 0;  ///< workers that failed or had to be killed
   std::uint64_t requests_finished = 0;
+  RunTiming timing;
+  std::uint64_t turns_held = 0;  ///< open loop: due before the turn before them had ended
+  Timeline timeline;
   double duration_s = 0;  ///< from the first order to the last report
   std::string link;       ///< how the bytes moved, as the first worker said
 };

@@ -15,6 +15,20 @@ std::uint64_t Whole(std::optional<double> value) {
   return value.has_value() && *value > 0 ? static_cast<std::uint64_t>(*value) : 0;
 }
 
+/// Of the label policy="NAME".
+std::string PolicyOf(std::span<const Sample> samples) {
+  constexpr std::string_view kLabel = "policy=\"";
+  for (const Sample& sample : samples) {
+    if (sample.name != "terrace_policy_info") continue;
+    const std::size_t begin = sample.labels.find(kLabel);
+    if (begin == std::string::npos) continue;
+    const std::size_t end = sample.labels.find('"', begin + kLabel.size());
+    if (end == std::string::npos) continue;
+    return sample.labels.substr(begin + kLabel.size(), end - begin - kLabel.size());
+  }
+  return {};
+}
+
 }  // namespace
 
 std::optional<double> SumSamples(std::span<const Sample> samples, std::string_view name,
@@ -38,6 +52,7 @@ DaemonView ViewOf(std::span<const Sample> samples) {
   view.uptime_s = SumSamples(samples, "terrace_process_uptime_seconds", "").value_or(0);
   const double huge = SumSamples(samples, "terrace_tier_huge_page_bytes", kDram).value_or(0);
   if (view.dram_bytes > 0) view.huge_page_share = huge / static_cast<double>(view.dram_bytes);
+  view.policy = PolicyOf(samples);
   view.nvme_blocks = Whole(SumSamples(samples, "terrace_tier_blocks", kNvme));
   view.nvme_used_bytes = Whole(SumSamples(samples, "terrace_tier_used_bytes", kNvme));
   constexpr std::string_view kWritten = "terrace_nvme_blocks_written_total";

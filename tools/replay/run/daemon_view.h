@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/clock.h"
@@ -23,6 +24,7 @@ struct DaemonView {
   std::uint64_t reactors = 1;
   double huge_page_share = 0;  ///< of the DRAM tier's memory, 0 to 1
   double uptime_s = 0;
+  std::string policy;                        ///< of eviction; empty: not told
   std::uint64_t nvme_blocks = 0;             ///< with a record there, now
   std::uint64_t nvme_used_bytes = 0;         ///< now
   std::uint64_t nvme_blocks_put = 0;         ///< records written because of a put

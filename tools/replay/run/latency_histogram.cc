@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 namespace terrace::replay {
 
@@ -48,6 +49,20 @@ std::uint64_t LatencyHistogram::Quantile(double quantile) const noexcept {
     if (seen >= wanted) return std::min(UpperEnd(bucket), max_ns_);
   }
   return max_ns_;
+}
+
+std::vector<LatencyStep> LatencyHistogram::Steps() const {
+  constexpr unsigned kBucketsOfStep = 8;
+  std::vector<LatencyStep> steps;
+  for (unsigned first = 0; first < kBuckets; first += kBucketsOfStep) {
+    const auto begin = buckets_.begin() + first;
+    const std::uint64_t count = std::accumulate(begin, begin + kBucketsOfStep, std::uint64_t{0});
+    const std::uint64_t upper = UpperEnd(first + kBucketsOfStep - 1);
+    if (count > 0) steps.push_back({.upper_ns = upper, .count = count});
+  }
+  // What is beyond the last bucket is in it.
+  if (!steps.empty()) steps.back().upper_ns = std::max(steps.back().upper_ns, max_ns_);
+  return steps;
 }
 
 }  // namespace terrace::replay

@@ -14,7 +14,10 @@ std::string Progress::Text(std::uint64_t finished, const RunTotals& totals) cons
                 static_cast<unsigned long long>(requests_), totals.BlockHitRatio() * 100,
                 static_cast<double>(totals.bytes_verified) / bar_.seconds() / 1e9,
                 static_cast<unsigned long long>(totals.wrong_bytes));
-  return text.data();
+  if (expected_s_ <= 0) return text.data();
+  std::array<char, 80> time{};
+  std::snprintf(time.data(), time.size(), "  %.0f of %.0f s", bar_.seconds(), expected_s_);
+  return std::string(text.data()) + time.data();
 }
 
 void Progress::WriteFile(std::uint64_t finished) {

@@ -16,10 +16,15 @@ namespace terrace::replay {
 
 class Progress {
  public:
-  /// requests: of the whole run. quiet: print nothing. file: empty for none; a reader may find it
-  /// empty for a moment. clock outlives this.
-  Progress(std::uint64_t requests, bool quiet, std::string file, const Clock& clock)
-      : requests_(requests), file_(std::move(file)), bar_(requests, quiet, clock) {
+  /// requests: of the whole run. expected_s: how long the trace takes at the speed asked for; 0:
+  /// not known. quiet: print nothing. file: empty for none; a reader may find it empty for a
+  /// moment. clock outlives this.
+  Progress(std::uint64_t requests, double expected_s, bool quiet, std::string file,
+           const Clock& clock)
+      : requests_(requests),
+        expected_s_(expected_s),
+        file_(std::move(file)),
+        bar_(requests, quiet, clock) {
     WriteFile(0);
   }
   /// Draws when it is time to.
@@ -39,6 +44,7 @@ class Progress {
   void WriteFile(std::uint64_t finished);
 
   std::uint64_t requests_;
+  double expected_s_;
   std::string file_;
   std::uint64_t percent_ = UINT64_MAX;  // in the file
   ProgressBar bar_;

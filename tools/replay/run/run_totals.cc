@@ -3,7 +3,8 @@
 namespace terrace::replay {
 
 void RunTotals::Add(std::size_t worker, const WorkReport& report, const TraceRequest& request) {
-  if (report.work == WorkKind::kPrefill) {
+  const bool prefill = report.work == WorkKind::kPrefill;
+  if (prefill) {
     ++prefills;
     blocks_looked_up += report.looked_up;
     blocks_matched += report.matched;
@@ -19,7 +20,7 @@ void RunTotals::Add(std::size_t worker, const WorkReport& report, const TraceReq
     decode_blocks += report.looked_up;
     decode_blocks_missing += report.missing;
   }
-  order.push_back({report.work, report.request});
+  order.push_back({prefill ? OperationKind::kStore : OperationKind::kDecode, report.request});
   bytes_put += report.bytes_put;
   bytes_got += report.bytes_got;
   bytes_verified += report.bytes_verified;

@@ -47,11 +47,13 @@ struct RunTotals {
   StatusCounts put_status{};
   std::unordered_map<std::size_t, std::uint64_t> reconnects;  ///< by worker
   LatencyHistogram match, get, put;
-  std::vector<Operation> order;  ///< in which operations ended
+  std::vector<Operation> order;  ///< look-ups as they began, the others as they ended
   /// Tokens of each request's hit; kNotPrefilled for requests that were not prefilled.
   std::vector<std::uint32_t> hit_tokens;
   std::string first_call_error;
 
+  /// A worker has been told to prefill it: it looks up now.
+  void NoteLookUp(std::uint64_t request) { order.push_back({OperationKind::kLookUp, request}); }
   /// request: of the trace, the one that the report is about.
   void Add(std::size_t worker, const WorkReport& report, const TraceRequest& request);
   void Add(const WorkerSummary& summary);

@@ -28,10 +28,11 @@ struct RunParameters {
   std::uint64_t block_bytes = 0;      ///< bytes of a block; a multiple of 8
   std::uint32_t block_tokens = 0;     ///< of the trace
   std::uint32_t bytes_per_token = 0;
-  std::uint32_t batch_blocks = 0;     ///< most blocks of one get or put
-  std::uint32_t run_blocks = 0;       ///< of the namespace: blocks placed together
-  std::uint32_t deadline_ms = 0;      ///< of each call
-  std::uint32_t tcp_only = 0;         ///< 1: workers connect over TCP even on the daemon's host
+  std::uint32_t batch_blocks = 0;  ///< most blocks of one get or put
+  std::uint32_t run_blocks = 0;    ///< of the namespace: blocks placed together
+  std::uint32_t deadline_ms = 0;   ///< of each call
+  std::uint32_t tcp_only = 0;      ///< 1: workers connect over TCP even on the daemon's host
+  std::uint32_t durable_puts = 0;  ///< 1: a put ends when its blocks are on NVMe, or never will be
   std::uint32_t outage_pause_ms = 0;  ///< what a worker waits per request while the daemon is gone
   char address[kAddressBytesMax + 1] = {};      ///< HOST:PORT, ends with 0
   char namespace_name[kNameBytesMax + 1] = {};  ///< ends with 0

@@ -8,10 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-
-#include "base/clock.h"
 
 extern char** environ;
 
@@ -76,7 +75,7 @@ Status WorkerPool::Order(std::size_t worker, WorkKind kind, std::uint64_t reques
   return Send(process.socket, WorkOrder{.kind = kind, .request = request});
 }
 
-std::vector<WorkerEvent> WorkerPool::Wait(int timeout_ms) {
+std::vector<WorkerEvent> WorkerPool::Wait(Nanos timeout) {
   std::vector<pollfd> polled;
   std::vector<std::size_t> owners;
   for (std::size_t index = 0; index < workers_.size(); ++index) {
@@ -85,7 +84,10 @@ std::vector<WorkerEvent> WorkerPool::Wait(int timeout_ms) {
     owners.push_back(index);
   }
   std::vector<WorkerEvent> events;
-  if (poll(polled.data(), polled.size(), timeout_ms) <= 0) return events;
+  // Not poll: a request that is due in less than a millisecond would be late, or waited for busily.
+  const timespec limit{.tv_sec = static_cast<time_t>(timeout / kSecond),
+                       .tv_nsec = static_cast<long>(timeout % kSecond)};
+  if (ppoll(polled.data(), polled.size(), &limit, nullptr) <= 0) return events;
   for (std::size_t index = 0; index < polled.size(); ++index) {
     if (polled[index].revents == 0) continue;
     WorkerProcess& worker = workers_[owners[index]];
@@ -114,9 +116,9 @@ std::vector<std::string> WorkerPool::Stop(int timeout_ms, std::vector<WorkerSumm
   std::vector<bool> answered(workers_.size());
   std::size_t waiting = workers_.size();
   while (waiting > 0 && clock.Now() < deadline) {
-    const auto left = static_cast<int>((deadline - clock.Now()) / kMillisecond) + 1;
+    const Nanos left = deadline - clock.Now();
     waiting = 0;
-    for (const WorkerEvent& event : Wait(left)) {
+    for (const WorkerEvent& event : Wait(std::max<Nanos>(left, 0))) {
       if (event.status.ok() && event.message.kind == ReportKind::kSummary) {
         summaries.push_back(event.message.summary);
         answered[event.worker] = true;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "tools/replay/run/worker_protocol.h"
 
@@ -42,8 +43,8 @@ class WorkerPool {
   Status Start(WorkKind role, const std::string& name, int workload_fd);
   /// Gives an idle worker an order.
   Status Order(std::size_t worker, WorkKind kind, std::uint64_t request);
-  /// Waits up to timeout_ms for messages; returns early, perhaps with none, on a signal.
-  std::vector<WorkerEvent> Wait(int timeout_ms);
+  /// Waits up to `timeout` ns for messages; returns early, perhaps with none, on a signal.
+  std::vector<WorkerEvent> Wait(Nanos timeout);
   /// Tells every worker to stop, collects the summaries of those that answer within timeout_ms,
   /// kills the others. @return the names of the workers that had to be killed or had failed.
   std::vector<std::string> Stop(int timeout_ms, std::vector<WorkerSummary>& summaries);

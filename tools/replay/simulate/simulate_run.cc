@@ -1,67 +1,78 @@
 #include "tools/replay/simulate/simulate_run.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 namespace terrace::replay {
-namespace {
 
-/// As a worker does (worker.cc): gets blocks [0, end) batch by batch, a prefill only up to a batch
-/// with a miss. @return how many leading ones were there.
-std::uint32_t GetPrefix(SimulatedTiers& tiers, std::span<const std::uint32_t> chain,
-                        std::uint32_t end, std::uint32_t batch_blocks, bool prefill,
-                        SimulatedRun& result) {
-  std::uint32_t leading = 0;
+/// Gets blocks [0, end) batch by batch, a prefill only up to a batch with a miss.
+SimulatedHits RunSimulation::GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end,
+                                       bool prefill) {
+  SimulatedHits sum;
   for (std::uint32_t first = 0; first < end;) {
-    const std::uint32_t count = std::min(batch_blocks, end - first);
-    const SimulatedHits hits = tiers.Get(chain, first, count);
-    if (leading == first) leading += hits.leading;
+    const std::uint32_t count = std::min(batch_blocks_, end - first);
+    const SimulatedHits hits = tiers_.Get(chain, first, count);
+    if (sum.leading == first) sum.leading += hits.leading;
+    sum.dram += hits.dram;
+    sum.nvme += hits.nvme;
     first += count;
-    if (prefill) {
-      result.hits_dram += hits.dram;
-      result.hits_nvme += hits.nvme;
-      if (leading < first) break;
-    } else {
-      result.decode_blocks_missing += count - hits.Found();
-    }
+    if (prefill && sum.leading < first) break;
   }
-  return leading;
+  return sum;
 }
 
-}  // namespace
+SimulatedHits RunSimulation::LookUp(std::uint64_t request) {
+  const std::span<const std::uint32_t> chain = blocks_.Of(trace_.requests[request]);
+  return GetPrefix(chain, tiers_.Match(chain), true);
+}
+
+std::uint32_t RunSimulation::Store(std::uint64_t request, const SimulatedHits& hits) {
+  const std::span<const std::uint32_t> chain = blocks_.Of(trace_.requests[request]);
+  const auto size = static_cast<std::uint32_t>(chain.size());
+  result_.blocks_looked_up += size;
+  result_.blocks_hit += hits.leading;
+  result_.hits_dram += hits.dram;
+  result_.hits_nvme += hits.nvme;
+  for (std::uint32_t first = hits.leading; first < size;) {
+    const std::uint32_t count = std::min(batch_blocks_, size - first);
+    if (tiers_.Put(chain, first, count) < count) break;
+    first += count;
+  }
+  return hits.leading;
+}
+
+void RunSimulation::Decode(std::uint64_t request) {
+  const std::span<const std::uint32_t> chain = blocks_.Of(trace_.requests[request]);
+  const auto size = static_cast<std::uint32_t>(chain.size());
+  result_.decode_blocks_missing += size - GetPrefix(chain, size, false).Found();
+}
+
+SimulatedRun RunSimulation::Result() const {
+  SimulatedRun result = result_;
+  result.evictions = tiers_.evictions();
+  result.blocks_gone = tiers_.gone();
+  result.blocks_put = tiers_.blocks_put();
+  result.nvme_blocks_written = tiers_.blocks_written();
+  return result;
+}
 
 SimulatedRun SimulateRun(const Trace& trace, const BlockNumbers& blocks,
                          std::span<const Operation> order, std::uint32_t batch_blocks,
                          const SimulatedTiersOptions& tiers) {
-  SimulatedTiers simulated(tiers);
-  SimulatedRun result;
+  RunSimulation simulation(trace, blocks, batch_blocks, tiers);
+  std::unordered_map<std::uint64_t, SimulatedHits> looked_up;  // and not stored yet
   for (const Operation& operation : order) {
-    const std::span<const std::uint32_t> chain = blocks.Of(trace.requests[operation.request]);
-    const auto size = static_cast<std::uint32_t>(chain.size());
-    const bool prefill = operation.kind == WorkKind::kPrefill;
-    const std::uint32_t matched = prefill ? simulated.Match(chain) : size;
-    const std::uint32_t hit = GetPrefix(simulated, chain, matched, batch_blocks, prefill, result);
-    if (!prefill) continue;
-    result.blocks_looked_up += size;
-    result.blocks_hit += hit;
-    for (std::uint32_t first = hit; first < size; first += batch_blocks) {
-      const std::uint32_t count = std::min(batch_blocks, size - first);
-      if (simulated.Put(chain, first, count) < count) break;
+    const std::uint64_t request = operation.request;
+    switch (operation.kind) {
+      case OperationKind::kLookUp: looked_up[request] = simulation.LookUp(request); break;
+      case OperationKind::kStore:
+        (void)simulation.Store(request, looked_up[request]);
+        looked_up.erase(request);
+        break;
+      case OperationKind::kDecode: simulation.Decode(request); break;
     }
   }
-  result.evictions = simulated.evictions();
-  result.blocks_gone = simulated.gone();
-  result.nvme_blocks_written = simulated.blocks_written();
-  return result;
-}
-
-std::vector<Operation> LockstepOrder(std::uint64_t requests) {
-  std::vector<Operation> order;
-  order.reserve(2 * requests);
-  for (std::uint64_t request = 0; request < requests; ++request) {
-    order.push_back({WorkKind::kPrefill, request});
-    order.push_back({WorkKind::kDecode, request});
-  }
-  return order;
+  return simulation.Result();
 }
 
 }  // namespace terrace::replay

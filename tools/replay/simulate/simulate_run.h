@@ -1,4 +1,4 @@
-// Replays the order of operations of a run through SimulatedTiers.
+// SimulatedTiers under the operations of a replay.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@ struct SimulatedRun {
   std::uint64_t decode_blocks_missing = 0;
   std::uint64_t evictions = 0;            ///< blocks that left DRAM
   std::uint64_t blocks_gone = 0;          ///< blocks that left the cache
+  std::uint64_t blocks_put = 0;           ///< blocks that came into the cache
   std::uint64_t nvme_blocks_written = 0;  ///< records, those written again among them
 
   [[nodiscard]] double BlockHitRatio() const noexcept {
@@ -27,12 +28,41 @@ struct SimulatedRun {
   }
 };
 
-/// batch_blocks: most blocks of one get or put, as in the run; at least 1.
+/// One replay, operation by operation, as a worker does them (run/worker.cc). Thread: one. Trace
+/// and blocks outlive it.
+class RunSimulation {
+ public:
+  /// batch_blocks: most blocks of one get or put; at least 1.
+  RunSimulation(const Trace& trace, const BlockNumbers& blocks, std::uint32_t batch_blocks,
+                const SimulatedTiersOptions& tiers)
+      : trace_(trace), blocks_(blocks), batch_blocks_(batch_blocks), tiers_(tiers) {}
+
+  /// Gets the leading blocks that are stored, and puts the others.
+  /// @return how many leading ones it got. REQUIRES: request < requests of the trace (also below).
+  std::uint32_t Prefill(std::uint64_t request) { return Store(request, LookUp(request)); }
+  /// The two halves of a prefill, between which other requests may do theirs. What was looked up
+  /// counts once it was stored.
+  SimulatedHits LookUp(std::uint64_t request);
+  std::uint32_t Store(std::uint64_t request, const SimulatedHits& hits);
+  /// Gets all blocks.
+  void Decode(std::uint64_t request);
+
+  [[nodiscard]] SimulatedRun Result() const;
+
+ private:
+  SimulatedHits GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end, bool prefill);
+
+  const Trace& trace_;
+  const BlockNumbers& blocks_;
+  const std::uint32_t batch_blocks_;
+  SimulatedTiers tiers_;
+  SimulatedRun result_;
+};
+
+/// All operations of a run, in the order in which they were done. A look-up without its store was
+/// cut short by the end of the run. REQUIRES: no store without its look-up before it.
 SimulatedRun SimulateRun(const Trace& trace, const BlockNumbers& blocks,
                          std::span<const Operation> order, std::uint32_t batch_blocks,
                          const SimulatedTiersOptions& tiers);
-
-/// The order of operations of a run in lockstep: prefill and decode of each request in turn.
-std::vector<Operation> LockstepOrder(std::uint64_t requests);
 
 }  // namespace terrace::replay

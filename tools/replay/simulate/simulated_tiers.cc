@@ -10,6 +10,8 @@ namespace {
 
 /// As in cache/evict.cc.
 constexpr int kCandidatesMax = 64;
+/// Blocks of a request in transfer at once, which are pinned: cache.window_per_request.
+constexpr std::uint32_t kWindow = 4;
 
 }  // namespace
 
@@ -28,7 +30,7 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
       std::min<std::uint64_t>(options.dram_blocks / options.slices, options.distinct_blocks);
   for (std::uint32_t index = 0; index < options.slices; ++index) {
     Slice& slice = slices_.emplace_back();
-    slice.policy = MakeLruPolicy(std::max<std::uint64_t>(blocks, 1));
+    slice.policy = options.policy->make(std::max<std::uint64_t>(blocks, 1));
     slice.block_of.assign(blocks, 0);
     for (std::uint64_t slot = blocks; slot > 0; --slot) {
       slice.free.push_back(static_cast<BlockId>(slot - 1));
@@ -113,20 +115,21 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
     if (Stored(block)) continue;
     if (!Insert(slice, chain, position)) return;
     ++stored_;
+    ++blocks_put_;
     Append(slice, block);
   }
 }
 
 bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain,
                             std::uint32_t position) {
-  if (slice.free.empty() && !Evict(slice)) return false;
+  if (slice.free.empty() && !Evict(slice, chain, position)) return false;
   const BlockId slot = slice.free.back();
   slice.free.pop_back();
   BlockId parent = kNoBlock;
   if (position > 0 && &slices_[SliceOf(chain, position - 1)] == &slice) {
     parent = slot_of_[chain[position - 1]];
   }
-  slice.policy->Insert(slot, parent);
+  slice.policy->Insert({.block = slot, .parent = parent, .identity = chain[position]});
   slice.block_of[slot] = chain[position];
   slot_of_[chain[position]] = slot;
   guarded_[chain[position]] = request_number_;
@@ -134,22 +137,33 @@ bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain,
   return true;
 }
 
-bool SimulatedTiers::Evict(Slice& slice) {
+BlockId SimulatedTiers::FindVictim(Slice& slice, std::span<const std::uint32_t> in_transfer) const {
   BlockId victim = slice.policy->First();
   for (int looked = 0; looked < kCandidatesMax && victim != kNoBlock; ++looked) {
     const std::uint32_t block = slice.block_of[victim];
-    if (guarded_[block] != request_number_ || HasRecord(block)) {
-      slice.policy->Remove(victim);
-      slot_of_[block] = kNoBlock;
-      slice.free.push_back(victim);
-      ++evictions_;
-      --in_dram_;
-      if (!HasRecord(block)) CountGone();
-      return true;
-    }
+    if (guarded_[block] != request_number_) return victim;
+    const bool pinned = std::ranges::find(in_transfer, block) != in_transfer.end();
+    if (HasRecord(block) && !pinned) return victim;
     victim = slice.policy->After(victim);
   }
-  return false;
+  return kNoBlock;
+}
+
+bool SimulatedTiers::Evict(Slice& slice, std::span<const std::uint32_t> chain,
+                           std::uint32_t position) {
+  const std::uint32_t before = std::min(position, kWindow - 1);
+  BlockId victim = FindVictim(slice, chain.subspan(position - before, before));
+  // Transfers end, and then their blocks may go.
+  if (victim == kNoBlock) victim = FindVictim(slice, {});
+  if (victim == kNoBlock) return false;
+  const std::uint32_t block = slice.block_of[victim];
+  slice.policy->Remove(victim);
+  slot_of_[block] = kNoBlock;
+  slice.free.push_back(victim);
+  ++evictions_;
+  --in_dram_;
+  if (!HasRecord(block)) CountGone();
+  return true;
 }
 
 void SimulatedTiers::CountGone() {

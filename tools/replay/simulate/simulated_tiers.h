@@ -1,4 +1,4 @@
-// SimulatedTiers: the daemon's tiers without bytes, driven by the daemon's own eviction policy in
+// SimulatedTiers: the daemon's tiers without bytes, driven by the daemon's own eviction policies in
 // the order of operations of a replay; it says which hit ratio the daemon should have reached.
 //
 // The rules of the DRAM tier are the cache's (cache/get_flow.cc, put_flow.cc, evict.cc):
@@ -17,7 +17,8 @@
 //     is room for); the others lose their record. When the current segment is full, the reclaimed
 //     one follows it;
 //   - a block evicted from DRAM is found as long as it has a record; one that has a record is not
-//     kept from eviction by its request;
+//     kept from eviction by its request, but for the three before the block that needs room:
+//     they are in transfer with it, and only go when nothing else can;
 //   - a get promotes what it finds on NVMe only: it is inserted into DRAM in its turn in the chain,
 //     under the rules of a put. Where there is no room it is a hit all the same, and stays where
 //     it is.
@@ -32,7 +33,7 @@
 #include <vector>
 
 #include "cache/block_index.h"
-#include "cache/policy/eviction_policy.h"
+#include "cache/policy/policies.h"
 
 namespace terrace::replay {
 
@@ -43,6 +44,7 @@ struct SimulatedTiersOptions {
   std::uint32_t run_blocks = 64;      ///< blocks placed together
   std::uint32_t nvme_segments = 0;    ///< of each slice; 0: no NVMe tier
   std::uint64_t nvme_records_per_segment = 0;
+  const PolicyKind* policy = Policies().data();  ///< of the DRAM tier; the default one
 };
 
 /// What a get found.
@@ -79,6 +81,8 @@ class SimulatedTiers {
   /// Blocks that left DRAM; blocks that left the cache.
   [[nodiscard]] std::uint64_t evictions() const noexcept { return evictions_; }
   [[nodiscard]] std::uint64_t gone() const noexcept { return gone_; }
+  /// Blocks that a put stored.
+  [[nodiscard]] std::uint64_t blocks_put() const noexcept { return blocks_put_; }
   /// Records written, and those of them that were written again when a segment was reclaimed.
   [[nodiscard]] std::uint64_t blocks_written() const noexcept { return blocks_written_; }
   [[nodiscard]] std::uint64_t blocks_reinserted() const noexcept { return blocks_reinserted_; }
@@ -104,7 +108,8 @@ class SimulatedTiers {
   void PutSlice(Slice& slice, std::span<const std::uint32_t> chain);
   /// Puts a block that is not there into DRAM. @return false when nothing may be evicted for it.
   bool Insert(Slice& slice, std::span<const std::uint32_t> chain, std::uint32_t position);
-  bool Evict(Slice& slice);
+  [[nodiscard]] BlockId FindVictim(Slice& slice, std::span<const std::uint32_t> in_transfer) const;
+  bool Evict(Slice& slice, std::span<const std::uint32_t> chain, std::uint32_t position);
   /// Writes a record, and reclaims the next segment when it is time to.
   void Append(Slice& slice, std::uint32_t block);
   void Write(Slice& slice, std::uint32_t block);
@@ -123,6 +128,7 @@ class SimulatedTiers {
   std::uint64_t stored_ = 0;
   std::uint64_t evictions_ = 0;
   std::uint64_t gone_ = 0;
+  std::uint64_t blocks_put_ = 0;
   std::uint64_t blocks_written_ = 0;
   std::uint64_t blocks_reinserted_ = 0;
 };

@@ -44,6 +44,8 @@ SavedCompute ComputeSavings(const Economics& economics, const Trace& trace,
         loaded > 0 && load_bytes_per_s > 0 ? economics.LoadSeconds(loaded, load_bytes_per_s) : 0;
     result.gpu_seconds_total += full * economics.instance().gpus;
     result.gpu_seconds_saved += (full - rest) * economics.instance().gpus;
+    result.flop_total += economics.Flop(0, input);
+    result.flop_saved += economics.Flop(0, usable);
     without.push_back(full);
     with.push_back(match_s + load + rest);
     planned.push_back(match_s + std::min(load + rest, full));

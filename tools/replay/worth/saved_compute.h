@@ -27,12 +27,19 @@ struct TimeToFirstToken {
 struct SavedCompute {
   double gpu_seconds_total = 0;  ///< to compute every prompt from its start
   double gpu_seconds_saved = 0;
+  double flop_total = 0;
+  double flop_saved = 0;
   double load_gb_per_s = 0;        ///< 1e9 bytes/s, as measured
   double break_even_gb_per_s = 0;  ///< B* of an average hit: loading pays above it
   double loads_that_pay = 0;       ///< share of hits that load faster than they compute
   TimeToFirstToken without;
   TimeToFirstToken with;     ///< every hit is loaded
   TimeToFirstToken planned;  ///< a hit is loaded only where that is faster than computing
+
+  /// Of all FLOP to compute every prompt, the share that hits saved.
+  [[nodiscard]] double FlopHitRatio() const noexcept {
+    return flop_total > 0 ? flop_saved / flop_total : 0;
+  }
 };
 
 /// hit_tokens: one per request, kNotPrefilled for those to leave out.

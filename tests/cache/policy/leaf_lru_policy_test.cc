@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "base/random.h"
-#include "cache/policy/eviction_policy.h"
+#include "cache/policy/policies.h"
 
 namespace terrace {
 namespace {
 
-std::vector<BlockId> Order(const EvictionPolicy& policy) {
+std::vector<BlockId> Order(EvictionPolicy& policy) {
   std::vector<BlockId> order;
   for (BlockId block = policy.First(); block != kNoBlock; block = policy.After(block)) {
     order.push_back(block);
@@ -21,24 +21,25 @@ std::vector<BlockId> Order(const EvictionPolicy& policy) {
   return order;
 }
 
-TEST(LruPolicyTest, EmptyPolicyNamesNoVictim) {
-  const auto policy = MakeLruPolicy(4);
+TEST(LeafLruPolicyTest, EmptyPolicyNamesNoVictim) {
+  const auto policy = MakeLeafLruPolicy(4);
   EXPECT_EQ(policy->First(), kNoBlock);
-  EXPECT_EQ(policy->name(), "lru");
+  EXPECT_EQ(policy->name(), "leaf-lru");
   EXPECT_LE(policy->BytesPerBlock(), 8U);
-  policy->Insert(2, kNoBlock);
+  policy->Insert({.block = 2});
   policy->Remove(2);
   EXPECT_EQ(policy->First(), kNoBlock);
 }
 
-TEST(LruPolicyTest, SuffixLeavesBeforePrefix) {
-  const auto policy = MakeLruPolicy(8);
-  policy->Insert(0, kNoBlock);
-  policy->Insert(1, 0);
-  policy->Insert(2, 1);
+TEST(LeafLruPolicyTest, SuffixLeavesBeforePrefix) {
+  const auto policy = MakeLeafLruPolicy(8);
+  policy->Insert({.block = 0});
+  policy->Insert({.block = 1, .parent = 0});
+  policy->Insert({.block = 2, .parent = 1});
   EXPECT_EQ(Order(*policy), (std::vector<BlockId>{2, 1, 0}));
-  policy->Insert(5, kNoBlock);
-  policy->Insert(3, 0);  // a second continuation of block 0: behind it, before block 1
+  policy->Insert({.block = 5});
+  policy->Insert(
+      {.block = 3, .parent = 0});  // a second continuation of block 0: behind it, before block 1
   EXPECT_EQ(Order(*policy), (std::vector<BlockId>{2, 1, 3, 0, 5}));
   const std::vector<BlockId> chain = {0, 1};
   policy->Touch(chain);
@@ -77,12 +78,12 @@ std::vector<BlockId> ChainTo(const std::map<BlockId, BlockId>& parents, BlockId 
   return chain;
 }
 
-TEST(LruPolicyTest, RandomUseMatchesAPlainListAndNeverPutsAnAncestorFirst) {
+TEST(LeafLruPolicyTest, RandomUseMatchesAPlainListAndNeverPutsAnAncestorFirst) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     SeededRandom random(seed);
     constexpr BlockId kBlocks = 60;
-    const auto policy = MakeLruPolicy(kBlocks);
+    const auto policy = MakeLeafLruPolicy(kBlocks);
     BruteForceLru model;
     std::map<BlockId, BlockId> parents;  // of the present blocks; kNoBlock for a first one
     const auto any = [&] {
@@ -93,7 +94,7 @@ TEST(LruPolicyTest, RandomUseMatchesAPlainListAndNeverPutsAnAncestorFirst) {
       const auto block = static_cast<BlockId>(random.Below(kBlocks));
       if (!parents.contains(block)) {
         const BlockId parent = parents.empty() || random.Chance(0.3) ? kNoBlock : any();
-        policy->Insert(block, parent);
+        policy->Insert({.block = block, .parent = parent});
         model.Insert(block, parent);
         parents[block] = parent;
       } else if (random.Chance(0.5)) {
@@ -127,11 +128,11 @@ TEST(LruPolicyTest, RandomUseMatchesAPlainListAndNeverPutsAnAncestorFirst) {
 }
 
 TEST(LruPolicyDeathTest, MisuseAborts) {
-  const auto policy = MakeLruPolicy(4);
-  policy->Insert(1, kNoBlock);
-  EXPECT_DEATH(policy->Insert(1, kNoBlock), "invariant failed");
-  EXPECT_DEATH(policy->Insert(4, kNoBlock), "invariant failed");
-  EXPECT_DEATH(policy->Insert(2, 3), "invariant failed");
+  const auto policy = MakeLeafLruPolicy(4);
+  policy->Insert({.block = 1});
+  EXPECT_DEATH(policy->Insert({.block = 1}), "invariant failed");
+  EXPECT_DEATH(policy->Insert({.block = 4}), "invariant failed");
+  EXPECT_DEATH(policy->Insert({.block = 2, .parent = 3}), "invariant failed");
   EXPECT_DEATH(policy->Remove(2), "invariant failed");
   EXPECT_DEATH(policy->Touch(std::vector<BlockId>{1, 2}), "invariant failed");
 }
