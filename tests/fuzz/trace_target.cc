@@ -23,6 +23,8 @@ void CheckAgain(const Trace& trace) {
     TERRACE_CHECK(ParseTraceLine(rest.substr(0, end), again).ok());
     rest.remove_prefix(end + 1);
   }
+  again.NumberSessions();
+  TERRACE_CHECK(again.block_tokens == trace.block_tokens && again.sessions == trace.sessions);
   TERRACE_CHECK(again.hash_ids == trace.hash_ids);
   TERRACE_CHECK(again.requests.size() == trace.requests.size());
   for (std::size_t i = 0; i < trace.requests.size(); ++i) {
@@ -31,6 +33,9 @@ void CheckAgain(const Trace& trace) {
     TERRACE_CHECK(left.timestamp_ms == right.timestamp_ms &&
                   left.input_tokens == right.input_tokens &&
                   left.output_tokens == right.output_tokens);
+    TERRACE_CHECK(left.session == right.session && left.turn == right.turn);
+    if (trace.categories.empty()) continue;
+    TERRACE_CHECK(trace.categories[left.category] == again.categories[right.category]);
   }
 }
 
@@ -42,6 +47,7 @@ void Run(std::span<const std::byte> bytes) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
     const std::size_t requests = trace.requests.size();
     const std::size_t ids = trace.hash_ids.size();
+    const std::size_t categories = trace.categories.size();
     const Status status = ParseTraceLine(rest.substr(0, end), trace);
     if (status.ok()) {
       const TraceRequest& added = trace.requests.back();
@@ -49,13 +55,15 @@ void Run(std::span<const std::byte> bytes) {
       TERRACE_CHECK(added.input_tokens >= 1 && added.input_tokens <= kTokensMax &&
                     added.output_tokens <= kTokensMax && added.timestamp_ms <= kTimestampMax);
       TERRACE_CHECK(trace.BlocksOf(requests).size() ==
-                    (added.input_tokens + kMooncakeBlockTokens - 1) / kMooncakeBlockTokens);
+                    (added.input_tokens + trace.block_tokens - 1) / trace.block_tokens);
     } else {
       TERRACE_CHECK(status.code() == StatusCode::kInvalid && status.message().size() < 400);
       TERRACE_CHECK(trace.requests.size() == requests && trace.hash_ids.size() == ids);
+      TERRACE_CHECK(trace.categories.size() == categories);
     }
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
+  trace.NumberSessions();
   if (!trace.requests.empty()) CheckAgain(trace);
 }
 
@@ -69,7 +77,9 @@ std::vector<Bytes> Seeds() {
   WriteTraceLine(out, trace, 1);
   std::vector<Bytes> seeds = {Output().Raw(out.view()).Take()};
   for (const char* text :
-       {"{\"timestamp\": -1}", "{\"timestamp\": 1.5, \"input_length\": [[{}]]}", "[]",
+       {"{\"timestamp\":1,\"input_length\":64,\"output_length\":1,\"hash_ids\":[5],"
+        "\"block_tokens\":64,\"session\":9,\"turn\":1,\"category\":\"a\"}",
+        "{\"timestamp\": -1}", "{\"timestamp\": 1.5, \"input_length\": [[{}]]}", "[]",
         "{\"\\u0000\": null}",
         "{\"timestamp\":0,\"input_length\":1,\"output_length\":\"x\",\"hash_ids\":{}}"}) {
     seeds.push_back(Output().Raw(std::string_view(text)).Take());

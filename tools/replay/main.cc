@@ -47,6 +47,8 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   AddCompareCommand(app, chosen);
   AddGenerateCommand(app, chosen);
+  AddConvertCommand(app, chosen);
+  AddStatsCommand(app, chosen);
   AddPlanCommand(app, chosen);
   AddReportCommand(app, chosen);
   AddRunCommand(app, chosen);

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
@@ -75,6 +76,19 @@ INSTANTIATE_TEST_SUITE_P(
               "bytes per token is 200000, must be from 8 to 131072"},
         Wrong{"TooFewBytesPerToken", "run --requests 10 --bytes-per-token 7",
               "bytes per token is 7"},
+        Wrong{"UnknownFormat", "plan --trace x --format csv",
+              "--format: unknown format 'csv'; there are mooncake, bailian, weka and auto"},
+        Wrong{"MergingNothing", "plan --requests 10 --block-tokens 1024", "--block-tokens merges"},
+        Wrong{"NegativeBlocks", "plan --trace x --block-tokens -4", "--block-tokens"},
+        Wrong{"ConvertNothing", "convert --out x", "--trace is required"},
+        Wrong{"ConvertToOther", "convert --trace x --to csv", "--to: cannot write 'csv'"},
+        Wrong{"StatsOfADevice", "stats --trace /dev/zero",
+              "/dev/zero: cannot read: it is a device"},
+        Wrong{"LiveBlocksAndSessions", "generate --live-blocks 5% --sessions 4", "--live-blocks"},
+        Wrong{"NonsenseLiveBlocks", "stats --requests 9 --live-blocks many",
+              "--live-blocks: 'many' is neither a number"},
+        Wrong{"RateTooHigh", "generate --requests 9 --rate 1e9", "rate is 1000000000"},
+        Wrong{"NoSessionsPerHour", "stats --trace / --sessions-per-hour 0", "--sessions-per-hour"},
         Wrong{"MissingTrace", "run --trace /nonexistent/t", "/nonexistent/t: cannot open"},
         Wrong{"TraceAndGenerator", "plan --trace /dev/null --requests 4", "--trace"},
         Wrong{"UnknownModel", "run --requests 10 --model gpt-9", "no figures for model 'gpt-9'"},
@@ -145,10 +159,29 @@ TEST(ReplayProgramTest, HelpAndGenerateAndPlanWorkWithoutADaemon) {
   EXPECT_EQ(generated.status, 0);
   EXPECT_THAT(generated.output, HasSubstr("\"hash_ids\": ["));
   EXPECT_THAT(generated.output, HasSubstr("requests              3"));
+  const Outcome stats = Replay("stats --requests 50 --json");
+  EXPECT_EQ(stats.status, 0);
+  EXPECT_THAT(stats.output, HasSubstr("\"live_context\": {"));
   const Outcome plan = Replay("plan --requests 100 --dram 5% --nvme 1GiB");
   EXPECT_EQ(plan.status, 0);
   EXPECT_THAT(plan.output, HasSubstr("\"dram_bytes\": "));
   EXPECT_THAT(plan.output, HasSubstr("\"nvme_bytes\": 1073741824"));
+}
+
+TEST(ReplayProgramTest, ConvertedTraceIsTheSameWorkload) {
+  // What generate tells of sessions and what convert makes of it must be the same bytes.
+  const std::string file = ::testing::TempDir() + "/arguments_test." + std::to_string(getpid());
+  ASSERT_EQ(Replay("generate --requests 200 --seed 6 --out " + file).status, 0);
+  const std::string same = " 2>/dev/null | cmp -s - " + file;
+  EXPECT_EQ(Replay("convert --trace " + file + same).status, 0);
+  EXPECT_EQ(Replay("convert --trace " + file + " --block-tokens 512" + same).status, 0);
+  const Outcome merged =
+      Replay("convert --trace " + file + " --block-tokens 2048 --out " + file + ".merged && " +
+             TERRACE_REPLAY + " plan --trace " + file + ".merged");
+  EXPECT_EQ(merged.status, 0);
+  EXPECT_THAT(merged.output, HasSubstr("\"block_tokens\": 2048"));
+  std::remove(file.c_str());
+  std::remove((file + ".merged").c_str());
 }
 
 }  // namespace

@@ -2,12 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "base/checksum.h"
 #include "tools/replay/simulate/request_hits.h"
 #include "tools/replay/trace/block_keys.h"
 #include "tools/replay/trace/generator.h"
+#include "tools/replay/trace/live_context.h"
+#include "tools/replay/trace/live_target.h"
 #include "tools/replay/trace/trace_statistics.h"
 #include "tools/replay/trace/workload_source.h"
 
@@ -19,7 +23,7 @@ using ::testing::HasSubstr;
 std::string TextOf(const Trace& trace) {
   std::ostringstream out;
   for (std::size_t request = 0; request < trace.requests.size(); ++request) {
-    WriteTraceLine(out, trace, request);
+    WriteTraceLine(out, trace, request, TraceFields::kPublished);
   }
   return out.str();
 }
@@ -85,6 +89,64 @@ TEST(GeneratorFactsTest, BytesOfASeedNeverChange) {
   EXPECT_EQ(Checksum64(std::as_bytes(std::span(text))), 12138208027673513821ULL);
 }
 
+TEST(GeneratorFactsTest, SessionsTurnsAndKindsAreToldAndEveryTurnIsOfItsSessionsText) {
+  const Result<Trace> trace = GenerateTrace({.requests = 3000, .seed = 2});
+  ASSERT_TRUE(trace.ok());
+  EXPECT_GT(trace->sessions, 94U);
+  ASSERT_EQ(trace->categories.size(), 3U);
+  std::vector<std::uint32_t> turns(trace->sessions);
+  std::vector<std::uint32_t> category(trace->sessions);
+  for (const TraceRequest& request : trace->requests) {
+    ASSERT_LT(request.session, trace->sessions);
+    ASSERT_LT(request.category, 3U);
+    EXPECT_EQ(request.turn, turns[request.session]++);
+    if (request.turn == 0) category[request.session] = request.category;
+    EXPECT_EQ(request.category, category[request.session]);
+  }
+  Trace numbered = *trace;
+  numbered.NumberSessions();  // numbers are given in the order of first requests already
+  for (std::size_t i = 0; i < numbered.requests.size(); ++i) {
+    ASSERT_EQ(numbered.requests[i].session, trace->requests[i].session);
+  }
+}
+
+TEST(GeneratorFactsTest, RateStretchesTimeAndChangesNothingElse) {
+  const Result<Trace> plain = GenerateTrace({.requests = 2001, .seed = 4});
+  const Result<Trace> rated = GenerateTrace({.requests = 2001, .seed = 4, .rate = 20});
+  ASSERT_TRUE(plain.ok() && rated.ok());
+  EXPECT_EQ(plain->hash_ids, rated->hash_ids);
+  EXPECT_EQ(rated->requests.front().timestamp_ms, 0U);
+  EXPECT_EQ(rated->requests.back().timestamp_ms, 100'000U);
+  const auto time_of = [](const TraceRequest& request) { return request.timestamp_ms; };
+  EXPECT_TRUE(std::ranges::is_sorted(rated->requests, {}, time_of));
+}
+
+TEST(GeneratorFactsTest, ThinkTimeOfNoneBringsRequestsCloser) {
+  const Result<Trace> slow = GenerateTrace({.requests = 1000, .think_time_scale = 4});
+  const Result<Trace> fast = GenerateTrace({.requests = 1000, .think_time_scale = 0});
+  ASSERT_TRUE(slow.ok() && fast.ok());
+  EXPECT_GT(slow->requests.back().timestamp_ms, 2 * fast->requests.back().timestamp_ms);
+}
+
+TEST(GeneratorFactsTest, WantedLiveContextIsMetOrRefusedWithTheNearest) {
+  for (const LiveTarget target : {LiveTarget{.amount = 1500}, LiveTarget{10, true}}) {
+    const Result<LiveWorkload> found = GenerateWithLiveContext({.requests = 4000}, target);
+    ASSERT_TRUE(found.ok()) << found.status().ToString();
+    const BlockNumbers blocks = NumberBlocks(found->trace);
+    const double live = MeasureLiveContext(found->trace, blocks).mean_blocks;
+    EXPECT_EQ(live, found->live_blocks);
+    EXPECT_NEAR(live, target.percent ? blocks.distinct * 0.1 : 1500, live * 0.05);
+    const Result<LiveWorkload> again = GenerateWithLiveContext({.requests = 4000}, target);
+    ASSERT_TRUE(again.ok());
+    EXPECT_EQ(TextOf(again->trace), TextOf(found->trace));
+  }
+  EXPECT_THAT(GenerateWithLiveContext({.requests = 500}, {.amount = 1e9}).status().message(),
+              HasSubstr("live context of 1000000000 blocks is out of reach with 500 requests"));
+  for (const char* wrong : {"", "%", "-5", "0", "101%", "5 apples", "nan", "1e300", "inf%"}) {
+    EXPECT_THAT(ParseLiveTarget(wrong).status().message(), HasSubstr("is neither a number"));
+  }
+}
+
 TEST(GeneratorFactsTest, FivePercentOfDramGivesAnInterestingHitRatio) {
   const Result<Trace> trace = GenerateTrace({.requests = 4000, .seed = 1});
   ASSERT_TRUE(trace.ok());
@@ -103,6 +165,9 @@ TEST(GeneratorFactsTest, WrongOptionsAreNamed) {
   EXPECT_THAT(GenerateTrace({.requests = 10'000'001}).status().message(), HasSubstr("requests"));
   EXPECT_THAT(GenerateTrace({.sessions = 1'000'001}).status().message(), HasSubstr("sessions"));
   EXPECT_THAT(GenerateTrace({.context_tokens = 10}).status().message(), HasSubstr("context"));
+  EXPECT_THAT(GenerateTrace({.think_time_scale = -1}).status().message(), HasSubstr("think-time"));
+  EXPECT_THAT(GenerateTrace({.rate = 2e6}).status().message(), HasSubstr("rate is"));
+  EXPECT_THAT(GenerateTrace({.rate = std::nan("")}).status().message(), HasSubstr("rate is"));
   EXPECT_THAT(ParseWorkloadKind("chat").status().message(), HasSubstr("'chat'; there are mix"));
 }
 

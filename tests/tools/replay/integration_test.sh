@@ -167,5 +167,15 @@ expect(r["requests"] == 600, "all requests")
 expect(r["hits_nvme"] > 0 and r["evictions"] > 0, "both tiers were needed")
 expect(abs(r["hit_ratio_difference_points"]) < 0.5, "as simulated")
 '
+"$bin/terrace-replay" simulate --requests 600 --seed 5 --policy leaf-lru --dram 16MiB \
+  --nvme 256MiB --quiet --json "$work/study.json" >/dev/null
+cp "$work/tiers/report.json" "$work/ran.json"
+check_report "$work/study.json" '
+import os
+ran = json.load(open(os.path.join(os.path.dirname(sys.argv[1]), "ran.json")))
+simulated = r["tiers"][0]
+expect(abs(simulated["block_hit_ratio"] - ran["block_hit_ratio"]) < 0.005, "as simulate says")
+expect(simulated["hits_nvme"] > 0, "the tiers of simulate")
+'
 stop_daemon
 echo "PASSED"

@@ -26,7 +26,7 @@ class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& text) {
     path_ = std::filesystem::temp_directory_path() /
-            ("replay_trace_test." + std::to_string(getpid()) + ".jsonl");
+            ("replay_trace_test." + std::to_string(getpid()) + "." + std::to_string(next_++));
     std::ofstream(path_, std::ios::binary) << text;
   }
   ~TemporaryFile() { std::filesystem::remove(path_); }
@@ -35,6 +35,7 @@ class TemporaryFile {
   [[nodiscard]] std::string path() const { return path_; }
 
  private:
+  static inline int next_ = 0;
   std::filesystem::path path_;
 };
 
@@ -68,6 +69,11 @@ std::string Line(const std::string& time, const std::string& input, const std::s
                  const std::string& ids) {
   return "{\"timestamp\": " + time + ", \"input_length\": " + input +
          ", \"output_length\": " + output + ", \"hash_ids\": " + ids + "}";
+}
+
+/// The good line with one field more.
+std::string GoodBut(const std::string& field, const std::string& value) {
+  return std::string(kGood, std::string(kGood).size() - 1) + ", \"" + field + "\": " + value + "}";
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -104,6 +110,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"TooFewIds", Line("5", "1025", "1", "[1, 2]"),
                 "hash_ids has 2 ids, but input_length 1025 makes 3 blocks"},
         BadLine{"TooManyIds", Line("5", "512", "1", "[1, 2]"), "makes 1 blocks"},
+        BadLine{"HugeSession", GoodBut("session", "4294967295"), "session is 4294967295"},
+        BadLine{"TextSession", GoodBut("session", "\"a\""), "session is not a number"},
+        BadLine{"HugeTurn", GoodBut("turn", "50000001"), "turn is 50000001"},
+        BadLine{"NumberForCategory", GoodBut("category", "7"), "category is not a text: 7"},
+        BadLine{"LongCategory", GoodBut("category", "\"" + std::string(65, 'x') + "\""),
+                "category has 65 bytes, must have 1 to 64"},
+        BadLine{"OtherBlocks", GoodBut("block_tokens", "64"),
+                "block_tokens is 64, but the lines before have 512"},
+        BadLine{"NoBlocks", GoodBut("block_tokens", "0"), "block_tokens is 0, must be from 1"},
         BadLine{"TimeGoesBack", Line("4", "1", "1", "[1]"),
                 "timestamp 4 is before the previous request's 5"}),
     [](const auto& parameter) { return parameter.param.name; });
@@ -126,7 +141,8 @@ TEST(TraceTest, DeepNestingIsRefusedAndDoesNotOverflowTheStack) {
 TEST(TraceTest, MissingFileAndEmptyFileAndDirectoryAreClearErrors) {
   EXPECT_THAT(ReadTrace("/nonexistent/trace", {}).status().message(),
               HasSubstr("/nonexistent/trace: cannot open: No such file"));
-  EXPECT_THAT(ReadTrace("/", {}).status().message(), HasSubstr("/: cannot read: Is a directory"));
+  EXPECT_THAT(ReadTrace("/", {.format = TraceFormat::kMooncake}).status().message(),
+              HasSubstr("/: cannot read: Is a directory"));
   const TemporaryFile empty("");
   EXPECT_THAT(ReadTrace(empty.path(), {}).status().message(), HasSubstr("no request in 0 lines"));
   const TemporaryFile bad("x\n");
@@ -166,29 +182,53 @@ TEST(TraceTest, WrittenLinesReadBackTheSame) {
   EXPECT_EQ(again.hash_ids, trace.hash_ids);
 }
 
+TEST(TraceTest, BlockSizeSessionsAndCategoriesSurviveBeingWritten) {
+  const TemporaryFile file(
+      R"({"timestamp":1,"input_length":65,"output_length":1,"hash_ids":[5,6],"block_tokens":64,)"
+      R"("session":900,"turn":7,"category":"a \"b\""})"
+      "\n"
+      R"({"timestamp":2,"input_length":64,"output_length":1,"hash_ids":[5],"block_tokens":64})"
+      "\n"
+      R"({"timestamp":2,"input_length":1,"output_length":1,"hash_ids":[8],"block_tokens":64,)"
+      R"("session":900,"category":"c"})"
+      "\n");
+  const Result<TraceReadResult> first = ReadTrace(file.path(), {});
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  const Trace& trace = first->trace;
+  EXPECT_EQ(trace.block_tokens, 64U);
+  EXPECT_EQ(trace.sessions, 1U);  // 900 is a name; numbers are dense, whatever a file says
+  EXPECT_EQ(trace.requests[1].session, kNoSession);
+  EXPECT_EQ(trace.requests[2].turn, 1U);
+  EXPECT_EQ(trace.categories[trace.requests[1].category], kUnnamedCategory);
+  EXPECT_EQ(trace.categories[trace.requests[2].category], "c");
+  std::ostringstream out;
+  for (std::size_t request = 0; request < 3; ++request) WriteTraceLine(out, trace, request);
+  const TemporaryFile written(out.str());
+  const Result<TraceReadResult> second = ReadTrace(written.path(), {});
+  ASSERT_TRUE(second.ok()) << second.status().ToString();
+  std::ostringstream again;
+  for (std::size_t request = 0; request < 3; ++request) {
+    WriteTraceLine(again, second->trace, request);
+  }
+  EXPECT_EQ(again.str(), out.str());
+  EXPECT_EQ(second->trace.categories[0], "a \"b\"");
+}
+
+TEST(TraceTest, FirstRequestsWithoutACategoryDoNotGetThatOfLaterOnes) {
+  Trace trace;
+  const std::string good = kGood;
+  ASSERT_TRUE(ParseTraceLine(good, trace).ok());
+  ASSERT_TRUE(ParseTraceLine(GoodBut("category", "\"late\""), trace).ok());
+  EXPECT_EQ(trace.categories[trace.requests[0].category], kUnnamedCategory);
+  EXPECT_EQ(trace.categories[trace.requests[1].category], "late");
+}
+
 TEST(TraceTest, KeysDependOnTheWholePrefix) {
   const BlockKey root = RootKey(1);
   EXPECT_NE(root, RootKey(2));
   EXPECT_NE(NextKey(NextKey(root, 1), 3), NextKey(NextKey(root, 2), 3));
   EXPECT_EQ(NextKey(NextKey(root, 1), 3), NextKey(NextKey(RootKey(1), 1), 3));
   EXPECT_EQ(ToHex(root).size(), 64U);
-}
-
-TEST(TraceTest, StatisticsCountOnlyContiguousPrefixHits) {
-  Trace trace;
-  using Ids = std::vector<std::uint64_t>;
-  ASSERT_TRUE(trace.Append(0, 1400, 1, Ids{1, 2, 3}).ok());
-  ASSERT_TRUE(trace.Append(1, 1100, 1, Ids{1, 4, 5}).ok());  // hits block 1
-  ASSERT_TRUE(trace.Append(2, 1400, 1, Ids{1, 2, 3}).ok());  // hits all
-  // The same id behind another prefix is another block.
-  ASSERT_TRUE(trace.Append(3, 1024, 1, Ids{9, 2}).ok());
-  const BlockNumbers blocks = NumberBlocks(trace);
-  const TraceStatistics statistics = CollectStatistics(trace, blocks);
-  EXPECT_EQ(statistics.distinct_blocks, 7U);
-  EXPECT_EQ(statistics.infinite_block_hits, 4U);
-  EXPECT_EQ(statistics.infinite_token_hits, 512U + 1400U);
-  EXPECT_EQ(statistics.longest_request_blocks, 3U);
-  EXPECT_EQ(statistics.duration_ms, 3U);
 }
 
 /// The development traces lie beside the project, not in it.
@@ -214,6 +254,7 @@ TEST(TraceTest, ConversationTraceHasThePublishedFigures) {
   EXPECT_EQ(statistics.distinct_blocks, 182'790U);
   EXPECT_NEAR(statistics.InfiniteBlockHitRatio(), 0.3664, 0.00005);
   EXPECT_NEAR(statistics.InfiniteTokenHitRatio(), 0.3736, 0.00005);
+  EXPECT_EQ(result->format, TraceFormat::kMooncake);
 }
 
 }  // namespace

@@ -24,6 +24,8 @@ using Chosen = std::function<int()>;
 /// Add a subcommand to `app`. Once its options were parsed it is in `chosen`, which outlives `app`.
 void AddCompareCommand(CLI::App& app, Chosen& chosen);
 void AddGenerateCommand(CLI::App& app, Chosen& chosen);
+void AddConvertCommand(CLI::App& app, Chosen& chosen);
+void AddStatsCommand(CLI::App& app, Chosen& chosen);
 void AddPlanCommand(CLI::App& app, Chosen& chosen);
 void AddReportCommand(CLI::App& app, Chosen& chosen);
 void AddRunCommand(CLI::App& app, Chosen& chosen);

@@ -10,13 +10,26 @@ void SourceOptions::AddGeneratorOptions(CLI::App& command) {
           ->check(CLI::NonNegativeNumber)
           ->capture_default_str();
   if (CLI::Option* trace = command.get_option_no_throw("--trace")) requests->excludes(trace);
-  command.add_option("--seed", source.generator.seed, "seed of the generator")
+  AddSeedOption(command);
+  command.add_option("--kind", kind, "mix, conversation, agent or document")->capture_default_str();
+  CLI::Option* sessions = command
+                              .add_option("--sessions", source.generator.sessions,
+                                          "sessions alive at a time; 0: one for 32 requests")
+                              ->check(CLI::NonNegativeNumber)
+                              ->capture_default_str();
+  command
+      .add_option("--live-blocks", source.live_blocks,
+                  "wanted blocks of live sessions on average, or a percentage of the distinct "
+                  "blocks: searches the number of sessions")
+      ->excludes(sessions);
+  command
+      .add_option("--rate", source.generator.rate,
+                  "requests per second on average; 0: as it comes out")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command.add_option("--kind", kind, "mix, conversation, agent or document")->capture_default_str();
   command
-      .add_option("--sessions", source.generator.sessions,
-                  "sessions alive at a time; 0: one for 32 requests")
+      .add_option("--think-time-scale", source.generator.think_time_scale,
+                  "pauses between an answer and the next input, times this")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command.add_option("--context", source.generator.context_tokens, "longest input, tokens")
@@ -26,7 +39,19 @@ void SourceOptions::AddGeneratorOptions(CLI::App& command) {
 
 void SourceOptions::AddTraceOptions(CLI::App& command) {
   command.add_option("--trace", source.trace_file,
-                     "trace in the Mooncake JSONL format; without it, one is generated");
+                     "file, or folder of WEKA sessions; without it, a workload is generated");
+  command.add_option("--format", format, "of the trace: mooncake, bailian, weka, or auto")
+      ->capture_default_str();
+  command
+      .add_option("--block-tokens", source.read.block_tokens,
+                  "merge the trace's blocks to this size, tokens; 0: as in the trace")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      .add_option("--sessions-per-hour", source.read.sessions_per_hour,
+                  "WEKA: sessions that start, on average")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command.add_option("--limit", source.read.limit, "use only the first so many requests; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -34,7 +59,22 @@ void SourceOptions::AddTraceOptions(CLI::App& command) {
                    "count broken lines of the trace instead of stopping at the first");
 }
 
+void SourceOptions::AddSeedOption(CLI::App& command) {
+  command
+      .add_option("--seed", source.generator.seed,
+                  "seed of the generator, and of the starts of WEKA sessions")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+}
+
 Result<TraceReadResult> SourceOptions::Load() {
+  const Result<TraceFormat> read_as = ParseTraceFormat(format);
+  if (!read_as.ok()) return Status::Invalid("--format: " + read_as.status().message());
+  source.read.format = *read_as;
+  source.read.seed = source.generator.seed;
+  if (source.trace_file.empty() && source.read.block_tokens != 0) {
+    return Status::Invalid("--block-tokens merges the blocks of a trace: it needs --trace");
+  }
   const Result<WorkloadKind> parsed = ParseWorkloadKind(kind);
   if (!parsed.ok()) return Status::Invalid("--kind: " + parsed.status().message());
   source.generator.kind = *parsed;
@@ -42,9 +82,14 @@ Result<TraceReadResult> SourceOptions::Load() {
 }
 
 void TellSkippedLines(const TraceReadResult& loaded) {
+  for (const std::string& note : loaded.notes) {
+    std::fprintf(stderr, "terrace-replay: %s\n", note.c_str());
+  }
   if (loaded.skipped_lines == 0) return;
-  std::fprintf(stderr, "terrace-replay: skipped %llu lines; first: %s\n",
-               static_cast<unsigned long long>(loaded.skipped_lines), loaded.first_skipped.c_str());
+  std::fprintf(stderr, "terrace-replay: skipped %llu %s; first: %s\n",
+               static_cast<unsigned long long>(loaded.skipped_lines),
+               loaded.format == TraceFormat::kWeka ? "sessions" : "lines",
+               loaded.first_skipped.c_str());
 }
 
 }  // namespace terrace::replay

@@ -12,16 +12,20 @@ namespace terrace::replay {
 
 struct SourceOptions {
   WorkloadSource source;
-  std::string kind = "mix";  ///< of the generator, by name
+  std::string kind = "mix";     ///< of the generator, by name
+  std::string format = "auto";  ///< of the trace, by name
 
   /// Of the generator. After AddTraceOptions, if both: they exclude each other.
   void AddGeneratorOptions(CLI::App& command);
   void AddTraceOptions(CLI::App& command);
+  /// Part of the generator's options; alone for who reads a trace only.
+  void AddSeedOption(CLI::App& command);
   /// The workload. @return what is wrong with an option, the file or a line of it.
   Result<TraceReadResult> Load();
 };
 
-/// Says on standard error how many lines of a trace were skipped, if any.
+/// Says on standard error how many lines of a trace were skipped, if any, and what else a person
+/// should know about it.
 void TellSkippedLines(const TraceReadResult& loaded);
 
 }  // namespace terrace::replay

@@ -16,14 +16,6 @@ struct KeyMaterial {
 };
 static_assert(sizeof(KeyMaterial) == 48, "hashed as bytes, so it must have no padding");
 
-struct KeyHash {
-  std::size_t operator()(const BlockKey& key) const noexcept {
-    std::size_t value = 0;  // a key is a hash already: any 8 bytes of it will do
-    std::memcpy(&value, key.data(), sizeof value);
-    return value;
-  }
-};
-
 }  // namespace
 
 BlockKey RootKey(std::uint64_t seed) noexcept { return NextKey(BlockKey{}, seed); }
@@ -52,7 +44,7 @@ std::string ToHex(std::span<const std::byte> key) {
 BlockNumbers NumberBlocks(const Trace& trace) {
   BlockNumbers result;
   result.numbers.reserve(trace.hash_ids.size());
-  std::unordered_map<BlockKey, std::uint32_t, KeyHash> known;
+  std::unordered_map<BlockKey, std::uint32_t, BlockKeyHash> known;
   known.reserve(trace.hash_ids.size());
   const BlockKey root = RootKey(0);
   for (std::size_t request = 0; request < trace.requests.size(); ++request) {

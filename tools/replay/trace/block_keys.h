@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +16,15 @@
 namespace terrace::replay {
 
 using BlockKey = std::array<std::byte, 32>;
+
+/// For maps: a key is a hash already, so any 8 bytes of it will do.
+struct BlockKeyHash {
+  std::size_t operator()(const BlockKey& key) const noexcept {
+    std::size_t value = 0;
+    std::memcpy(&value, key.data(), sizeof value);
+    return value;
+  }
+};
 
 /// The key before the first block: a function of the seed, so that two seeds never share keys.
 [[nodiscard]] BlockKey RootKey(std::uint64_t seed) noexcept;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <queue>
 #include <string>
 #include <unordered_map>
@@ -14,8 +15,10 @@ namespace terrace::replay {
 namespace {
 
 constexpr std::uint64_t kRequestsMaxGenerated = 10'000'000;
-constexpr std::uint32_t kSessionsMax = 1'000'000;
 constexpr std::uint32_t kContextMin = 1024;
+constexpr double kThinkTimeScaleMax = 1000;
+constexpr double kRateMin = 0.001;
+constexpr double kRateMax = 1e6;
 
 /// Heavy-tailed: every power of two between low and high is about as likely as any other.
 /// Integer only: a C library's log and exp may differ in the last digit between machines.
@@ -69,6 +72,8 @@ struct Session {
   Prompt prompt;
   std::uint64_t next_ms = 0;
   std::uint32_t next_output = 0;
+  std::uint32_t number = kNoSession;  // in the trace, from its first request on
+  std::uint32_t turn = 0;
 };
 
 struct Due {
@@ -95,9 +100,28 @@ struct BlockNameHash {
   }
 };
 
+struct KindName {
+  WorkloadKind kind;
+  std::string_view name;
+};
+constexpr KindName kKindNames[] = {{WorkloadKind::kMix, "mix"},
+                                   {WorkloadKind::kConversation, "conversation"},
+                                   {WorkloadKind::kAgent, "agent"},
+                                   {WorkloadKind::kDocument, "document"}};
+
 class Generator {
  public:
-  explicit Generator(const GeneratorOptions& options) : options_(options), random_(options.seed) {
+  explicit Generator(const GeneratorOptions& options)
+      : options_(options),
+        random_(options.seed),
+        think_thousandths_(
+            static_cast<std::uint64_t>(std::llround(options.think_time_scale * 1000))) {
+    for (const KindName& kind : kKindNames) {
+      const bool only = options.kind == kind.kind;
+      if (kind.kind != WorkloadKind::kMix && (only || options.kind == WorkloadKind::kMix)) {
+        trace_.categories.emplace_back(kind.name);
+      }
+    }
     // Shared prompts are as long in every session that uses them, so they are drawn once.
     for (Layer& prompt : conversation_prompts_) prompt = {NewText(), Draw(200, 2'000)};
     for (Layer& prompt : agent_prompts_) prompt = {NewText(), Draw(3'000, 12'000)};
@@ -110,7 +134,7 @@ class Generator {
     const std::uint32_t alive = options_.sessions != 0
                                     ? options_.sessions
                                     : static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
-                                          options_.requests / 32, 4, kSessionsMax));
+                                          options_.requests / 32, 4, kGeneratorSessionsMax));
     sessions_.resize(alive);
     for (std::size_t index = 0; index < alive; ++index) {
       // The first ones start within five minutes, so that they are not all at their first turn.
@@ -123,6 +147,7 @@ class Generator {
       if (!status.ok()) return status;
       Advance(due.session);
     }
+    StretchToRate();
     return std::move(trace_);
   }
 
@@ -210,11 +235,11 @@ class Generator {
         break;
     }
     if (--session.turns_left == 0 || prompt.tokens > options_.context_tokens) {
-      Start(index, answered + random_.Between(1'000, 60'000));
+      Start(index, answered + Think(random_.Between(1'000, 60'000)));
       return;
     }
     session.next_output = DrawOutput(session.kind);
-    Plan(index, answered + pause_ms);
+    Plan(index, answered + Think(pause_ms));
   }
 
   /// The id of one block: of the innermost shared layer that holds all of it, or the session's.
@@ -231,18 +256,50 @@ class Generator {
     return ids_.try_emplace({text, position, tokens}, ids_.size()).first->second;
   }
 
+  [[nodiscard]] std::uint64_t Think(std::uint64_t pause_ms) const {
+    return pause_ms * think_thousandths_ / 1000;
+  }
+
+  [[nodiscard]] std::uint32_t CategoryOf(WorkloadKind kind) const {
+    const auto found = std::ranges::find(trace_.categories, WorkloadKindName(kind));
+    return static_cast<std::uint32_t>(found - trace_.categories.begin());
+  }
+
+  /// Stretches the time between requests evenly, so that as many come in a second as was asked.
+  void StretchToRate() {
+    if (options_.rate == 0) return;
+    const std::uint64_t first_ms = trace_.requests.front().timestamp_ms;
+    const std::uint64_t had_ms =
+        std::max<std::uint64_t>(trace_.requests.back().timestamp_ms - first_ms, 1);
+    const auto per_million_s = static_cast<std::uint64_t>(std::llround(options_.rate * 1e6));
+    const auto wanted_ms = static_cast<std::uint64_t>(
+        static_cast<unsigned __int128>(trace_.requests.size() - 1) * 1'000'000'000 / per_million_s);
+    for (TraceRequest& request : trace_.requests) {
+      const auto since = static_cast<unsigned __int128>(request.timestamp_ms - first_ms);
+      request.timestamp_ms = static_cast<std::uint64_t>(since * wanted_ms / had_ms);
+    }
+  }
+
   Status Emit(std::size_t index) {
-    const Session& session = sessions_[index];
+    Session& session = sessions_[index];
     const std::uint32_t tokens = session.prompt.tokens;
     block_ids_.clear();
     for (std::uint32_t position = 0; position * kMooncakeBlockTokens < tokens; ++position) {
       block_ids_.push_back(IdOf(session.prompt, position));
     }
-    return trace_.Append(session.next_ms, tokens, session.next_output, block_ids_);
+    Status status = trace_.Append(session.next_ms, tokens, session.next_output, block_ids_);
+    if (!status.ok()) return status;
+    if (session.number == kNoSession) session.number = trace_.sessions++;
+    TraceRequest& request = trace_.requests.back();
+    request.session = session.number;
+    request.turn = session.turn++;
+    request.category = CategoryOf(session.kind);
+    return status;
   }
 
   GeneratorOptions options_;
   SeededRandom random_;
+  std::uint64_t think_thousandths_;
   Trace trace_;
   std::array<Layer, 6> conversation_prompts_;
   std::array<Layer, 5> agent_prompts_;
@@ -254,15 +311,6 @@ class Generator {
   std::uint64_t next_text_ = 1;
   std::uint64_t next_order_ = 0;
 };
-
-struct KindName {
-  WorkloadKind kind;
-  std::string_view name;
-};
-constexpr KindName kKindNames[] = {{WorkloadKind::kMix, "mix"},
-                                   {WorkloadKind::kConversation, "conversation"},
-                                   {WorkloadKind::kAgent, "agent"},
-                                   {WorkloadKind::kDocument, "document"}};
 
 }  // namespace
 
@@ -286,13 +334,23 @@ Result<Trace> GenerateTrace(const GeneratorOptions& options) {
     return Status::Invalid("requests is " + std::to_string(options.requests) +
                            ", must be from 1 to 10000000");
   }
-  if (options.sessions > kSessionsMax) {
+  if (options.sessions > kGeneratorSessionsMax) {
     return Status::Invalid("sessions is " + std::to_string(options.sessions) +
                            ", must be at most 1000000 (0: chosen from the requests)");
   }
   if (options.context_tokens < kContextMin || options.context_tokens > kTokensMax) {
     return Status::Invalid("context is " + std::to_string(options.context_tokens) +
                            " tokens, must be from 1024 to " + std::to_string(kTokensMax));
+  }
+  // Written so that NaN is outside, too.
+  if (!(options.think_time_scale >= 0 && options.think_time_scale <= kThinkTimeScaleMax)) {
+    return Status::Invalid("think-time scale is " + std::to_string(options.think_time_scale) +
+                           ", must be from 0 to 1000");
+  }
+  if (options.rate != 0 && !(options.rate >= kRateMin && options.rate <= kRateMax)) {
+    return Status::Invalid("rate is " + std::to_string(options.rate) +
+                           " requests per second, must be from 0.001 to 1000000 (0: as it comes "
+                           "out)");
   }
   return Generator(options).Run();
 }

@@ -9,6 +9,9 @@
 //     last answer, others starting from the document again.
 // Lengths are heavy-tailed (log-uniform), the popularity of shared prompts falls like 1/rank.
 //
+// The trace tells its sessions, their turns and kinds. How many sessions are alive decides how much
+// context is live (live_target.h searches the number for a wanted live context).
+//
 // Only integer arithmetic and exactly rounded operations are used: the same options give the same
 // trace, byte for byte, on every machine. Thread: none in particular; no state is kept.
 #pragma once
@@ -27,6 +30,8 @@ enum class WorkloadKind : std::uint8_t { kMix, kConversation, kAgent, kDocument 
 Result<WorkloadKind> ParseWorkloadKind(std::string_view name);
 [[nodiscard]] std::string_view WorkloadKindName(WorkloadKind kind) noexcept;
 
+inline constexpr std::uint32_t kGeneratorSessionsMax = 1'000'000;
+
 struct GeneratorOptions {
   WorkloadKind kind = WorkloadKind::kMix;
   std::uint64_t requests = 24'000;  ///< 1 to 10,000,000
@@ -35,6 +40,8 @@ struct GeneratorOptions {
                                ///< at least 4
   std::uint32_t context_tokens = 131'072;  ///< longest input, 1,024 to kTokensMax; a session whose
                                            ///< next input would be longer ends
+  double think_time_scale = 1;  ///< pauses between an answer and the next input, times this
+  double rate = 0;  ///< requests per second on average, by stretching time; 0: as it comes out
 };
 
 /// @return kInvalid names the option.

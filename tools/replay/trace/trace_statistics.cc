@@ -25,6 +25,7 @@ TraceStatistics CollectStatistics(const Trace& trace, const BlockNumbers& blocks
   result.requests = trace.requests.size();
   result.block_references = trace.hash_ids.size();
   result.distinct_blocks = blocks.distinct;
+  result.block_tokens = trace.block_tokens;
   if (!trace.requests.empty()) {
     result.duration_ms = trace.requests.back().timestamp_ms - trace.requests.front().timestamp_ms;
   }
@@ -56,12 +57,13 @@ std::string Describe(const TraceStatistics& statistics) {
       text, sizeof text,
       "requests              %llu over %.1f min\n"
       "tokens                %llu in, %llu out\n"
-      "blocks of 512 tokens  %llu references, %llu distinct, longest request %llu\n"
+      "%-22s%llu references, %llu distinct, longest request %llu\n"
       "infinite cache        %.2f %% of blocks, %.2f %% of tokens are contiguous-prefix hits\n",
       static_cast<unsigned long long>(statistics.requests),
       static_cast<double>(statistics.duration_ms) / 60'000.0,
       static_cast<unsigned long long>(statistics.tokens_input),
       static_cast<unsigned long long>(statistics.tokens_output),
+      ("blocks of " + std::to_string(statistics.block_tokens) + " tokens").c_str(),
       static_cast<unsigned long long>(statistics.block_references),
       static_cast<unsigned long long>(statistics.distinct_blocks),
       static_cast<unsigned long long>(statistics.longest_request_blocks),

@@ -16,6 +16,7 @@ struct TraceStatistics {
   std::uint64_t block_references = 0;
   std::uint64_t distinct_blocks = 0;
   std::uint64_t longest_request_blocks = 0;
+  std::uint32_t block_tokens = kMooncakeBlockTokens;
   std::uint64_t duration_ms = 0;  ///< from the first to the last timestamp
   /// Contiguous-prefix hits with a cache that never evicts: blocks, and the tokens they hold.
   std::uint64_t infinite_block_hits = 0;
