@@ -45,10 +45,12 @@ int Main(int argc, char** argv) {
   Chosen chosen;
   CLI::App app("Generates, simulates and replays workloads of long prompts.", "terrace-replay");
   app.require_subcommand(1);
+  AddCompareCommand(app, chosen);
   AddGenerateCommand(app, chosen);
   AddConvertCommand(app, chosen);
   AddStatsCommand(app, chosen);
   AddPlanCommand(app, chosen);
+  AddReportCommand(app, chosen);
   AddRunCommand(app, chosen);
   AddSimulateCommand(app, chosen);
   AddWorkerCommand(app, chosen);

@@ -27,6 +27,33 @@ series = ("timeline", "latency_us")
 expect(all(not isinstance(v, (dict, list)) for k, v in r.items() if k not in series), "flat keys")
 '
 
+echo "== the page for people stands beside it, whole, and can be made again =="
+page() {
+  python3 - "$1" <<'EOF' || die "$1 is not what a browser and a printer need"
+import html.parser, re, sys, xml.etree.ElementTree
+text = open(sys.argv[1], encoding="utf-8").read()
+tree = xml.etree.ElementTree.fromstring(text.split("\n", 1)[1])
+assert tree.find("head/meta[@name='viewport']") is not None, "no viewport"
+assert "@media print" in text and "prefers-color-scheme" in text, "no style for print, dark"
+svg = "{http://www.w3.org/2000/svg}svg"
+assert len([s for s in tree.iter(svg) if s.get("class", "").startswith("chart")]) >= 6, "charts"
+assert not re.search(r"\b(src|href)=|url\(|@import", text), "it loads something"
+class Parser(html.parser.HTMLParser):
+    seen = []
+    def handle_starttag(self, tag, attributes):
+        self.seen.append(tag)
+parser = Parser()
+parser.feed(text)
+assert parser.seen.count("script") == 1 and "table" in parser.seen, "tags"
+EOF
+}
+page "$work/lockstep/report.html"
+"$bin/terrace-replay" report --json "$work/lockstep/report.json" --html "$work/again.html" >"$work/said"
+cmp "$work/lockstep/report.html" "$work/again.html" || die "another page from the same report"
+"$bin/terrace-replay" compare "$work/lockstep/report.json" "$work/lockstep/report.json" \
+  --html "$work/compared.html" >"$work/said"
+grep -qF "0 better, 0 worse" "$work/said" || die "a run differs from itself: $(cat "$work/said")"
+
 echo "== pipelined, two workers of each kind, another size of block =="
 replay --requests 250 --seed 3 --prefill 2 --decode 2 --bytes-per-token 16 --out "$work/pipelined"
 check_report "$work/pipelined/report.json" '

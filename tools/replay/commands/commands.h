@@ -22,12 +22,20 @@ inline constexpr int kExitInterrupted = 130;
 using Chosen = std::function<int()>;
 
 /// Add a subcommand to `app`. Once its options were parsed it is in `chosen`, which outlives `app`.
+void AddCompareCommand(CLI::App& app, Chosen& chosen);
 void AddGenerateCommand(CLI::App& app, Chosen& chosen);
 void AddConvertCommand(CLI::App& app, Chosen& chosen);
 void AddStatsCommand(CLI::App& app, Chosen& chosen);
 void AddPlanCommand(CLI::App& app, Chosen& chosen);
+void AddReportCommand(CLI::App& app, Chosen& chosen);
 void AddRunCommand(CLI::App& app, Chosen& chosen);
 void AddSimulateCommand(CLI::App& app, Chosen& chosen);
+
+/// --gpu-hour-price, for commands that draw an HTML report.
+void AddPriceOption(CLI::App& command, double& gpu_hour_dollars);
+
+/// The file becomes the text. @return kIo names it.
+Status WriteText(const std::string& path, const std::string& text);
 
 /// Prints "terrace-replay: message" and returns kExitUsage.
 int UsageError(const std::string& message);

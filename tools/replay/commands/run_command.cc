@@ -14,6 +14,7 @@
 #include "tools/replay/commands/commands.h"
 #include "tools/replay/commands/pace_options.h"
 #include "tools/replay/commands/source_options.h"
+#include "tools/replay/report/html_report.h"
 #include "tools/replay/report/report.h"
 #include "tools/replay/run/block_exchange.h"
 #include "tools/replay/run/daemon_view.h"
@@ -51,7 +52,8 @@ struct RunOptions {
   bool keep_blocks = false;  // do not clear the namespace first
   std::string model = "llama-3-8b";
   std::string gpu = "h100";
-  std::string out;  // directory of report.json; empty: no file
+  std::string out;  // directory of report.json and report.html; empty: no files
+  ReportPrices prices;
 };
 
 Status CopyText(const std::string& text, char* out, std::size_t capacity, const char* name) {
@@ -142,15 +144,18 @@ Status ClearLeftovers(Client& client, const RunParameters& parameters) {
 int Finish(const RunOptions& options, const ReportInput& input) {
   std::cout << ReportTable(input);
   if (!options.out.empty()) {
-    const std::string path = options.out + "/report.json";
-    std::ofstream file(path, std::ios::trunc);
-    file << ReportJson(input);
-    file.close();
-    if (!file) {
-      std::fprintf(stderr, "terrace-replay: cannot write %s\n", path.c_str());
+    const std::string json = ReportJson(input);
+    const Document document = Document::parse(json, nullptr, /*allow_exceptions=*/false);
+    Status status = WriteText(options.out + "/report.json", json);
+    if (status.ok()) {
+      status = WriteText(options.out + "/report.html", HtmlReport(document, options.prices));
+    }
+    if (!status.ok()) {
+      std::fprintf(stderr, "terrace-replay: %s\n", status.message().c_str());
       return kExitFailed;
     }
-    std::cout << "report                   " << path << "\n";
+    std::cout << "report                   " << options.out << "/report.json\n"
+              << "  for people             " << options.out << "/report.html\n";
   }
   std::cout.flush();
   if (!input.outcome.failure.empty()) {
@@ -270,7 +275,9 @@ void AddRunOptions(CLI::App& command, RunOptions& options) {
       ->capture_default_str();
   command.add_option("--gpu", options.gpu, "GPU it runs on: a100, h100, h100-fp8")
       ->capture_default_str();
-  command.add_option("--out", options.out, "directory that report.json is written to");
+  AddPriceOption(command, options.prices.gpu_hour_dollars);
+  command.add_option("--out", options.out,
+                     "directory that report.json and report.html are written to");
   command.add_option("--batch", options.batch_blocks, "most blocks of one get or put")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
