@@ -1,11 +1,8 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -16,6 +13,7 @@
 #include "tools/common/progress_bar.h"
 #include "tools/replay/commands/commands.h"
 #include "tools/replay/commands/source_options.h"
+#include "tools/replay/report/html_report.h"
 #include "tools/replay/report/study_report.h"
 #include "tools/replay/run/interrupt.h"
 #include "tools/replay/simulate/nvme_shape.h"
@@ -40,6 +38,7 @@ struct SimulateOptions {
   double gpu_hour_price = 2.0;
   std::uint64_t jobs = 0;  // 0: one for each core
   std::string json;        // file; "-": standard output
+  std::string html;        // file
   bool quiet = false;
 };
 
@@ -168,24 +167,11 @@ Status CheckOptions(const SimulateOptions& options, const std::vector<std::strin
   if (!(options.load_gb_per_s > 0 && options.load_gb_per_s <= 1e6)) {
     return Status::Invalid("--load-gb-per-s must be above 0 and at most 1000000");
   }
-  if (!(options.gpu_hour_price >= 0 && options.gpu_hour_price <= 1e6)) {
-    return Status::Invalid("--gpu-hour-price must be from 0 to 1000000 dollars");
-  }
   constexpr std::uint64_t kJobsMax = 1024;
   if (options.jobs > kJobsMax) {
     return Status::Invalid("--jobs must be at most " + std::to_string(kJobsMax));
   }
   return Status::Ok();
-}
-
-Status WriteText(const std::string& path, const std::string& text, const char* option) {
-  errno = 0;
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.flush();
-  if (file) return Status::Ok();
-  return Status(StatusCode::kIo,
-                std::string(option) + ": cannot write " + path + ": " + std::strerror(errno));
 }
 
 std::uint64_t MemoryBytes() {
@@ -252,9 +238,17 @@ int Simulate(SimulateOptions& options) {
     std::cout << json;
   } else {
     std::cout << StudyTable(input);
-    if (!options.json.empty()) status = WriteText(options.json, json, "--json");
   }
-  return status.ok() ? kExitOk : UsageError(status.message());
+  if (!options.json.empty() && options.json != "-") {
+    status = WriteText(options.json, json);
+    if (!status.ok()) return UsageError("--json: " + status.message());
+  }
+  if (!options.html.empty()) {
+    const ReportPrices prices{.gpu_hour_dollars = options.gpu_hour_price};
+    status = WriteText(options.html, HtmlReport(document, prices));
+    if (!status.ok()) return UsageError("--html: " + status.message());
+  }
+  return kExitOk;
 }
 
 }  // namespace
@@ -294,12 +288,12 @@ void AddSimulateCommand(CLI::App& app, Chosen& chosen) {
       ->add_option("--load-gb-per-s", options->load_gb_per_s,
                    "path that hits are loaded over, 10^9 bytes/s")
       ->capture_default_str();
-  command->add_option("--gpu-hour-price", options->gpu_hour_price, "dollars for an hour of a GPU")
-      ->capture_default_str();
+  AddPriceOption(*command, options->gpu_hour_price);
   command->add_option("--jobs", options->jobs, "simulations at once; 0: one for each core")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--json", options->json, "file for the results; - : standard output");
+  command->add_option("--html", options->html, "file for a report with curves");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([options, &chosen] { chosen = [options] { return Simulate(*options); }; });
 }
