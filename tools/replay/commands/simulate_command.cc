@@ -16,6 +16,7 @@
 #include "tools/common/progress_bar.h"
 #include "tools/replay/commands/commands.h"
 #include "tools/replay/commands/source_options.h"
+#include "tools/replay/report/html_report.h"
 #include "tools/replay/report/study_report.h"
 #include "tools/replay/run/interrupt.h"
 #include "tools/replay/simulate/nvme_shape.h"
@@ -40,6 +41,7 @@ struct SimulateOptions {
   double gpu_hour_price = 2.0;
   std::uint64_t jobs = 0;  // 0: one for each core
   std::string json;        // file; "-": standard output
+  std::string html;        // file; empty: none
   bool quiet = false;
 };
 
@@ -248,6 +250,10 @@ int Simulate(SimulateOptions& options) {
   const nlohmann::ordered_json document = StudyJson(input);
   const std::string json =
       document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  if (!options.html.empty()) {
+    status = WriteText(options.html, HtmlReport(document), "--html");
+    if (!status.ok()) return UsageError(status.message());
+  }
   if (options.json == "-") {
     std::cout << json;
   } else {
@@ -300,6 +306,7 @@ void AddSimulateCommand(CLI::App& app, Chosen& chosen) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--json", options->json, "file for the results; - : standard output");
+  command->add_option("--html", options->html, "file for the results as a page with charts");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([options, &chosen] { chosen = [options] { return Simulate(*options); }; });
 }
