@@ -257,8 +257,8 @@ TEST(HtmlReportTest, AFailedRunCannotBeOverlooked) {
 TEST(HtmlReportTest, MoneyFollowsThePricesAndTheModelsRealSize) {
   // 3600 GPU-seconds are an hour; 2e9 bytes at a scale of 1000 are 2 TB.
   EXPECT_THAT(HtmlReport(ARun()), HasSubstr("$2.00 of GPUs, less $0.11 of flash"));
-  EXPECT_THAT(HtmlReport(ARun(), {.gpu_hour_dollars = 10}), HasSubstr("$10.00 of GPUs"));
-  EXPECT_THAT(HtmlReport(ARun(), {.gpu_hour_dollars = 10}),
+  EXPECT_THAT(HtmlReport(ARun(), 10), HasSubstr("$10.00 of GPUs"));
+  EXPECT_THAT(HtmlReport(ARun(), 10),
               HasSubstr("$10.00 a GPU-hour and $0.055 a TB written to flash (assumptions)"));
 }
 

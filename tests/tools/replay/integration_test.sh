@@ -48,7 +48,8 @@ assert parser.seen.count("script") == 1 and "table" in parser.seen, "tags"
 EOF
 }
 page "$work/lockstep/report.html"
-"$bin/terrace-replay" report --json "$work/lockstep/report.json" --html "$work/again.html" >"$work/said"
+"$bin/terrace-replay" report --json "$work/lockstep/report.json" --html "$work/again.html" \
+  >"$work/said"
 cmp "$work/lockstep/report.html" "$work/again.html" || die "another page from the same report"
 "$bin/terrace-replay" compare "$work/lockstep/report.json" "$work/lockstep/report.json" \
   --html "$work/compared.html" >"$work/said"

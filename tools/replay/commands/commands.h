@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -32,7 +33,7 @@ void AddRunCommand(CLI::App& app, Chosen& chosen);
 void AddSimulateCommand(CLI::App& app, Chosen& chosen);
 
 /// --gpu-hour-price, for commands that draw an HTML report.
-void AddPriceOption(CLI::App& command, double& gpu_hour_dollars);
+void AddPriceOption(CLI::App& command, std::optional<double>& gpu_hour_dollars);
 
 /// The file becomes the text. @return kIo names it.
 Status WriteText(const std::string& path, const std::string& text);

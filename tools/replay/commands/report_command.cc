@@ -14,13 +14,13 @@ namespace {
 struct ReportOptions {
   std::string json;
   std::string html;
-  ReportPrices prices;
+  std::optional<double> gpu_hour_dollars;
 };
 
 int Render(const ReportOptions& options) {
   const Result<Document> document = ReadDocument(options.json);
   if (!document.ok()) return UsageError(document.status().message());
-  const Status written = WriteText(options.html, HtmlReport(*document, options.prices));
+  const Status written = WriteText(options.html, HtmlReport(*document, options.gpu_hour_dollars));
   if (!written.ok()) return UsageError(written.message());
   std::cout << options.html << '\n';
   return kExitOk;
@@ -37,12 +37,12 @@ Status WriteText(const std::string& path, const std::string& text) {
   return Status(StatusCode::kIo, "cannot write " + path + ": " + std::strerror(errno));
 }
 
-void AddPriceOption(CLI::App& command, double& gpu_hour_dollars) {
+void AddPriceOption(CLI::App& command, std::optional<double>& gpu_hour_dollars) {
   command
       .add_option("--gpu-hour-price", gpu_hour_dollars,
-                  "dollars that an hour of one GPU costs, for the money in the HTML report")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
+                  "dollars that an hour of one GPU costs, for the money in the HTML report; "
+                  "default: what the report was made with, or 2")
+      ->check(CLI::Range(0.0, 1e6));
 }
 
 void AddReportCommand(CLI::App& app, Chosen& chosen) {
@@ -52,7 +52,7 @@ void AddReportCommand(CLI::App& app, Chosen& chosen) {
   command->add_option("--json", options->json, "the report, as run or simulate wrote it")
       ->required();
   command->add_option("--html", options->html, "file that is written")->required();
-  AddPriceOption(*command, options->prices.gpu_hour_dollars);
+  AddPriceOption(*command, options->gpu_hour_dollars);
   command->callback([options, &chosen] { chosen = [options] { return Render(*options); }; });
 }
 

@@ -53,7 +53,7 @@ struct RunOptions {
   std::string model = "llama-3-8b";
   std::string gpu = "h100";
   std::string out;  // directory of report.json and report.html; empty: no files
-  ReportPrices prices;
+  std::optional<double> gpu_hour_dollars;
 };
 
 Status CopyText(const std::string& text, char* out, std::size_t capacity, const char* name) {
@@ -148,7 +148,8 @@ int Finish(const RunOptions& options, const ReportInput& input) {
     const Document document = Document::parse(json, nullptr, /*allow_exceptions=*/false);
     Status status = WriteText(options.out + "/report.json", json);
     if (status.ok()) {
-      status = WriteText(options.out + "/report.html", HtmlReport(document, options.prices));
+      status =
+          WriteText(options.out + "/report.html", HtmlReport(document, options.gpu_hour_dollars));
     }
     if (!status.ok()) {
       std::fprintf(stderr, "terrace-replay: %s\n", status.message().c_str());
@@ -275,7 +276,7 @@ void AddRunOptions(CLI::App& command, RunOptions& options) {
       ->capture_default_str();
   command.add_option("--gpu", options.gpu, "GPU it runs on: a100, h100, h100-fp8")
       ->capture_default_str();
-  AddPriceOption(command, options.prices.gpu_hour_dollars);
+  AddPriceOption(command, options.gpu_hour_dollars);
   command.add_option("--out", options.out,
                      "directory that report.json and report.html are written to");
   command.add_option("--batch", options.batch_blocks, "most blocks of one get or put")

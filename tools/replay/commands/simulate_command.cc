@@ -38,7 +38,7 @@ struct SimulateOptions {
   double gpu_hour_price = 2.0;
   std::uint64_t jobs = 0;  // 0: one for each core
   std::string json;        // file; "-": standard output
-  std::string html;        // file
+  std::string html;        // file; empty: none
   bool quiet = false;
 };
 
@@ -240,15 +240,12 @@ int Simulate(SimulateOptions& options) {
     std::cout << StudyTable(input);
   }
   if (!options.json.empty() && options.json != "-") {
-    status = WriteText(options.json, json);
-    if (!status.ok()) return UsageError("--json: " + status.message());
+    status = WriteText(options.json, json, "--json");
   }
-  if (!options.html.empty()) {
-    const ReportPrices prices{.gpu_hour_dollars = options.gpu_hour_price};
-    status = WriteText(options.html, HtmlReport(document, prices));
-    if (!status.ok()) return UsageError("--html: " + status.message());
+  if (status.ok() && !options.html.empty()) {
+    status = WriteText(options.html, HtmlReport(document), "--html");
   }
-  return kExitOk;
+  return status.ok() ? kExitOk : UsageError(status.message());
 }
 
 }  // namespace
@@ -293,7 +290,7 @@ void AddSimulateCommand(CLI::App& app, Chosen& chosen) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--json", options->json, "file for the results; - : standard output");
-  command->add_option("--html", options->html, "file for a report with curves");
+  command->add_option("--html", options->html, "file for the results as a page with charts");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([options, &chosen] { chosen = [options] { return Simulate(*options); }; });
 }

@@ -5,7 +5,10 @@
 
 namespace terrace::replay {
 
-std::string HtmlReport(const Document& document, const ReportPrices& prices) {
+std::string HtmlReport(const Document& document, std::optional<double> gpu_hour_dollars) {
+  ReportPrices prices;
+  const double made_with = NumberOr(document, "gpu_hour_price", prices.gpu_hour_dollars);
+  prices.gpu_hour_dollars = gpu_hour_dollars.value_or(made_with);
   const Result<DocumentKind> kind = KindOf(document);
   if (!kind.ok()) {
     return PageMarkup("No report", BannerMarkup("bad", "This is no report of terrace-replay",

@@ -11,6 +11,7 @@
 // so.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "tools/replay/report/document.h"
@@ -29,6 +30,8 @@ struct ReportPrices {
   }
 };
 
-[[nodiscard]] std::string HtmlReport(const Document& document, const ReportPrices& prices = {});
+/// gpu_hour_dollars: empty for what the document was made with ("gpu_hour_price"), or the default.
+[[nodiscard]] std::string HtmlReport(const Document& document,
+                                     std::optional<double> gpu_hour_dollars = std::nullopt);
 
 }  // namespace terrace::replay

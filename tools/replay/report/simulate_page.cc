@@ -328,28 +328,52 @@ std::string Headlines(const Document& document) {
 
 std::string TierFigures(const Document& document) {
   const Document& tiers = PartOf(document, "tiers");
-  if (!tiers.is_object()) return "";
-  std::string out = HeadingMarkup("Two tiers", "DRAM in front of NVMe, as the daemon keeps them.");
-  const std::optional<double> dram = NumberOf(tiers, "hits_dram");
-  const std::optional<double> nvme = NumberOf(tiers, "hits_nvme");
-  if (dram && nvme) {
-    const double all = NumberOr(document, "block_references", *dram + *nvme);
-    const double missed = std::max(all - *dram - *nvme, 0.0);
-    BarChart bars;
-    bars.groups.push_back({"",
-                           {{"blocks",
-                             "",
-                             {{*dram, 1, "DRAM: " + CountText(*dram)},
-                              {*nvme, 5, "NVMe: " + CountText(*nvme)},
-                              {missed, 8, "missed: " + CountText(missed)}}}}});
-    out += "<div class=\"charts\">\n" +
-           BarFigure({"Blocks by where they came from", "", true}, bars,
-                     {{"DRAM " + CountText(*dram), 1, true},
-                      {"NVMe " + CountText(*nvme), 5, true},
-                      {"missed " + CountText(missed), 8, true}}) +
-           "</div>\n";
+  Table table;
+  table.columns = {{"policy", false}, {"DRAM blocks"},      {"NVMe blocks"},  {"blocks hit"},
+                   {"tokens hit"},    {"hits in DRAM"},     {"hits on NVMe"}, {"written"},
+                   {"GPU-s saved"},   {"first token, mean"}};
+  BarChart bars;
+  bars.groups.emplace_back();
+  // One pair of tiers, or one for each policy.
+  const Document& list = tiers.is_object() ? Document::array({tiers}) : tiers;
+  for (const Document& item : list) {
+    const auto number = [&item](std::string_view key) { return NumberOr(item, key, std::nan("")); };
+    const double dram = number("hits_dram");
+    const double nvme = number("hits_nvme");
+    if (!std::isfinite(dram) || !std::isfinite(nvme)) continue;
+    const double missed = std::max(NumberOr(document, "block_references", 0) - dram - nvme, 0.0);
+    const std::string policy = TextOf(item, "policy").empty() ? "blocks" : TextOf(item, "policy");
+    const auto part = [](double blocks, ChartStyle style, const char* name) {
+      return BarPart{blocks, style, name + (": " + CountText(blocks))};
+    };
+    bars.groups.back().bars.push_back(
+        {policy,
+         PercentText(number("block_hit_ratio")),
+         {part(dram, 1, "DRAM"), part(nvme, 5, "NVMe"), part(missed, 8, "missed")}});
+    const auto count = [&number](std::string_view key) {
+      return Cell{CountText(number(key)), number(key), ""};
+    };
+    const auto ratio = [&number](std::string_view key) {
+      return Cell{PercentText(number(key)), number(key), ""};
+    };
+    table.rows.push_back(
+        {{policy, 0, ""},
+         count("dram_blocks"),
+         count("nvme_blocks"),
+         ratio("block_hit_ratio"),
+         ratio("token_hit_ratio"),
+         count("hits_dram"),
+         count("hits_nvme"),
+         {BytesText(number("gb_written") * 1e9), number("gb_written"), ""},
+         {FigureText(number("gpu_seconds_saved")), number("gpu_seconds_saved"), ""},
+         {SecondsText(number("ttft_ms_mean_with") / 1e3), number("ttft_ms_mean_with"), ""}});
   }
-  return out + FactsMarkup(ScalarFacts(tiers));
+  if (table.rows.empty()) return "";
+  return HeadingMarkup("Two tiers", "DRAM in front of NVMe, as the daemon keeps them.") +
+         "<div class=\"charts\">\n" +
+         BarFigure({"Blocks looked up, by where they came from", "", true}, bars,
+                   {{"DRAM", 1, true}, {"NVMe", 5, true}, {"missed", 8, true}}) +
+         "</div>\n" + TableMarkup(table);
 }
 
 }  // namespace
@@ -363,14 +387,15 @@ std::string SimulatePage(const Document& document, const ReportPrices& prices) {
   if (!model.empty()) about += ", KV of " + model;
   std::string body =
       HeaderMarkup("terrace-replay simulate", trace.empty() ? "Simulation" : trace, about);
-  if (sweep.points().empty()) {
+  const std::string tiers = TierFigures(document);
+  if (sweep.points().empty() && tiers.empty()) {
     body += BannerMarkup("bad", "This simulation has no results", {});
   }
   body += Summary(document, sweep, prices) + Headlines(document);
   if (!sweep.points().empty()) {
     body += BestTable(sweep, prices) + HitFigures(document, sweep) + WorthFigures(document, sweep);
   }
-  body += TierFigures(document);
+  body += tiers;
   if (!sweep.points().empty()) body += AllResults(sweep, prices);
   body += HeadingMarkup("Settings and totals", "") + FactsMarkup(ScalarFacts(document));
   return PageMarkup((trace.empty() ? "Simulation" : trace) + " – simulated",
