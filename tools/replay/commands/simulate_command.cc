@@ -174,6 +174,12 @@ Status CheckOptions(const SimulateOptions& options, const std::vector<std::strin
   return Status::Ok();
 }
 
+/// The same with the option that it is about.
+Status Named(const char* option, const Status& status) {
+  if (status.ok()) return status;
+  return Status(status.code(), std::string(option) + ": " + status.message());
+}
+
 std::uint64_t MemoryBytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -240,10 +246,10 @@ int Simulate(SimulateOptions& options) {
     std::cout << StudyTable(input);
   }
   if (!options.json.empty() && options.json != "-") {
-    status = WriteText(options.json, json, "--json");
+    status = Named("--json", WriteText(options.json, json));
   }
   if (status.ok() && !options.html.empty()) {
-    status = WriteText(options.html, HtmlReport(document), "--html");
+    status = Named("--html", WriteText(options.html, HtmlReport(document)));
   }
   return status.ok() ? kExitOk : UsageError(status.message());
 }
@@ -285,7 +291,9 @@ void AddSimulateCommand(CLI::App& app, Chosen& chosen) {
       ->add_option("--load-gb-per-s", options->load_gb_per_s,
                    "path that hits are loaded over, 10^9 bytes/s")
       ->capture_default_str();
-  AddPriceOption(*command, options->gpu_hour_price);
+  command->add_option("--gpu-hour-price", options->gpu_hour_price, "dollars for an hour of a GPU")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
   command->add_option("--jobs", options->jobs, "simulations at once; 0: one for each core")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
