@@ -57,8 +57,7 @@ Result<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options,
   if (!events.ok()) return events.status();
   auto impl = std::make_unique<Impl>(
       options, registry, clock, std::move(arena).value(), std::move(index).value(),
-      std::make_unique<RetainingPolicy>((*kind)->make(capacity), (*kind)->make(capacity),
-                                        capacity));
+      std::make_unique<RetainingPolicy>((*kind)->make(capacity), capacity));
   impl->events = std::move(*events);
   return std::unique_ptr<Cache>(new Cache(std::move(impl)));
 }

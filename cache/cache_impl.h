@@ -209,6 +209,8 @@ struct Cache::Impl {
   void Evict(BlockId id);
   /// REQUIRES: `parent` is kNoBlock or found; it counts when it is in DRAM.
   void InsertIntoPolicy(BlockId id, BlockId parent);
+  /// Of a block in DRAM that cannot go now. It goes behind others.
+  void PutOff(BlockId id);
   /// Of blocks that were found, those that are in DRAM.
   void TouchInDram(std::vector<BlockId> found);
 

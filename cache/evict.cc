@@ -46,7 +46,7 @@ void Cache::Impl::Evict(BlockId id) {
   if (policy->Keeps(id)) Count(counters.retained_evictions);
   if (!(*index)[id].record.exists()) return Forget(id, EventCause::kEvicted);
   const FrameId frame = (*index)[id].frame;
-  policy->Remove(id);
+  policy->Evict(id);
   TellMoved(id, kTierSetNvme);
   index->SetFrame(id, kNoFrame);
   arena->Header(frame).namespace_id = 0;
@@ -59,6 +59,13 @@ void Cache::Impl::InsertIntoPolicy(BlockId id, BlockId parent) {
   const bool in_dram = parent != kNoBlock && (*index)[parent].InDram();
   policy->Insert(
       {.block = id, .parent = in_dram ? parent : kNoBlock, .identity = (*index)[id].hash.low});
+}
+
+// Not every policy moves what is touched, so it is as if it came anew.
+void Cache::Impl::PutOff(BlockId id) {
+  policy->Remove(id);
+  InsertIntoPolicy(id, kNoBlock);
+  policy->Touch({&id, 1});
 }
 
 void Cache::Impl::TouchInDram(std::vector<BlockId> found) {
@@ -112,7 +119,7 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
     if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
     if (leased < kLeasedMax && IsLeased(candidate)) {
       const BlockId leased_one = std::exchange(candidate, policy->After(candidate));
-      policy->Touch({&leased_one, 1});
+      PutOff(leased_one);
       ++leased;
       --looked;
       continue;

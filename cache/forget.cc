@@ -108,7 +108,8 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
 void Cache::Impl::Forget(BlockId id, EventCause why) {
   TellRemoved(id, why);
   const bool in_dram = (*index)[id].InDram();
-  if (in_dram) policy->Remove(id);
+  if (in_dram && why == EventCause::kEvicted) policy->Evict(id);
+  if (in_dram && why != EventCause::kEvicted) policy->Remove(id);
   if (policy->Keeps(id)) {
     retention.OnForget(id);
     CountRetained();

@@ -38,8 +38,10 @@ class EvictionPolicy {
   virtual void Insert(const NewBlock& block) = 0;
   /// Blocks of one request were used together; `chain` is in prefix order, each present.
   virtual void Touch(std::span<const BlockId> chain) = 0;
-  /// REQUIRES: present.
+  /// It left for a reason of its own (removed, cleared, corrupt). REQUIRES: present.
   virtual void Remove(BlockId block) = 0;
+  /// It made room for another. REQUIRES: present.
+  virtual void Evict(BlockId block) { Remove(block); }
 
   /// True when a block that was read from a lower tier shall stay in this one (it is then
   /// inserted).
@@ -49,7 +51,7 @@ class EvictionPolicy {
   /// pass on the way to it.
   [[nodiscard]] virtual BlockId First() = 0;
   /// The block to evict if `block` cannot be (it is pinned); kNoBlock after the last. From First
-  /// on, and with nothing but touches in between, each block comes once.
+  /// on, and with no change in between, each block comes once.
   [[nodiscard]] virtual BlockId After(BlockId block) const noexcept = 0;
 
   /// Bytes of state per block of capacity.

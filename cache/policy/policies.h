@@ -3,8 +3,8 @@
 // Each looks at single blocks as the literature does, but for leaf-lru, the default, which knows
 // that a block is useless without its ancestors. Sources: lfu with counts up to 255 and the least
 // recently used first among equals; s3fifo: Yang et al., "FIFO queues are all you need for cache
-// eviction", SOSP 2023 (small queue 10 %, ghosts for as many blocks as the tier holds, counts up to
-// 3); sieve: Zhang et al., "SIEVE is simpler than LRU", NSDI 2024.
+// eviction", SOSP 2023 (small queue 10 %, ghosts for as many blocks as the main queue holds, counts
+// up to 3); sieve: Zhang et al., "SIEVE is simpler than LRU", NSDI 2024.
 #pragma once
 
 #include <cstddef>

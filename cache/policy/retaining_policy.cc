@@ -3,12 +3,15 @@
 #include <utility>
 
 #include "base/check.h"
+#include "cache/policy/policies.h"
 
 namespace terrace {
 
 RetainingPolicy::RetainingPolicy(std::unique_ptr<EvictionPolicy> ordinary,
-                                 std::unique_ptr<EvictionPolicy> kept, std::size_t capacity_blocks)
-    : ordinary_(std::move(ordinary)), kept_(std::move(kept)), keeps_(capacity_blocks, false) {}
+                                 std::size_t capacity_blocks)
+    : ordinary_(std::move(ordinary)),
+      kept_(MakeLeafLruPolicy(capacity_blocks)),
+      keeps_(capacity_blocks, false) {}
 
 void RetainingPolicy::Insert(const NewBlock& block) {
   TERRACE_CHECK(block.block < keeps_.size());

@@ -1,9 +1,9 @@
-// RetainingPolicy: a policy over two others of the same kind, so that blocks that are kept leave
-// after all others.
+// RetainingPolicy: a policy over another, so that blocks that are kept leave after all others.
 //
 // Model. Each block is in the ordinary policy or in the kept one, by a bit that its owner sets and
 // that stays while the block is not present at all. Candidates are the ordinary ones in their
-// order, then the kept ones in theirs. Constant time per block; eviction never walks over kept
+// order, then the kept ones, those least recently used first and suffixes before prefixes, whatever
+// the ordinary policy is. Constant time per block; eviction never walks over kept
 // blocks to find others.
 //
 // A block whose parent is in the other policy counts as the first of its chain there.
@@ -19,14 +19,14 @@ namespace terrace {
 
 class RetainingPolicy final : public EvictionPolicy {
  public:
-  /// Both hold `capacity_blocks`.
-  RetainingPolicy(std::unique_ptr<EvictionPolicy> ordinary, std::unique_ptr<EvictionPolicy> kept,
-                  std::size_t capacity_blocks);
+  /// `ordinary` holds `capacity_blocks`.
+  RetainingPolicy(std::unique_ptr<EvictionPolicy> ordinary, std::size_t capacity_blocks);
 
   [[nodiscard]] std::string_view name() const noexcept override { return ordinary_->name(); }
   void Insert(const NewBlock& block) override;
   void Touch(std::span<const BlockId> chain) override;
   void Remove(BlockId block) override { Of(block).Remove(block); }
+  void Evict(BlockId block) override { Of(block).Evict(block); }
   [[nodiscard]] bool Promotes(BlockId block) const noexcept override {
     return ordinary_->Promotes(block);
   }

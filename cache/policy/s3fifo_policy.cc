@@ -37,11 +37,15 @@ class S3FifoPolicy final : public EvictionPolicy {
     }
   }
   void Remove(BlockId block) override {
-    if (state_.at(block).in_main) return links_.Unlink(main_, block);
-    // A tier that evicts is full: its size now is what it holds.
-    const std::size_t ghosts = (small_.size + main_.size) * (kSmallShare - 1) / kSmallShare;
-    ghosts_.Push(tag_[block], std::max<std::size_t>(ghosts, 1));
-    links_.Unlink(small_, block);
+    links_.Unlink(state_.at(block).in_main ? main_ : small_, block);
+  }
+  void Evict(BlockId block) override {
+    if (!state_.at(block).in_main) {
+      // A tier that evicts is full: its size now is what it holds.
+      const std::size_t ghosts = (small_.size + main_.size) * (kSmallShare - 1) / kSmallShare;
+      ghosts_.Push(tag_[block], std::max<std::size_t>(ghosts, 1));
+    }
+    Remove(block);
   }
 
   [[nodiscard]] BlockId First() override {

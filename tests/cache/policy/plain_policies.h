@@ -20,6 +20,7 @@ class Plain {
   virtual void Insert(BlockId block, BlockId parent, std::uint64_t identity) = 0;
   virtual void Touch(const std::vector<BlockId>& chain) = 0;
   virtual void Remove(BlockId block) = 0;
+  virtual void Evict(BlockId block) { Remove(block); }
   /// All of them, who leaves first first. REQUIRES: some are there.
   virtual std::vector<BlockId> Order() = 0;
 };
@@ -141,16 +142,19 @@ class PlainS3Fifo final : public Plain {
     }
   }
   void Remove(BlockId block) override {
+    for (auto* queue : {&small_, &main_}) {
+      std::erase_if(*queue, [block](const Entry& entry) { return entry.block == block; });
+    }
+  }
+  void Evict(BlockId block) override {
     const auto found = std::ranges::find(small_, block, &Entry::block);
     if (found != small_.end()) {
       while (ghosts_.size() >= std::max<std::size_t>((small_.size() + main_.size()) * 9 / 10, 1)) {
         ghosts_.pop_front();
       }
       ghosts_.push_back(found->identity);
-      small_.erase(found);
-    } else {
-      std::erase_if(main_, [block](const Entry& entry) { return entry.block == block; });
     }
+    Remove(block);
   }
   std::vector<BlockId> Order() override {
     const bool from_small = Age();

@@ -130,7 +130,7 @@ std::vector<std::uint32_t> PlainHits(const Trace& trace, const BlockNumbers& blo
         const auto victim =
             std::ranges::find_if(order, [&stay](BlockId block) { return !stay.contains(block); });
         if (victim == order.end()) break;
-        policy.Remove(*victim);
+        policy.Evict(*victim);
         present.erase(*victim);
       }
       const bool parent_there = i > 0 && present.contains(chain[i - 1]);

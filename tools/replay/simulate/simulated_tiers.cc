@@ -157,7 +157,7 @@ bool SimulatedTiers::Evict(Slice& slice, std::span<const std::uint32_t> chain,
   if (victim == kNoBlock) victim = FindVictim(slice, {});
   if (victim == kNoBlock) return false;
   const std::uint32_t block = slice.block_of[victim];
-  slice.policy->Remove(victim);
+  slice.policy->Evict(victim);
   slot_of_[block] = kNoBlock;
   slice.free.push_back(victim);
   ++evictions_;
