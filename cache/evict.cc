@@ -19,7 +19,7 @@ constexpr int kCandidatesMax = 64;
 /// Blocks among the first candidates that are leased, and that one allocation gets out of the way:
 /// they may be many, and all of them the coldest. They become the hottest, so that the next one
 /// need not look at them again.
-constexpr int kLeasedMax = 1024;
+constexpr int kLeasedMax = 8192;
 /// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
 /// is always looked at, though an extent of small frames is more than this.
 constexpr std::size_t kFramesInTheWayMax = 65'536;
@@ -148,9 +148,16 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& chain) {
   guard.spares_written = true;  // who leaves the index leaves every tier
   if (index->Full() && nvme != nullptr && nvme->ForgetOldest()) return true;
   BlockId candidate = policy->First();
+  int leased = 0;
   for (int looked = 0; index->Full() && looked < kCandidatesMax; ++looked) {
     if (candidate == kNoBlock) break;
     const BlockId next = policy->After(candidate);
+    if (leased < kLeasedMax && IsLeased(candidate)) {
+      PutOff(std::exchange(candidate, next));
+      ++leased;
+      --looked;
+      continue;
+    }
     if (Evictable(candidate, guard) && !leases.Marks(candidate)) {
       // Its place in the index is wanted, so its record goes with it.
       if (nvme != nullptr && (*index)[candidate].record.exists()) {

@@ -184,6 +184,31 @@ TEST_F(CacheLeaseTest, LeasedBlocksThatAreAllTheColdestDoNotMakeThePutsFail) {
   cache_->leases().EndAll();
 }
 
+// A policy that a touch does not move would name the same leased blocks again and again, and so
+// would an index that is full.
+TEST_F(CacheLeaseTest, MoreLeasedBlocksThanAreLookedAtStopNoPutUnderAnyPolicy) {
+  constexpr std::size_t kSmall = 4096;
+  for (const PolicyKind& kind : Policies()) {
+    CacheOptions options;
+    options.policy = kind.name;
+    MakeCache(20 << 20, options);  // 5,120 frames, as many places in the index
+    const Namespace* space = Open("acme", std::string(kind.name), kSmall);
+    std::vector<ChainKeys> leased;
+    for (LeaseHolder holder = 1; holder <= 20; ++holder) {
+      leased.push_back(MakeChain("leased" + std::to_string(holder), 60));
+      Put(space, leased.back(), 0, 60);
+      EXPECT_EQ(Lease(space, leased.back(), holder).lease_status, StatusCode::kOk);
+    }
+    const std::uint64_t refused = cache_->Counters().put_no_space;
+    for (int put = 0; put < 600; ++put) {
+      Put(space, MakeChain("other" + std::to_string(put), 16), 0, 16);
+    }
+    EXPECT_EQ(cache_->Counters().put_no_space, refused) << kind.name;
+    for (const ChainKeys& chain : leased) EXPECT_EQ(Matched(space, chain), 60u) << kind.name;
+    cache_->leases().EndAll();
+  }
+}
+
 TEST_F(CacheLeaseTest, AProbeDoesNotMakeABlockYounger) {
   MakeCache(4 << 20);
   const Namespace* space = Open("acme", "a");

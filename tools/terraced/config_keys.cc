@@ -145,7 +145,7 @@ constexpr ConfigKey kKeys[] = {
      TERRACE_FIELD(cache.window_per_request)},
     {"cache", "blocks_max", ConfigKind::kNumber, "blocks", "0", 0, kNumberMax - 1,
      "Most blocks that the index has room for, over all reactors, at up to 96 bytes of memory "
-     "each. 0: from the capacity.",
+     "each (127 with the policy s3fifo). 0: from the capacity.",
      TERRACE_FIELD(cache.blocks_max)},
     {"cache", "policy", ConfigKind::kText, "name", "\"leaf-lru\"", 0, 0,
      "What leaves DRAM first: leaf-lru, lru, fifo, lfu, s3fifo or sieve (docs/benchmarking.md "
