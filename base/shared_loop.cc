@@ -58,6 +58,9 @@ void SharedLoop::Run() {
 }
 
 void SharedLoop::SleepAtGate(std::unique_lock<std::mutex>& turn) {
+  // Before the time to sleep is looked up: a moment later, and the timer that the keeper sleeps for
+  // would be one that it does not know of (L3), and every call would end with a wake-up.
+  const Nanos now = reactor_.scheduler_.Now();
   Nanos wait = Reactor::kSleepMax;
   if (driven_.load(std::memory_order_relaxed)) {
     SetGate(false);  // also when the driver has not come so far yet: it runs a turn when it does
@@ -68,7 +71,7 @@ void SharedLoop::SleepAtGate(std::unique_lock<std::mutex>& turn) {
     wait = reactor_.SleepTime();
     reactor_.counters_.sleeps.fetch_add(1, std::memory_order_relaxed);
   }
-  keeper_wakes_ = reactor_.scheduler_.Now() + wait;
+  keeper_wakes_ = now + wait;
   at_gate_ = true;
   turn.unlock();
   std::array<epoll_event, 1> events;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <utility>
 
 #include "base/clock.h"
 
@@ -14,6 +15,17 @@ namespace terrace {
 /// A time of SteadyClock as a time of the standard library: both are CLOCK_MONOTONIC.
 [[nodiscard]] inline std::chrono::steady_clock::time_point TimePoint(Nanos time) noexcept {
   return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(time));
+}
+
+/// As condition_variable::wait_until, but a deadline that has passed (on SteadyClock) is not waited
+/// for: even that lets go of the lock, sets a timer in the kernel, and may sleep.
+template <typename Predicate>
+[[nodiscard]] bool WaitUntilReached(std::condition_variable& changed,
+                                    std::unique_lock<std::mutex>& lock, Nanos deadline,
+                                    Predicate reached) {
+  if (reached()) return true;
+  if (SteadyClock().Now() >= deadline) return false;
+  return changed.wait_until(lock, TimePoint(deadline), std::move(reached));
 }
 
 class Signal {
@@ -38,12 +50,13 @@ class Signal {
   /// True when set, false when `deadline` (on SteadyClock) came first.
   [[nodiscard]] bool WaitUntil(Nanos deadline) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_until(lock, TimePoint(deadline), [this] { return set_; });
+    return WaitUntilReached(changed_, lock, deadline, [this] { return set_; });
   }
   /// Returns when it is set, when it was called, or at `deadline`.
   void WaitUntilCalled(Nanos deadline) {
     std::unique_lock lock(mutex_);
-    changed_.wait_until(lock, TimePoint(deadline), [this] { return set_ || called_; });
+    [[maybe_unused]] const bool ended =
+        WaitUntilReached(changed_, lock, deadline, [this] { return set_ || called_; });
   }
 
  private:

@@ -28,6 +28,8 @@ struct CallQuery {
   /// Of kMemory: in the order of their addresses, and apart (Apart makes them so).
   std::vector<std::span<const std::byte>> memory = {};
   bool gives_up = false;  ///< cancel them
+  /// Nobody will wait for the watch: it is set when nothing is meant, and told of no end.
+  bool only_looks = false;
 };
 
 /// The same bytes, in the order of their addresses, each once. None of the stretches is empty.

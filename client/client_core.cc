@@ -195,10 +195,12 @@ bool ClientCore::RemoveRegion(std::uint32_t region) {
 
 bool ClientCore::Push(Command command, WhoRuns who_runs) {
   bool post = false;
+  std::list<Command> one;
+  one.push_back(std::move(command));
   {
     const std::lock_guard lock(inbox_mutex_);
     if (inbox_closed_) return false;
-    inbox_.push_back(std::move(command));
+    inbox_.splice(inbox_.end(), one);
     post = !std::exchange(inbox_posted_, true);
   }
   if (post) loop_->Enqueue([this] { DrainInbox(); });
@@ -224,12 +226,14 @@ Status ClientCore::AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>&
                               Nanos deadline) {
   Command command;
   command.kind = Command::Kind::kWatch;
+  // To wait is to run the loop: whatever it does then would be waited for.
+  const bool waits = deadline > clock_.Now();
   command.query = std::move(query);
+  command.query.only_looks = !waits;
   command.watch = watch;
   if (!Push(std::move(command))) return {StatusCode::kCancelled, "the client is being destroyed"};
   if (watch->reached.IsSet()) return {};
-  // To wait is to run the loop: whatever it does then would be waited for.
-  if (deadline > clock_.Now() && Await(watch->reached, deadline)) return {};
+  if (waits && Await(watch->reached, deadline)) return {};
   watch->abandoned.store(true, std::memory_order_relaxed);
   return {StatusCode::kTimeout, "calls are still under way, or the daemon has not let go"};
 }
@@ -239,23 +243,21 @@ void ClientCore::DrainInbox() {
 }
 
 bool ClientCore::RunCommands() {
-  std::vector<Command> commands;
   bool more = false;
   {
     const std::lock_guard lock(inbox_mutex_);
-    const std::size_t count = std::min(inbox_.size(), kCommandsAtOnce);
-    commands.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) {
-      commands.push_back(std::move(inbox_.front()));
-      inbox_.pop_front();
-    }
-    more = inbox_posted_ = !inbox_.empty();
+    taken_.splice(taken_.end(), inbox_);
+    more = inbox_posted_ = taken_.size() > kCommandsAtOnce;
   }
-  for (const Command& command : commands) Execute(command);
+  for (std::size_t i = 0; i < kCommandsAtOnce && !taken_.empty(); ++i) {
+    std::list<Command> one;  // a command may post others
+    one.splice(one.end(), taken_, taken_.begin());
+    Execute(one.front());
+  }
   return more;
 }
 
-void ClientCore::Execute(const Command& command) {
+void ClientCore::Execute(Command& command) {
   switch (command.kind) {
     case Command::Kind::kStart:
       if (stopping_) {
@@ -275,7 +277,7 @@ void ClientCore::Execute(const Command& command) {
       if (session_ != nullptr) session_->RemoveRegion(command.region.id);
       command.finished->Set();
       return;
-    case Command::Kind::kWatch: return flow_->Watch(command.query, command.watch);
+    case Command::Kind::kWatch: return flow_->Watch(std::move(command.query), command.watch);
     case Command::Kind::kDone:
       return completions_->Push(std::move(command.done->first), std::move(command.done->second));
     case Command::Kind::kReleaseLease:
@@ -446,6 +448,7 @@ Task<void> ClientCore::EndEverything() {
   retired_.clear();
   while (RunCommands()) {  // what came after BeginStop is refused
   }
+  flow_->FinishWatching();
 }
 
 }  // namespace terrace

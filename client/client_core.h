@@ -18,7 +18,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -140,7 +140,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   void DrainInbox();
   /// The next few commands; true when there are more.
   bool RunCommands();
-  void Execute(const Command& command);
+  void Execute(Command& command);
   void Post(std::uint64_t epoch, std::uint32_t shard, std::vector<std::byte> message);
   void BeginStop();
   Task<void> KeepSession();
@@ -172,7 +172,9 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   LinkKind link_ = LinkKind::kNone;  // guarded by view_mutex_
 
   std::mutex inbox_mutex_;
-  std::deque<Command> inbox_;  // guarded by inbox_mutex_
+  // A list, that nothing is allocated under the mutex: who submits must not wait for the heap of a
+  // thread that has lost the processor, and the loop takes all there is at once.
+  std::list<Command> inbox_;   // guarded by inbox_mutex_
   bool inbox_posted_ = false;  // guarded by inbox_mutex_
   bool inbox_closed_ = true;   // guarded by inbox_mutex_
   bool loop_runs_ = false;     // guarded by inbox_mutex_; reactor_ can be posted to
@@ -189,6 +191,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   std::unique_ptr<SharedLoop> loop_;
 
   // The library thread's from here on.
+  std::list<Command> taken_;  // from the inbox, oldest first; not run yet
   std::unique_ptr<ChannelFactory> factory_;
   std::unique_ptr<RequestFlow> flow_;
   std::unique_ptr<TaskScope> scope_;

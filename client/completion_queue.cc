@@ -3,10 +3,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -21,8 +22,15 @@ Result<std::unique_ptr<CompletionQueue>> CompletionQueue::Create() {
 CompletionQueue::~CompletionQueue() { ::close(fd_); }
 
 void CompletionQueue::Push(Completion completion, CallSlot slot) {
+  std::list<Entry> entry;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!spare_.empty()) entry.splice(entry.end(), spare_, spare_.begin());
+  }
+  if (entry.empty()) entry.emplace_back();
+  entry.front() = {std::move(completion), std::move(slot)};
   const std::lock_guard lock(mutex_);
-  queue_.push_back({std::move(completion), std::move(slot)});
+  queue_.splice(queue_.end(), entry);
   // Only the first one writes, and Take reads when it took the last: that is Q1.
   if (queue_.size() > 1) return;
   const std::uint64_t one = 1;
@@ -31,18 +39,27 @@ void CompletionQueue::Push(Completion completion, CallSlot slot) {
 }
 
 std::vector<Completion> CompletionQueue::Take(std::size_t most) {
+  std::list<Entry> entries;
+  {
+    const std::lock_guard lock(mutex_);
+    if (queue_.empty() || most == 0) return {};
+    if (most >= queue_.size()) {
+      entries.swap(queue_);
+      std::uint64_t count = 0;
+      [[maybe_unused]] const ssize_t read = ::read(fd_, &count, sizeof count);
+    } else {
+      entries.splice(entries.end(), queue_, queue_.begin(),
+                     std::next(queue_.begin(), static_cast<std::ptrdiff_t>(most)));
+    }
+  }
   std::vector<Completion> taken;
+  taken.reserve(entries.size());
+  for (Entry& entry : entries) {
+    taken.push_back(std::move(entry.completion));
+    entry.slot.Release();
+  }
   const std::lock_guard lock(mutex_);
-  if (queue_.empty() || most == 0) return taken;
-  taken.reserve(std::min(most, queue_.size()));
-  while (!queue_.empty() && taken.size() < most) {
-    taken.push_back(std::move(queue_.front().completion));
-    queue_.pop_front();
-  }
-  if (queue_.empty()) {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const ssize_t read = ::read(fd_, &count, sizeof count);
-  }
+  if (spare_.size() + entries.size() <= kSpareMax) spare_.splice(spare_.end(), entries);
   return taken;
 }
 

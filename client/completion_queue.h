@@ -9,7 +9,7 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -41,13 +41,19 @@ class CompletionQueue {
  private:
   explicit CompletionQueue(int fd) : fd_(fd) {}
 
+  static constexpr std::size_t kSpareMax = 256;  // some 80 KiB
+
   const int fd_;
   std::mutex mutex_;
   struct Entry {
     Completion completion;
     CallSlot slot;
   };
-  std::deque<Entry> queue_;        // guarded by mutex_
+  // Lists, so that nothing is allocated or freed under the mutex (as ClientCore's inbox), and their
+  // places are used again: memory that one thread allocates and another frees is the heap's lock,
+  // which the one may hold without a processor while the other waits.
+  std::list<Entry> queue_;         // guarded by mutex_
+  std::list<Entry> spare_;         // guarded by mutex_; empty ones, at most kSpareMax
   std::vector<Signal*> awaiting_;  // guarded by mutex_
 };
 

@@ -181,7 +181,8 @@ Status RegionTable::Quiesce(std::uint32_t region, Nanos deadline) {
     const std::string text = "region " + std::to_string(region) + " is still used by " +
                              std::to_string(entry.uses) + " calls and " +
                              std::to_string(entry.doubts) + " in doubt";
-    if (quieter_.wait_until(lock, TimePoint(deadline)) == std::cv_status::timeout) {
+    if (SteadyClock().Now() >= deadline ||
+        quieter_.wait_until(lock, TimePoint(deadline)) == std::cv_status::timeout) {
       const auto again = regions_.find(region);
       if (again != regions_.end() && again->second.uses == 0 && again->second.doubts == 0) {
         return {};

@@ -51,7 +51,7 @@ struct Registrar::State {
 Registrar::Registrar() : state_(std::make_shared<State>()) {}
 
 Status Registrar::Submit(Job job, const Shared& shared) {
-  const std::lock_guard lock(state_->mutex);
+  std::unique_lock lock(state_->mutex);
   if (state_->stopping) return {StatusCode::kCancelled, "the client is being destroyed"};
   if (!state_->thread.joinable()) {
     const SignalsBlocked blocked;
@@ -65,6 +65,7 @@ Status Registrar::Submit(Job job, const Shared& shared) {
   const Ticket ticket = job.ticket;
   state_->waiting.push_back(std::move(job));
   state_->newest = std::max(state_->newest, ticket);
+  lock.unlock();  // who is woken would wait for it
   state_->changed.notify_all();
   return {};
 }
@@ -84,16 +85,15 @@ bool Registrar::Cancel(Ticket ticket, Nanos deadline) {
   }
   if (state_->current != ticket) return true;
   state_->give_up = true;
-  // wait_until with a time that has passed does not wait, but may give the lock away: no matter.
-  return state_->changed.wait_until(lock, TimePoint(deadline),
-                                    [&] { return state_->current != ticket; });
+  return WaitUntilReached(state_->changed, lock, deadline,
+                          [&] { return state_->current != ticket; });
 }
 
 bool Registrar::Drain(Nanos deadline) {
   std::unique_lock lock(state_->mutex);
   const Ticket newest = state_->newest;
-  return state_->changed.wait_until(lock, TimePoint(deadline),
-                                    [&] { return state_->stopping || !state_->HasUpTo(newest); });
+  return WaitUntilReached(state_->changed, lock, deadline,
+                          [&] { return state_->stopping || !state_->HasUpTo(newest); });
 }
 
 void Registrar::BeginStop() {

@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -29,6 +30,9 @@
 #include "client/shard_connection.h"
 
 namespace terrace {
+
+/// Calls that one turn looks into, and gives up, for a query: some 0.1 ms.
+inline constexpr std::size_t kWatchedAtOnce = 128;
 
 /// How long a call waits after its deadline for the daemon to let go of its memory.
 inline constexpr Nanos kQuietGrace = kSecond;
@@ -62,8 +66,21 @@ class RequestFlow final : public ShardEvents {
   void Abandon(ShardConnection& connection, const Status& status);
 
   /// The calls that `query` names are given up if it says so, and `watch` is told when they are
-  /// over: now, when there are none.
-  void Watch(const CallQuery& query, const std::shared_ptr<CallWatch>& watch);
+  /// over: now, when there are none. More than kWatchedAtOnce calls are looked into in later turns,
+  /// because a scheduler thread may be in this one.
+  void Watch(CallQuery query, const std::shared_ptr<CallWatch>& watch);
+  /// Looks into all that are left. For the end, when no turn may come any more.
+  void FinishWatching();
+
+  /// A call under way, with what tells most apart that a query does not mean: there may be
+  /// thousands, and to look into each takes longer than a scheduler thread has.
+  struct Live {
+    RequestRef request;
+    std::uint64_t ticket = 0;
+    const std::byte* lowest = nullptr;  ///< of its memory, [lowest, highest)
+    const std::byte* highest = nullptr;
+    bool given_up = false;  ///< or soon, by one who only looks
+  };
 
   /// Requests started and not finished.
   [[nodiscard]] std::uint64_t active() const noexcept { return active_; }
@@ -96,20 +113,25 @@ class RequestFlow final : public ShardEvents {
   static void Tell(Request& request, bool quiet);
   /// Ends every part that waits for its answer.
   void GiveUp(const RequestRef& request, const Status& status);
+  /// A query whose calls have not all been looked into.
+  struct Watching {
+    CallQuery query;
+    std::shared_ptr<CallWatch> watch;
+    std::vector<RequestRef> calls;  // which may be meant, and had begun before it
+    std::size_t next = 0;           // among `calls`
+  };
+  [[nodiscard]] bool AnyMeant(const CallQuery& query) const;
+  /// The next few calls; true when there are more.
+  bool WatchSome(Watching& watching);
+  /// Later, the next few of all queries.
+  void WatchLater();
   void FinishMatchGroups(Request& request);
   void Deliver(const RequestRef& request);
 
   const Shared shared_;
   std::uint64_t active_ = 0;
-  /// With what tells most calls apart that a query does not mean: there may be thousands, and to
-  /// look into each takes longer than a scheduler thread has.
-  struct Live {
-    RequestRef request;
-    std::uint64_t ticket = 0;
-    const std::byte* lowest = nullptr;  // of its memory, [lowest, highest)
-    const std::byte* highest = nullptr;
-  };
-  std::vector<Live> live_;  // F4, in no order; each knows its place
+  std::vector<Live> live_;         // F4, in no order; each knows its place
+  std::deque<Watching> watching_;  // the oldest first; a timer is set while there are any
 };
 
 }  // namespace terrace

@@ -76,29 +76,78 @@ std::vector<std::span<const std::byte>> Apart(std::vector<std::span<const std::b
   return apart;
 }
 
-void RequestFlow::Watch(const CallQuery& query, const std::shared_ptr<CallWatch>& watch) {
-  const auto may_be_meant = [&query](const Live& live) {
-    switch (query.which) {
-      case CallQuery::Which::kTicket: return live.ticket == query.ticket;
-      case CallQuery::Which::kSubmitted: return live.ticket != 0;
-      case CallQuery::Which::kMemory: break;
-    }
-    return Overlaps(live.lowest, live.highest, query.memory);
-  };
+namespace {
+
+/// Whether a call may be meant, by what is known without a look into it.
+bool MayMean(const CallQuery& query, const RequestFlow::Live& live) {
+  switch (query.which) {
+    case CallQuery::Which::kTicket: return live.ticket == query.ticket;
+    case CallQuery::Which::kSubmitted: return live.ticket != 0;
+    case CallQuery::Which::kMemory: break;
+  }
+  return Overlaps(live.lowest, live.highest, query.memory);
+}
+
+}  // namespace
+
+bool RequestFlow::AnyMeant(const CallQuery& query) const {
+  return std::any_of(live_.begin(), live_.end(), [&query](const Live& live) {
+    return MayMean(query, live) && Means(query, *live.request);
+  });
+}
+
+void RequestFlow::Watch(CallQuery query, const std::shared_ptr<CallWatch>& watch) {
   // A copy: what is given up may be over at once, and leaves the list.
-  std::vector<RequestRef> meant;
-  for (const Live& live : live_) {
-    if (may_be_meant(live) && Means(query, *live.request)) meant.push_back(live.request);
+  Watching watching{.query = std::move(query), .watch = watch, .calls = {}};
+  const bool looks = watching.query.only_looks;
+  for (Live& live : live_) {
+    // Who looks again and again gives up each call once.
+    if (looks && (!watching.query.gives_up || live.given_up)) continue;
+    if (!MayMean(watching.query, live)) continue;
+    if (looks && !Means(watching.query, *live.request)) continue;
+    live.given_up = looks;
+    watching.calls.push_back(live.request);
   }
-  watch->left += meant.size();
-  for (const RequestRef& request : meant) Attach(*request, watch);
-  if (query.gives_up) {
-    const Status cancelled(StatusCode::kCancelled, "cancelled by the caller");
-    for (const RequestRef& request : meant) {
-      if (!request->ended) GiveUp(request, cancelled);
+  if (WatchSome(watching)) {
+    watching_.push_back(std::move(watching));
+    if (watching_.size() == 1) WatchLater();
+  } else if (looks && !AnyMeant(watching.query)) {
+    watch->OneLess();
+  }
+}
+
+bool RequestFlow::WatchSome(Watching& watching) {
+  const CallQuery& query = watching.query;
+  const Status cancelled(StatusCode::kCancelled, "cancelled by the caller");
+  const std::size_t end = std::min(watching.calls.size(), watching.next + kWatchedAtOnce);
+  for (; watching.next < end; ++watching.next) {
+    // Let go of here: the last owner of a call that is over frees it.
+    const RequestRef request = std::move(watching.calls[watching.next]);
+    if (!Means(query, *request)) continue;
+    if (!query.only_looks) {
+      ++watching.watch->left;
+      Attach(*request, watching.watch);
+    }
+    if (query.gives_up && !request->ended) GiveUp(request, cancelled);
+  }
+  if (end < watching.calls.size()) return true;
+  if (!query.only_looks) watching.watch->OneLess();
+  return false;
+}
+
+void RequestFlow::WatchLater() {
+  shared_.scheduler.AddTimer(shared_.scheduler.Now(), [this] {
+    // FinishWatching may have been before it.
+    if (!watching_.empty() && !WatchSome(watching_.front())) watching_.pop_front();
+    if (!watching_.empty()) WatchLater();
+  });
+}
+
+void RequestFlow::FinishWatching() {
+  for (; !watching_.empty(); watching_.pop_front()) {
+    while (WatchSome(watching_.front())) {
     }
   }
-  watch->OneLess();
 }
 
 void RequestFlow::Enlist(const RequestRef& request) {

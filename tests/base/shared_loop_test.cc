@@ -422,6 +422,20 @@ TEST_P(SharedLoopTest, KeeperIsNotWokenForTheAnswerOfEachCall) {
   EXPECT_LT(stirred, kCalls / 3 + 10 * (clock_.Now() - begin) / kSecond);
 }
 
+TEST_P(SharedLoopTest, KeeperThatSleepsForATimerIsNotWokenByEachCall) {
+  constexpr int kCalls = 50;  // while the timer lasts
+  OnLoop([&] { reactor_->scheduler().AddTimer(In(200 * kMillisecond), [] {}); });
+  LetSleep();
+  const long before = SwitchesOf(keeper_id_);
+  for (int call = 0; call < kCalls; ++call) {
+    Signal signal;
+    SetOnLoop(signal);
+    EXPECT_TRUE(loop_->DriveUntil(signal, In(kLong)));
+    LetSleep();
+  }
+  EXPECT_LT(SwitchesOf(keeper_id_) - before, kCalls / 5);
+}
+
 TEST_P(SharedLoopTest, StopLetsTheKeeperGoAndWaitersWaitUntilTheirDeadline) {
   std::array<Waiter, 3> waiters;
   waiters[0].Start(*loop_, In(2 * kSecond));

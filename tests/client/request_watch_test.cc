@@ -1,6 +1,7 @@
 // Cancel, fence and drain over a channel made of paper, on a ManualClock.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "tests/client/paper_client.h"
@@ -93,6 +94,70 @@ TEST_F(RequestWatchTest, FenceMeetsEveryPieceOfABlockAndNothingBetweenThem) {
   EXPECT_FALSE(PaperClient::Finished(get)) << "nothing of it lies there";
   EXPECT_TRUE(Watch(MemoryOf(79, 1), true)->reached.IsSet());
   EXPECT_TRUE(PaperClient::Finished(get)) << "the last byte of a second piece";
+}
+
+TEST_F(RequestWatchTest, FenceOfThousandsOfCallsIsNotTheWorkOfOneTurn) {
+  // Whose turn it is may be a scheduler thread, which has 1 ms.
+  std::vector<RequestRef> gets;
+  for (std::size_t i = 0; i < 3 * kWatchedAtOnce; ++i) {
+    gets.push_back(client_.MakeGet(10 * kSecond));
+    client_.session_->Start(gets.back());
+  }
+  const auto finished = [&gets] {
+    return static_cast<std::size_t>(std::count_if(gets.begin(), gets.end(), PaperClient::Finished));
+  };
+  const auto watch = Watch(MemoryOf(0, 1), true);
+  EXPECT_EQ(finished(), kWatchedAtOnce);
+  EXPECT_FALSE(watch->reached.IsSet());
+  const RequestRef later = client_.MakeGet(10 * kSecond);
+  client_.session_->Start(later);
+  const auto other = Watch(MemoryOf(0, 1), true);
+  client_.Turn();
+  EXPECT_EQ(finished(), gets.size());
+  EXPECT_TRUE(watch->reached.IsSet());
+  EXPECT_TRUE(PaperClient::Finished(later)) << "meant by the second fence";
+  EXPECT_TRUE(other->reached.IsSet());
+}
+
+TEST_F(RequestWatchTest, FenceOfManyCallsIsOverWhenTheClientEndsInTheMiddle) {
+  for (std::size_t i = 0; i < 2 * kWatchedAtOnce; ++i) {
+    client_.session_->Start(client_.MakeGet(10 * kSecond));
+  }
+  const auto watch = Watch(MemoryOf(0, 1), true);
+  EXPECT_FALSE(watch->reached.IsSet());
+  client_.flow_.FinishWatching();
+  EXPECT_TRUE(watch->reached.IsSet());
+}
+
+TEST_F(RequestWatchTest, DrainThatOnlyLooksLeavesNothingAtThousandsOfCalls) {
+  const RequestRef get = client_.MakeGet(kSecond);
+  get->ticket = 3;
+  client_.session_->Start(get);
+  const CallQuery look{.which = CallQuery::Which::kSubmitted, .only_looks = true};
+  EXPECT_FALSE(Watch(look, false)->reached.IsSet());
+  EXPECT_TRUE(get->watches.empty());
+  client_.Pass(2 * kSecond);
+  EXPECT_TRUE(Watch(look, false)->reached.IsSet());
+}
+
+TEST_F(RequestWatchTest, FenceThatOnlyLooksAgainAndAgainGivesUpEachCallOnce) {
+  DaemonHoldsOn();
+  std::vector<RequestRef> gets;
+  for (std::size_t i = 0; i < 3 * kWatchedAtOnce; ++i) {
+    gets.push_back(client_.MakeGet(10 * kSecond));
+    client_.session_->Start(gets.back());
+  }
+  CallQuery look = MemoryOf(0, 1);
+  look.only_looks = true;
+  for (int i = 0; i < 50; ++i) EXPECT_FALSE(Watch(look, true)->reached.IsSet());
+  client_.Turn();
+  EXPECT_EQ(client_.log(0).OfKind(wire::Body_Cancel).size(), gets.size());
+  EXPECT_FALSE(Watch(look, true)->reached.IsSet()) << "the daemon has not let go";
+  for (const RequestRef& get : gets) {
+    EXPECT_TRUE(get->watches.empty());
+    LetGo(get);
+  }
+  EXPECT_TRUE(Watch(look, true)->reached.IsSet());
 }
 
 TEST_F(RequestWatchTest, CancelledCallKeepsWhatHadArrived) {

@@ -37,6 +37,8 @@ extern const Target kRingTarget;
 extern const Target kRingStreamTarget;
 extern const Target kTextTarget;
 extern const Target kTraceTarget;
+extern const Target kTraceBailianTarget;
+extern const Target kTraceWekaTarget;
 
 /// All of them, for who runs more than one.
 std::span<const Target* const> AllTargets();

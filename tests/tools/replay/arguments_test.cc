@@ -147,6 +147,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"NoPath", "simulate --requests 10 --load-gb-per-s 0", "--load-gb-per-s"},
         Wrong{"PathNotANumber", "simulate --requests 10 --load-gb-per-s nan", "--load-gb-per-s"},
         Wrong{"PriceBelowZero", "simulate --requests 10 --gpu-hour-price -1", "--gpu-hour-price"},
+        Wrong{"UnwritableHtml", "simulate --requests 10 --html /nonexistent/x",
+              "--html: cannot write /nonexistent/x"},
         Wrong{"UnwritableJson", "simulate --requests 10 --json /nonexistent/x",
               "--json: cannot write /nonexistent/x"},
         Wrong{"UnwritableReport", "run --requests 10 --out /proc/nonexistent", "--out"}),

@@ -276,6 +276,8 @@ TEST(RunTotalsTest, PrefillsAndDecodesAreKeptApart) {
   prefill.hit_tokens = 1536;
   prefill.hits_dram = 3;
   prefill.bytes_got = 30;
+  prefill.looked_up_at = 5;
+  prefill.ended_at = 9;
   totals.Add(0, prefill, {.input_tokens = 2000, .output_tokens = 9});
   WorkReport decode;
   decode.work = WorkKind::kDecode;
@@ -285,6 +287,7 @@ TEST(RunTotalsTest, PrefillsAndDecodesAreKeptApart) {
   decode.hits_dram = 3;
   decode.bytes_got = 30;
   decode.reconnects = 2;
+  decode.ended_at = 12;
   totals.Add(1, decode, {.input_tokens = 2000, .output_tokens = 9});
   EXPECT_EQ(totals.blocks_looked_up, 4U);
   EXPECT_EQ(totals.hits_dram, 3U);
@@ -295,7 +298,27 @@ TEST(RunTotalsTest, PrefillsAndDecodesAreKeptApart) {
   EXPECT_EQ(totals.hit_tokens[0], kNotPrefilled);
   EXPECT_EQ(totals.hit_tokens[1], 1536U);
   EXPECT_DOUBLE_EQ(totals.BlockHitRatio(), 0.75);
-  EXPECT_EQ(totals.order.size(), 2U);
+  EXPECT_EQ(totals.Order().size(), 3U);
+}
+
+TEST(RunTotalsTest, OrderIsThatOfTheWorkersAndNotThatOfTheirReports) {
+  RunTotals totals;
+  const auto add = [&totals](std::uint64_t request, Nanos looked_up_at, Nanos ended_at) {
+    WorkReport prefill;
+    prefill.request = request;
+    prefill.looked_up_at = looked_up_at;
+    prefill.ended_at = ended_at;
+    totals.Add(0, prefill, {});
+  };
+  add(1, 20, 50);
+  add(0, 10, 40);
+  std::vector<std::pair<OperationKind, std::uint64_t>> order;
+  for (const Operation& operation : totals.Order()) {
+    order.emplace_back(operation.kind, operation.request);
+  }
+  using enum OperationKind;
+  EXPECT_THAT(order, ::testing::ElementsAre(std::pair{kLookUp, 0}, std::pair{kLookUp, 1},
+                                            std::pair{kStore, 0}, std::pair{kStore, 1}));
 }
 
 }  // namespace

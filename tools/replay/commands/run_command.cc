@@ -174,7 +174,7 @@ SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunO
   const auto reactors = static_cast<std::uint32_t>(view.reactors);
   const auto policy = FindPolicy(view.policy);
   const NvmeShape nvme = ShapeOfNvme(device_bytes, reactors, parameters.block_bytes);
-  return SimulateRun(trace, blocks, outcome.totals.order, parameters.batch_blocks,
+  return SimulateRun(trace, blocks, outcome.totals.Order(), parameters.batch_blocks,
                      {.dram_blocks = view.dram_bytes / parameters.block_bytes,
                       .distinct_blocks = blocks.distinct,
                       .slices = reactors,

@@ -1,13 +1,11 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <fstream>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -38,10 +36,10 @@ struct SimulateOptions {
   std::string model = "llama-3-8b";
   std::string gpu = "h100";
   double load_gb_per_s = 12.5;  // 100 Gbit/s Ethernet
-  double gpu_hour_price = 2.0;
+  std::optional<double> gpu_hour_price;
   std::uint64_t jobs = 0;  // 0: one for each core
   std::string json;        // file; "-": standard output
-  std::string html;        // file; empty: none
+  std::string html;        // file
   bool quiet = false;
 };
 
@@ -170,24 +168,11 @@ Status CheckOptions(const SimulateOptions& options, const std::vector<std::strin
   if (!(options.load_gb_per_s > 0 && options.load_gb_per_s <= 1e6)) {
     return Status::Invalid("--load-gb-per-s must be above 0 and at most 1000000");
   }
-  if (!(options.gpu_hour_price >= 0 && options.gpu_hour_price <= 1e6)) {
-    return Status::Invalid("--gpu-hour-price must be from 0 to 1000000 dollars");
-  }
   constexpr std::uint64_t kJobsMax = 1024;
   if (options.jobs > kJobsMax) {
     return Status::Invalid("--jobs must be at most " + std::to_string(kJobsMax));
   }
   return Status::Ok();
-}
-
-Status WriteText(const std::string& path, const std::string& text, const char* option) {
-  errno = 0;
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.flush();
-  if (file) return Status::Ok();
-  return Status(StatusCode::kIo,
-                std::string(option) + ": cannot write " + path + ": " + std::strerror(errno));
 }
 
 std::uint64_t MemoryBytes() {
@@ -238,29 +223,33 @@ int Simulate(SimulateOptions& options) {
   bar.Finish(cases.all.size() * statistics.block_references,
              std::to_string(cases.all.size()) + " simulations");
   const std::span<const StudyResult> all = *results;
-  const StudyReportInput input{.trace = trace,
-                               .statistics = statistics,
-                               .economics = *economics,
-                               .curves = all.first(cases.curves),
-                               .tiers = all.subspan(cases.curves),
-                               .load_bytes_per_s = options.load_gb_per_s * 1e9,
-                               .gpu_hour_price = options.gpu_hour_price,
-                               .seconds = bar.seconds(),
-                               .memory_bytes = MemoryBytes()};
+  const StudyReportInput input{
+      .trace = trace,
+      .statistics = statistics,
+      .economics = *economics,
+      .curves = all.first(cases.curves),
+      .tiers = all.subspan(cases.curves),
+      .load_bytes_per_s = options.load_gb_per_s * 1e9,
+      .gpu_hour_price = options.gpu_hour_price.value_or(ReportPrices{}.gpu_hour_dollars),
+      .seconds = bar.seconds(),
+      .memory_bytes = MemoryBytes()};
   const nlohmann::ordered_json document = StudyJson(input);
   const std::string json =
       document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (!options.html.empty()) {
-    status = WriteText(options.html, HtmlReport(document), "--html");
-    if (!status.ok()) return UsageError(status.message());
-  }
   if (options.json == "-") {
     std::cout << json;
   } else {
     std::cout << StudyTable(input);
-    if (!options.json.empty()) status = WriteText(options.json, json, "--json");
   }
-  return status.ok() ? kExitOk : UsageError(status.message());
+  if (!options.json.empty() && options.json != "-") {
+    status = WriteText(options.json, json);
+    if (!status.ok()) return UsageError("--json: " + status.message());
+  }
+  if (!options.html.empty()) {
+    status = WriteText(options.html, HtmlReport(document));
+    if (!status.ok()) return UsageError("--html: " + status.message());
+  }
+  return kExitOk;
 }
 
 }  // namespace
@@ -300,13 +289,12 @@ void AddSimulateCommand(CLI::App& app, Chosen& chosen) {
       ->add_option("--load-gb-per-s", options->load_gb_per_s,
                    "path that hits are loaded over, 10^9 bytes/s")
       ->capture_default_str();
-  command->add_option("--gpu-hour-price", options->gpu_hour_price, "dollars for an hour of a GPU")
-      ->capture_default_str();
+  AddPriceOption(*command, options->gpu_hour_price);
   command->add_option("--jobs", options->jobs, "simulations at once; 0: one for each core")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--json", options->json, "file for the results; - : standard output");
-  command->add_option("--html", options->html, "file for the results as a page with charts");
+  command->add_option("--html", options->html, "file for a report with curves");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([options, &chosen] { chosen = [options] { return Simulate(*options); }; });
 }

@@ -105,7 +105,7 @@ std::string PercentText(double ratio) {
 std::string PointsText(double points) {
   if (!std::isfinite(points)) return std::string(kDash);
   if (std::abs(points) >= 1e9) return Format("%+.3g", points);
-  const std::string number = Format("%.2f", std::abs(points));
+  std::string number = Format("%.2f", std::abs(points));
   if (number == "0.00") return number;
   return (points < 0 ? std::string(kMinus) : "+") + number;
 }

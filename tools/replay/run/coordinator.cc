@@ -124,7 +124,6 @@ class Coordinator {
       const std::optional<Arrival> arrival = schedule_.TakePrefill(now);
       if (!arrival.has_value()) break;
       outcome_.timing.PrefillStarted(*arrival, now);
-      outcome_.totals.NoteLookUp(arrival->request);
       Order(index, arrival->request);
     }
   }

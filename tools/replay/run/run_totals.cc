@@ -1,5 +1,8 @@
 #include "tools/replay/run/run_totals.h"
 
+#include <algorithm>
+#include <tuple>
+
 namespace terrace::replay {
 
 void RunTotals::Add(std::size_t worker, const WorkReport& report, const TraceRequest& request) {
@@ -20,7 +23,12 @@ void RunTotals::Add(std::size_t worker, const WorkReport& report, const TraceReq
     decode_blocks += report.looked_up;
     decode_blocks_missing += report.missing;
   }
-  order.push_back({prefill ? OperationKind::kStore : OperationKind::kDecode, report.request});
+  if (prefill) {
+    operations.push_back({report.looked_up_at, {OperationKind::kLookUp, report.request}});
+  }
+  operations.push_back(
+      {report.ended_at,
+       {prefill ? OperationKind::kStore : OperationKind::kDecode, report.request}});
   bytes_put += report.bytes_put;
   bytes_got += report.bytes_got;
   bytes_verified += report.bytes_verified;
@@ -43,6 +51,18 @@ void RunTotals::Add(const WorkerSummary& summary) {
   match.Merge(summary.match);
   get.Merge(summary.get);
   put.Merge(summary.put);
+}
+
+std::vector<Operation> RunTotals::Order() const {
+  std::vector<TimedOperation> sorted = operations;
+  // The kinds of a request are in the order in which they are done.
+  std::ranges::sort(sorted, {}, [](const TimedOperation& timed) {
+    return std::tuple(timed.at, timed.operation.request, timed.operation.kind);
+  });
+  std::vector<Operation> order;
+  order.reserve(sorted.size());
+  for (const TimedOperation& timed : sorted) order.push_back(timed.operation);
+  return order;
 }
 
 std::uint64_t RunTotals::Reconnects() const {

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "tools/replay/run/latency_histogram.h"
 #include "tools/replay/run/worker_protocol.h"
@@ -16,6 +17,11 @@
 namespace terrace::replay {
 
 using StatusCounts = std::array<std::uint64_t, kStatusCodeCount>;
+
+struct TimedOperation {
+  Nanos at = 0;
+  Operation operation;
+};
 
 struct RunTotals {
   // Prefill: contiguous prefix.
@@ -47,16 +53,17 @@ struct RunTotals {
   StatusCounts put_status{};
   std::unordered_map<std::size_t, std::uint64_t> reconnects;  ///< by worker
   LatencyHistogram match, get, put;
-  std::vector<Operation> order;  ///< look-ups as they began, the others as they ended
+  std::vector<TimedOperation> operations;  ///< see Order
   /// Tokens of each request's hit; kNotPrefilled for requests that were not prefilled.
   std::vector<std::uint32_t> hit_tokens;
   std::string first_call_error;
 
-  /// A worker has been told to prefill it: it looks up now.
-  void NoteLookUp(std::uint64_t request) { order.push_back({OperationKind::kLookUp, request}); }
   /// request: of the trace, the one that the report is about.
   void Add(std::size_t worker, const WorkReport& report, const TraceRequest& request);
   void Add(const WorkerSummary& summary);
+  /// What prefills looked up, in the order in which their matches were answered; what they stored
+  /// and what decodes got, in that in which they ended.
+  [[nodiscard]] std::vector<Operation> Order() const;
   [[nodiscard]] std::uint64_t Reconnects() const;
   [[nodiscard]] double BlockHitRatio() const;
 };

@@ -9,6 +9,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/clock.h"
 #include "tools/replay/run/block_exchange.h"
 #include "tools/replay/run/shared_workload.h"
 #include "tools/replay/run/worker_protocol.h"
@@ -52,6 +53,7 @@ class Worker {
     if (status.ok()) {
       status = order.kind == WorkKind::kPrefill ? Prefill(report) : Decode(report);
     }
+    report.ended_at = clock_.Now();
     if (!status.ok()) {
       report.header.kind = ReportKind::kFailed;
       SetText(report, status.ToString());
@@ -103,6 +105,7 @@ class Worker {
     const std::uint32_t blocks = BlockCount();
     report.looked_up = blocks;
     report.matched = std::min(exchange_->Match(request_, report), blocks);
+    report.looked_up_at = clock_.Now();
     Status status = exchange_->Settle(report);
     if (!status.ok()) return status;
     report.hit = GetPrefix(report.matched, /*stop_at_miss=*/true, report, status);
@@ -129,6 +132,7 @@ class Worker {
   }
 
   int socket_;
+  const SteadyClock clock_;
   const SharedWorkload& workload_;
   std::unique_ptr<BlockExchange> exchange_;
   RequestKeys request_;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "base/status.h"
 #include "base/tier_kind.h"
@@ -73,8 +74,12 @@ struct WorkReport {
   std::uint64_t get_ns = 0;      ///< time within get calls that delivered something
   std::uint64_t put_ns = 0;      ///< time within put calls that stored something
   std::uint64_t reconnects = 0;  ///< of the worker, since it began
-  WrongBlock wrong;              ///< the first, when wrong_blocks > 0
-  char text[256] = {};           ///< ends with 0
+  /// By CLOCK_MONOTONIC, which is the same for all processes: when the match of a prefill was
+  /// answered, and when the order had been carried out. They say who found what.
+  Nanos looked_up_at = 0;
+  Nanos ended_at = 0;
+  WrongBlock wrong;     ///< the first, when wrong_blocks > 0
+  char text[256] = {};  ///< ends with 0
 };
 
 /// The latencies of all calls of a worker.

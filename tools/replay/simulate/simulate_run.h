@@ -59,8 +59,8 @@ class RunSimulation {
   SimulatedRun result_;
 };
 
-/// All operations of a run, in the order in which they were done. A look-up without its store was
-/// cut short by the end of the run. REQUIRES: no store without its look-up before it.
+/// All operations of a run, in the order in which they were done. REQUIRES: a look-up of each
+/// request before its store.
 SimulatedRun SimulateRun(const Trace& trace, const BlockNumbers& blocks,
                          std::span<const Operation> order, std::uint32_t batch_blocks,
                          const SimulatedTiersOptions& tiers);

@@ -1,4 +1,5 @@
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "tools/replay/trace/formats.h"
 #include "tools/replay/trace/json_fields.h"
@@ -53,13 +54,14 @@ Status BailianParser::Parse(std::string_view line, Trace& trace) {
   const bool tail_without_id = *input % kBlockTokens != 0 && ids.size() == *input / kBlockTokens;
   if (tail_without_id) ids.push_back(next_own_id_);
 
-  trace.block_tokens = kBlockTokens;
   const std::size_t categories_before = trace.categories.size();
   const auto category = trace.CategoryIndex(*type);
   if (!category.ok()) return category.status();
+  const std::uint32_t tokens_before = std::exchange(trace.block_tokens, kBlockTokens);
   status = trace.AppendAtAnyTime(*timestamp, *input, *output, ids);
   if (!status.ok()) {
     trace.categories.resize(categories_before);
+    trace.block_tokens = tokens_before;
     return status;
   }
   if (tail_without_id) --next_own_id_;

@@ -66,7 +66,7 @@ Result<std::uint64_t> SecondsField(const Json& object, const char* name) {
   if (!found->is_number()) {
     return Status::Invalid(std::string(name) + " is not a number: " + ShowJson(*found));
   }
-  constexpr double kSecondsMax = static_cast<double>(kTimestampMax / 1000);
+  constexpr double kSecondsMax = static_cast<double>(kTimestampMax) / 1000;
   const auto seconds = found->get<double>();
   if (!(seconds >= 0 && seconds <= kSecondsMax)) {  // so that NaN is outside, too
     return Status::Invalid(std::string(name) + " is " + ShowJson(*found) + ", must be from 0 to " +
