@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,10 +35,10 @@ struct SimulateOptions {
   std::string model = "llama-3-8b";
   std::string gpu = "h100";
   double load_gb_per_s = 12.5;  // 100 Gbit/s Ethernet
-  std::optional<double> gpu_hour_price;
+  double gpu_hour_price = 2.0;
   std::uint64_t jobs = 0;  // 0: one for each core
   std::string json;        // file; "-": standard output
-  std::string html;        // file
+  std::string html;        // file; empty: none
   bool quiet = false;
 };
 
@@ -175,6 +174,12 @@ Status CheckOptions(const SimulateOptions& options, const std::vector<std::strin
   return Status::Ok();
 }
 
+/// The same with the option that it is about.
+Status Named(const char* option, const Status& status) {
+  if (status.ok()) return status;
+  return Status(status.code(), std::string(option) + ": " + status.message());
+}
+
 std::uint64_t MemoryBytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -223,16 +228,15 @@ int Simulate(SimulateOptions& options) {
   bar.Finish(cases.all.size() * statistics.block_references,
              std::to_string(cases.all.size()) + " simulations");
   const std::span<const StudyResult> all = *results;
-  const StudyReportInput input{
-      .trace = trace,
-      .statistics = statistics,
-      .economics = *economics,
-      .curves = all.first(cases.curves),
-      .tiers = all.subspan(cases.curves),
-      .load_bytes_per_s = options.load_gb_per_s * 1e9,
-      .gpu_hour_price = options.gpu_hour_price.value_or(ReportPrices{}.gpu_hour_dollars),
-      .seconds = bar.seconds(),
-      .memory_bytes = MemoryBytes()};
+  const StudyReportInput input{.trace = trace,
+                               .statistics = statistics,
+                               .economics = *economics,
+                               .curves = all.first(cases.curves),
+                               .tiers = all.subspan(cases.curves),
+                               .load_bytes_per_s = options.load_gb_per_s * 1e9,
+                               .gpu_hour_price = options.gpu_hour_price,
+                               .seconds = bar.seconds(),
+                               .memory_bytes = MemoryBytes()};
   const nlohmann::ordered_json document = StudyJson(input);
   const std::string json =
       document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -242,14 +246,12 @@ int Simulate(SimulateOptions& options) {
     std::cout << StudyTable(input);
   }
   if (!options.json.empty() && options.json != "-") {
-    status = WriteText(options.json, json);
-    if (!status.ok()) return UsageError("--json: " + status.message());
+    status = Named("--json", WriteText(options.json, json));
   }
-  if (!options.html.empty()) {
-    status = WriteText(options.html, HtmlReport(document));
-    if (!status.ok()) return UsageError("--html: " + status.message());
+  if (status.ok() && !options.html.empty()) {
+    status = Named("--html", WriteText(options.html, HtmlReport(document)));
   }
-  return kExitOk;
+  return status.ok() ? kExitOk : UsageError(status.message());
 }
 
 }  // namespace
@@ -289,12 +291,14 @@ void AddSimulateCommand(CLI::App& app, Chosen& chosen) {
       ->add_option("--load-gb-per-s", options->load_gb_per_s,
                    "path that hits are loaded over, 10^9 bytes/s")
       ->capture_default_str();
-  AddPriceOption(*command, options->gpu_hour_price);
+  command->add_option("--gpu-hour-price", options->gpu_hour_price, "dollars for an hour of a GPU")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
   command->add_option("--jobs", options->jobs, "simulations at once; 0: one for each core")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--json", options->json, "file for the results; - : standard output");
-  command->add_option("--html", options->html, "file for a report with curves");
+  command->add_option("--html", options->html, "file for the results as a page with charts");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([options, &chosen] { chosen = [options] { return Simulate(*options); }; });
 }
