@@ -1,11 +1,11 @@
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/markup.h"
 
 #include <array>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
 
-#include "tools/replay/report/page_style.h"
+#include "tools/replay/page/page_style.h"
 
 namespace terrace::replay {
 namespace {
