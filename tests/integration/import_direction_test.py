@@ -23,7 +23,7 @@ MAY_IMPORT = {
 
 # The parts of terrace-replay: each may import those before it.
 REPLAY = "tools/replay/"
-REPLAY_PARTS = ("trace", "worth", "simulate", "run", "report", "commands")
+REPLAY_PARTS = ("trace", "worth", "simulate", "run", "report", "page", "commands")
 
 # A library's header, and the folders that may see it: everybody else uses our interface over it.
 CONFINED = (

@@ -1,6 +1,6 @@
 // compare must warn before anybody compares apples with pears, must not call noise a change, and
 // must not mix up better and worse.
-#include "tools/replay/report/compare.h"
+#include "tools/replay/page/compare.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <string>
 
 #include "tests/tools/replay/markup_checker.h"
-#include "tools/replay/report/compare_views.h"
+#include "tools/replay/page/compare_views.h"
 
 namespace terrace::replay {
 namespace {

@@ -1,6 +1,6 @@
 // report.html must be well-formed and complete in itself whatever the document holds, must not let
 // a stranger's text become markup, and must not let a failed run look like a good one.
-#include "tools/replay/report/html_report.h"
+#include "tools/replay/page/html_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,8 +10,8 @@
 #include <string>
 
 #include "tests/tools/replay/markup_checker.h"
-#include "tools/replay/report/chart_scale.h"
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/chart_scale.h"
+#include "tools/replay/page/markup.h"
 
 namespace terrace::replay {
 namespace {

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "tools/replay/commands/commands.h"
-#include "tools/replay/report/compare_views.h"
+#include "tools/replay/page/compare_views.h"
 
 namespace terrace::replay {
 namespace {

@@ -14,7 +14,7 @@
 #include "tools/replay/commands/commands.h"
 #include "tools/replay/commands/pace_options.h"
 #include "tools/replay/commands/source_options.h"
-#include "tools/replay/report/html_report.h"
+#include "tools/replay/page/html_report.h"
 #include "tools/replay/report/report.h"
 #include "tools/replay/run/block_exchange.h"
 #include "tools/replay/run/daemon_view.h"

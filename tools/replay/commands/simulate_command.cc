@@ -13,7 +13,7 @@
 #include "tools/common/progress_bar.h"
 #include "tools/replay/commands/commands.h"
 #include "tools/replay/commands/source_options.h"
-#include "tools/replay/report/html_report.h"
+#include "tools/replay/page/html_report.h"
 #include "tools/replay/report/study_report.h"
 #include "tools/replay/run/interrupt.h"
 #include "tools/replay/simulate/nvme_shape.h"

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tools/replay/report/chart.h"
+#include "tools/replay/page/chart.h"
 
 namespace terrace::replay {
 

@@ -1,4 +1,4 @@
-#include "tools/replay/report/chart_scale.h"
+#include "tools/replay/page/chart_scale.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,13 +1,13 @@
-#include "tools/replay/report/run_figures.h"
+#include "tools/replay/page/run_figures.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <vector>
 
-#include "tools/replay/report/chart.h"
-#include "tools/replay/report/chart_scale.h"
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/chart.h"
+#include "tools/replay/page/chart_scale.h"
+#include "tools/replay/page/markup.h"
 
 namespace terrace::replay {
 namespace {

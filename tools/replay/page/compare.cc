@@ -1,12 +1,12 @@
-#include "tools/replay/report/compare.h"
+#include "tools/replay/page/compare.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <span>
 
-#include "tools/replay/report/markup.h"
-#include "tools/replay/report/sweep.h"
+#include "tools/replay/page/markup.h"
+#include "tools/replay/page/sweep.h"
 
 namespace terrace::replay {
 namespace {

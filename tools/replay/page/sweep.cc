@@ -1,4 +1,4 @@
-#include "tools/replay/report/sweep.h"
+#include "tools/replay/page/sweep.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/markup.h"
 
 namespace terrace::replay {
 namespace {

@@ -1,4 +1,4 @@
-#include "tools/replay/report/page_style.h"
+#include "tools/replay/page/page_style.h"
 
 namespace terrace::replay {
 

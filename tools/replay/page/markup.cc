@@ -1,11 +1,11 @@
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/markup.h"
 
 #include <array>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
 
-#include "tools/replay/report/page_style.h"
+#include "tools/replay/page/page_style.h"
 
 namespace terrace::replay {
 namespace {
@@ -105,7 +105,7 @@ std::string PercentText(double ratio) {
 std::string PointsText(double points) {
   if (!std::isfinite(points)) return std::string(kDash);
   if (std::abs(points) >= 1e9) return Format("%+.3g", points);
-  const std::string number = Format("%.2f", std::abs(points));
+  std::string number = Format("%.2f", std::abs(points));
   if (number == "0.00") return number;
   return (points < 0 ? std::string(kMinus) : "+") + number;
 }

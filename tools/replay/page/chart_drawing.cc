@@ -1,9 +1,9 @@
-#include "tools/replay/report/chart_drawing.h"
+#include "tools/replay/page/chart_drawing.h"
 
 #include <array>
 #include <cstdio>
 
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/markup.h"
 
 namespace terrace::replay {
 namespace {

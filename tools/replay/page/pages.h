@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "tools/replay/report/html_report.h"
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/html_report.h"
+#include "tools/replay/page/markup.h"
 
 namespace terrace::replay {
 

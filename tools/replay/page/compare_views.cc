@@ -1,8 +1,8 @@
-#include "tools/replay/report/compare_views.h"
+#include "tools/replay/page/compare_views.h"
 
 #include <cmath>
 
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/markup.h"
 
 namespace terrace::replay {
 namespace {

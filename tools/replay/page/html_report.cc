@@ -1,7 +1,7 @@
-#include "tools/replay/report/html_report.h"
+#include "tools/replay/page/html_report.h"
 
-#include "tools/replay/report/markup.h"
-#include "tools/replay/report/pages.h"
+#include "tools/replay/page/markup.h"
+#include "tools/replay/page/pages.h"
 
 namespace terrace::replay {
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "tools/replay/report/compare.h"
+#include "tools/replay/page/compare.h"
 
 namespace terrace::replay {
 

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tools/replay/report/chart.h"
-#include "tools/replay/report/pages.h"
-#include "tools/replay/report/run_figures.h"
+#include "tools/replay/page/chart.h"
+#include "tools/replay/page/pages.h"
+#include "tools/replay/page/run_figures.h"
 
 namespace terrace::replay {
 namespace {

@@ -1,13 +1,13 @@
-#include "tools/replay/report/chart.h"
+#include "tools/replay/page/chart.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <span>
 
-#include "tools/replay/report/chart_drawing.h"
-#include "tools/replay/report/chart_scale.h"
-#include "tools/replay/report/markup.h"
+#include "tools/replay/page/chart_drawing.h"
+#include "tools/replay/page/chart_scale.h"
+#include "tools/replay/page/markup.h"
 
 namespace terrace::replay {
 namespace {

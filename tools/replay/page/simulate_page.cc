@@ -2,9 +2,9 @@
 #include <array>
 #include <cmath>
 
-#include "tools/replay/report/chart.h"
-#include "tools/replay/report/pages.h"
-#include "tools/replay/report/sweep.h"
+#include "tools/replay/page/chart.h"
+#include "tools/replay/page/pages.h"
+#include "tools/replay/page/sweep.h"
 
 namespace terrace::replay {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "tools/replay/report/html_report.h"
+#include "tools/replay/page/html_report.h"
 
 namespace terrace::replay {
 
