@@ -247,7 +247,7 @@ void LatencyLine(std::string& out, const char* name, const LatencyHistogram& his
 /// Of the daemon, and what stood in for it in the simulation.
 std::string EvictionText(const ReportInput& input) {
   const std::string& policy = input.before.policy;
-  const std::string text = "eviction " + (policy.empty() ? "not told" : policy);
+  std::string text = "eviction " + (policy.empty() ? "not told" : policy);
   if (policy == input.simulated_policy) return text;
   return text + " (unknown here, simulated as " + input.simulated_policy + ")";
 }
