@@ -6,7 +6,11 @@
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -184,6 +188,46 @@ TEST(ReplayProgramTest, ConvertedTraceIsTheSameWorkload) {
   EXPECT_THAT(merged.output, HasSubstr("\"block_tokens\": 2048"));
   std::remove(file.c_str());
   std::remove((file + ".merged").c_str());
+}
+
+TEST(ReplayProgramTest, NoOutputOverwritesWhatIsReadOrAnotherOutput) {
+  const std::string folder = ::testing::TempDir() + "/overwrite_test." + std::to_string(getpid());
+  std::filesystem::create_directory(folder);
+  const std::string trace = folder + "/trace";
+  const std::string report = folder + "/report";
+  ASSERT_EQ(Replay("generate --requests 50 --out " + trace).status, 0);
+  ASSERT_EQ(Replay("simulate --quiet --trace " + trace + " --json " + report).status, 0);
+  const auto text = [](const std::string& path) {
+    std::ifstream file(path);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string trace_before = text(trace);
+  const std::string report_before = text(report);
+  // Another name of the same file.
+  const std::string also = folder + "/../" + std::filesystem::path(folder).filename().string();
+  const std::string link = folder + "/link";
+  std::filesystem::create_hard_link(report, link);
+  for (const auto& [arguments, message] :
+       {std::pair<std::string, std::string>{"report --json " + report + " --html " + link,
+                                            "--html: " + link + " is the file of --json"},
+        {"compare " + report + " /dev/null --html " + report, "is the file of A"},
+        {"compare /dev/null " + report + " --html " + link, "is the file of B"},
+        {"convert --trace " + trace + " --out " + also + "/trace", "is the file of --trace"},
+        {"simulate --trace " + trace + " --json " + trace, "is the file of --trace"},
+        {"simulate --trace " + trace + " --html " + trace, "--html: " + trace},
+        {"simulate --trace " + trace + " --json " + folder + "/new --html " + also + "/new",
+         "is the file of --json"},
+        {"run --trace " + trace + " --progress-file " + trace, "--progress-file: " + trace}}) {
+    const Outcome outcome = Replay(arguments);
+    EXPECT_EQ(outcome.status, 2) << arguments << "\n" << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr(message)) << arguments;
+    EXPECT_EQ(text(trace), trace_before) << arguments;
+    EXPECT_EQ(text(report), report_before) << arguments;
+  }
+  EXPECT_EQ(
+      Replay("simulate --quiet --trace " + trace + " --json /dev/null --html /dev/null").status, 0)
+      << "a device holds nothing that could be lost";
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 Document ARun() {
   return {{"kind", "run"},
@@ -153,11 +154,106 @@ TEST(CompareTest, SimulationsAreComparedByPolicyAndCapacity) {
   EXPECT_EQ(comparison.groups.size(), 2U) << "two capacities";
 }
 
+Document Tiers(const char* policy, int dram, int nvme, double hits) {
+  return {{"policy", policy},        {"dram_blocks", dram},      {"nvme_blocks", nvme},
+          {"reactors", 1},           {"hits_dram", 5},           {"hits_nvme", 7},
+          {"block_hit_ratio", hits}, {"gpu_seconds_saved", 9.0}, {"gb_written", 1.0}};
+}
+
+/// A simulation of tiers alone.
+Document ATierStudy(int dram, int nvme, double hits) {
+  return {{"kind", "simulate"},
+          {"trace", "t.jsonl"},
+          {"results", Document::array()},
+          {"tiers", {Tiers("lru", dram, nvme, hits), Tiers("sieve", dram, nvme, hits)}}};
+}
+
+TEST(CompareTest, TiersOfOtherSizesAreNotTheSame) {
+  const Comparison same = Compare(ATierStudy(50, 240, 0.3), ATierStudy(50, 240, 0.3));
+  EXPECT_THAT(same.warnings, IsEmpty());
+  EXPECT_EQ(same.Count(Verdict::kSame), 10U);
+  const Comparison other = Compare(ATierStudy(50, 240, 0.3), ATierStudy(60, 480, 0.4));
+  EXPECT_THAT(other.warnings, Contains(HasSubstr("dram_blocks differs (50 and 60)")));
+  EXPECT_THAT(other.warnings, Contains(HasSubstr("nvme_blocks differs (240 and 480)")));
+  EXPECT_EQ(other.settings.size(), 2U) << "once, not for each policy";
+  const ComparedFigure* figure = Find(other, "sieve: blocks hit");
+  ASSERT_NE(figure, nullptr);
+  EXPECT_EQ(figure->verdict, Verdict::kBetter);
+}
+
+TEST(CompareTest, TiersOfOneVersionBeforeAreAnObjectNotAList) {
+  Document old = ATierStudy(50, 240, 0.3);
+  old["tiers"] = Document(old["tiers"][0]);
+  old["tiers"].erase("policy");
+  EXPECT_NE(Find(Compare(old, old), "blocks hit"), nullptr);
+}
+
+TEST(CompareTest, NothingInCommonIsToldNotCalledTheSame) {
+  Document other = ATierStudy(50, 240, 0.3);
+  for (Document& tiers : other["tiers"]) tiers["policy"] = "clock";
+  EXPECT_THAT(Compare(ATierStudy(50, 240, 0.3), other).warnings,
+              Contains(HasSubstr("nothing could be compared")));
+  EXPECT_THAT(Compare(ASimulation(), other).warnings,
+              Contains(HasSubstr("nothing could be compared")));
+}
+
+TEST(CompareTest, SilenceAboutTheWorkloadIsWarnedOf) {
+  for (const char* key : {"trace", "requests_in_trace"}) {
+    Document silent = ARun();
+    silent.erase(key);
+    EXPECT_THAT(Compare(ARun(), silent).warnings,
+                Contains(HasSubstr(std::string(key) + " is only in A")));
+    EXPECT_THAT(Compare(silent, ARun()).warnings,
+                Contains(HasSubstr(std::string(key) + " is only in B")));
+  }
+  Document simulation = ASimulation();
+  EXPECT_THAT(Compare(ARun(), simulation).warnings,
+              Contains(HasSubstr("requests_in_trace is only in A")));
+  simulation["requests"] = 90;
+  EXPECT_THAT(Compare(ARun(), simulation).warnings,
+              Contains(HasSubstr("requests_in_trace and requests differ (100 and 90)")));
+}
+
+TEST(CompareTest, ThePolicyOfTheDaemonIsASetting) {
+  Document a = ARun();
+  Document b = ARun();
+  a["policy"] = "lru";
+  b["policy"] = "sieve";
+  const Comparison comparison = Compare(a, b);
+  ASSERT_EQ(comparison.settings.size(), 1U);
+  EXPECT_EQ(comparison.settings[0].key, "policy");
+}
+
+TEST(CompareTest, ACapacityFarAwayHasNoVerdict) {
+  // 16 blocks, and 10 or 100.
+  const Comparison comparison = Compare(ARun(), ASimulation());
+  EXPECT_THAT(comparison.warnings, Contains(HasSubstr("no verdicts")));
+  const ComparedFigure* figure = Find(comparison, "lru: blocks hit");
+  ASSERT_NE(figure, nullptr);
+  EXPECT_EQ(figure->verdict, Verdict::kNone);
+  EXPECT_EQ(comparison.Count(Verdict::kWorse), 0U);
+}
+
+TEST(CompareTest, ARunIsComparedWithTheTiersOfItsOwnPolicy) {
+  Document run = ARun();
+  run["policy"] = "sieve";
+  Document simulation = ASimulation();
+  simulation["tiers"] = {Tiers("lru", 16, 0, 0.1), Tiers("sieve", 16, 0, 0.5)};
+  const Comparison comparison = Compare(run, simulation);
+  EXPECT_THAT(comparison.warnings, Not(Contains(HasSubstr("no verdicts"))));
+  EXPECT_EQ(Find(comparison, "lru: blocks hit"), nullptr);
+  const ComparedFigure* figure = Find(comparison, "sieve: blocks hit");
+  ASSERT_NE(figure, nullptr);
+  EXPECT_EQ(figure->b, 0.5);
+  EXPECT_EQ(figure->verdict, Verdict::kBetter);
+}
+
 TEST(CompareTest, ARunIsComparedWithTheNearestCapacity) {
-  // 1 MiB of blocks of 64 KiB: 16.
+  Document run = ARun();
+  run["dram_bytes"] = 10 * 65'536;
   for (const bool run_first : {true, false}) {
     const Comparison comparison =
-        run_first ? Compare(ARun(), ASimulation()) : Compare(ASimulation(), ARun());
+        run_first ? Compare(run, ASimulation()) : Compare(ASimulation(), run);
     EXPECT_THAT(comparison.warnings, Contains(HasSubstr("a run and a simulation")));
     ASSERT_EQ(comparison.groups.size(), 1U);
     const ComparedFigure* figure = Find(comparison, "lru: blocks hit");

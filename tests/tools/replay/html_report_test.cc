@@ -220,6 +220,28 @@ TEST(HtmlReportTest, OneResultZeroHitsAndThousandsOfResultsAreDrawn) {
   EXPECT_THAT(page, HasSubstr("policy39"));
 }
 
+TEST(HtmlReportTest, NoPriceInWritesIsADashNotTheBestPrice) {
+  Document document = ASimulation();
+  EXPECT_THAT(HtmlReport(document), Not(HasSubstr("–</td>")));
+  for (Document& result : document["results"]) {
+    result["gb_written_per_gpu_second_saved"] = nullptr;
+    result["gpu_seconds_saved"] = 0;
+  }
+  const std::string page = HtmlReport(document);
+  EXPECT_EQ(MarkupError(page), "");
+  EXPECT_THAT(page, HasSubstr("–</td>"));
+}
+
+TEST(HtmlReportTest, ASimulationOfAnotherPolicyIsNotBlamedOnTheDaemon) {
+  Document run = ARun();
+  run["policy"] = "lru";
+  run["simulated_policy"] = "lru";
+  EXPECT_THAT(HtmlReport(run), HasSubstr("the daemon does not do what it should"));
+  run["policy"] = "of-next-year";
+  EXPECT_THAT(HtmlReport(run), HasSubstr("did not know the daemon"));
+  EXPECT_THAT(HtmlReport(run), Not(HasSubstr("the daemon does not do what it should")));
+}
+
 TEST(HtmlReportTest, LongTimelinesAreMergedAndLoseNothing) {
   Document run = ARun();
   run["timeline"] = Document::array();

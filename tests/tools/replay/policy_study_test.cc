@@ -312,5 +312,29 @@ TEST_F(PolicyStudyTest, TheReportHasAResultForEachCase) {
   EXPECT_THAT(table, HasSubstr("50 + 240"));
 }
 
+TEST_F(PolicyStudyTest, SavingNothingIsNotTheBestPriceInWrites) {
+  Trace trace;
+  const std::vector<std::uint64_t> once = {1, 2, 3};
+  ASSERT_TRUE(trace.Append(0, once.size() * trace.block_tokens, 1, once).ok());
+  const BlockNumbers blocks = NumberBlocks(trace);
+  std::vector<StudyCase> cases;
+  cases.push_back({.policy = "lru", .shape = {}, .tiers = {.dram_blocks = 3}});
+  const auto results = RunPolicyStudy(trace, blocks, cases, economics,
+                                      {.threads = 1, .load_bytes_per_s = 1e10, .progress = {}});
+  ASSERT_TRUE(results.ok());
+  const TraceStatistics statistics = CollectStatistics(trace, blocks);
+  const StudyReportInput input{.trace = trace,
+                               .statistics = statistics,
+                               .economics = economics,
+                               .curves = *results,
+                               .tiers = {},
+                               .load_bytes_per_s = 1e10};
+  const auto json = StudyJson(input);
+  ASSERT_EQ(json["results"].size(), 1U);
+  EXPECT_GT(json["results"][0]["gb_written"].get<double>(), 0);
+  EXPECT_TRUE(json["results"][0]["gb_written_per_gpu_second_saved"].is_null());
+  EXPECT_THAT(StudyTable(input), HasSubstr("         -  "));
+}
+
 }  // namespace
 }  // namespace terrace::replay

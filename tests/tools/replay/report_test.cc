@@ -32,6 +32,7 @@ class ReportTest : public ::testing::Test {
             .before = before_,
             .after = after_,
             .restarts = restarts_,
+            .simulated_policy = "leaf-lru",
             .trace = "a \xff trace",
             .skipped_lines = 3};
   }
@@ -143,6 +144,22 @@ TEST_F(ReportTest, PaceIsToldAsItWasAskedFor) {
   EXPECT_EQ(json()["think_time"], "1.5");
   EXPECT_EQ(json()["speed"], 0);
   EXPECT_THAT(ReportTable(Input()), HasSubstr("1.5 s think time"));
+}
+
+TEST_F(ReportTest, ASimulationOfAnotherPolicyThanTheDaemonsIsNotSilent) {
+  const auto json = [this] {
+    return nlohmann::ordered_json::parse(ReportJson(Input()), nullptr, false);
+  };
+  EXPECT_EQ(json()["policy"], "");
+  EXPECT_THAT(ReportTable(Input()), HasSubstr("eviction not told (unknown here, simulated as "));
+  before_.policy = "leaf-lru";
+  EXPECT_EQ(json()["policy"], "leaf-lru");
+  EXPECT_THAT(ReportTable(Input()), HasSubstr("eviction leaf-lru; link"));
+  before_.policy = "of-next-year";
+  EXPECT_EQ(json()["policy"], "of-next-year");
+  EXPECT_EQ(json()["simulated_policy"], "leaf-lru");
+  EXPECT_THAT(ReportTable(Input()),
+              HasSubstr("eviction of-next-year (unknown here, simulated as leaf-lru)"));
 }
 
 TEST_F(ReportTest, TableTellsTroubleOnlyWhenThereIsSome) {

@@ -38,6 +38,11 @@ void AddPriceOption(CLI::App& command, std::optional<double>& gpu_hour_dollars);
 /// The file becomes the text. @return kIo names it.
 Status WriteText(const std::string& path, const std::string& text);
 
+/// That `out`, which `out_option` names, is not the file of another option, read or written too:
+/// it would be lost. Empty, "-" and devices are no files. @return kInvalid names the options.
+Status CheckAnotherFile(const std::string& out_option, const std::string& out,
+                        const std::string& other_option, const std::string& other);
+
 /// Prints "terrace-replay: message" and returns kExitUsage.
 int UsageError(const std::string& message);
 

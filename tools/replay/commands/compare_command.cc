@@ -16,6 +16,9 @@ struct CompareOptions {
 };
 
 int RunCompare(const CompareOptions& options) {
+  Status apart = CheckAnotherFile("--html", options.html, "A", options.a);
+  if (apart.ok()) apart = CheckAnotherFile("--html", options.html, "B", options.b);
+  if (!apart.ok()) return UsageError(apart.message());
   const Result<Document> a = ReadDocument(options.a);
   if (!a.ok()) return UsageError(a.status().message());
   const Result<Document> b = ReadDocument(options.b);

@@ -22,6 +22,9 @@ int Convert(ConvertOptions& options) {
   if (options.to != "mooncake") {
     return UsageError("--to: cannot write '" + options.to + "', only mooncake");
   }
+  const Status apart =
+      CheckAnotherFile("--out", options.out, "--trace", options.source.source.trace_file);
+  if (!apart.ok()) return UsageError(apart.message());
   const Result<TraceReadResult> loaded = options.source.Load();
   if (!loaded.ok()) return UsageError(loaded.status().message());
   TellSkippedLines(*loaded);

@@ -1,5 +1,6 @@
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -18,6 +19,8 @@ struct ReportOptions {
 };
 
 int Render(const ReportOptions& options) {
+  const Status apart = CheckAnotherFile("--html", options.html, "--json", options.json);
+  if (!apart.ok()) return UsageError(apart.message());
   const Result<Document> document = ReadDocument(options.json);
   if (!document.ok()) return UsageError(document.status().message());
   const Status written = WriteText(options.html, HtmlReport(*document, options.gpu_hour_dollars));
@@ -35,6 +38,25 @@ Status WriteText(const std::string& path, const std::string& text) {
   file.close();
   if (file) return Status::Ok();
   return Status(StatusCode::kIo, "cannot write " + path + ": " + std::strerror(errno));
+}
+
+Status CheckAnotherFile(const std::string& out_option, const std::string& out,
+                        const std::string& other_option, const std::string& other) {
+  if (out.empty() || other.empty() || out == "-" || other == "-") return Status::Ok();
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::file_status there = fs::status(out, error);
+  if (fs::exists(there) && !fs::is_regular_file(there)) return Status::Ok();
+  bool same = fs::equivalent(out, other, error) && !error;
+  if (!fs::exists(there)) {
+    // Neither is there yet: by name.
+    const fs::path path = fs::weakly_canonical(out, error);
+    std::error_code other_error;
+    same = path == fs::weakly_canonical(other, other_error) && !error && !other_error;
+  }
+  if (!same) return Status::Ok();
+  return Status::Invalid(out_option + ": " + out + " is the file of " + other_option +
+                         ", which it would overwrite");
 }
 
 void AddPriceOption(CLI::App& command, std::optional<double>& gpu_hour_dollars) {

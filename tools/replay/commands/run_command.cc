@@ -133,6 +133,18 @@ Status PrepareOutput(const std::string& directory) {
   return Status::Ok();
 }
 
+/// The progress and the report must not be written over the trace.
+Status CheckFiles(const RunOptions& options) {
+  const std::string& trace = options.source.source.trace_file;
+  Status status =
+      CheckAnotherFile("--progress-file", options.workers.progress_file, "--trace", trace);
+  if (options.out.empty()) return status;
+  for (const char* name : {"/report.json", "/report.html"}) {
+    if (status.ok()) status = CheckAnotherFile("--out", options.out + name, "--trace", trace);
+  }
+  return status;
+}
+
 /// Blocks of an earlier run would be hits that this one did not earn.
 Status ClearLeftovers(Client& client, const RunParameters& parameters) {
   const Result<std::uint64_t> cleared =
@@ -166,13 +178,18 @@ int Finish(const RunOptions& options, const ReportInput& input) {
   return input.outcome.interrupted ? kExitInterrupted : kExitOk;
 }
 
+/// The daemon's, or the default where this program has no such policy; the report says so.
+const PolicyKind& SimulatedPolicy(const DaemonView& view) {
+  const auto policy = FindPolicy(view.policy);
+  return policy.ok() ? **policy : Policies().front();
+}
+
 SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunOutcome& outcome,
                       const RunParameters& parameters, const DaemonView& view) {
   // The daemon tells what its slices hold; the device has its superblock in front of them.
   const std::uint64_t device_bytes =
       view.nvme_bytes == 0 ? 0 : view.nvme_bytes + nvme::kSlicesOffset;
   const auto reactors = static_cast<std::uint32_t>(view.reactors);
-  const auto policy = FindPolicy(view.policy);
   const NvmeShape nvme = ShapeOfNvme(device_bytes, reactors, parameters.block_bytes);
   return SimulateRun(trace, blocks, outcome.totals.Order(), parameters.batch_blocks,
                      {.dram_blocks = view.dram_bytes / parameters.block_bytes,
@@ -181,7 +198,7 @@ SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunO
                       .run_blocks = parameters.run_blocks,
                       .nvme_segments = nvme.segments,
                       .nvme_records_per_segment = nvme.records_per_segment,
-                      .policy = policy.ok() ? *policy : Policies().data()});
+                      .policy = &SimulatedPolicy(view)});
 }
 
 double MeanSeconds(const LatencyHistogram& histogram) {
@@ -221,6 +238,7 @@ int RunLoaded(const RunOptions& options, const RunParameters& parameters,
                           .before = before,
                           .after = after,
                           .restarts = watch.notes(),
+                          .simulated_policy = std::string(SimulatedPolicy(before).name),
                           .trace = trace.source,
                           .skipped_lines = loaded.skipped_lines,
                           .recorded_s = RecordedSeconds(trace.requests)});
@@ -230,7 +248,8 @@ int Run(RunOptions& options) {
   const InterruptNote interrupt;
   const Result<Economics> economics = Economics::Find(options.model, options.gpu);
   if (!economics.ok()) return UsageError(economics.status().message());
-  Status status = PrepareOutput(options.out);
+  Status status = CheckFiles(options);
+  if (status.ok()) status = PrepareOutput(options.out);
   if (status.ok()) status = PrepareProgressFile(options.workers.progress_file);
   if (!status.ok()) return UsageError(status.message());
   const Result<PaceOptions> pace = options.pace.Read(options.workers.lockstep);

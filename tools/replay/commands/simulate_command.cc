@@ -174,6 +174,15 @@ Status CheckOptions(const SimulateOptions& options, const std::vector<std::strin
   return Status::Ok();
 }
 
+/// What is written, after minutes maybe, must not be in place of the trace or of each other.
+Status CheckFiles(const SimulateOptions& options) {
+  const std::string& trace = options.source.source.trace_file;
+  Status status = CheckAnotherFile("--json", options.json, "--trace", trace);
+  if (status.ok()) status = CheckAnotherFile("--html", options.html, "--trace", trace);
+  if (status.ok()) status = CheckAnotherFile("--html", options.html, "--json", options.json);
+  return status;
+}
+
 /// The same with the option that it is about.
 Status Named(const char* option, const Status& status) {
   if (status.ok()) return status;
@@ -206,6 +215,7 @@ int Simulate(SimulateOptions& options) {
   std::vector<std::string> policies = SplitLists(options.policies);
   if (policies.empty()) policies = StudyPolicies();
   Status status = CheckOptions(options, policies);
+  if (status.ok()) status = CheckFiles(options);
   if (!status.ok()) return UsageError(status.message());
   const Result<Economics> economics = Economics::Find(options.model, options.gpu);
   if (!economics.ok()) return UsageError(economics.status().message());

@@ -5,29 +5,15 @@
 #include <cmath>
 #include <span>
 
+#include "tools/replay/page/compare_rules.h"
 #include "tools/replay/page/markup.h"
-#include "tools/replay/page/sweep.h"
 
 namespace terrace::replay {
 namespace {
 
 constexpr Noise kNone{};
-constexpr Noise kHits{.absolute = 0.005};
-constexpr Noise kCounts{.relative = 0.02};
 constexpr Noise kSpeed{.relative = 0.10};
 constexpr Noise kTail{.relative = 0.25};
-constexpr Noise kExactRatio{.absolute = 0.00005};
-constexpr Noise kExact{.relative = 0.001};
-
-/// A figure of runs. What is in the document times `factor` is in the unit.
-struct FigureRule {
-  const char* key;
-  const char* name;
-  FigureUnit unit;
-  Better better;
-  Noise noise;
-  double factor = 1;
-};
 
 struct GroupRules {
   const char* name;
@@ -90,19 +76,10 @@ constexpr std::array<GroupRules, 6> kRunGroups{{{"Correctness", kCorrectness},
                                                 {"Speed", kSpeedRules},
                                                 {"Latency", kLatencyRules}}};
 
-struct SettingRule {
-  const char* key;
-  const char* warning;  ///< what it makes of the comparison; null: nothing
-};
 constexpr const char* kOtherHits = "hits and all that follows from them are not comparable";
-constexpr const char* kOtherTiers = "the caches are of different sizes";
 constexpr const char* kOtherSavings = "compute and money saved are not comparable";
-constexpr std::array<SettingRule, 29> kSettings{{
+constexpr std::array<SettingRule, 26> kSettings{{
     {"kind", nullptr},
-    {"trace", kOtherHits},
-    {"requests_in_trace", kOtherHits},
-    {"trace_distinct_blocks", kOtherHits},
-    {"distinct_blocks", kOtherHits},
     {"block_references", kOtherHits},
     {"skipped_lines", kOtherHits},
     {"block_tokens", kOtherHits},
@@ -124,18 +101,41 @@ constexpr std::array<SettingRule, 29> kSettings{{
     {"lockstep", "speed and latency are not comparable"},
     {"batch_blocks", "latency is of other batches"},
     {"link", "speed and latency are of other links"},
+    {"policy", nullptr},  // what runs are compared for
     {"reactors", nullptr},
     {"format", nullptr},
     {"daemon_restarts", "a restart costs hits"},
 }};
 
-/// As text; empty when there is no such scalar.
-std::string SettingText(const Document& document, const char* key) {
-  const auto found = document.find(key);
-  if (found == document.end() || found->is_structured() || found->is_null()) return "";
-  if (found->is_string()) return found->get<std::string>();
-  if (found->is_boolean()) return found->get<bool>() ? "yes" : "no";
-  return FigureText(found->get<double>());
+/// What tells the workload; a run and a simulation have other names for it.
+struct WorkloadKey {
+  const char* in_run;
+  const char* in_simulation;
+};
+constexpr std::array<WorkloadKey, 3> kWorkload{{{"trace", "trace"},
+                                                {"requests_in_trace", "requests"},
+                                                {"trace_distinct_blocks", "distinct_blocks"}}};
+
+/// Silence about the workload is no sameness: it is warned of, too.
+void CompareWorkloads(const Document& a, const Document& b, bool run_a, bool run_b,
+                      Comparison& comparison) {
+  for (const WorkloadKey& names : kWorkload) {
+    const std::string key_a = run_a ? names.in_run : names.in_simulation;
+    const std::string key_b = run_b ? names.in_run : names.in_simulation;
+    if (a.value(key_a, Document()) == b.value(key_b, Document())) continue;
+    ComparedSetting setting{key_a, SettingText(a, key_a.c_str()), SettingText(b, key_b.c_str())};
+    if (key_a != key_b) setting.key.append(" and ").append(key_b);
+    if (setting.a.empty() && setting.b.empty()) continue;
+    if (setting.a.empty() || setting.b.empty()) {
+      const bool in_a = !setting.a.empty();
+      comparison.warnings.push_back((in_a ? key_a : key_b) + " is only in " + (in_a ? "A" : "B") +
+                                    ": nobody knows whether the workloads are the same");
+    } else {
+      comparison.warnings.push_back(setting.key + (key_a == key_b ? " differs (" : " differ (") +
+                                    setting.a + " and " + setting.b + "): " + kOtherHits);
+    }
+    comparison.settings.push_back(std::move(setting));
+  }
 }
 
 void CompareSettings(const Document& a, const Document& b, bool same_kind, Comparison& comparison) {
@@ -165,128 +165,41 @@ void WarnOfTrouble(const Document& document, const std::string& name, Comparison
   }
 }
 
-void AddFigure(ComparedGroup& group, ComparedFigure figure, Better better) {
-  if (!figure.a && !figure.b) return;
-  figure.verdict = VerdictOf(figure.a, figure.b, better, figure.noise);
-  group.figures.push_back(std::move(figure));
-}
-
 void CompareRuns(const Document& a, const Document& b, Comparison& comparison) {
   // Where requests come at their recorded times the run is as long as the recording.
   const bool timed = TextOf(a, "mode") == "open" || TextOf(b, "mode") == "open";
   for (const GroupRules& rules : kRunGroups) {
     ComparedGroup group{rules.name, {}};
     for (const FigureRule& rule : rules.rules) {
-      const auto value = [&rule](const Document& document) -> std::optional<double> {
-        const std::optional<double> number = NumberOf(document, rule.key);
-        return number ? std::optional(*number * rule.factor) : std::nullopt;
-      };
       const bool pointless = timed && rules.rules.data() == kSpeedRules.data();
-      AddFigure(group, {rule.name, rule.key, rule.unit, value(a), value(b), rule.noise},
+      AddFigure(group,
+                {rule.name, rule.key, rule.unit, FigureOf(a, rule), FigureOf(b, rule), rule.noise},
                 pointless ? Better::kNeither : rule.better);
     }
     if (!group.figures.empty()) comparison.groups.push_back(std::move(group));
   }
 }
 
-std::optional<double> Known(double value) {
-  return std::isfinite(value) ? std::optional(value) : std::nullopt;
-}
-
-/// The result of the same policy at the same capacity: in blocks, or as a share where the traces
-/// differ in size.
-const SweepPoint* Counterpart(const Sweep& sweep, const SweepPoint& point) {
-  const SweepPoint* same = sweep.Find(point.policy, point.capacity_blocks);
-  if (same != nullptr || !std::isfinite(point.capacity_share)) return same;
-  for (const SweepPoint& other : sweep.points()) {
-    if (other.policy == point.policy &&
-        std::abs(other.capacity_share - point.capacity_share) < 1e-4) {
-      return &other;
-    }
-  }
-  return nullptr;
-}
-
-void AddPoints(ComparedGroup& group, const SweepPoint& a, const SweepPoint& b) {
-  const auto add = [&](const char* name, const char* key, FigureUnit unit,
-                       double SweepPoint::* measure, double factor, Better better) {
-    const auto value = [measure, factor](const SweepPoint& point) {
-      return Known(point.*measure * factor);
-    };
-    AddFigure(group,
-              {a.policy + ": " + name, key, unit, value(a), value(b),
-               unit == FigureUnit::kRatio ? kExactRatio : kExact},
-              better);
-  };
-  add("blocks hit", "block_hit_ratio", FigureUnit::kRatio, &SweepPoint::block_hit_ratio, 1,
-      Better::kHigher);
-  add("tokens hit", "token_hit_ratio", FigureUnit::kRatio, &SweepPoint::token_hit_ratio, 1,
-      Better::kHigher);
-  add("FLOP saved", "flop_hit_ratio", FigureUnit::kRatio, &SweepPoint::flop_hit_ratio, 1,
-      Better::kHigher);
-  add("GPU-seconds saved", "gpu_seconds_saved", FigureUnit::kFigure, &SweepPoint::gpu_seconds_saved,
-      1, Better::kHigher);
-  add("written", "gb_written", FigureUnit::kBytes, &SweepPoint::gb_written, 1e9, Better::kLower);
-}
-
-void CompareSweeps(const Document& a, const Document& b, Comparison& comparison) {
-  const Sweep sweep_a(a);
-  const Sweep sweep_b(b);
-  std::size_t only_a = 0;
-  std::size_t both = 0;
-  for (const SweepPoint& point : sweep_a.points()) {
-    const SweepPoint* other = Counterpart(sweep_b, point);
-    if (other == nullptr) {
-      ++only_a;
-      continue;
-    }
-    ++both;
-    const std::string name = "Capacity " + CapacityText(point);
-    if (comparison.groups.empty() || comparison.groups.back().name != name) {
-      comparison.groups.push_back({name, {}});
-    }
-    AddPoints(comparison.groups.back(), point, *other);
-  }
-  const std::size_t only_b = sweep_b.points().size() - std::min(both, sweep_b.points().size());
-  if (only_a + only_b > 0) {
-    comparison.warnings.push_back(CountOf(static_cast<double>(only_a), "result") +
-                                  " only in A and " +
-                                  CountOf(static_cast<double>(only_b), "result") +
-                                  " only in B are left out: other policies or capacities");
-  }
-}
-
-void CompareRunWithSweep(const Document& run, const Document& simulation, bool run_is_a,
-                         Comparison& comparison) {
-  comparison.warnings.emplace_back(
-      "a run and a simulation: only hit ratios and saved GPU-seconds are compared");
-  const Sweep sweep(simulation);
-  const double blocks = (NumberOr(run, "dram_bytes", 0) + NumberOr(run, "nvme_bytes", 0)) /
-                        std::max(NumberOr(run, "block_bytes", 1), 1.0);
-  const auto nearest = std::ranges::min_element(
-      sweep.capacities(), {}, [blocks](double capacity) { return std::abs(capacity - blocks); });
-  if (nearest == sweep.capacities().end()) return;
-  ComparedGroup group{
-      "The run's tiers of " + CountText(blocks) + " blocks, simulated with " + CountText(*nearest),
-      {}};
-  for (const SweepPoint& point : sweep.points()) {
-    if (point.capacity_blocks != *nearest) continue;
-    const auto add = [&](const char* name, const char* key, FigureUnit unit, double simulated,
-                         const Noise& noise) {
-      std::optional<double> a = NumberOf(run, key);
-      std::optional<double> b = Known(simulated);
-      if (!run_is_a) std::swap(a, b);
-      AddFigure(group, {point.policy + ": " + name, key, unit, a, b, noise}, Better::kHigher);
-    };
-    add("blocks hit", "block_hit_ratio", FigureUnit::kRatio, point.block_hit_ratio, kHits);
-    add("tokens hit", "token_hit_ratio", FigureUnit::kRatio, point.token_hit_ratio, kHits);
-    add("GPU-seconds saved", "gpu_seconds_saved", FigureUnit::kFigure, point.gpu_seconds_saved,
-        kCounts);
-  }
-  comparison.groups.push_back(std::move(group));
-}
-
 }  // namespace
+
+std::string SettingText(const Document& document, const char* key) {
+  const auto found = document.find(key);
+  if (found == document.end() || found->is_structured() || found->is_null()) return "";
+  if (found->is_string()) return found->get<std::string>();
+  if (found->is_boolean()) return found->get<bool>() ? "yes" : "no";
+  return FigureText(found->get<double>());
+}
+
+std::optional<double> FigureOf(const Document& object, const FigureRule& rule) {
+  const std::optional<double> number = NumberOf(object, rule.key);
+  return number ? std::optional(*number * rule.factor) : std::nullopt;
+}
+
+void AddFigure(ComparedGroup& group, ComparedFigure figure, Better better) {
+  if (!figure.a && !figure.b) return;
+  figure.verdict = VerdictOf(figure.a, figure.b, better, figure.noise);
+  group.figures.push_back(std::move(figure));
+}
 
 std::string_view VerdictName(Verdict verdict) noexcept {
   switch (verdict) {
@@ -295,6 +208,7 @@ std::string_view VerdictName(Verdict verdict) noexcept {
     case Verdict::kWorse: return "worse";
     case Verdict::kDiffers: return "differs";
     case Verdict::kOnlyOne: return "only in one";
+    case Verdict::kNone: return "no verdict";
   }
   return "";
 }
@@ -324,13 +238,17 @@ Comparison Compare(const Document& a, const Document& b) {
   const bool run_b = *KindOf(b) == DocumentKind::kRun;
   WarnOfTrouble(a, "A", comparison);
   WarnOfTrouble(b, "B", comparison);
+  CompareWorkloads(a, b, run_a, run_b, comparison);
   CompareSettings(a, b, run_a == run_b, comparison);
   if (run_a && run_b) {
     CompareRuns(a, b, comparison);
   } else if (!run_a && !run_b) {
-    CompareSweeps(a, b, comparison);
+    CompareSimulations(a, b, comparison);
   } else {
-    CompareRunWithSweep(run_a ? a : b, run_a ? b : a, run_a, comparison);
+    CompareRunWithSimulation(run_a ? a : b, run_a ? b : a, run_a, comparison);
+  }
+  if (comparison.groups.empty()) {
+    comparison.warnings.emplace_back("nothing could be compared: they have no result in common");
   }
   return comparison;
 }

@@ -11,7 +11,8 @@
 // direction, else "differs".
 //
 // A run and a simulation have hit ratios and saved GPU-seconds in common: the run is compared with
-// every policy at the simulated capacity that is nearest to its tiers together.
+// the simulated tiers of its policy, or else with every policy at the simulated capacity that is
+// nearest to its tiers together. Where the capacities are more than 10 % apart there is no verdict.
 // Thread: any; immutable once made.
 #pragma once
 
@@ -25,7 +26,7 @@
 
 namespace terrace::replay {
 
-enum class Verdict : std::uint8_t { kSame, kBetter, kWorse, kDiffers, kOnlyOne };
+enum class Verdict : std::uint8_t { kSame, kBetter, kWorse, kDiffers, kOnlyOne, kNone };
 [[nodiscard]] std::string_view VerdictName(Verdict verdict) noexcept;
 
 enum class FigureUnit : std::uint8_t { kCount, kRatio, kBytes, kSeconds, kFigure };

@@ -85,6 +85,12 @@ BarPart Part(double value, ChartStyle style, const std::string& name) {
   return {value, style, name + ": " + CountText(value)};
 }
 
+/// The daemon has a policy that terrace-replay did not know. Older reports do not tell.
+bool SimulatedAsAnother(const Document& document) {
+  const std::string simulated = TextOf(document, "simulated_policy");
+  return !simulated.empty() && simulated != TextOf(document, "policy");
+}
+
 std::string HitFigures(const Document& document) {
   const double looked_up = Of(document, "blocks_looked_up");
   const auto bar = [&](const std::string& name, double ratio, double dram, double nvme) {
@@ -105,9 +111,15 @@ std::string HitFigures(const Document& document) {
   bars.groups.push_back(std::move(group));
   std::string out = HeadingMarkup(
       "Hits by tier",
-      "Blocks of prefills by where their bytes came from. The simulation plays the same operations "
-      "through the daemon's own eviction policy: a difference of a point or so is natural, more "
-      "says that the daemon does not do what it should.");
+      SimulatedAsAnother(document)
+          ? "Blocks of prefills by where their bytes came from. The simulation plays the same "
+            "operations through " +
+                TextOf(document, "simulated_policy") +
+                ", because terrace-replay did not know the daemon's eviction policy: that the two "
+                "differ says nothing about the daemon."
+          : "Blocks of prefills by where their bytes came from. The simulation plays the same "
+            "operations through the daemon's own eviction policy: a difference of a point or so is "
+            "natural, more says that the daemon does not do what it should.");
   out += "<div class=\"charts\">\n";
   out += BarFigure({"Blocks looked up", "", true}, bars,
                    {{"DRAM", 1, true}, {"NVMe", 5, true}, {"missed", 8, true}});
@@ -251,6 +263,8 @@ std::string SettingsMarkup(const Document& document) {
   bytes("DRAM", "dram_bytes", "none");
   bytes("NVMe", "nvme_bytes", "none");
   figure("reactors", "reactors");
+  text("eviction", "policy");
+  if (SimulatedAsAnother(document)) text("eviction, simulated", "simulated_policy");
   text("mode", "mode");
   figure("speed", "speed");
   figure("concurrency", "concurrency");

@@ -102,6 +102,8 @@ void AddSetting(Json& json, const ReportInput& input) {
   json["dram_bytes"] = input.before.dram_bytes;
   json["nvme_bytes"] = input.before.nvme_bytes;
   json["reactors"] = input.before.reactors;
+  json["policy"] = input.before.policy;
+  json["simulated_policy"] = input.simulated_policy;
   json["huge_page_share"] = input.after.huge_page_share;
 }
 
@@ -242,6 +244,14 @@ void LatencyLine(std::string& out, const char* name, const LatencyHistogram& his
        static_cast<double>(histogram.max_ns()) / 1e3, Number(histogram.count()));
 }
 
+/// Of the daemon, and what stood in for it in the simulation.
+std::string EvictionText(const ReportInput& input) {
+  const std::string& policy = input.before.policy;
+  std::string text = "eviction " + (policy.empty() ? "not told" : policy);
+  if (policy == input.simulated_policy) return text;
+  return text + " (unknown here, simulated as " + input.simulated_policy + ")";
+}
+
 void WorkloadLines(std::string& out, const ReportInput& input) {
   const RunTotals& totals = input.outcome.totals;
   Line(out, "%-24s %s", "trace", input.trace.c_str());
@@ -253,10 +263,10 @@ void WorkloadLines(std::string& out, const ReportInput& input) {
   Line(out, "%-24s %llu B a token here, %.0f in the model: 1/%.0f of the real size", "scale",
        Number(input.parameters.bytes_per_token), input.economics.model().kv_bytes_per_token_bf16,
        input.economics.model().kv_bytes_per_token_bf16 / input.parameters.bytes_per_token);
-  Line(out, "%-24s DRAM %s (huge pages %.0f %%), NVMe %s; link %s", "tiers",
+  Line(out, "%-24s DRAM %s (huge pages %.0f %%), NVMe %s; %s; link %s", "tiers",
        FormatByteSize(input.before.dram_bytes).c_str(), input.after.huge_page_share * 100,
        input.before.nvme_bytes == 0 ? "none" : FormatByteSize(input.before.nvme_bytes).c_str(),
-       input.outcome.link.c_str());
+       EvictionText(input).c_str(), input.outcome.link.c_str());
 }
 
 void WaitLine(std::string& out, const char* name, const LatencyHistogram& histogram) {

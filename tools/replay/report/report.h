@@ -25,6 +25,7 @@ struct ReportInput {
   const DaemonView& before;
   const DaemonView& after;
   const RestartNotes& restarts;
+  std::string simulated_policy;  ///< the daemon's, unless this program does not know that
   std::string trace;
   std::uint64_t skipped_lines = 0;
   double recorded_s = 0;  ///< from the first timestamp of the trace to the last

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
+#include <optional>
 #include <vector>
 
 namespace terrace::replay {
@@ -18,6 +19,12 @@ double BlockBytes(const StudyReportInput& input) {
   return input.economics.model().kv_bytes_per_token_bf16 * input.trace.block_tokens;
 }
 
+/// The price in writes; nothing when nothing was saved, as 0 would be the best of prices.
+std::optional<double> WrittenPerSecond(double gigabytes, const SavedCompute& savings) {
+  if (!(savings.gpu_seconds_saved > 0)) return std::nullopt;
+  return gigabytes / savings.gpu_seconds_saved;
+}
+
 /// What both kinds of results have.
 void AddFound(Json& json, const StudyReportInput& input, const StudyResult& result,
               std::uint64_t blocks_written) {
@@ -30,7 +37,8 @@ void AddFound(Json& json, const StudyReportInput& input, const StudyResult& resu
   json["blocks_written"] = blocks_written;
   json["gb_written"] = gigabytes;
   json["gpu_seconds_saved"] = savings.gpu_seconds_saved;
-  json["gb_written_per_gpu_second_saved"] = Ratio(gigabytes, savings.gpu_seconds_saved);
+  const std::optional<double> price = WrittenPerSecond(gigabytes, savings);
+  json["gb_written_per_gpu_second_saved"] = price ? Json(*price) : Json(nullptr);
   json["dollars_saved"] = savings.gpu_seconds_saved / 3600 * input.gpu_hour_price;
   json["ttft_ms_mean_without"] = savings.without.mean_ms;
   json["ttft_ms_mean_with"] = savings.with.mean_ms;
@@ -123,13 +131,17 @@ void FoundLine(std::string& out, const StudyReportInput& input, const StudyResul
                const std::string& capacity, std::uint64_t blocks_written) {
   const SavedCompute& savings = result.savings;
   const double gigabytes = Real(blocks_written) * BlockBytes(input) / 1e9;
-  Line(out, "%-10s %22s  %6.2f %6.2f %6.2f  %9llu %10.2f  %11.0f %10.2f  %8.0f",
+  char price[40] = "-";
+  if (const std::optional<double> written = WrittenPerSecond(gigabytes, savings)) {
+    std::snprintf(price, sizeof price, "%.2f", *written);
+  }
+  Line(out, "%-10s %22s  %6.2f %6.2f %6.2f  %9llu %10s  %11.0f %10.2f  %8.0f",
        result.policy.c_str(), capacity.c_str(),
        100 * Ratio(Real(result.run.blocks_hit), Real(input.statistics.block_references)),
        100 * Ratio(Real(result.tokens_hit), Real(input.statistics.tokens_input)),
-       100 * savings.FlopHitRatio(), static_cast<unsigned long long>(blocks_written),
-       Ratio(gigabytes, savings.gpu_seconds_saved), savings.gpu_seconds_saved,
-       savings.gpu_seconds_saved / 3600 * input.gpu_hour_price, savings.with.mean_ms);
+       100 * savings.FlopHitRatio(), static_cast<unsigned long long>(blocks_written), price,
+       savings.gpu_seconds_saved, savings.gpu_seconds_saved / 3600 * input.gpu_hour_price,
+       savings.with.mean_ms);
 }
 
 void FoundHead(std::string& out, const char* capacity, const char* written) {
