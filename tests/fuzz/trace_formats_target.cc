@@ -60,12 +60,12 @@ void RunBailian(std::span<const std::byte> bytes) {
   BlockMerger merger(merged);
   TraceReadResult result;
   Trace& trace = result.trace;
-  for (int lines = 0; lines < 8 && !rest.empty(); ++lines) {
+  for (std::uint64_t lines = 0; lines < 8 && !rest.empty(); ++lines) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
     const std::size_t requests = trace.requests.size();
     const std::size_t ids = trace.hash_ids.size();
     const std::size_t categories = trace.categories.size();
-    const Status status = parser.Parse(rest.substr(0, end), trace);
+    const Status status = parser.Parse(rest.substr(0, end), lines + 1, trace);
     TERRACE_CHECK(trace.requests.size() == requests + (status.ok() ? 1 : 0));
     if (status.ok()) {
       merger.MergeLast(trace);
@@ -76,7 +76,7 @@ void RunBailian(std::span<const std::byte> bytes) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   merger.Finish(trace);
-  parser.Finish(result);
+  parser.Finish(result, 0);
   CheckTrace(trace);
   if (!trace.requests.empty()) CheckAgain(trace);
 }

@@ -94,7 +94,23 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"RateTooHigh", "generate --requests 9 --rate 1e9", "rate is 1000000000"},
         Wrong{"NoSessionsPerHour", "stats --trace / --sessions-per-hour 0", "--sessions-per-hour"},
         Wrong{"MissingTrace", "run --trace /nonexistent/t", "/nonexistent/t: cannot open"},
-        Wrong{"TraceAndGenerator", "plan --trace /dev/null --requests 4", "--trace"},
+        Wrong{"TraceAndGenerator", "plan --trace /dev/null --requests 4",
+              "--trace excludes --requests"},
+        Wrong{"TraceAndKind", "plan --trace x --kind agent", "--trace excludes --kind"},
+        Wrong{"TraceAndSessions", "run --trace x --sessions 4", "--trace excludes --sessions"},
+        Wrong{"TraceAndLiveBlocks", "simulate --trace x --live-blocks 5%",
+              "--trace excludes --live-blocks"},
+        Wrong{"TraceAndRate", "stats --trace x --rate 4", "--trace excludes --rate"},
+        Wrong{"TraceAndThinkTime", "stats --trace x --think-time-scale 2",
+              "--trace excludes --think-time-scale"},
+        Wrong{"TraceAndContext", "stats --trace x --context 4096", "--trace excludes --context"},
+        Wrong{"FormatOfNothing", "stats --requests 9 --format weka", "--format requires --trace"},
+        Wrong{"SkippingOfNothing", "run --requests 9 --skip-bad-lines",
+              "--skip-bad-lines requires --trace"},
+        Wrong{"RateOfNoSessions", "plan --requests 9 --sessions-per-hour 4",
+              "--sessions-per-hour requires --trace"},
+        Wrong{"ThinkTimeBelowItsUnit", "generate --requests 9 --think-time-scale 0.0004",
+              "think-time scale is 0.0004, must be 0 or from 0.001"},
         Wrong{"UnknownModel", "run --requests 10 --model gpt-9", "no figures for model 'gpt-9'"},
         Wrong{"UnknownGpu", "run --requests 10 --gpu abacus", "'abacus'"},
         Wrong{"NoDaemon", "run --requests 10 --connect 127.0.0.1:1", "no daemon at 127.0.0.1:1"},
@@ -172,6 +188,19 @@ TEST(ReplayProgramTest, HelpAndGenerateAndPlanWorkWithoutADaemon) {
   EXPECT_EQ(plan.status, 0);
   EXPECT_THAT(plan.output, HasSubstr("\"dram_bytes\": "));
   EXPECT_THAT(plan.output, HasSubstr("\"nvme_bytes\": 1073741824"));
+}
+
+TEST(ReplayProgramTest, OptionsOfWekaSessionsAreRefusedForOtherTracesAndTheSeedIsNot) {
+  const std::string file = ::testing::TempDir() + "/arguments_test.s." + std::to_string(getpid());
+  ASSERT_EQ(Replay("generate --requests 20 --out " + file).status, 0);
+  const Outcome refused = Replay("stats --trace " + file + " --sessions-per-hour 4");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.output, HasSubstr("--sessions-per-hour is of WEKA sessions, but " + file +
+                                        " was read as mooncake"));
+  EXPECT_EQ(Replay("stats --trace " + file + " --seed 4").status, 0);
+  std::ofstream(file) << R"({"requests": [{"t": 0, "in": 64, "out": 1, "hash_ids": [1]}]})";
+  EXPECT_EQ(Replay("stats --trace " + file + " --sessions-per-hour 4 --seed 4").status, 0);
+  std::remove(file.c_str());
 }
 
 TEST(ReplayProgramTest, ConvertedTraceIsTheSameWorkload) {

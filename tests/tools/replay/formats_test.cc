@@ -48,6 +48,11 @@ TEST(DetectFormatTest, FieldsTellAndNotTheNameOfTheFile) {
   EXPECT_EQ(
       DetectFormat(R"({"a": "chat_id", "x": {"chat_id": 1}, "chat_id\"": 1, "hash_ids": []})"),
       TraceFormat::kMooncake);
+  // The order of fields says nothing.
+  EXPECT_EQ(DetectFormat(R"({"hash_ids": [1], "input_length": 16, "requests": 1, "chat_id": 4})"),
+            TraceFormat::kBailian);
+  EXPECT_EQ(DetectFormat(R"({"input_length": 16, "hash_ids": [1], "requests": [{"t": 0)"),
+            TraceFormat::kWeka);
   EXPECT_EQ(DetectFormat(""), TraceFormat::kMooncake);
   EXPECT_EQ(DetectFormat("{\"a\\"), TraceFormat::kMooncake);
   EXPECT_EQ(DetectFormat(std::string(60'000, '{')), TraceFormat::kMooncake);
@@ -104,8 +109,9 @@ class BadChatTest : public ::testing::TestWithParam<BadChat> {};
 
 TEST_P(BadChatTest, IsRefusedWithFileLineAndReasonAndCanBeSkipped) {
   const TemporaryFolder folder;
-  const std::string good = Chat("1", "-1", "5.5", "16", "[1]");
-  const std::string path = folder.Write("t.jsonl", good + GetParam().line + "\n" + good);
+  const std::string path =
+      folder.Write("t.jsonl", Chat("77", "-1", "5.5", "16", "[1]") + GetParam().line + "\n" +
+                                  Chat("78", "-1", "5.5", "16", "[1]"));
   EXPECT_THAT(ErrorOf(path), HasSubstr(path + ":2: "));
   EXPECT_THAT(ErrorOf(path), HasSubstr(GetParam().reason));
   const Result<TraceReadResult> skipped = ReadTrace(path, {.skip_bad_lines = true});
@@ -128,7 +134,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadChat{"Blank", "  ", "the line is empty"},
         BadChat{"Garbage", "\x01\xff", "not valid JSON"},
-        BadChat{"Deep", std::string(1 << 20, '['), "not valid JSON"},
+        BadChat{"Deep", std::string(1 << 20, '['), "the JSON is nested deeper than 64"},
+        BadChat{"Twice", ChatLine("77", "-1", "9", "16", "[1]"), "chat_id is 77, as in line 1"},
         BadChat{"Overlong", std::string(5 << 20, ' '), "the line is longer than 4 MiB"},
         BadChat{"NoChat", R"({"parent_chat_id": -1})", "field chat_id is missing"},
         BadChat{"NegativeChat", ChatLine("-1", "-1", "0", "16", "[1]"), "chat_id is negative"},
@@ -150,6 +157,39 @@ INSTANTIATE_TEST_SUITE_P(
                 "hash_ids has 2 ids, but input_length 48 makes 3 blocks of 16 tokens"},
         BadChat{"TooManyIds", ChatLine("1", "-1", "0", "17", "[1, 2, 3]"), "makes 2 blocks"}),
     [](const auto& parameter) { return parameter.param.name; });
+
+TEST(BailianTest, LimitTakesTheFirstRequestsByTimeAndNotTheFirstLines) {
+  const TemporaryFolder folder;
+  // The child and an orphan come first in the file, the parent in time.
+  const std::string path = folder.Write("t.jsonl", Chat("9", "55", "90", "16", "[9]") +
+                                                       Chat("3", "1", "60", "32", "[1, 3]") +
+                                                       Chat("1", "-1", "20", "16", "[1]"));
+  const Result<TraceReadResult> result = ReadTrace(path, {.limit = 2});
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  const Trace& trace = result->trace;
+  ASSERT_EQ(trace.requests.size(), 2U);
+  EXPECT_EQ(trace.requests[0].timestamp_ms, 20'000U);
+  EXPECT_EQ(trace.requests[1].timestamp_ms, 60'000U);
+  EXPECT_EQ(trace.sessions, 1U);
+  EXPECT_THAT(trace.hash_ids, ElementsAre(1, 1, 3));
+  EXPECT_THAT(result->notes, ::testing::IsEmpty());  // the orphan is none of them
+}
+
+TEST(BadFileTest, NestingIsCountedOutsideTextsAndSixtyFourLevelsAreRead) {
+  const auto line = [](const std::string& extra) {
+    return R"({"timestamp": 5, "input_length": 6, "output_length": 7, "hash_ids": [1], "x": )" +
+           extra + "}";
+  };
+  const std::string brackets(70, '[');
+  Trace trace;
+  EXPECT_TRUE(ParseTraceLine(line("\"\\\"" + brackets + "\\\\\""), trace).ok());
+  EXPECT_TRUE(ParseTraceLine(line(std::string(63, '[') + std::string(63, ']')), trace).ok());
+  EXPECT_THAT(ParseTraceLine(line(std::string(64, '[') + std::string(64, ']')), trace).message(),
+              HasSubstr("the JSON is nested deeper than 64"));
+  std::string flat = "[";
+  for (int count = 0; count < 100; ++count) flat += "[],";
+  EXPECT_TRUE(ParseTraceLine(line(flat + "0]"), trace).ok());
+}
 
 TEST(BailianTest, LongPromptsFitWhenBlocksAreMerged) {
   const TemporaryFolder folder;

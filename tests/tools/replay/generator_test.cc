@@ -166,6 +166,9 @@ TEST(GeneratorFactsTest, WrongOptionsAreNamed) {
   EXPECT_THAT(GenerateTrace({.sessions = 1'000'001}).status().message(), HasSubstr("sessions"));
   EXPECT_THAT(GenerateTrace({.context_tokens = 10}).status().message(), HasSubstr("context"));
   EXPECT_THAT(GenerateTrace({.think_time_scale = -1}).status().message(), HasSubstr("think-time"));
+  EXPECT_THAT(GenerateTrace({.think_time_scale = 0.0004}).status().message(),
+              HasSubstr("think-time scale is 0.0004, must be 0 or from 0.001"));
+  EXPECT_TRUE(GenerateTrace({.requests = 9, .think_time_scale = 0.001}).ok());
   EXPECT_THAT(GenerateTrace({.rate = 2e6}).status().message(), HasSubstr("rate is"));
   EXPECT_THAT(GenerateTrace({.rate = std::nan("")}).status().message(), HasSubstr("rate is"));
   EXPECT_THAT(ParseWorkloadKind("chat").status().message(), HasSubstr("'chat'; there are mix"));

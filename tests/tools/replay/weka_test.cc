@@ -2,8 +2,11 @@
 // refused whole, with the place, when one of their requests is wrong.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -166,7 +169,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadSession{"TextRequests", R"({"requests": "x"})", "requests is not an array"},
         BadSession{"Bracket", R"({"requests": [[]]})", "requests[0] is not an object: an array"},
         BadSession{"Deep", Nested(17), "sub-agents are nested deeper than 16"},
-        BadSession{"VeryDeep", Nested(200'000), "sub-agents are nested deeper than 16"},
+        BadSession{"VeryDeep", Nested(200'000), "the JSON is nested deeper than 64"},
+        BadSession{"Brackets", std::string(8 << 20, '['), "the JSON is nested deeper than 64"},
         BadSession{"OtherSize", R"({"block_size": 32, "requests": []})",
                    "block_size is 32, but the sessions before have 64"},
         BadSession{"HugeSize", R"({"block_size": 99999999999, "requests": []})", "block_size is"},
@@ -185,6 +189,34 @@ INSTANTIATE_TEST_SUITE_P(
         BadSession{"WideId", With(R"({"t": 1, "in": 64, "out": 1, "hash_ids": [1e30]})"),
                    "requests[1].requests[0].hash_ids[0] is not a whole number"}),
     [](const auto& parameter) { return parameter.param.name; });
+
+TEST(WekaTest, UnreadableEntriesOfAFolderAreSkippedAsBadSessionsAre) {
+  const auto make_loop = [](const std::string& path) {
+    return symlink(path.c_str(), path.c_str());
+  };
+  const auto make_folder = [](const std::string& path) { return mkdir(path.c_str(), 0700); };
+  const auto make_fifo = [](const std::string& path) { return mkfifo(path.c_str(), 0600); };
+  const std::vector<std::function<int(const std::string&)>> makers = {make_loop, make_folder,
+                                                                      make_fifo};
+  for (const auto& make : makers) {
+    const TemporaryFolder folder;
+    (void)folder.Write("a.json", kSession);
+    (void)folder.Write("c.json", kSession);
+    const std::string bad = folder.path() + "/b.json";
+    ASSERT_EQ(make(bad), 0);
+    const Result<TraceReadResult> refused = ReadTrace(folder.path(), {});
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.status().code(), StatusCode::kIo);
+    EXPECT_THAT(refused.status().message(), HasSubstr(bad + ": cannot "));
+    const Result<TraceReadResult> skipped = ReadTrace(folder.path(), {.skip_bad_lines = true});
+    ASSERT_TRUE(skipped.ok()) << skipped.status().ToString();
+    EXPECT_EQ(skipped->trace.requests.size(), 8U);
+    EXPECT_EQ(skipped->skipped_lines, 1U);
+    EXPECT_THAT(skipped->first_skipped, HasSubstr(bad + ": cannot "));
+    // Alone it is not one of many: there is nothing else to read.
+    EXPECT_EQ(ReadTrace(bad, {.format = TraceFormat::kWeka, .skip_bad_lines = true}).ok(), false);
+  }
+}
 
 TEST(WekaTest, RatesOutOfBoundsAreNamed) {
   for (const double rate : {0.0, -1.0, 1e12, std::nan("")}) {

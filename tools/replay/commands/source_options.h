@@ -15,7 +15,10 @@ struct SourceOptions {
   std::string kind = "mix";     ///< of the generator, by name
   std::string format = "auto";  ///< of the trace, by name
 
-  /// Of the generator. After AddTraceOptions, if both: they exclude each other.
+  /// Of AddTraceOptions; the command's, and as long-lived. Null: the command has no such option.
+  const CLI::Option* sessions_per_hour = nullptr;
+
+  /// Of the generator. After AddTraceOptions, if both: they exclude --trace, but for the seed.
   void AddGeneratorOptions(CLI::App& command);
   void AddTraceOptions(CLI::App& command);
   /// Part of the generator's options; alone for who reads a trace only.

@@ -24,7 +24,7 @@ Status CheckTurn(const Json& object) {
 
 }  // namespace
 
-Status BailianParser::Parse(std::string_view line, Trace& trace) {
+Status BailianParser::Parse(std::string_view line, std::uint64_t number, Trace& trace) {
   if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
     return Status::Invalid("the line is empty");
   }
@@ -35,6 +35,10 @@ Status BailianParser::Parse(std::string_view line, Trace& trace) {
   if (!status.ok()) return status;
   const auto chat = WholeField(object, "chat_id", 0, kNoParent - 1);
   if (!chat.ok()) return chat.status();
+  if (const auto other = lines_.find(*chat); other != lines_.end()) {
+    return Status::Invalid("chat_id is " + std::to_string(*chat) + ", as in line " +
+                           std::to_string(other->second));
+  }
   const auto parent = ParentOf(object);
   if (!parent.ok()) return parent.status();
   const auto timestamp = SecondsField(object, "timestamp");
@@ -67,16 +71,20 @@ Status BailianParser::Parse(std::string_view line, Trace& trace) {
   if (tail_without_id) --next_own_id_;
   trace.requests.back().category = *category;
   links_.push_back({.chat = *chat, .parent = *parent});
+  lines_.emplace(*chat, number);
   return status;
 }
 
-void BailianParser::Finish(TraceReadResult& result) {
+void BailianParser::Finish(TraceReadResult& result, std::uint64_t limit) {
   result.format = TraceFormat::kBailian;
   Trace& trace = result.trace;
   std::unordered_map<std::uint64_t, std::uint32_t> session_of_chat;
   std::uint32_t sessions = 0;
   std::uint64_t orphans = 0;
-  for (const std::uint32_t request : trace.OrderByTime()) {
+  lines_.clear();  // as large as the map that is made here
+  std::vector<std::uint32_t> order = trace.OrderByTime();
+  if (limit != 0 && limit < order.size()) order.resize(limit);
+  for (const std::uint32_t request : order) {
     const Link& link = links_[request];
     const auto parent = session_of_chat.find(link.parent);
     const bool known = link.parent != kNoParent && parent != session_of_chat.end();
@@ -86,6 +94,7 @@ void BailianParser::Finish(TraceReadResult& result) {
     session_of_chat[link.chat] = session;
   }
   trace.SortByTime();
+  trace.KeepFirst(order.size());
   trace.NumberSessions();
   if (orphans > 0) {
     result.notes.push_back(std::to_string(orphans) +

@@ -45,13 +45,15 @@ Result<TraceReadResult> ReadLines(InputFile& file, const TraceReadOptions& optio
   result.trace.source = file.path();
   BlockMerger merger(options.block_tokens);
   std::uint64_t lines = 0;
-  while (options.limit == 0 || result.trace.requests.size() < options.limit) {
+  // Where the first lines need not be the first requests, all are read before some are taken.
+  const std::uint64_t enough = parser.InOrderOfTime() ? options.limit : 0;
+  while (enough == 0 || result.trace.requests.size() < enough) {
     const Result<InputFile::Line> line = file.NextLine(kLineBytesMax);
     if (!line.ok()) return line.status();
     lines = line->number;
     if (line->end) break;
     Status status = line->too_long ? Status::Invalid("the line is longer than 4 MiB")
-                                   : parser.Parse(line->text, result.trace);
+                                   : parser.Parse(line->text, lines, result.trace);
     if (status.ok()) {
       merger.MergeLast(result.trace);
       continue;
@@ -64,7 +66,7 @@ Result<TraceReadResult> ReadLines(InputFile& file, const TraceReadOptions& optio
     return NothingIn(file.path(), std::to_string(lines) + " lines", result);
   }
   merger.Finish(result.trace);
-  parser.Finish(result);
+  parser.Finish(result, options.limit);
   return result;
 }
 
@@ -91,9 +93,17 @@ Result<std::vector<std::string>> SessionFiles(const std::string& folder) {
   return files;
 }
 
+/// @return its message begins with the file.
 Status AddSession(InputFile& file, WekaSessions& sessions) {
   const Result<std::string> text = file.Rest(kSessionBytesMax);
-  return text.ok() ? sessions.Add(*text) : text.status();
+  Status status = text.ok() ? sessions.Add(*text) : text.status();
+  if (status.ok() || status.code() == StatusCode::kIo) return status;
+  return Status::Invalid(file.path() + ": " + status.message());
+}
+
+Status OpenAndAddSession(const std::string& path, WekaSessions& sessions) {
+  Result<InputFile> file = InputFile::Open(path);
+  return file.ok() ? AddSession(*file, sessions) : file.status();
 }
 
 /// @param files the sessions; those that are read already (a FIFO can be read only once) `opened`.
@@ -102,16 +112,14 @@ Result<TraceReadResult> ReadWeka(const std::string& source, const std::vector<st
   TraceReadResult result;
   WekaSessions sessions(options);
   for (const std::string& path : files) {
-    Status status;
-    if (opened != nullptr) {
-      status = AddSession(*opened, sessions);
-    } else {
-      Result<InputFile> file = InputFile::Open(path);
-      if (!file.ok()) return file.status();
-      status = AddSession(*file, sessions);
+    Status status =
+        opened != nullptr ? AddSession(*opened, sessions) : OpenAndAddSession(path, sessions);
+    if (status.ok()) continue;
+    // A file of a folder that cannot be read is one broken session of many.
+    if (status.code() == StatusCode::kIo && (opened != nullptr || !options.skip_bad_lines)) {
+      return status;
     }
-    if (status.code() == StatusCode::kIo) return status;
-    if (!status.ok()) status = Skip(result, options, path + ": " + status.message());
+    status = Skip(result, options, status.message());
     if (!status.ok()) return status;
   }
   result.format = TraceFormat::kWeka;
@@ -171,11 +179,14 @@ TraceFormat DetectFormat(std::string_view text) {
     if (begin == std::string_view::npos) break;
     text.remove_prefix(begin);
     if (text.front() == '{') {
-      for (const std::string_view field : FieldsOfObject(text)) {
-        if (field == "chat_id") return TraceFormat::kBailian;
-        if (field == "requests") return TraceFormat::kWeka;
-        if (field == "hash_ids" || field == "input_length") return TraceFormat::kMooncake;
-      }
+      // Fields of an object have no order: all are looked at before one decides.
+      const std::vector<std::string_view> fields = FieldsOfObject(text);
+      const auto has = [&fields](std::string_view name) {
+        return std::ranges::find(fields, name) != fields.end();
+      };
+      if (has("chat_id")) return TraceFormat::kBailian;
+      if (has("requests")) return TraceFormat::kWeka;
+      if (has("hash_ids") || has("input_length")) return TraceFormat::kMooncake;
     }
     text.remove_prefix(std::min(text.find('\n'), text.size()));
   }

@@ -32,16 +32,21 @@ class LineParser {
  public:
   virtual ~LineParser() = default;
   /// Appends the request of a line. kInvalid says what is wrong; then the trace is as it was.
-  virtual Status Parse(std::string_view line, Trace& trace) = 0;
-  /// After the last line: orders the requests and numbers the sessions.
-  virtual void Finish(TraceReadResult& result) = 0;
+  /// @param number of the line, from 1.
+  virtual Status Parse(std::string_view line, std::uint64_t number, Trace& trace) = 0;
+  /// Whether a line is never earlier than the one before it.
+  [[nodiscard]] virtual bool InOrderOfTime() const noexcept = 0;
+  /// After the last line: orders the requests, keeps the first `limit` (0: all) and numbers the
+  /// sessions.
+  virtual void Finish(TraceReadResult& result, std::uint64_t limit) = 0;
 };
 
 class MooncakeParser final : public LineParser {
  public:
   explicit MooncakeParser(std::uint32_t merged_tokens) : merged_tokens_(merged_tokens) {}
-  Status Parse(std::string_view line, Trace& trace) override;
-  void Finish(TraceReadResult& result) override;
+  Status Parse(std::string_view line, std::uint64_t number, Trace& trace) override;
+  [[nodiscard]] bool InOrderOfTime() const noexcept override { return true; }
+  void Finish(TraceReadResult& result, std::uint64_t limit) override;
 
  private:
   std::uint32_t merged_tokens_;
@@ -57,13 +62,15 @@ class MooncakeParser final : public LineParser {
 /// be out of order: they are sorted by time. A child continues its parent's session; a parent that
 /// is not in the file, or later, starts a new one, which is counted and told. `parent_chat_id`,
 /// `type` and `turn` may be missing; turns are counted anew, so that a cut file is none the worse.
+/// A `chat_id` that an earlier line has is refused: which of the two a child continues is unknown.
 class BailianParser final : public LineParser {
  public:
   static constexpr std::uint32_t kBlockTokens = 16;
 
   explicit BailianParser(std::uint32_t merged_tokens) : merged_tokens_(merged_tokens) {}
-  Status Parse(std::string_view line, Trace& trace) override;
-  void Finish(TraceReadResult& result) override;
+  Status Parse(std::string_view line, std::uint64_t number, Trace& trace) override;
+  [[nodiscard]] bool InOrderOfTime() const noexcept override { return false; }
+  void Finish(TraceReadResult& result, std::uint64_t limit) override;
 
  private:
   struct Link {
@@ -71,8 +78,9 @@ class BailianParser final : public LineParser {
     std::uint64_t parent = 0;  // kNoParent: none
   };
   std::uint32_t merged_tokens_;
-  std::vector<Link> links_;            // of each request, in the order of the file
-  std::uint64_t next_own_id_ = ~0ULL;  // of blocks without an id, counted down
+  std::vector<Link> links_;  // of each request, in the order of the file
+  std::unordered_map<std::uint64_t, std::uint64_t> lines_;  // of each chat_id
+  std::uint64_t next_own_id_ = ~0ULL;                       // of blocks without an id, counted down
 };
 
 /// WEKA agent sessions: a JSON object for each session. Published (callanjfox/kv-cache-tester):
@@ -112,7 +120,8 @@ class WekaSessions {
 /// distribution, and the same on every machine: no logarithm is taken (von Neumann's method).
 std::uint64_t ExponentialGap(Random& random, std::uint64_t mean_us);
 
-/// The format of a file that begins with `text`: of the first object whose fields tell.
+/// The format of a file that begins with `text`: of the first object whose fields tell, whatever
+/// their order.
 [[nodiscard]] TraceFormat DetectFormat(std::string_view text);
 
 }  // namespace terrace::replay

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <queue>
+#include <sstream>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -16,6 +17,7 @@ namespace {
 
 constexpr std::uint64_t kRequestsMaxGenerated = 10'000'000;
 constexpr std::uint32_t kContextMin = 1024;
+constexpr double kThinkTimeScaleMin = 0.001;  // its unit: less would be rounded to 0
 constexpr double kThinkTimeScaleMax = 1000;
 constexpr double kRateMin = 0.001;
 constexpr double kRateMax = 1e6;
@@ -343,9 +345,12 @@ Result<Trace> GenerateTrace(const GeneratorOptions& options) {
                            " tokens, must be from 1024 to " + std::to_string(kTokensMax));
   }
   // Written so that NaN is outside, too.
-  if (!(options.think_time_scale >= 0 && options.think_time_scale <= kThinkTimeScaleMax)) {
-    return Status::Invalid("think-time scale is " + std::to_string(options.think_time_scale) +
-                           ", must be from 0 to 1000");
+  if (options.think_time_scale != 0 && !(options.think_time_scale >= kThinkTimeScaleMin &&
+                                         options.think_time_scale <= kThinkTimeScaleMax)) {
+    std::ostringstream scale;  // std::to_string would show a small one as 0
+    scale << options.think_time_scale;
+    return Status::Invalid("think-time scale is " + scale.str() +
+                           ", must be 0 or from 0.001 to 1000");
   }
   if (options.rate != 0 && !(options.rate >= kRateMin && options.rate <= kRateMax)) {
     return Status::Invalid("rate is " + std::to_string(options.rate) +

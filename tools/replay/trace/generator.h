@@ -40,7 +40,8 @@ struct GeneratorOptions {
                                ///< at least 4
   std::uint32_t context_tokens = 131'072;  ///< longest input, 1,024 to kTokensMax; a session whose
                                            ///< next input would be longer ends
-  double think_time_scale = 1;  ///< pauses between an answer and the next input, times this
+  double think_time_scale = 1;  ///< pauses between an answer and the next input, times this: 0, or
+                                ///< 0.001 to 1000, rounded to thousandths
   double rate = 0;  ///< requests per second on average, by stretching time; 0: as it comes out
 };
 

@@ -9,6 +9,10 @@ namespace {
 
 using Json = nlohmann::json;
 
+/// Most levels of what is parsed. The formats need 2, a WEKA session whose sub-agents are nested
+/// as deep as is allowed 36; a byte that opens one more takes some 75 bytes of memory.
+constexpr int kJsonDepthMax = 64;
+
 std::string Excerpt(const std::string& text) {
   constexpr std::size_t kExcerptBytes = 40;
   if (text.size() <= kExcerptBytes) return text;
@@ -17,6 +21,25 @@ std::string Excerpt(const std::string& text) {
 
 Status Missing(const char* name) {
   return Status::Invalid(std::string("field ") + name + " is missing");
+}
+
+/// Whether more than `depth_max` brackets outside texts are open at a time.
+bool IsDeeperThan(std::string_view text, int depth_max) {
+  int depth = 0;
+  bool in_text = false;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char character = text[at];
+    if (character == '"') {
+      in_text = !in_text;
+    } else if (in_text) {
+      if (character == '\\') ++at;
+    } else if (character == '[' || character == '{') {
+      if (++depth > depth_max) return true;
+    } else if (character == ']' || character == '}') {
+      --depth;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -28,6 +51,9 @@ std::string ShowJson(const Json& value) {
 }
 
 Result<Json> ParseObject(std::string_view text) {
+  if (IsDeeperThan(text, kJsonDepthMax)) {
+    return Status::Invalid("the JSON is nested deeper than " + std::to_string(kJsonDepthMax));
+  }
   Json object = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded()) {
     return Status::Invalid("not valid JSON: " + ShowJson(Json(std::string(text.substr(0, 100)))));

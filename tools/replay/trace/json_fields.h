@@ -18,7 +18,8 @@ namespace terrace::replay {
 /// At most the first 40 characters of a value; containers are only named.
 [[nodiscard]] std::string ShowJson(const nlohmann::json& value);
 
-/// An object out of `text`. kInvalid: not JSON, not an object.
+/// An object out of `text`. kInvalid: not JSON, not an object, or nested deeper than 64, which is
+/// found out before it is parsed.
 Result<nlohmann::json> ParseObject(std::string_view text);
 
 /// A whole number in [low, high].

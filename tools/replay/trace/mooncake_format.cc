@@ -121,12 +121,13 @@ void WriteTraceLine(std::ostream& out, const Trace& trace, std::size_t request,
   out << "}\n";
 }
 
-Status MooncakeParser::Parse(std::string_view line, Trace& trace) {
+Status MooncakeParser::Parse(std::string_view line, std::uint64_t /*number*/, Trace& trace) {
   return ParseTraceLine(line, trace, merged_tokens_);
 }
 
-void MooncakeParser::Finish(TraceReadResult& result) {
+void MooncakeParser::Finish(TraceReadResult& result, std::uint64_t limit) {
   result.format = TraceFormat::kMooncake;
+  if (limit != 0) result.trace.KeepFirst(limit);
   result.trace.NumberSessions();
 }
 
