@@ -256,7 +256,7 @@ TEST_F(HandshakeTest, ACancelOfAnUnknownRequestIsConfirmed) {
 TEST(ServerTest, TheMostClientsAreServedAndTheNextIsToldToRetry) {
   ServerOptions options;
   options.peers_max = 1;
-  Pair pair(LinkKind::kShm, options);
+  Pair pair(LinkKind::kShm, options, {});
   ASSERT_TRUE(pair.connect_status.ok());
   RawClient client(pair.server->port());
   client.SendFrame(BuildHello({}));
@@ -267,7 +267,7 @@ TEST(ServerTest, TheMostClientsAreServedAndTheNextIsToldToRetry) {
 TEST(ServerTest, ASilentClientIsClosed) {
   ServerOptions options;
   options.peer_timeout = 300 * kMillisecond;
-  Pair pair(LinkKind::kShm, options);
+  Pair pair(LinkKind::kShm, options, {});
   ASSERT_TRUE(pair.connect_status.ok());
   EXPECT_TRUE(pair.handler.log.WaitFor([](const auto& log) { return !log.disconnected.empty(); }));
   EXPECT_TRUE(
@@ -282,7 +282,7 @@ TEST(ServerTest, ASilentClientIsClosed) {
 TEST(ServerTest, ADaemonThatDidNotRunBlamesNoClient) {
   ServerOptions options;
   options.peer_timeout = 2 * kSecond;
-  Pair pair(LinkKind::kShm, options);
+  Pair pair(LinkKind::kShm, options, {});
   ASSERT_TRUE(pair.connect_status.ok());
   pair.RoundTrip();
   pair.server_runner.Call([] { std::this_thread::sleep_for(std::chrono::milliseconds(2500)); });
@@ -296,7 +296,7 @@ TEST(ServerTest, ADaemonThatDidNotRunBlamesNoClient) {
 TEST(ServerTest, AConnectionThatNeverSpeaksIsClosed) {
   ServerOptions options;
   options.peer_timeout = 300 * kMillisecond;
-  Pair pair(LinkKind::kShm, options);
+  Pair pair(LinkKind::kShm, options, {});
   RawClient client(pair.server->port());
   EXPECT_TRUE(client.WaitForClose());
 }
@@ -320,7 +320,7 @@ TEST(ServerTest, WithoutSameHostCopiesAClientOfThisHostUsesTcp) {
   ServerOptions server_options;
   server_options.same_host = false;
   LoggingChannelHandler channel_handler;
-  Pair pair(LinkKind::kTcp, server_options);
+  Pair pair(LinkKind::kTcp, server_options, {});
   ASSERT_TRUE(pair.connect_status.ok());
   std::unique_ptr<Channel> channel;
   ChannelOptions options;

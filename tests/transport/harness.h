@@ -169,8 +169,9 @@ inline ServerOptions Patient() {
 /// One server with one connected client.
 class Pair {
  public:
-  explicit Pair(LinkKind kind, ServerOptions server_options = Patient(),
-                ChannelOptions channel_options = {});
+  explicit Pair(LinkKind kind, ChannelOptions channel_options = {})
+      : Pair(kind, Patient(), std::move(channel_options)) {}
+  Pair(LinkKind kind, ServerOptions server_options, ChannelOptions channel_options);
   ~Pair();
   Pair(const Pair&) = delete;
   Pair& operator=(const Pair&) = delete;

@@ -123,7 +123,7 @@ TEST_P(LinkTest, APieceOutsideItsRegionIsInvalidAndWritesNothing) {
 TEST_P(LinkTest, AWrongChecksumIsFoundByTheReceiver) {
   ChannelOptions options;
   options.verify_same_host = true;
-  Pair pair(GetParam(), {}, options);
+  Pair pair(GetParam(), options);
   ASSERT_TRUE(pair.connect_status.ok()) << pair.connect_status.ToString();
   std::vector<std::byte> frame(kMiB);
   std::vector<std::byte> memory(2 * kMiB);

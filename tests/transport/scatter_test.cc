@@ -49,7 +49,7 @@ struct Way {
 
 class ScatterTest : public testing::TestWithParam<Way> {
  protected:
-  explicit ScatterTest(ChannelOptions options = {}) : pair_(GetParam().link, {}, options) {
+  explicit ScatterTest(ChannelOptions options = {}) : pair_(GetParam().link, options) {
     EXPECT_TRUE(pair_.connect_status.ok()) << pair_.connect_status.ToString();
     std::ranges::fill(memory_.bytes(), kUntouched);
     pair_.Register(1, memory_.bytes(), GetParam().shared ? memory_.file() : nullptr);

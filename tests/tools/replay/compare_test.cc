@@ -63,10 +63,13 @@ const ComparedFigure* Find(const Comparison& comparison, const std::string& name
   return nullptr;
 }
 
+const ComparedFigure* Find(Comparison&& gone_before_its_figures, const std::string& name) = delete;
+
 Verdict VerdictAfter(const char* key, const Document& value, const char* name) {
   Document changed = ARun();
   changed[key] = value;
-  const ComparedFigure* figure = Find(Compare(ARun(), changed), name);
+  const Comparison comparison = Compare(ARun(), changed);
+  const ComparedFigure* figure = Find(comparison, name);
   return figure == nullptr ? Verdict::kOnlyOne : figure->verdict;
 }
 
@@ -185,7 +188,8 @@ TEST(CompareTest, TiersOfOneVersionBeforeAreAnObjectNotAList) {
   Document old = ATierStudy(50, 240, 0.3);
   old["tiers"] = Document(old["tiers"][0]);
   old["tiers"].erase("policy");
-  EXPECT_NE(Find(Compare(old, old), "blocks hit"), nullptr);
+  const Comparison same = Compare(old, old);
+  EXPECT_NE(Find(same, "blocks hit"), nullptr);
 }
 
 TEST(CompareTest, NothingInCommonIsToldNotCalledTheSame) {
