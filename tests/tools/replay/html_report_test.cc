@@ -176,7 +176,8 @@ TEST(HtmlReportTest, EveryKeyMayBeMissingOrOfAnotherType) {
 TEST(HtmlReportTest, NumbersThatAreNoneAndNumbersThatAreHugeAreDrawn) {
   for (const double odd : {kNan, kInfinity, -kInfinity, -1.0, 0.0, 1e308, -1e308, 5e-324}) {
     Document simulation = ASimulation();
-    for (const auto& [key, value] : Point("lru", 0.1, 0.1).items()) {
+    const Document point = Point("lru", 0.1, 0.1);
+    for (const auto& [key, value] : point.items()) {
       if (!value.is_number()) continue;
       simulation["results"][2][key] = odd;
       EXPECT_EQ(MarkupError(HtmlReport(simulation)), "") << key << " " << odd;
