@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace {
@@ -236,17 +237,30 @@ TEST(ReplayProgramTest, NoOutputOverwritesWhatIsReadOrAnotherOutput) {
   const std::string also = folder + "/../" + std::filesystem::path(folder).filename().string();
   const std::string link = folder + "/link";
   std::filesystem::create_hard_link(report, link);
-  for (const auto& [arguments, message] :
-       {std::pair<std::string, std::string>{"report --json " + report + " --html " + link,
-                                            "--html: " + link + " is the file of --json"},
-        {"compare " + report + " /dev/null --html " + report, "is the file of A"},
-        {"compare /dev/null " + report + " --html " + link, "is the file of B"},
-        {"convert --trace " + trace + " --out " + also + "/trace", "is the file of --trace"},
-        {"simulate --trace " + trace + " --json " + trace, "is the file of --trace"},
-        {"simulate --trace " + trace + " --html " + trace, "--html: " + trace},
-        {"simulate --trace " + trace + " --json " + folder + "/new --html " + also + "/new",
-         "is the file of --json"},
-        {"run --trace " + trace + " --progress-file " + trace, "--progress-file: " + trace}}) {
+  const std::pair<const char*, std::string> names[] = {
+      {"TRACE", trace}, {"REPORT", report}, {"LINK", link}, {"ALSO", also}, {"FOLDER", folder}};
+  const auto filled = [&names](std::string pattern) {
+    for (const auto& [name, path] : names) {
+      const std::string_view word(name);
+      for (std::size_t at = 0; (at = pattern.find(word, at)) != std::string::npos;) {
+        pattern.replace(at, word.size(), path);
+        at += path.size();
+      }
+    }
+    return pattern;
+  };
+  const std::pair<const char*, const char*> cases[] = {
+      {"report --json REPORT --html LINK", "--html: LINK is the file of --json"},
+      {"compare REPORT /dev/null --html REPORT", "is the file of A"},
+      {"compare /dev/null REPORT --html LINK", "is the file of B"},
+      {"convert --trace TRACE --out ALSO/trace", "is the file of --trace"},
+      {"simulate --trace TRACE --json TRACE", "is the file of --trace"},
+      {"simulate --trace TRACE --html TRACE", "--html: TRACE"},
+      {"simulate --trace TRACE --json FOLDER/new --html ALSO/new", "is the file of --json"},
+      {"run --trace TRACE --progress-file TRACE", "--progress-file: TRACE"}};
+  for (const auto& [pattern, expected] : cases) {
+    const std::string arguments = filled(pattern);
+    const std::string message = filled(expected);
     const Outcome outcome = Replay(arguments);
     EXPECT_EQ(outcome.status, 2) << arguments << "\n" << outcome.output;
     EXPECT_THAT(outcome.output, HasSubstr(message)) << arguments;

@@ -16,7 +16,7 @@ Result<std::optional<Nanos>> ReadThinkTime(const std::string& text) {
   double seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   const bool whole = error == std::errc() && end == text.data() + text.size();
-  const auto most = static_cast<double>(kThinkMax / kSecond);
+  const auto most = static_cast<double>(kThinkMax) / static_cast<double>(kSecond);
   // Written so that a value that is no number fails, too.
   if (!whole || !(seconds >= 0 && seconds <= most)) {
     return Status::Invalid("--think-time is '" + text +
