@@ -1,11 +1,11 @@
 #include "tools/replay/report/report.h"
 
-#include <cstdarg>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "tools/common/byte_size.h"
 #include "tools/replay/report/run_series.h"
+#include "tools/replay/report/table_line.h"
 
 namespace terrace::replay {
 namespace {
@@ -222,17 +222,6 @@ void AddSavings(Json& json, const SavedCompute& savings) {
   json["savings_assumption"] =
       "computed, not measured: hits are loaded with the real model's bf16 bytes per token at the "
       "get bandwidth of this run; 'planned' loads a hit only where that beats computing it";
-}
-
-void Line(std::string& out, const char* format, ...) __attribute__((format(printf, 2, 3)));
-void Line(std::string& out, const char* format, ...) {
-  char text[400];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  out += text;
-  out += '\n';
 }
 
 unsigned long long Number(std::uint64_t value) { return value; }

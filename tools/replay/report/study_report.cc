@@ -1,10 +1,11 @@
 #include "tools/replay/report/study_report.h"
 
 #include <algorithm>
-#include <cstdarg>
 #include <cstdio>
 #include <optional>
 #include <vector>
+
+#include "tools/replay/report/table_line.h"
 
 namespace terrace::replay {
 namespace {
@@ -73,17 +74,6 @@ Json TiersPoint(const StudyReportInput& input, const StudyResult& result) {
   json["hits_nvme"] = result.run.hits_nvme;
   AddFound(json, input, result, result.run.nvme_blocks_written);
   return json;
-}
-
-void Line(std::string& out, const char* format, ...) __attribute__((format(printf, 2, 3)));
-void Line(std::string& out, const char* format, ...) {
-  char text[400];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  out += text;
-  out += '\n';
 }
 
 /// One line for each policy, one column for each capacity.
