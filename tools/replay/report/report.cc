@@ -6,15 +6,12 @@
 #include "tools/common/byte_size.h"
 #include "tools/replay/report/run_series.h"
 #include "tools/replay/report/table_line.h"
+#include "tools/replay/trace/ratio.h"
 
 namespace terrace::replay {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double Ratio(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
-}
 
 /// 1e9 bytes/s over time that was spent in calls; 0 when there was none.
 double GigabytesPerSecond(std::uint64_t bytes, std::uint64_t nanoseconds) {

@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "tools/replay/report/table_line.h"
+#include "tools/replay/trace/ratio.h"
 
 namespace terrace::replay {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-double Ratio(double part, double whole) { return whole == 0 ? 0.0 : part / whole; }
 double Real(std::uint64_t value) { return static_cast<double>(value); }
 
 /// Of the real model's bf16 KV, bytes.

@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "tools/replay/trace/ratio.h"
+
 namespace terrace::replay {
 namespace {
 
@@ -63,10 +65,6 @@ Json ToJson(const Distribution& values, double unit) {
   return {{"count", values.count},   {"mean", values.mean / unit}, {"p10", show(values.p10)},
           {"p50", show(values.p50)}, {"p90", show(values.p90)},    {"p99", show(values.p99)},
           {"max", show(values.max)}};
-}
-
-double Ratio(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
 }  // namespace

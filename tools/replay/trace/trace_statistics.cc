@@ -4,14 +4,9 @@
 #include <cstdio>
 #include <vector>
 
+#include "tools/replay/trace/ratio.h"
+
 namespace terrace::replay {
-namespace {
-
-double Ratio(std::uint64_t part, std::uint64_t whole) noexcept {
-  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
-}
-
-}  // namespace
 
 double TraceStatistics::InfiniteBlockHitRatio() const noexcept {
   return Ratio(infinite_block_hits, block_references);
