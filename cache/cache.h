@@ -46,6 +46,7 @@
 #include "cache/lease_table.h"
 #include "cache/namespace_registry.h"
 #include "cache/policy/policies.h"
+#include "cache/policy/request_facts.h"
 #include "tiers/dram/frame_arena.h"
 #include "tiers/nvme/nvme_tier.h"
 
@@ -89,6 +90,7 @@ struct GetRequest {
   Ack ack = Ack::kCommitted;  ///< put only: what the answer waits for
   bool waits = false;         ///< get only: for what is not there yet, until the deadline
   HandoffNumber handoff{};    ///< get that waits: also what is sent in it; put: sends in it
+  RequestFacts facts{};       ///< what its client said; the cache fills in the tenant
 };
 using PutRequest = GetRequest;
 

@@ -207,12 +207,12 @@ struct Cache::Impl {
   [[nodiscard]] bool IsLeased(BlockId id) const;
   /// Takes the block out of DRAM: out of the cache, unless it is on NVMe as well.
   void Evict(BlockId id);
-  /// REQUIRES: `parent` is kNoBlock or found; it counts when it is in DRAM.
-  void InsertIntoPolicy(BlockId id, BlockId parent);
+  /// A reserved or published block as a policy sees it; its parent counts when it is in DRAM.
+  [[nodiscard]] NewBlock AsNew(BlockId id) const;
   /// Of a block in DRAM that cannot go now. It goes behind others.
   void PutOff(BlockId id);
   /// Of blocks that were found, those that are in DRAM.
-  void TouchInDram(std::vector<BlockId> found);
+  void TouchInDram(std::vector<BlockId> found, const RequestFacts& request);
 
   // hint_flows.cc
   struct PrefetchState;

@@ -55,22 +55,20 @@ void Cache::Impl::Evict(BlockId id) {
   CrashHere(CrashPoint::kBlockEvicted);
 }
 
-void Cache::Impl::InsertIntoPolicy(BlockId id, BlockId parent) {
-  const bool in_dram = parent != kNoBlock && (*index)[parent].InDram();
-  policy->Insert(
-      {.block = id, .parent = in_dram ? parent : kNoBlock, .identity = (*index)[id].hash.low});
+NewBlock Cache::Impl::AsNew(BlockId id) const {
+  const BlockEntry& entry = (*index)[id];
+  const BlockId parent = index->ParentOf(id);
+  return {.block = id,
+          .parent = parent != kNoBlock && (*index)[parent].InDram() ? parent : kNoBlock,
+          .identity = entry.hash.low,
+          .position = entry.position};
 }
 
-// Not every policy moves what is touched, so it is as if it came anew.
-void Cache::Impl::PutOff(BlockId id) {
-  policy->Remove(id);
-  InsertIntoPolicy(id, kNoBlock);
-  policy->Touch({&id, 1});
-}
+void Cache::Impl::PutOff(BlockId id) { policy->PutOff(AsNew(id)); }
 
-void Cache::Impl::TouchInDram(std::vector<BlockId> found) {
+void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& request) {
   std::erase_if(found, [this](BlockId id) { return !(*index)[id].InDram(); });
-  policy->Touch(found);
+  policy->Touch(found, request);
 }
 
 Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,

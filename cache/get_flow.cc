@@ -63,7 +63,9 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
     for (const BlockId id : found) index->CountGet(id);
-    TouchInDram(std::move(found));
+    RequestFacts facts = request.facts;
+    facts.tenant = checked->space->tenant_id;
+    TouchInDram(std::move(found), facts);
   }
 
   if (request.waits) {

@@ -47,7 +47,7 @@ Task<BatchAnswer> Cache::Impl::Prefetch(const PrefetchRequest& request) {
     FindBatch(request.chain, state.wanted, found);
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
-    TouchInDram(std::move(found));
+    TouchInDram(std::move(found), {.tenant = checked->space->tenant_id});
   }
   TaskScope workers;
   const std::size_t window = std::min(PrefetchQueue::kAtOnce, state.wanted.size());
@@ -123,7 +123,7 @@ BatchAnswer Cache::Impl::Touch(const ChainSlice& chain) {
     recent.push_back(id);
   }
   Count(counters.touched, recent.size());
-  TouchInDram(std::move(recent));
+  TouchInDram(std::move(recent), {.tenant = checked->space->tenant_id});
   return answer;
 }
 

@@ -110,7 +110,9 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
     --loose_frames;
     cache.index->SetFrame(load.id, load.frame);
     cache.TellMoved(load.id, kTierSetDram | kTierSetNvme);
-    cache.InsertIntoPolicy(load.id, cache.index->ParentOf(load.id));
+    NewBlock block = cache.AsNew(load.id);
+    block.returns = true;
+    cache.policy->Insert(block);
     cache.CountBlocks();
   }
   return StatusCode::kOk;

@@ -25,6 +25,12 @@ namespace {
 constexpr std::size_t kYieldEvery = 1024;
 /// Kept of a put's deadline for its reply when it waits for durability.
 constexpr Nanos kReplyTime = 20 * kMillisecond;
+
+RequestFacts FactsOf(const PutRequest& request, const Namespace& space) {
+  RequestFacts facts = request.facts;
+  facts.tenant = space.tenant_id;
+  return facts;
+}
 }  // namespace
 
 Cache::Impl::PutState Cache::Impl::BeginPut(Link& link, const PutRequest& request,
@@ -40,6 +46,8 @@ Cache::Impl::PutState Cache::Impl::BeginPut(Link& link, const PutRequest& reques
           .chain_blocks = BlockSet(2 * checked.keys + PutState::kAncestorsMax),
           .next = 0,
           .full = false,
+          .facts = FactsOf(request, *checked.space),
+          .extends = false,
           .answer = {}};
 }
 
@@ -59,7 +67,7 @@ Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
     FindBatch(request.chain, state.wanted, found);
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
-    TouchInDram(std::move(found));
+    TouchInDram(std::move(found), state.facts);
   }
   GuardAncestors(state);
 
@@ -270,7 +278,15 @@ Result<BlockId> Cache::Impl::ReserveBlock(PutState& state, std::size_t which) {
   header.block_id = id;
   header.key_bytes = static_cast<std::uint8_t>(wanted.key.size());
   std::memcpy(header.key, wanted.key.data(), wanted.key.size());
-  InsertIntoPolicy(id, parent);
+  NewBlock block = AsNew(id);
+  if (!state.extends) {  // its first block: what the policy makes of the chain holds for them all
+    state.facts = policy->Extend(block.parent, state.facts);
+    state.extends = true;
+  }
+  block.behind = static_cast<std::uint32_t>(state.wanted.size() - 1 - which);
+  block.partial = header.valid_tokens < state.space->spec.block_tokens;
+  block.request = state.facts;
+  policy->Insert(block);
   state.chain_blocks.Insert(id);
   return id;
 }

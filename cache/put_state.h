@@ -22,6 +22,9 @@ struct Cache::Impl::PutState {
   std::size_t next = 0;  ///< index into `wanted` of the block that is started next
   /// One block found no room, so neither do its descendants: they would be of no use without it.
   bool full = false;
+  /// Of the request: as its client said until the first block comes, then as the policy says.
+  RequestFacts facts{};
+  bool extends = false;  ///< the policy was asked
   BatchAnswer answer;
 
   /// Ancestors above a request's own blocks that are kept from eviction for its sake. As many as

@@ -125,7 +125,8 @@ NewBlock Retention::AsNew(BlockId block) const {
   const BlockId parent = index_.ParentOf(block);
   return {.block = block,
           .parent = parent != kNoBlock && index_[parent].InDram() ? parent : kNoBlock,
-          .identity = index_[block].hash.low};
+          .identity = index_[block].hash.low,
+          .position = index_[block].position};
 }
 
 Status Retention::Validate() const {

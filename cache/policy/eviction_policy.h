@@ -14,6 +14,8 @@
 #include <span>
 #include <string_view>
 
+#include "cache/policy/request_facts.h"
+
 namespace terrace {
 
 /// Dense number of a block, below the capacity given to the policy.
@@ -27,6 +29,11 @@ struct NewBlock {
   BlockId parent = kNoBlock;
   /// A hash of what the block is: the same when the same block comes back under another number.
   std::uint64_t identity = 0;
+  std::uint32_t position = 0;  ///< in its chain
+  std::uint32_t behind = 0;    ///< blocks that the same request brings after it
+  bool partial = false;        ///< it has fewer tokens than a block holds
+  bool returns = false;        ///< used again now: it comes back from a lower tier
+  RequestFacts request{};      ///< as Extend gave it, of the request that brings or uses it
 };
 
 class EvictionPolicy {
@@ -34,10 +41,23 @@ class EvictionPolicy {
   virtual ~EvictionPolicy() = default;
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
 
+  /// A request is about to bring blocks behind `parent`, which is kNoBlock or present.
+  /// @return what is known of it and what the policy makes of that, for each NewBlock::request.
+  [[nodiscard]] virtual RequestFacts Extend(BlockId /*parent*/, const RequestFacts& request) {
+    return request;
+  }
   /// REQUIRES: block not present; parent kNoBlock or present.
   virtual void Insert(const NewBlock& block) = 0;
   /// Blocks of one request were used together; `chain` is in prefix order, each present.
-  virtual void Touch(std::span<const BlockId> chain) = 0;
+  virtual void Touch(std::span<const BlockId> chain, const RequestFacts& request) = 0;
+  /// It is wanted gone but cannot be now: others shall be offered before it. `block` as of Insert.
+  virtual void PutOff(const NewBlock& block) {
+    Remove(block.block);
+    NewBlock alone = block;
+    alone.parent = kNoBlock;
+    Insert(alone);
+    Touch({&block.block, 1}, block.request);
+  }
   /// It left for a reason of its own (removed, cleared, corrupt). REQUIRES: present.
   virtual void Remove(BlockId block) = 0;
   /// It made room for another. REQUIRES: present.
@@ -46,6 +66,13 @@ class EvictionPolicy {
   /// True when a block that was read from a lower tier shall stay in this one (it is then
   /// inserted).
   [[nodiscard]] virtual bool Promotes(BlockId /*block*/) const noexcept { return true; }
+
+  /// Probability, as far as it is known, that the block is used again before `blocks` others came
+  /// into the tier. REQUIRES: present.
+  [[nodiscard]] virtual double ReuseWithin(BlockId /*block*/,
+                                           std::uint64_t /*blocks*/) const noexcept {
+    return 1;
+  }
 
   /// The block to evict first; kNoBlock when the policy holds none. Some policies age what they
   /// pass on the way to it.

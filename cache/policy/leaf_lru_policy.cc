@@ -20,7 +20,7 @@ class LeafLruPolicy final : public EvictionPolicy {
     links_.InsertBefore(list_, block.block, block.parent);  // without a parent: hottest of all
   }
 
-  void Touch(std::span<const BlockId> chain) override {
+  void Touch(std::span<const BlockId> chain, const RequestFacts& /*request*/) override {
     for (std::size_t i = chain.size(); i-- > 0;) {
       if (chain[i] == list_.back) continue;
       links_.Unlink(list_, chain[i]);

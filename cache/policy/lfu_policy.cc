@@ -23,7 +23,7 @@ class LfuPolicy final : public EvictionPolicy {
     uses_.at(block.block) = 1;
     Link(block.block);
   }
-  void Touch(std::span<const BlockId> chain) override {
+  void Touch(std::span<const BlockId> chain, const RequestFacts& /*request*/) override {
     for (const BlockId block : chain) {
       Remove(block);
       if (uses_[block] < kUsesMax) ++uses_[block];

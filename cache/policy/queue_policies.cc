@@ -14,7 +14,7 @@ class QueuePolicy final : public EvictionPolicy {
     return touches_move_ ? "lru" : "fifo";
   }
   void Insert(const NewBlock& block) override { links_.PushBack(list_, block.block); }
-  void Touch(std::span<const BlockId> chain) override {
+  void Touch(std::span<const BlockId> chain, const RequestFacts& /*request*/) override {
     if (!touches_move_) return;
     for (const BlockId block : chain) {
       links_.Unlink(list_, block);

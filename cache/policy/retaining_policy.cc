@@ -13,22 +13,35 @@ RetainingPolicy::RetainingPolicy(std::unique_ptr<EvictionPolicy> ordinary,
       kept_(MakeLeafLruPolicy(capacity_blocks)),
       keeps_(capacity_blocks, false) {}
 
-void RetainingPolicy::Insert(const NewBlock& block) {
+NewBlock RetainingPolicy::AmongItsKind(const NewBlock& block) const {
   TERRACE_CHECK(block.block < keeps_.size());
-  NewBlock among_its_kind = block;
+  NewBlock result = block;
   if (block.parent != kNoBlock && keeps_[block.parent] != keeps_[block.block]) {
-    among_its_kind.parent = kNoBlock;
+    result.parent = kNoBlock;
   }
-  Of(block.block).Insert(among_its_kind);
+  return result;
 }
 
-void RetainingPolicy::Touch(std::span<const BlockId> chain) {
-  if (kept_->First() == kNoBlock) return ordinary_->Touch(chain);
+RequestFacts RetainingPolicy::Extend(BlockId parent, const RequestFacts& request) {
+  const bool kept = parent != kNoBlock && keeps_[parent];
+  return ordinary_->Extend(kept ? kNoBlock : parent, request);
+}
+
+void RetainingPolicy::Insert(const NewBlock& block) { Of(block.block).Insert(AmongItsKind(block)); }
+
+void RetainingPolicy::PutOff(const NewBlock& block) { Of(block.block).PutOff(AmongItsKind(block)); }
+
+double RetainingPolicy::ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept {
+  return keeps_[block] ? 1 : ordinary_->ReuseWithin(block, blocks);
+}
+
+void RetainingPolicy::Touch(std::span<const BlockId> chain, const RequestFacts& request) {
+  if (kept_->First() == kNoBlock) return ordinary_->Touch(chain, request);
   std::vector<BlockId> ordinary;
   std::vector<BlockId> kept;
   for (const BlockId block : chain) (keeps_[block] ? kept : ordinary).push_back(block);
-  ordinary_->Touch(ordinary);
-  kept_->Touch(kept);
+  ordinary_->Touch(ordinary, request);
+  kept_->Touch(kept, request);
 }
 
 BlockId RetainingPolicy::First() {

@@ -24,12 +24,15 @@ class RetainingPolicy final : public EvictionPolicy {
 
   [[nodiscard]] std::string_view name() const noexcept override { return ordinary_->name(); }
   void Insert(const NewBlock& block) override;
-  void Touch(std::span<const BlockId> chain) override;
+  [[nodiscard]] RequestFacts Extend(BlockId parent, const RequestFacts& request) override;
+  void Touch(std::span<const BlockId> chain, const RequestFacts& request) override;
+  void PutOff(const NewBlock& block) override;
   void Remove(BlockId block) override { Of(block).Remove(block); }
   void Evict(BlockId block) override { Of(block).Evict(block); }
   [[nodiscard]] bool Promotes(BlockId block) const noexcept override {
     return ordinary_->Promotes(block);
   }
+  [[nodiscard]] double ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept override;
   [[nodiscard]] BlockId First() override;
   [[nodiscard]] BlockId After(BlockId block) const noexcept override;
   [[nodiscard]] std::size_t BytesPerBlock() const noexcept override;
@@ -44,6 +47,8 @@ class RetainingPolicy final : public EvictionPolicy {
   [[nodiscard]] EvictionPolicy& Of(BlockId block) noexcept {
     return keeps_[block] ? *kept_ : *ordinary_;
   }
+  /// Without a parent that is not of its kind.
+  [[nodiscard]] NewBlock AmongItsKind(const NewBlock& block) const;
 
   const std::unique_ptr<EvictionPolicy> ordinary_;
   const std::unique_ptr<EvictionPolicy> kept_;

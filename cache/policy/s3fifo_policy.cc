@@ -31,7 +31,7 @@ class S3FifoPolicy final : public EvictionPolicy {
     state_[block.block] = {.uses = 0, .in_main = in_main};
     links_.PushBack(in_main ? main_ : small_, block.block);
   }
-  void Touch(std::span<const BlockId> chain) override {
+  void Touch(std::span<const BlockId> chain, const RequestFacts& /*request*/) override {
     for (const BlockId block : chain) {
       state_[block].uses = std::min<std::uint8_t>(state_[block].uses + 1, kUsesMax);
     }

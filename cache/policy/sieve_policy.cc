@@ -19,7 +19,7 @@ class SievePolicy final : public EvictionPolicy {
     links_.PushBack(list_, block.block);
     used_[block.block] = 0;
   }
-  void Touch(std::span<const BlockId> chain) override {
+  void Touch(std::span<const BlockId> chain, const RequestFacts& /*request*/) override {
     for (const BlockId block : chain) used_[block] = 1;
   }
   void Remove(BlockId block) override {

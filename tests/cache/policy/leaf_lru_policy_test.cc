@@ -42,10 +42,10 @@ TEST(LeafLruPolicyTest, SuffixLeavesBeforePrefix) {
       {.block = 3, .parent = 0});  // a second continuation of block 0: behind it, before block 1
   EXPECT_EQ(Order(*policy), (std::vector<BlockId>{2, 1, 3, 0, 5}));
   const std::vector<BlockId> chain = {0, 1};
-  policy->Touch(chain);
+  policy->Touch(chain, {});
   EXPECT_EQ(Order(*policy), (std::vector<BlockId>{2, 3, 5, 1, 0}));
-  policy->Touch({});
-  policy->Touch(std::vector<BlockId>{0});
+  policy->Touch({}, {});
+  policy->Touch(std::vector<BlockId>{0}, {});
   EXPECT_EQ(policy->After(0), kNoBlock);
 }
 
@@ -99,7 +99,7 @@ TEST(LeafLruPolicyTest, RandomUseMatchesAPlainListAndNeverPutsAnAncestorFirst) {
         parents[block] = parent;
       } else if (random.Chance(0.5)) {
         const std::vector<BlockId> chain = ChainTo(parents, any());
-        policy->Touch(chain);
+        policy->Touch(chain, {});
         model.Touch(chain);
       } else {
         // Mostly the victim; now and then a removal in the middle (a client's remove), with the
@@ -134,7 +134,7 @@ TEST(LruPolicyDeathTest, MisuseAborts) {
   EXPECT_DEATH(policy->Insert({.block = 4}), "invariant failed");
   EXPECT_DEATH(policy->Insert({.block = 2, .parent = 3}), "invariant failed");
   EXPECT_DEATH(policy->Remove(2), "invariant failed");
-  EXPECT_DEATH(policy->Touch(std::vector<BlockId>{1, 2}), "invariant failed");
+  EXPECT_DEATH(policy->Touch(std::vector<BlockId>{1, 2}, {}), "invariant failed");
 }
 
 }  // namespace

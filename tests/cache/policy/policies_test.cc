@@ -53,7 +53,7 @@ TEST_P(PoliciesTest, EachPresentBlockComesOnce) {
       policy->Remove(block);
       present.erase(block);
     } else {
-      policy->Touch({&block, 1});
+      policy->Touch({&block, 1}, {});
     }
     if (step % 7 != 0) continue;
     std::vector<BlockId> order = Order(*policy);
@@ -89,7 +89,7 @@ TEST_P(PoliciesTest, ChoosesWhatTheTextbookChooses) {
         if (random.Chance(0.02)) {
           leave(found->second, false);
         } else {
-          policy->Touch({&found->second, 1});
+          policy->Touch({&found->second, 1}, {});
           plain->Touch({found->second});
         }
         continue;
@@ -115,13 +115,13 @@ TEST_P(PoliciesTest, TouchesOfOthersLeaveTheOrderOfKeptBlocks) {
   for (BlockId block = 0; block < 12; ++block) policy.Insert({.block = block, .identity = block});
   for (BlockId block = 0; block < 6; ++block) policy.SetKept({.block = block}, true, true);
   const std::vector<BlockId> used = {2, 4};
-  policy.Touch(used);
+  policy.Touch(used, {});
   const auto kept_order = [&policy] {
     const std::vector<BlockId> order = Order(policy);
     return std::vector<BlockId>(order.end() - 6, order.end());
   };
   const std::vector<BlockId> before = kept_order();
-  for (BlockId block = 6; block < 12; ++block) policy.Touch({&block, 1});
+  for (BlockId block = 6; block < 12; ++block) policy.Touch({&block, 1}, {});
   EXPECT_EQ(kept_order(), before);
 }
 
@@ -130,7 +130,7 @@ TEST_P(PoliciesTest, TheOrderHoldsWhileNothingButTouchesHappen) {
   const auto policy = GetParam().make(8);
   for (BlockId block = 0; block < 8; ++block) policy->Insert({.block = block, .identity = block});
   const std::vector<BlockId> used = {1, 2, 5};
-  policy->Touch(used);
+  policy->Touch(used, {});
   std::vector<BlockId> order = Order(*policy);
   EXPECT_EQ(order, Order(*policy));
   const BlockId second = policy->After(policy->First());

@@ -7,11 +7,11 @@ namespace terrace::replay {
 
 /// Gets blocks [0, end) batch by batch, a prefill only up to a batch with a miss.
 SimulatedHits RunSimulation::GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end,
-                                       bool prefill) {
+                                       bool prefill, const RequestOrigin& origin) {
   SimulatedHits sum;
   for (std::uint32_t first = 0; first < end;) {
     const std::uint32_t count = std::min(batch_blocks_, end - first);
-    const SimulatedHits hits = tiers_.Get(chain, first, count);
+    const SimulatedHits hits = tiers_.Get(chain, first, count, origin);
     if (sum.leading == first) sum.leading += hits.leading;
     sum.dram += hits.dram;
     sum.nvme += hits.nvme;
@@ -23,7 +23,12 @@ SimulatedHits RunSimulation::GetPrefix(std::span<const std::uint32_t> chain, std
 
 SimulatedHits RunSimulation::LookUp(std::uint64_t request) {
   const std::span<const std::uint32_t> chain = blocks_.Of(trace_.requests[request]);
-  return GetPrefix(chain, tiers_.Match(chain), true);
+  return GetPrefix(chain, tiers_.Match(chain), true, OriginOf(request));
+}
+
+RequestOrigin RunSimulation::OriginOf(std::uint64_t request) const {
+  const TraceRequest& entry = trace_.requests[request];
+  return {.facts = {}, .ends_partial = entry.input_tokens % trace_.block_tokens != 0};
 }
 
 std::uint32_t RunSimulation::Store(std::uint64_t request, const SimulatedHits& hits) {
@@ -33,9 +38,10 @@ std::uint32_t RunSimulation::Store(std::uint64_t request, const SimulatedHits& h
   result_.blocks_hit += hits.leading;
   result_.hits_dram += hits.dram;
   result_.hits_nvme += hits.nvme;
+  const RequestOrigin origin = OriginOf(request);
   for (std::uint32_t first = hits.leading; first < size;) {
     const std::uint32_t count = std::min(batch_blocks_, size - first);
-    if (tiers_.Put(chain, first, count) < count) break;
+    if (tiers_.Put(chain, first, count, origin) < count) break;
     first += count;
   }
   return hits.leading;
@@ -44,7 +50,7 @@ std::uint32_t RunSimulation::Store(std::uint64_t request, const SimulatedHits& h
 void RunSimulation::Decode(std::uint64_t request) {
   const std::span<const std::uint32_t> chain = blocks_.Of(trace_.requests[request]);
   const auto size = static_cast<std::uint32_t>(chain.size());
-  result_.decode_blocks_missing += size - GetPrefix(chain, size, false).Found();
+  result_.decode_blocks_missing += size - GetPrefix(chain, size, false, OriginOf(request)).Found();
 }
 
 SimulatedRun RunSimulation::Result() const {

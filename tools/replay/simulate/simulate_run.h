@@ -50,7 +50,9 @@ class RunSimulation {
   [[nodiscard]] SimulatedRun Result() const;
 
  private:
-  SimulatedHits GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end, bool prefill);
+  SimulatedHits GetPrefix(std::span<const std::uint32_t> chain, std::uint32_t end, bool prefill,
+                          const RequestOrigin& origin);
+  [[nodiscard]] RequestOrigin OriginOf(std::uint64_t request) const;
 
   const Trace& trace_;
   const BlockNumbers& blocks_;

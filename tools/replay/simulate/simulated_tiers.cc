@@ -60,6 +60,7 @@ void SimulatedTiers::Split(std::span<const std::uint32_t> chain, std::uint32_t f
   for (Slice& slice : slices_) {
     slice.positions.clear();
     slice.present.clear();
+    slice.extends = false;
   }
   for (std::uint32_t position = first; position < first + count; ++position) {
     Slice& slice = slices_[SliceOf(chain, position)];
@@ -70,10 +71,10 @@ void SimulatedTiers::Split(std::span<const std::uint32_t> chain, std::uint32_t f
 }
 
 SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uint32_t first,
-                                  std::uint32_t count) {
+                                  std::uint32_t count, const RequestOrigin& origin) {
   ++request_number_;
   Split(chain, first, count);
-  for (Slice& slice : slices_) slice.policy->Touch(slice.present);
+  for (Slice& slice : slices_) slice.policy->Touch(slice.present, origin.facts);
   SimulatedHits hits;
   for (std::uint32_t position = first; position < first + count; ++position) {
     const std::uint32_t block = chain[position];
@@ -84,7 +85,9 @@ SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uin
       ++hits.dram;
     } else {
       ++hits.nvme;
-      (void)Insert(slices_[SliceOf(chain, position)], chain, position);  // without room: no matter
+      // Without room: no matter.
+      (void)Insert(slices_[SliceOf(chain, position)], chain,
+                   {.identity = block, .position = position, .returns = true});
     }
     if (gets_[block] < kReinsertGets) ++gets_[block];
     if (hits.leading == position - first) ++hits.leading;
@@ -93,17 +96,18 @@ SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uin
 }
 
 std::uint32_t SimulatedTiers::Put(std::span<const std::uint32_t> chain, std::uint32_t first,
-                                  std::uint32_t count) {
+                                  std::uint32_t count, const RequestOrigin& origin) {
   ++request_number_;
   Split(chain, first, count);
   for (Slice& slice : slices_) {
-    if (!slice.positions.empty()) PutSlice(slice, chain);
+    if (!slice.positions.empty()) PutSlice(slice, chain, origin);
   }
   return std::min(Match(chain.subspan(first)), count);
 }
 
-void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain) {
-  slice.policy->Touch(slice.present);
+void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain,
+                              const RequestOrigin& origin) {
+  slice.policy->Touch(slice.present, origin.facts);
   for (const BlockId slot : slice.present) guarded_[slice.block_of[slot]] = request_number_;
   for (const std::uint32_t position : slice.positions) {
     if (position > 0) guarded_[chain[position - 1]] = request_number_;
@@ -113,23 +117,33 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
     // request meanwhile.
     const std::uint32_t block = chain[position];
     if (Stored(block)) continue;
-    if (!Insert(slice, chain, position)) return;
+    const NewBlock as_new{.identity = block,
+                          .position = position,
+                          .behind = slice.positions.back() - position,
+                          .partial = origin.ends_partial && position + 1 == chain.size(),
+                          .request = origin.facts};
+    if (!Insert(slice, chain, as_new)) return;
     ++stored_;
     ++blocks_put_;
     Append(slice, block);
   }
 }
 
-bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain,
-                            std::uint32_t position) {
+bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock block) {
+  const std::uint32_t position = block.position;
   if (slice.free.empty() && !Evict(slice, chain, position)) return false;
   const BlockId slot = slice.free.back();
   slice.free.pop_back();
-  BlockId parent = kNoBlock;
+  block.block = slot;
   if (position > 0 && &slices_[SliceOf(chain, position - 1)] == &slice) {
-    parent = slot_of_[chain[position - 1]];
+    block.parent = slot_of_[chain[position - 1]];
   }
-  slice.policy->Insert({.block = slot, .parent = parent, .identity = chain[position]});
+  if (!block.returns && !slice.extends) {
+    slice.facts = slice.policy->Extend(block.parent, block.request);
+    slice.extends = true;
+  }
+  if (!block.returns) block.request = slice.facts;
+  slice.policy->Insert(block);
   slice.block_of[slot] = chain[position];
   slot_of_[chain[position]] = slot;
   guarded_[chain[position]] = request_number_;

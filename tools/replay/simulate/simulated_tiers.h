@@ -56,6 +56,12 @@ struct SimulatedHits {
   [[nodiscard]] std::uint32_t Found() const noexcept { return dram + nvme; }
 };
 
+/// What is known of a request beside its chain.
+struct RequestOrigin {
+  RequestFacts facts{};
+  bool ends_partial = false;  ///< the last block of its chain is not full
+};
+
 class SimulatedTiers {
  public:
   /// REQUIRES: slices >= 1, run_blocks >= 1; nvme_segments 0, or at least 2 and
@@ -67,10 +73,12 @@ class SimulatedTiers {
   [[nodiscard]] std::uint32_t Match(std::span<const std::uint32_t> chain) const;
   /// One get request for positions [first, first + count). REQUIRES: they lie in the chain, whose
   /// blocks are all different (also below).
-  SimulatedHits Get(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
+  SimulatedHits Get(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count,
+                    const RequestOrigin& origin = {});
   /// One put request for positions [first, first + count).
   /// @return how many leading ones of them are stored afterwards.
-  std::uint32_t Put(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
+  std::uint32_t Put(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count,
+                    const RequestOrigin& origin = {});
 
   [[nodiscard]] bool InDram(std::uint32_t block) const { return slot_of_[block] != kNoBlock; }
   [[nodiscard]] bool HasRecord(std::uint32_t block) const { return has_record_[block]; }
@@ -98,6 +106,8 @@ class SimulatedTiers {
     // Of the request in progress:
     std::vector<std::uint32_t> positions;  // in chain order
     std::vector<BlockId> present;          // slots, of those in DRAM
+    RequestFacts facts;                    // as the policy gave them, once `extends`
+    bool extends = false;                  // the policy was asked what it makes of the request
   };
 
   [[nodiscard]] bool Stored(std::uint32_t block) const { return InDram(block) || HasRecord(block); }
@@ -105,9 +115,10 @@ class SimulatedTiers {
                                     std::uint32_t position) const;
   /// Fills positions and present of every slice for a request.
   void Split(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
-  void PutSlice(Slice& slice, std::span<const std::uint32_t> chain);
-  /// Puts a block that is not there into DRAM. @return false when nothing may be evicted for it.
-  bool Insert(Slice& slice, std::span<const std::uint32_t> chain, std::uint32_t position);
+  void PutSlice(Slice& slice, std::span<const std::uint32_t> chain, const RequestOrigin& origin);
+  /// Puts a block into DRAM that is not there. `block` says what the policy shall know of it, but
+  /// for its number and its parent's. @return false when nothing may be evicted for it.
+  bool Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock block);
   [[nodiscard]] BlockId FindVictim(Slice& slice, std::span<const std::uint32_t> in_transfer) const;
   bool Evict(Slice& slice, std::span<const std::uint32_t> chain, std::uint32_t position);
   /// Writes a record, and reclaims the next segment when it is time to.

@@ -1,0 +1,21 @@
+// RequestFacts: what a policy may know of a request beside its chain. What a client said is a hint:
+// it may be missing or wrong.
+#pragma once
+
+#include <cstdint>
+
+namespace terrace {
+
+/// Whether a later request goes on where this one ends.
+enum class Continuation : std::uint8_t { kUnknown = 0, kWillContinue = 1, kDone = 2 };
+
+/// Zeros where nothing is known.
+struct RequestFacts {
+  std::uint32_t tenant = 0;    ///< number of the tenant
+  std::uint32_t session = 0;   ///< hash of the session's name
+  std::uint32_t category = 0;  ///< hash of the category's name
+  std::uint16_t turn = 0;      ///< of the session; the first is 1
+  Continuation continuation = Continuation::kUnknown;
+};
+
+}  // namespace terrace
