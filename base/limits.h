@@ -19,6 +19,8 @@ inline constexpr std::uint32_t kGroupsMax = 64;           ///< most groups of a 
 inline constexpr std::uint32_t kShardsMax = 4096;         ///< most shards of a namespace
 inline constexpr std::size_t kNameBytesMax = 128;         ///< longest tenant or namespace name
 inline constexpr std::size_t kDescriptorTextBytesMax = 1024;  ///< longest other descriptor text
+inline constexpr std::size_t kHintBytesMax = 64;              ///< longest session or category
+inline constexpr std::uint32_t kHintTurnMax = 65'535;         ///< highest turn of a session
 inline constexpr std::uint32_t kEventTokensMax = 16'384;      ///< most token ids of one block's put
 inline constexpr std::uint32_t kEventsMax = 4096;             ///< most events in one answer
 

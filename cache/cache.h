@@ -102,12 +102,14 @@ struct HandoffRequest {
   Nanos patience = 0;           ///< it ends when so long nothing is sent and something is missing
   Nanos keep = 0;               ///< for so long what is complete is pinned for the receivers
   std::uint32_t receivers = 1;  ///< that will say that they are done
+  RequestFacts facts{};         ///< as of a get; of what is sent, too
 };
 
 struct ReserveRequest {
   ChainSlice chain;                ///< one key
   std::uint32_t valid_tokens = 0;  ///< 0 means a full block
   Nanos patience = 0;              ///< the reservation ends when so long nothing is written
+  RequestFacts facts{};            ///< as of a get
 };
 
 struct ReserveAnswer {
@@ -179,6 +181,7 @@ struct PrefetchRequest {
   ChainSlice chain;
   std::uint32_t priority = 0;  ///< higher first, among the prefetches of this reactor
   Nanos deadline = 0;          ///< may be moved to the past while the request is under way
+  RequestFacts facts{};        ///< as of a get
 };
 
 /// Blocks to be evicted after all others, for so long or until the label is released.
@@ -250,6 +253,7 @@ struct CacheOptions {
   std::uint32_t window_per_request = 4;              ///< pushes or pulls at once within one request
   std::string policy = std::string(kDefaultPolicy);  ///< of eviction, by name (policies.h)
   std::uint64_t event_bytes = 1 << 20;               ///< of the log of events; 0: none is kept
+  const PolicyKind* own_policy = nullptr;  ///< in its place; tests put in one that listens
   /// Hashes locators; tests put in one that collides.
   Hash128 (*locator_hash)(std::span<const std::byte> bytes) noexcept = HashBytes128;
 };
@@ -340,8 +344,8 @@ class Cache {
   /// Loads what lies on NVMe only: kOk per block that is in DRAM, kMiss, kPending while it is put,
   /// kRetry without room, kTimeout. The request outlives the task.
   Task<BatchAnswer> Prefetch(const PrefetchRequest& request);
-  /// Makes blocks recent, as a get would: kOk or kMiss.
-  BatchAnswer Touch(const ChainSlice& chain);
+  /// Makes blocks recent, as a get would: kOk or kMiss. `facts`: likewise.
+  BatchAnswer Touch(const ChainSlice& chain, const RequestFacts& facts = {});
   /// kOk, kMiss, or kRetry where the label may not hold more. The request outlives the task.
   Task<BatchAnswer> Retain(const RetainRequest& request);
   /// How many blocks the label held.

@@ -221,7 +221,7 @@ struct Cache::Impl {
   Task<void> PrefetchWorker(PrefetchState& state);
   /// `wanted` is of the state, which outlives the task.
   Task<StatusCode> PrefetchBlock(PrefetchState& state, const WantedBlock& wanted);
-  BatchAnswer Touch(const ChainSlice& chain);
+  BatchAnswer Touch(const ChainSlice& chain, const RequestFacts& facts);
   /// The request outlives the task.
   Task<BatchAnswer> Retain(const RetainRequest& request);
   Task<std::uint64_t> ReleaseRetained(std::string tenant, std::string label);

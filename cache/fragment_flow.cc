@@ -53,6 +53,7 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
   if (Status status = CheckReserve(checked, request); !status.ok()) return {.status = status};
   PutRequest put_request;
   put_request.chain = request.chain;
+  put_request.facts = request.facts;
   put_request.places = {{.pieces = {}, .valid_tokens = request.valid_tokens, .range = {}}};
   PutState state = BeginPut(link, put_request, *checked);
   const WantedBlock& wanted = state.wanted.front();

@@ -27,7 +27,7 @@ constexpr Nanos kReplyTime = 20 * kMillisecond;
 struct Cache::Impl::GetState {
   Link& link;
   const GetRequest& request;
-  TenantId tenant = 0;
+  RequestFacts facts{};  ///< with the tenant
   std::vector<WantedBlock> wanted;
   BlockSet chain_blocks;  ///< of this request: not to be evicted for their own descendants
   Nanos wait_until = 0;
@@ -41,6 +41,7 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   const Result<CheckedChain> checked = CheckChain(registry, request.chain, ChainOrder::kAny);
   GetState state{.link = link,
                  .request = request,
+                 .facts = request.facts,
                  .wanted = {},
                  .chain_blocks = BlockSet(checked.ok() ? checked->keys : 0),
                  .wait_until = 0,
@@ -52,7 +53,7 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   }
   if (!state.answer.status.ok()) co_return std::move(state.answer);
   Count(counters.get_blocks, checked->keys);
-  state.tenant = checked->space->tenant_id;
+  state.facts.tenant = checked->space->tenant_id;
   state.answer.blocks.resize(checked->keys);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
 
@@ -63,9 +64,7 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
     for (const BlockId id : found) index->CountGet(id);
-    RequestFacts facts = request.facts;
-    facts.tenant = checked->space->tenant_id;
-    TouchInDram(std::move(found), facts);
+    TouchInDram(std::move(found), state.facts);
   }
 
   if (request.waits) {
@@ -178,7 +177,7 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
     const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
     const StatusCode read =
         co_await nvme->ReadBlock(id, {.namespace_id = chain.namespace_id, .hash = wanted.hash},
-                                 state.tenant, guard, state.request.deadline, pin);
+                                 state.facts, guard, state.request.deadline, pin);
     if (read == StatusCode::kPending) continue;
     if (read != StatusCode::kOk) co_return read;
     const FrameHeader& header = arena->Header(arena->FrameOf(*pin));

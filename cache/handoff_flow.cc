@@ -59,6 +59,7 @@ Task<BatchAnswer> Cache::Impl::OpenHandoff(Link& link, std::uint64_t client, std
   }
   PutRequest put_request;
   put_request.chain = request.chain;
+  put_request.facts = request.facts;
   put_request.places.resize(checked->keys);
   for (std::size_t i = 0; i < request.valid_tokens.size() && i < checked->keys; ++i) {
     put_request.places[i].valid_tokens = request.valid_tokens[i];

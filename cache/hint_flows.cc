@@ -20,7 +20,7 @@ constexpr int kLooksMax = 4;
 /// Lives in the frame of Prefetch, which joins every worker before it ends.
 struct Cache::Impl::PrefetchState {
   const PrefetchRequest& request;
-  TenantId tenant = 0;
+  RequestFacts facts{};  ///< with the tenant
   std::vector<WantedBlock> wanted;
   BlockSet chain_blocks;  ///< of this request: none goes for another of them
   std::size_t next = 0;
@@ -31,14 +31,14 @@ Task<BatchAnswer> Cache::Impl::Prefetch(const PrefetchRequest& request) {
   const FlowCount counted(*this);
   const Result<CheckedChain> checked = CheckChain(registry, request.chain, ChainOrder::kAny);
   PrefetchState state{.request = request,
-                      .tenant = 0,
+                      .facts = request.facts,
                       .wanted = {},
                       .chain_blocks = BlockSet(checked.ok() ? checked->keys : 0),
                       .next = 0,
                       .answer = {}};
   state.answer.status = checked.status();
   if (!checked.ok()) co_return std::move(state.answer);
-  state.tenant = checked->space->tenant_id;
+  state.facts.tenant = checked->space->tenant_id;
   state.answer.blocks.resize(checked->keys);
   Count(counters.prefetch_blocks, checked->keys);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
@@ -47,7 +47,7 @@ Task<BatchAnswer> Cache::Impl::Prefetch(const PrefetchRequest& request) {
     FindBatch(request.chain, state.wanted, found);
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
-    TouchInDram(std::move(found), {.tenant = checked->space->tenant_id});
+    TouchInDram(std::move(found), state.facts);
   }
   TaskScope workers;
   const std::size_t window = std::min(PrefetchQueue::kAtOnce, state.wanted.size());
@@ -85,8 +85,8 @@ Task<StatusCode> Cache::Impl::PrefetchBlock(PrefetchState& state, const WantedBl
       const ChainGuard guard{
           .blocks = &state.chain_blocks, .position = wanted.position, .spares_written = true};
       read = co_await nvme->ReadBlock(
-          id, {.namespace_id = request.chain.namespace_id, .hash = wanted.hash}, state.tenant,
-          guard, request.deadline, &pin);
+          id, {.namespace_id = request.chain.namespace_id, .hash = wanted.hash}, state.facts, guard,
+          request.deadline, &pin);
     }
     nvme->prefetches.Release();
     if (read == StatusCode::kPending) continue;
@@ -101,7 +101,7 @@ Task<StatusCode> Cache::Impl::PrefetchBlock(PrefetchState& state, const WantedBl
   co_return StatusCode::kRetry;
 }
 
-BatchAnswer Cache::Impl::Touch(const ChainSlice& chain) {
+BatchAnswer Cache::Impl::Touch(const ChainSlice& chain, const RequestFacts& facts) {
   BatchAnswer answer;
   const Result<CheckedChain> checked = CheckChain(registry, chain, ChainOrder::kAny);
   answer.status = checked.status();
@@ -123,7 +123,9 @@ BatchAnswer Cache::Impl::Touch(const ChainSlice& chain) {
     recent.push_back(id);
   }
   Count(counters.touched, recent.size());
-  TouchInDram(std::move(recent), {.tenant = checked->space->tenant_id});
+  RequestFacts told = facts;
+  told.tenant = checked->space->tenant_id;
+  TouchInDram(std::move(recent), told);
   return answer;
 }
 

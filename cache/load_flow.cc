@@ -11,14 +11,14 @@
 
 namespace terrace {
 
-Result<std::shared_ptr<NvmeSide::Load>> NvmeSide::StartLoad(BlockId id, TenantId tenant,
+Result<std::shared_ptr<NvmeSide::Load>> NvmeSide::StartLoad(BlockId id, const RequestFacts& facts,
                                                             const ChainGuard& guard) {
   const BlockEntry& entry = (*cache.index)[id];
   if (!tier.log().Readable(entry.record)) {
     Count(cache.counters.load_io_errors);
     return Status(StatusCode::kMiss, "its device is offline");
   }
-  const Result<FrameId> frame = cache.AllocateFrame(tenant, entry.block_bytes, guard);
+  const Result<FrameId> frame = cache.AllocateFrame(facts.tenant, entry.block_bytes, guard);
   if (!frame.ok()) {
     Count(cache.counters.load_no_frame);
     return frame.status();
@@ -29,19 +29,20 @@ Result<std::shared_ptr<NvmeSide::Load>> NvmeSide::StartLoad(BlockId id, TenantId
   load->id = id;
   load->place = entry.record;
   load->frame = *frame;
+  load->facts = facts;
   loads[id] = load;
   background.Spawn(RunLoad(load));
   return load;
 }
 
-Task<StatusCode> NvmeSide::ReadBlock(BlockId id, Locator locator, TenantId tenant, ChainGuard guard,
-                                     Nanos deadline, Hold* pin) {
+Task<StatusCode> NvmeSide::ReadBlock(BlockId id, Locator locator, RequestFacts facts,
+                                     ChainGuard guard, Nanos deadline, Hold* pin) {
   if (!StillIs(id, locator) || (*cache.index)[id].InDram()) co_return StatusCode::kPending;
   std::shared_ptr<Load> load;
   if (const auto found = loads.find(id); found != loads.end()) {
     load = found->second;
   } else {
-    auto started = StartLoad(id, tenant, guard);
+    auto started = StartLoad(id, facts, guard);
     if (!started.ok()) co_return started.code();
     load = std::move(started).value();
   }
@@ -112,6 +113,7 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
     cache.TellMoved(load.id, kTierSetDram | kTierSetNvme);
     NewBlock block = cache.AsNew(load.id);
     block.returns = true;
+    block.request = load.facts;
     cache.policy->Insert(block);
     cache.CountBlocks();
   }

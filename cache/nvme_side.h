@@ -81,15 +81,17 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
     BlockId id = kNoBlock;
     nvme::RecordPlace place;
     FrameId frame = kNoFrame;
+    RequestFacts facts{};    ///< of the first request that wants it, with its tenant
     bool abandoned = false;  ///< the block was forgotten meanwhile
     std::vector<LoadWaiter*> waiters;
   };
   /// kOk: `pin` holds the block's frame. kMiss and kRetry as a get answers them; kPending: look
   /// again, its record has moved, or it came to DRAM or went before the task began; `locator` as in
   /// MakeDurable. `guard` as in AllocateFrame.
-  Task<StatusCode> ReadBlock(BlockId id, Locator locator, TenantId tenant, ChainGuard guard,
+  Task<StatusCode> ReadBlock(BlockId id, Locator locator, RequestFacts facts, ChainGuard guard,
                              Nanos deadline, Hold* pin);
-  Result<std::shared_ptr<Load>> StartLoad(BlockId id, TenantId tenant, const ChainGuard& guard);
+  Result<std::shared_ptr<Load>> StartLoad(BlockId id, const RequestFacts& facts,
+                                          const ChainGuard& guard);
   Task<void> RunLoad(std::shared_ptr<Load> load);
   [[nodiscard]] bool Describes(const nvme::RecordHeader& header, BlockId id) const;
   StatusCode FinishLoad(Load& load, const Status& status, const nvme::RecordHeader& header);

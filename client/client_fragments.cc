@@ -17,7 +17,7 @@ RequestRef RequestBuilder::Reserve(const NamespaceView& space, const Chain& chai
   const Placement placement = PlacementOf(space);
   std::vector<ShardPlan> plans = PlanBlocks(chain, placement, {&block, 1});
   for (ShardPlan& plan : plans) {  // one block, one reactor
-    AddPart(*request, plan, [&](const MessageHead& head) {
+    AddPart(*request, chain, plan, [&](const MessageHead& head) {
       return EncodeReserve(head, {chain, placement, kind, plan}, block.valid_tokens, patience_ms);
     });
   }

@@ -48,7 +48,7 @@ RequestRef RequestBuilder::TransferPieces(TransferKind transfer, const Namespace
   const Placement placement = PlacementOf(space);
   std::vector<ShardPlan> plans = PlanBlocks(chain, placement, HeadsOf(blocks));
   for (ShardPlan& plan : plans) {
-    RequestPart& part = AddPart(*request, plan, [&](const MessageHead& head) {
+    RequestPart& part = AddPart(*request, chain, plan, [&](const MessageHead& head) {
       return EncodePieces(head, {chain, placement, kind, plan}, blocks, transfer);
     });
     part.memory = MemoryOf(part.blocks, begins, memory);

@@ -16,10 +16,11 @@ RequestRef RequestBuilder::Start(RequestKind kind) const {
   return request;
 }
 
-MessageHead RequestBuilder::NextHead() const {
+MessageHead RequestBuilder::NextHead(const RequestHints* hints) const {
   return {.request_id = ids_.fetch_add(1, std::memory_order_relaxed),
           .incarnation = incarnation_,
-          .budget_us = BudgetMicroseconds(now_, deadline_)};
+          .budget_us = BudgetMicroseconds(now_, deadline_),
+          .hints = hints};
 }
 
 Placement RequestBuilder::PlacementOf(const NamespaceView& space) const {
@@ -35,7 +36,7 @@ RequestRef RequestBuilder::Match(const NamespaceView& space, const Chain& chain,
   std::vector<ShardPlan> plans =
       PlanRange(chain, placement, 0, chain.size(), &request->match_steps);
   for (ShardPlan& plan : plans) {
-    AddPart(*request, plan, [&](const MessageHead& head) {
+    AddPart(*request, chain, plan, [&](const MessageHead& head) {
       return EncodeMatch(head, {chain, placement, kind, plan});
     });
   }
@@ -55,7 +56,7 @@ RequestRef RequestBuilder::Transfer(TransferKind transfer, const NamespaceView& 
   const std::uint64_t block_bytes = space.BlockBytes(kind.group);
   std::vector<ShardPlan> plans = PlanBlocks(chain, placement, blocks);
   for (ShardPlan& plan : plans) {
-    RequestPart& part = AddPart(*request, plan, [&](const MessageHead& head) {
+    RequestPart& part = AddPart(*request, chain, plan, [&](const MessageHead& head) {
       const BlockQuestion question{chain, placement, kind, plan};
       return transfer.kind == RequestKind::kGet
                  ? EncodeGet(head, question, blocks, block_bytes)
@@ -80,7 +81,7 @@ RequestRef RequestBuilder::Lend(const NamespaceView& space, const Chain& chain,
   for (std::size_t i = 0; i < positions.size(); ++i) blocks[i].position = positions[i];
   std::vector<ShardPlan> plans = PlanBlocks(chain, placement, blocks);
   for (ShardPlan& plan : plans) {
-    AddPart(*request, plan, [&](const MessageHead& head) {
+    AddPart(*request, chain, plan, [&](const MessageHead& head) {
       return EncodeLend(head, {chain, placement, kind, plan}, lease_ms);
     });
   }
@@ -94,7 +95,7 @@ RequestRef RequestBuilder::Remove(const NamespaceView& space, const Chain& chain
   const Placement placement = PlacementOf(space);
   std::vector<ShardPlan> plans = PlanRange(chain, placement, first, count, nullptr);
   for (ShardPlan& plan : plans) {
-    AddPart(*request, plan, [&](const MessageHead& head) {
+    AddPart(*request, chain, plan, [&](const MessageHead& head) {
       return EncodeRemove(head, {chain, placement, kind, plan});
     });
   }
@@ -109,7 +110,7 @@ RequestRef RequestBuilder::Range(RequestKind kind, const NamespaceView& space, c
   const Placement placement = PlacementOf(space);
   std::vector<ShardPlan> plans = PlanRange(chain, placement, first, count, nullptr);
   for (ShardPlan& plan : plans) {
-    AddPart(*request, plan,
+    AddPart(*request, chain, plan,
             [&](const MessageHead& head) { return encode(head, {chain, placement, of, plan}); });
   }
   return request;
@@ -122,7 +123,7 @@ RequestRef RequestBuilder::MatchGroups(const NamespaceView& space, const Chain& 
   const Placement placement = PlacementOf(space);
   std::vector<ShardPlan> plans = PlanRange(chain, placement, 0, chain.size(), nullptr);
   for (ShardPlan& plan : plans) {
-    AddPart(*request, plan, [&](const MessageHead& head) {
+    AddPart(*request, chain, plan, [&](const MessageHead& head) {
       return EncodeMatchGroups(head, chain, placement, plan, request->prefix_question);
     });
   }

@@ -82,20 +82,28 @@ class RequestBuilder {
 
  private:
   RequestRef Start(RequestKind kind) const;
-  [[nodiscard]] MessageHead NextHead() const;
-  /// The part of a request that goes to a plan's reactor; `encode(head)` makes its message from the
-  /// plan, whose blocks the part then takes.
+  [[nodiscard]] MessageHead NextHead(const RequestHints* hints) const;
+  /// The part of a request that goes to a plan's reactor, with the chain's hints; `encode(head)`
+  /// makes its message from the plan, whose blocks the part then takes.
   template <typename Encode>
-  RequestPart& AddPart(Request& request, ShardPlan& plan, const Encode& encode) const {
-    RequestPart& part = AddPart(request, plan.shard, encode);
+  RequestPart& AddPart(Request& request, const Chain& chain, ShardPlan& plan,
+                       const Encode& encode) const {
+    return AddPart(request, plan, encode, &chain.hints());
+  }
+  /// Likewise, of blocks that a token names.
+  template <typename Encode>
+  RequestPart& AddPart(Request& request, ShardPlan& plan, const Encode& encode,
+                       const RequestHints* hints = nullptr) const {
+    RequestPart& part = AddPart(request, plan.shard, encode, hints);
     part.blocks = std::move(plan.blocks);
     return part;
   }
   /// One that is about no blocks.
   template <typename Encode>
-  RequestPart& AddPart(Request& request, std::uint32_t shard, const Encode& encode) const {
+  RequestPart& AddPart(Request& request, std::uint32_t shard, const Encode& encode,
+                       const RequestHints* hints = nullptr) const {
     RequestPart& part = request.parts.emplace_back();
-    const MessageHead head = NextHead();
+    const MessageHead head = NextHead(hints);
     part.shard = shard;
     part.request_id = head.request_id;
     part.message = encode(head);

@@ -90,6 +90,11 @@ TERRACE_CALL_ terrace_chain_append(terrace_chain chain, const void* keys, uint32
 TERRACE_CALL_ terrace_chain_append_each(terrace_chain chain, const void* keys,
                                         const uint32_t* key_bytes, uint32_t count,
                                         terrace_error* error);
+/* What is known of its request, for every call that is given the chain from now on; null: nothing
+   any more. As an append it is refused, or changes the chain as a whole. */
+TERRACE_CALL_ terrace_chain_hint(terrace_chain chain, const terrace_hints* hints,
+                                 terrace_error* error);
+/* No keys and no hints any more. */
 TERRACE_CALL_ terrace_chain_clear(terrace_chain chain, terrace_error* error);
 TERRACE_CALL_ terrace_chain_size(terrace_chain chain, uint32_t* size, terrace_error* error);
 TERRACE_CALL_ terrace_chain_free(terrace_chain chain, terrace_error* error);

@@ -12,7 +12,7 @@ extern "C" {
 #define TERRACE_C_API __attribute__((visibility("default")))
 
 /* Major version in the upper, minor version in the lower 16 bits. */
-#define TERRACE_ABI_VERSION 0x00010001u
+#define TERRACE_ABI_VERSION 0x00010002u
 
 typedef uint64_t terrace_client; /* handles: 0 is none */
 typedef uint64_t terrace_chain;
@@ -51,6 +51,7 @@ enum { TERRACE_STOP_ALL = 0, TERRACE_STOP_TRAILING = 1, TERRACE_STOP_EXACT = 2 }
 enum { TERRACE_STOP_SPARSE = 3 };
 enum { TERRACE_PRESENCE_MISS = 0, TERRACE_PRESENCE_READY = 1 };
 enum { TERRACE_PRESENCE_PENDING = 2, TERRACE_PRESENCE_RETRY = 3 };
+enum { TERRACE_CONTINUATION_UNKNOWN = 0, TERRACE_WILL_CONTINUE = 1, TERRACE_DONE = 2 };
 
 /* Written by every call that is given one, also by one that ends well. Never grows. */
 typedef struct terrace_error {
@@ -209,6 +210,17 @@ typedef struct terrace_handoff_options {
   uint32_t reserved;
 } terrace_handoff_options;
 #define TERRACE_HANDOFF_OPTIONS_INIT {sizeof(terrace_handoff_options), 1, 0, 0, 0, 0}
+
+/* RequestHints: what is known of the request that a chain is of. */
+typedef struct terrace_hints {
+  uint32_t struct_size;
+  uint32_t turn;       /* of the session; the first is 1; 0: not known */
+  const char* session; /* at most 64 bytes; null: not known */
+  const char* category;
+  uint32_t continuation; /* TERRACE_WILL_CONTINUE, TERRACE_DONE */
+  uint32_t reserved;
+} terrace_hints;
+#define TERRACE_HINTS_INIT {sizeof(terrace_hints), 0, NULL, NULL, 0, 0}
 
 /* A block in the daemon's own memory. Read, then terrace_lent_release, and use what was read only
    when that answers TERRACE_OK. */

@@ -16,6 +16,7 @@
 #include "base/ack.h"
 #include "base/limits.h"
 #include "base/presence.h"
+#include "base/request_hints.h"
 #include "base/result.h"
 #include "base/status.h"
 #include "base/tier_kind.h"
@@ -37,6 +38,8 @@ using Tier = TierKind;
 // What a match says of one block is Presence (kReady, kMiss, ...): base/presence.h.
 // What a put waits for is Ack (kCommitted, kDurable), and why a block is no safer NotDurable, whose
 // name NotDurableName(reason) gives: base/ack.h.
+// What is known of a request is RequestHints, with its Continuation (kWillContinue, kDone):
+// base/request_hints.h. It goes with the chain: Chain::SetHints.
 
 /// One attention kind of a model; its blocks all have the same size.
 struct GroupSpec {
@@ -78,14 +81,23 @@ class Chain {
     const std::uint32_t begin = position == 0 ? 0 : ends_[position - 1];
     return {bytes_.data() + begin, ends_[position] - begin};
   }
+  /// No keys and no hints any more.
   void clear() noexcept {
     bytes_.clear();
     ends_.clear();
+    hints_ = {};
   }
+
+  /// What is known of the request that these are the blocks of. Goes with every call that is given
+  /// the chain; may be set anew between calls. kInvalid names the field (hints.session, ...); the
+  /// hints are then unchanged.
+  TERRACE_API Status SetHints(const RequestHints& hints);
+  [[nodiscard]] const RequestHints& hints() const noexcept { return hints_; }
 
  private:
   std::vector<std::byte> bytes_;     // all keys, one after the other
   std::vector<std::uint32_t> ends_;  // where each key ends in bytes_
+  RequestHints hints_;
 };
 
 struct NamespaceId {

@@ -62,6 +62,21 @@ Status ReadKeys(const wire::Run& wire_run, std::size_t index, KeyRun& run) {
   return {};
 }
 
+/// Absent where they say nothing.
+flatbuffers::Offset<wire::Hints> BuildHints(flatbuffers::FlatBufferBuilder& builder,
+                                            const RequestHints* hints) {
+  if (hints == nullptr || *hints == RequestHints{}) return 0;
+  const auto text =
+      [&builder](const std::string& name) -> flatbuffers::Offset<flatbuffers::String> {
+    if (name.empty()) return 0;
+    return builder.CreateString(name);
+  };
+  const auto session = text(hints->session);
+  const auto category = text(hints->category);
+  return wire::CreateHints(builder, session, hints->turn, category,
+                           static_cast<std::uint8_t>(hints->continuation));
+}
+
 }  // namespace
 
 namespace codec_internal {
@@ -69,12 +84,14 @@ namespace codec_internal {
 std::vector<std::byte> FinishMessage(flatbuffers::FlatBufferBuilder& builder,
                                      const MessageHead& head, wire::Body type,
                                      flatbuffers::Offset<void> body) {
+  const auto hints = BuildHints(builder, head.hints);
   wire::MessageBuilder message(builder);
   message.add_request_id(head.request_id);
   message.add_incarnation(head.incarnation);
   message.add_budget_us(head.budget_us);
   message.add_body_type(type);
   message.add_body(body);
+  message.add_hints(hints);
   wire::FinishMessageBuffer(builder, message.Finish());
   const auto* begin = reinterpret_cast<const std::byte*>(builder.GetBufferPointer());
   return {begin, begin + builder.GetSize()};

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/request_hints.h"
 #include "base/result.h"
 #include "base/status.h"
 #include "transport/protocol_generated.h"
@@ -30,7 +31,8 @@ inline constexpr std::uint32_t kControlDepthMax = 16;
 struct MessageHead {
   std::uint64_t request_id = 0;
   std::uint64_t incarnation = 0;
-  std::uint32_t budget_us = 0;  ///< time left to the request's deadline
+  std::uint32_t budget_us = 0;          ///< time left to the request's deadline
+  const RequestHints* hints = nullptr;  ///< outlives the call that builds the message; null: none
 };
 
 namespace codec_internal {

@@ -4,10 +4,9 @@
 
 #include <cstdint>
 
-namespace terrace {
+#include "base/request_hints.h"
 
-/// Whether a later request goes on where this one ends.
-enum class Continuation : std::uint8_t { kUnknown = 0, kWillContinue = 1, kDone = 2 };
+namespace terrace {
 
 /// Zeros where nothing is known.
 struct RequestFacts {

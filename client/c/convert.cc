@@ -23,6 +23,7 @@ constexpr std::uint32_t kPrefetchSize = 16;
 constexpr std::uint32_t kRetainSize = 24;
 constexpr std::uint32_t kHandoffSize = 24;
 constexpr std::uint32_t kAnswerSize = 184;
+constexpr std::uint32_t kHintsSize = 32;  // in version 1.2
 
 Status WrongSize(const std::string& name, std::uint32_t size, std::uint32_t least) {
   return Status::Invalid(name + ".struct_size is " + std::to_string(size) + ", not " +
@@ -230,6 +231,22 @@ Result<RetainOptions> ToRetainOptions(const terrace_retain_options* options) {
 Result<Ack> ToAck(std::uint32_t ack) {
   if (Status status = CheckConstant("ack", ack, 2); !status.ok()) return status;
   return static_cast<Ack>(ack);
+}
+
+Result<RequestHints> ToHints(const terrace_hints* hints) {
+  if (hints == nullptr) return RequestHints{};
+  const auto known = ReadSized(hints, kHintsSize, "hints");
+  if (!known.ok()) return known.status();
+  if (Status status = CheckConstant("hints.continuation", known->continuation, 3); !status.ok()) {
+    return status;
+  }
+  if (Status status = Reserved("hints", known->reserved); !status.ok()) return status;
+  RequestHints to;
+  SetText(to.session, known->session);
+  SetText(to.category, known->category);
+  to.turn = known->turn;
+  to.continuation = static_cast<Continuation>(known->continuation);
+  return to;
 }
 
 Result<PutToken> ToToken(const terrace_put_token* token) {

@@ -22,6 +22,8 @@ Result<PrefetchOptions> ToPrefetchOptions(const terrace_prefetch_options* option
 Result<RetainOptions> ToRetainOptions(const terrace_retain_options* options);
 Result<Ack> ToAck(std::uint32_t ack);
 Result<HandoffOptions> ToHandoffOptions(const terrace_handoff_options* options);
+/// Null: none.
+Result<RequestHints> ToHints(const terrace_hints* hints);
 Result<PutToken> ToToken(const terrace_put_token* token);
 Result<HandoffToken> ToHandoffToken(const terrace_handoff_token* token);
 

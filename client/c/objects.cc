@@ -109,6 +109,14 @@ terrace_status terrace_chain_append_each(terrace_chain chain, const void* keys,
   });
 }
 
+terrace_status terrace_chain_hint(terrace_chain chain, const terrace_hints* hints,
+                                  terrace_error* error) {
+  return ChangeChain(chain, error, [hints](Chain& its_chain) -> Status {
+    const auto known = ToHints(hints);
+    return known.ok() ? its_chain.SetHints(*known) : known.status();
+  });
+}
+
 terrace_status terrace_chain_clear(terrace_chain chain, terrace_error* error) {
   return ChangeChain(chain, error, [](Chain& its_chain) -> Status {
     its_chain.clear();

@@ -180,8 +180,38 @@ TEST_F(CApiTest, ANewerCallersStructIsTakenWhileItAsksForNothingNew) {
   newer.added = 0;
   newer.known.abi_version = TERRACE_ABI_VERSION + 0x10000;
   EXPECT_EQ(terrace_connect(&newer.known, &other, &error_), TERRACE_INCOMPATIBLE);
-  EXPECT_NE(std::string(error_.message).find("abi_version is 2.1"), std::string::npos)
+  EXPECT_NE(std::string(error_.message).find("abi_version is 2.2"), std::string::npos)
       << error_.message;
+}
+
+TEST_F(CApiTest, HintsThatAreWrongAreRefusedByNameAndTheRestAreKept) {
+  terrace_hints hints = TERRACE_HINTS_INIT;
+  hints.session = "s1";
+  hints.category = "chat";
+  hints.turn = 3;
+  hints.continuation = TERRACE_WILL_CONTINUE;
+  EXPECT_EQ(terrace_chain_hint(chain_, &hints, &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_chain_hint(chain_, nullptr, &error_), TERRACE_OK) << error_.message;
+  hints.continuation = 3;
+  ExpectInvalid(terrace_chain_hint(chain_, &hints, &error_), "hints.continuation is 3");
+  hints.continuation = TERRACE_DONE;
+  hints.turn = 65536;
+  ExpectInvalid(terrace_chain_hint(chain_, &hints, &error_), "hints.turn is 65536");
+  hints.turn = 1;
+  hints.reserved = 1;
+  ExpectInvalid(terrace_chain_hint(chain_, &hints, &error_), "hints.reserved is 1");
+  hints.reserved = 0;
+  const std::string longer(65, 'x');
+  hints.category = longer.c_str();
+  ExpectInvalid(terrace_chain_hint(chain_, &hints, &error_), "hints.category is 65");
+  hints.category = nullptr;
+  hints.session = nullptr;
+  hints.struct_size = 8;
+  ExpectInvalid(terrace_chain_hint(chain_, &hints, &error_), "hints.struct_size is 8");
+  ExpectInvalid(terrace_chain_hint(client_, nullptr, &error_), "chain is the handle of a client");
+  std::uint32_t keys = 0;
+  EXPECT_EQ(terrace_chain_size(chain_, &keys, &error_), TERRACE_OK);
+  EXPECT_EQ(keys, 4U);
 }
 
 TEST_F(CApiTest, ReservedFieldsAndUnknownConstantsAreRefused) {

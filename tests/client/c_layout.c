@@ -66,6 +66,12 @@ _Static_assert(sizeof(terrace_retain_options) >= 24, "version 1.0 has 24 bytes")
 AT(terrace_retain_options, label, 8);
 AT(terrace_retain_options, time_ms, 16);
 
+_Static_assert(sizeof(terrace_hints) >= 32, "version 1.2 has 32 bytes");
+AT(terrace_hints, turn, 4);
+AT(terrace_hints, session, 8);
+AT(terrace_hints, category, 16);
+AT(terrace_hints, continuation, 24);
+
 _Static_assert(sizeof(terrace_handoff_options) >= 24, "version 1.1 has 24 bytes");
 AT(terrace_handoff_options, receivers, 4);
 AT(terrace_handoff_options, patience_ms, 8);

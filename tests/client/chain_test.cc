@@ -43,5 +43,32 @@ TEST(Chain, IsFullAtItsLimit) {
   EXPECT_EQ(chain.size(), kChainBlocksMax);
 }
 
+TEST(Chain, HintsOutOfBoundsAreRefusedByNameAndChangeNothing) {
+  Chain chain;
+  ASSERT_TRUE(chain.Append("key").ok());
+  RequestHints hints{.session = std::string(kHintBytesMax, 's'),
+                     .category = std::string(kHintBytesMax, 'c'),
+                     .turn = kHintTurnMax,
+                     .continuation = Continuation::kDone};
+  ASSERT_TRUE(chain.SetHints(hints).ok());
+  EXPECT_EQ(chain.hints(), hints);
+  const auto refused = [&](const RequestHints& wrong, const std::string& text) {
+    const Status status = chain.SetHints(wrong);
+    EXPECT_EQ(status.code(), StatusCode::kInvalid) << text;
+    EXPECT_NE(status.message().find(text), std::string::npos) << status.message();
+    EXPECT_EQ(chain.hints(), hints);
+  };
+  refused({.session = std::string(65, 's'), .category = ""}, "hints.session is 65, at most 64");
+  refused({.session = "", .category = std::string(99, 'c')}, "hints.category is 99");
+  refused({.session = "", .category = "", .turn = 65536}, "hints.turn is 65536, not 0 to 65535");
+  refused({.session = "", .category = "", .turn = 1, .continuation = static_cast<Continuation>(3)},
+          "hints.continuation is 3");
+  EXPECT_EQ(chain.size(), 1U);
+  const Chain copy = chain;
+  EXPECT_EQ(copy.hints(), hints) << "they are of the request, as the keys are";
+  chain.clear();
+  EXPECT_EQ(chain.hints(), RequestHints{}) << "the next prompt is another request's";
+}
+
 }  // namespace
 }  // namespace terrace

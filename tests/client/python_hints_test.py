@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Calls that give others up, keep blocks and forget them, from Python against a real daemon.
+"""Calls that give others up, keep blocks and forget them, and what is told of requests, from
+Python against a real daemon.
 
 Usage: python_hints_test.py TERRACED, run as python_test.py is.
 """
@@ -129,6 +130,56 @@ class HintsTest(python_test.DaemonTest):
                      lambda: client.touch(space, chain, 0, 1),
                      lambda: client.remove_prefix(space, chain, 0), client.clear_tenant):
             self.refuses("closed", call)
+
+
+class ToldHintsTest(python_test.DaemonTest):
+    def told(self) -> dict[str, int]:
+        """The daemon's counters, by their label."""
+        return {sample.labels: int(sample.value) for sample in self.client.stat()
+                if sample.name in ("terrace_hints_total", "terrace_hints_ignored_total")}
+
+    def test_what_is_known_of_a_request_goes_with_its_chain(self) -> None:
+        hints = terrace.Hints(session="s1", turn=3, category="chat", will_continue=True)
+        chain, _ = self.stored("told")
+        before = self.told()
+        chain.hints = hints
+        self.assertEqual(chain.hints, hints)
+        with self.client.allocate(4 * BLOCK_BYTES) as region:
+            self.assertTrue(self.client.get(self.space, chain, region.blocks(4, BLOCK_BYTES)).ok)
+        after = self.told()
+        for kind in ("session", "turn", "category", "will_continue"):
+            label = f'kind="{kind}"'
+            self.assertEqual(after[label], before[label] + 1, label)
+        self.assertEqual(after['kind="done"'], before['kind="done"'])
+        chain.hints = terrace.Hints(done=True)
+        self.client.touch(self.space, chain, 0, 4)
+        self.assertEqual(self.told()['kind="done"'], after['kind="done"'] + 1)
+        chain.hints = None
+        self.client.touch(self.space, chain, 0, 4)
+        self.assertEqual(self.told()['kind="done"'], after['kind="done"'] + 1)
+        other = terrace.Chain(keys("told", 4), hints=hints)
+        self.assertEqual(self.client.match(self.space, other).matched, 4)
+        self.assertEqual(self.told()['kind="session"'], after['kind="session"'] + 1)
+        other.clear()
+        self.assertIsNone(other.hints)
+        self.assertEqual(sum(count for label, count in self.told().items()
+                             if label.startswith("reason")), 0)
+
+    def test_hints_that_are_wrong_are_named_and_change_nothing(self) -> None:
+        kept = terrace.Hints(session="s" * 64, turn=65535)
+        chain = terrace.Chain(keys("kept", 1), hints=kept)
+        for text, wrong in (
+                ("hints.session is 65", terrace.Hints(session="s" * 65)),
+                ("hints.category is 99", terrace.Hints(category="c" * 99)),
+                ("hints.session has a zero", terrace.Hints(session="a\0b")),
+                ("hints.turn is -1", terrace.Hints(turn=-1)),
+                ("hints.turn is 65536", terrace.Hints(turn=65536)),
+                ("hints.turn is 4294967296", terrace.Hints(turn=1 << 32)),
+                ("hints.done and hints.will_continue",
+                 terrace.Hints(will_continue=True, done=True))):
+            self.refuses(text, setattr, chain, "hints", wrong)
+            self.refuses(text, lambda hints=wrong: terrace.Chain([b"k"], hints=hints))
+            self.assertEqual(chain.hints, kept)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -192,6 +193,22 @@ class Pages:
 
 def whole_block(key: bytes, layers: int, part_bytes: int, rank: int) -> Bytes:
     return numpy.concatenate([content(key, part, rank, part_bytes) for part in range(layers)])
+
+
+def told_chain(keys: Sequence[bytes], told: Any) -> terrace.Chain:
+    """With what a router or a client told of the request's conversation: the fields of
+    terrace.Hints by name. Whatever else it is, the request is served without."""
+    try:
+        return terrace.Chain(keys, hints=terrace.Hints(**told) if told else None)
+    except (TypeError, terrace.InvalidError):
+        return terrace.Chain(keys)
+
+
+def hints_taken(address: str) -> dict[str, int]:
+    """Hints that the daemon took since it began, by kind."""
+    with terrace.Client(address, connect_timeout=WAIT_S, timeout=WAIT_S) as client:
+        return {sample.labels.split('"')[1]: int(sample.value) for sample in client.stat()
+                if sample.name == "terrace_hints_total"}
 
 
 def evict_all(address: str, mebibytes: int) -> None:

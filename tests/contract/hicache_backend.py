@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 import terrace
-from contract_common import WAIT_S, Bytes, Pages
+from contract_common import WAIT_S, Bytes, Pages, told_chain
 from hicache_engine import ExtraInfo, StorageConfig
 from terrace import Status
 
@@ -84,10 +84,17 @@ class Backend:
         return match.stops
 
     def batch_exists(self, keys: Sequence[bytes], extra_info: ExtraInfo | None = None) -> int:
-        prefix = extra_info.prefix_keys if extra_info is not None else []
-        chain = terrace.Chain([*prefix, *keys])
+        prefix, chain = self._chain(keys, extra_info)
         stops = self._match(chain, [terrace.GroupPolicy(0)], tuple(keys))
         return max(stops[-1] - len(prefix), 0) if stops else 0
+
+    @staticmethod
+    def _chain(keys: Sequence[bytes],
+               extra_info: ExtraInfo | None) -> tuple[list[bytes], terrace.Chain]:
+        if extra_info is None:
+            return [], terrace.Chain(keys)
+        return extra_info.prefix_keys, told_chain([*extra_info.prefix_keys, *keys],
+                                                  extra_info.extra_info.get("terrace_hints"))
 
     def exists(self, key: bytes) -> bool:
         return self.batch_exists([key]) == 1
@@ -130,8 +137,7 @@ class Backend:
 
     def _move(self, call: str, keys: Sequence[bytes], pages: Sequence[int],
               extra_info: ExtraInfo | None, group: int, good: tuple[Status, ...]) -> list[bool]:
-        prefix = extra_info.prefix_keys if extra_info is not None else []
-        chain = terrace.Chain([*prefix, *keys])
+        prefix, chain = self._chain(keys, extra_info)
         per_page = len(self.pools[group].pieces(0, 0))
         blocks = [terrace.BlockPieces(len(prefix) + i, piece_count=per_page)
                   for i in range(len(keys))]

@@ -31,6 +31,7 @@ class StorageConfig:
 @dataclasses.dataclass
 class ExtraInfo:
     prefix_keys: list[bytes] = dataclasses.field(default_factory=list)
+    extra_info: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Storage(Protocol):

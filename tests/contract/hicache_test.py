@@ -16,7 +16,8 @@ from typing import Any
 import numpy
 
 import terrace
-from contract_common import WAIT_S, Daemon, Pages, evict_all, until, whole_block
+from contract_common import (WAIT_S, Daemon, Pages, evict_all, hints_taken, until,
+                             whole_block)
 from hicache_backend import Backend, PoolTransfer
 from hicache_engine import BATCH_PAGES, Controller, ExtraInfo, Group, Prefetch, StorageConfig
 from terrace import StopPolicy
@@ -174,6 +175,25 @@ class CallsTest(HiCacheCase):
         self.assertTrue(all(pools[0].holds(i, keys[i]) for i in range(9)))
         self.assertTrue(pools[1].holds(3, keys[7]) and pools[1].holds(4, keys[8]))
         self.assertTrue(pools[0].guards_hold() and pools[1].guards_hold())
+
+
+    def test_what_extra_info_tells_of_a_conversation_goes_with_every_call(self) -> None:
+        group, ranks = self.ranks(1)
+        keys = page_keys("told", 4)
+        self.fill(group, ranks, keys)
+        backend = self.storage(ranks[0])
+        pages = [ranks[0].free.pop(0) for _ in range(2)]
+        told = ExtraInfo(keys[:2], {"terrace_hints": {"session": "s1", "done": True}})
+        before = hints_taken(self.daemon.address)
+        self.assertEqual(backend.batch_exists(keys[2:], told), 2)
+        self.assertEqual(backend.batch_get_v1(keys[2:], pages, told), [True, True])
+        after = hints_taken(self.daemon.address)
+        self.assertGreaterEqual(after["session"] - before["session"], 2)
+        self.assertGreaterEqual(after["done"] - before["done"], 2)
+        nonsense = ExtraInfo(keys[:2], {"terrace_hints": {"turn": -1}})
+        self.assertEqual(backend.batch_exists(keys[2:], nonsense), 2)
+        self.assertEqual(hints_taken(self.daemon.address), after)
+        ranks[0].release(pages)
 
 
 class RanksTest(HiCacheCase):

@@ -9,7 +9,7 @@ import dataclasses
 from typing import Any
 
 import terrace
-from contract_common import WAIT_S, Pages
+from contract_common import WAIT_S, Pages, told_chain
 from terrace import Status
 from vllm_engine import BLOCK_TOKENS, ConnectorOutput, Request, SchedulerOutput
 
@@ -48,6 +48,7 @@ class Load:
     id: str
     keys: list[bytes]
     block_ids: list[int]
+    hints: Any = None
 
 
 @dataclasses.dataclass
@@ -57,6 +58,7 @@ class Store:
     keys: list[bytes]
     first: int
     block_ids: list[int]
+    hints: Any = None
 
 
 @dataclasses.dataclass
@@ -86,12 +88,14 @@ class SchedulerConnector:
         self._loads: list[Load] = []
         self._leases: dict[str, terrace.Lease] = {}  # of loads under way
         self._storing: set[str] = set()
+        self._hints: dict[str, Any] = {}  # by request: what its params tell of its conversation
 
     def get_num_new_matched_tokens(self, request: Request,
                                    computed: int) -> tuple[int | None, bool]:
         """Once submitted, every later call only looks whether the answer came."""
         if len(request.keys) * BLOCK_TOKENS <= computed:
             return 0, False
+        self._hints[request.id] = (request.params or {}).get("terrace_hints")
         if request.id not in self.lookups:
             self.lookups[request.id] = self._ask(request)
         self._pump()
@@ -105,7 +109,8 @@ class SchedulerConnector:
         self.asked += 1
         try:
             return Lookup(self.client.submit_match_groups(
-                self.space, terrace.Chain(request.keys), [terrace.GroupPolicy(0)],
+                self.space, told_chain(request.keys, self._hints.get(request.id)),
+                [terrace.GroupPolicy(0)],
                 lease=self.config.lease_s, timeout=self.config.lookup_s))
         except terrace.Error:  # no daemon, or too busy: a miss
             return Lookup(None)
@@ -145,7 +150,8 @@ class SchedulerConnector:
         count = external // BLOCK_TOKENS
         if lookup.lease is not None:
             self._leases[request.id] = lookup.lease
-        self._loads.append(Load(request.id, request.keys[:count], block_ids[:count]))
+        self._loads.append(Load(request.id, request.keys[:count], block_ids[:count],
+                                self._hints.get(request.id)))
 
     def build_connector_meta(self, output: SchedulerOutput) -> Meta:
         meta = Meta(self._loads, [], list(output.preempted))
@@ -157,7 +163,8 @@ class SchedulerConnector:
             first, end = chunk.first // BLOCK_TOKENS, chunk.end // BLOCK_TOKENS
             if first < end:  # blocks that become full in this step
                 meta.stores.append(Store(chunk.id, chunk.page_keys[:end], first,
-                                         chunk.block_ids[first:end]))
+                                         chunk.block_ids[first:end],
+                                         self._hints.get(chunk.id)))
                 self._storing.add(chunk.id)
         if not self.config.asynchronous:  # what is loaded in the step needs no lease after it
             self._ended = {load.id for load in meta.loads}
@@ -181,6 +188,7 @@ class SchedulerConnector:
     def request_finished(self, request: Request,
                          block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         self._forget(request.id)
+        self._hints.pop(request.id, None)
         delay = request.id in self._storing
         self._storing.discard(request.id)
         count = min(len(request.keys), request.computed // BLOCK_TOKENS)
@@ -292,7 +300,7 @@ class WorkerConnector:
                 self._lost(load.id, load.block_ids)
 
     def _submit_get(self, load: Load, layer: int) -> int:
-        chain = terrace.Chain(load.keys)
+        chain = told_chain(load.keys, load.hints)
         part = self.config.part_bytes
         if layer < 0:
             blocks = [terrace.BlockPieces(i, piece_count=len(self.buffer.pieces(0, 0)))
@@ -345,8 +353,8 @@ class WorkerConnector:
                       for piece in self.buffer.pieces(block, self.region.id)]
             try:
                 ticket = self.client.submit_put_pieces(
-                    self.space, terrace.Chain(store.keys), blocks, pieces, shard=self.rank,
-                    timeout=self.config.transfer_s)
+                    self.space, told_chain(store.keys, store.hints), blocks, pieces,
+                    shard=self.rank, timeout=self.config.transfer_s)
                 self._puts[ticket] = store
             except terrace.Error:
                 pass  # not stored, this time

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 
 import terrace
-from contract_common import Pages
+from contract_common import Pages, told_chain
 from terrace import Status
 from vllm_connector import STORED, Config, Store, WorkerConnector, statuses_of
 
@@ -38,9 +38,10 @@ class LayerwiseWorker(WorkerConnector):
     def start_load_kv(self) -> None:
         super().start_load_kv()
         for store in self.meta.stores:
-            chain = terrace.Chain(store.keys)
+            chain = told_chain(store.keys, store.hints)
             for i, block in enumerate(store.block_ids):
-                parts = Parts(Store(store.id, store.keys, store.first + i, [block]))
+                parts = Parts(Store(store.id, store.keys, store.first + i, [block],
+                                    store.hints))
                 self._parts.append(parts)
                 self._submit(parts, self._reserved, lambda: self.client.submit_reserve(
                     self.space, chain, parts.store.first, shard=self.rank,

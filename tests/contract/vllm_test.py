@@ -17,7 +17,8 @@ from unittest import mock
 
 import terrace
 import vllm_layerwise
-from contract_common import WAIT_S, Daemon, Pages, evict_all, until, whole_block
+from contract_common import (WAIT_S, Daemon, Pages, evict_all, hints_taken, until,
+                             whole_block)
 from terrace import Status
 from vllm_connector import Config, SchedulerConnector, WorkerConnector
 from vllm_engine import BLOCK_TOKENS, Engine, Request, State, Worker
@@ -134,6 +135,34 @@ class LookupTest(VllmCase):
                        if sample.name == "terrace_match_" + name)
         until(lambda: leases("leases_granted_total") > 0, "the daemon answered the lookups")
         until(lambda: leases("leases") == 0, "no lease is left")
+
+
+    def test_what_a_router_tells_of_a_conversation_goes_with_lookup_load_and_store(self) -> None:
+        self.store(prompt(4, 4))
+        self.assertEqual(sum(hints_taken(self.daemon.address).values()), 0)
+        told = {"session": "s1", "turn": 2, "category": "chat", "will_continue": True}
+        for layerwise in (False, True):
+            engine = self.engine(layerwise=layerwise)
+            before = hints_taken(self.daemon.address)
+            request = engine.add("told", prompt(4, 4) + prompt(5 + layerwise, 2),
+                                 {"terrace_hints": told})
+            engine.run()
+            self.assertEqual(request.loaded, 4)
+            after = hints_taken(self.daemon.address)
+            for kind in ("session", "turn", "category", "will_continue"):
+                # The lookup, the load, and at least one store.
+                self.assertGreaterEqual(after[kind] - before[kind], 3, kind)
+            self.assertEqual(after["done"], 0)
+
+    def test_a_router_that_tells_nonsense_is_served_as_one_that_tells_nothing(self) -> None:
+        self.store(prompt(6, 4))
+        engine = self.engine()
+        for i, told in enumerate(({"session": "x" * 99}, {"turn": "two"}, {"mood": "good"}, 7,
+                                  {"will_continue": True, "done": True})):
+            request = engine.add(f"nonsense {i}", prompt(6, 4), {"terrace_hints": told})
+            engine.run()
+            self.assertEqual(request.loaded, 4)
+        self.assertEqual(sum(hints_taken(self.daemon.address).values()), 0)
 
 
 class LoadTest(VllmCase):

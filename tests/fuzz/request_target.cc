@@ -209,7 +209,38 @@ void Register(const wire::RegisterRegion& body) {
   TERRACE_CHECK(regions.Resolve({&whole, 1}, body.length()).ok());
 }
 
+/// Each hint is taken, or it is ignored and counted, or it was not there.
+void DecodeTold(const wire::Hints* hints) {
+  HintCounters counters;
+  const RequestFacts facts = DecodeHints(hints, "tenant", counters);
+  const bool session = facts.session != 0;
+  const bool turn = facts.turn != 0;
+  const bool category = facts.category != 0;
+  const bool goes_on = facts.continuation == Continuation::kWillContinue;
+  const bool done = facts.continuation == Continuation::kDone;
+  const bool taken[] = {session, turn, category, goes_on, done};
+  for (std::size_t kind = 0; kind < counters.taken.size(); ++kind) {
+    TERRACE_CHECK(counters.taken[kind] == (taken[kind] ? 1U : 0U));
+  }
+  const auto ignored = [&counters](HintFault fault) { return counters.Ignored(fault).load(); };
+  if (hints == nullptr) {
+    for (const auto& count : counters.ignored) TERRACE_CHECK(count == 0);
+    TERRACE_CHECK(!session && !turn && !category && !goes_on && !done);
+    return;
+  }
+  const auto name = [](std::string_view text, bool is_taken, std::uint64_t is_ignored) {
+    TERRACE_CHECK(is_taken == (!text.empty() && text.size() <= kHintBytesMax));
+    TERRACE_CHECK(is_ignored == (text.size() > kHintBytesMax ? 1U : 0U));
+  };
+  name(TextOf(hints->session()), session, ignored(HintFault::kSession));
+  name(TextOf(hints->category()), category, ignored(HintFault::kCategory));
+  TERRACE_CHECK(turn || hints->turn() == 0 || ignored(HintFault::kTurn) == 1);
+  TERRACE_CHECK(goes_on || done || hints->continuation() == 0 ||
+                ignored(HintFault::kContinuation) == 1);
+}
+
 void Decode(const wire::Message& message) {
+  DecodeTold(message.hints());
   switch (message.body_type()) {
     case wire::Body_Match: (void)DecodeRuns(message.body_as_Match()->runs()); return;
     case wire::Body_Remove: (void)DecodeRuns(message.body_as_Remove()->runs()); return;
@@ -278,7 +309,9 @@ std::vector<Bytes> Seeds() {
   std::vector<Bytes> seeds;
   for (unsigned kind = 0; kind < kClientKinds; ++kind) {
     Output out;
-    out.Byte(1).Byte(kind).Byte(1).Byte(1).Put(std::uint32_t{1000});
+    // With hints, within bounds and beyond them.
+    out.Byte(1).Byte(kind).Byte(1 + 4 * (kind % 64)).Byte(1 + 4 * (3 * kind % 64));
+    out.Put(std::uint32_t{1000});
     if (kind >= 9) {
       out.Chunk(std::string(32, '\1')).Byte(2).Byte(1).Byte(2).Byte(2);
       for (int piece = 0; piece < 2; ++piece) out.Byte(1).Byte(0).Byte(156);

@@ -86,6 +86,16 @@ MessageHead MakeHead(Input& input) {
   return {input.Byte() % 4U, input.Byte() % 4U, input.Take<std::uint32_t>()};
 }
 
+/// What the bits of a head's two bytes say that MakeHead does not look at: 0 of both is nothing.
+RequestHints MakeHints(unsigned first, unsigned second) {
+  constexpr std::size_t kLengths[] = {0, 1, 7, 63, 64, 65, 300, 5000};
+  constexpr std::uint32_t kTurns[] = {0, 1, 2, 65535, 65536, 0xffffffff, 77, 3};
+  return {.session = std::string(kLengths[first / 4 % 8], 's'),
+          .category = std::string(kLengths[first / 32], 'c'),
+          .turn = kTurns[second / 4 % 8],
+          .continuation = static_cast<Continuation>(second / 32)};
+}
+
 Bytes OpenNamespace(Input& input, const MessageHead& head) {
   return BuildMessage<wire::OpenNamespace>(head, [&](Builder& builder) {
     const auto name = MakeText(builder, input);
@@ -353,7 +363,11 @@ Bytes Put(Input& input, const MessageHead& head) {
 
 Bytes ClientMessage(Input& input) {
   const std::uint8_t kind = input.Byte();
-  const MessageHead head = MakeHead(input);
+  Input ahead = input;
+  const unsigned first = ahead.Byte();
+  const RequestHints hints = MakeHints(first, ahead.Byte());
+  MessageHead head = MakeHead(input);
+  head.hints = &hints;
   switch (kind % kClientKinds) {
     case 0: return Hello(input, head);
     case 1: return OpenNamespace(input, head);

@@ -52,6 +52,8 @@ class Metrics : public testing::Test {
     for (std::uint32_t index = 0; index < 2; ++index) {
       cache_[index].get_hits_dram = 10 + index;
       server_[index].peers_shm = 3;
+      hints_[index].Taken(HintKind::kDone) = 2;
+      hints_[index].Ignored(HintFault::kTurn) = 4;
       reactor_[index].stall_max_ns = 1'000'000'000 * (index + 1);
       sources_.push_back(std::make_unique<ReactorMetricSource>(
           ReactorMetricParts{.reactor = index,
@@ -64,7 +66,8 @@ class Metrics : public testing::Test {
                              .arena_stats = [] { return ArenaStats{.capacity_bytes = 1 << 20}; },
                              .index_bytes = 96,
                              .index_capacity = 1,
-                             .server = &server_[index]}));
+                             .server = &server_[index],
+                             .hints = &hints_[index]}));
       registry_.Add(*sources_.back());
     }
     registry_.Add(process_);
@@ -87,6 +90,7 @@ class Metrics : public testing::Test {
   NvmeMetricSource nvme_source_{"on", &index_};
   CacheCounters cache_[2];
   ServerCounters server_[2];
+  HintCounters hints_[2];
   ReactorCounters reactor_[2];
   std::vector<std::unique_ptr<ReactorMetricSource>> sources_;
   ProcessMetricSource process_{"0.1.0", clock_};
@@ -101,6 +105,8 @@ TEST_F(Metrics, ReactorsAreToldApartAndSummed) {
   EXPECT_EQ(ValueOf(summed, kGetBlocksHit, "tier=\"dram\""), 21);
   EXPECT_EQ(ValueOf(summed, kClientsByLink, "link=\"shm\""), 6);
   EXPECT_EQ(ValueOf(summed, kReactors, "sleeps_in=\"io_uring\""), 2);
+  EXPECT_EQ(ValueOf(summed, kHints, "kind=\"done\""), 4);
+  EXPECT_EQ(ValueOf(summed, kHintsIgnored, "reason=\"turn_too_high\""), 8);
   EXPECT_EQ(ValueOf(summed, kTierCapacity, "tier=\"dram\""), 2 << 20);
   EXPECT_EQ(ValueOf(summed, kReactorStallMax, ""), 2);  // the worst, not the sum
   EXPECT_EQ(ValueOf(summed, kPolicyInfo, "policy=\"leaf-lru\""), 1);

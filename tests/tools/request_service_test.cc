@@ -100,7 +100,7 @@ class RequestServiceTest : public ::testing::Test {
 
   template <typename Table, typename Create>
   std::vector<std::byte> Keyed(std::uint64_t request_id, const std::string& key, Create create) {
-    return BuildMessage<Table>({.request_id = request_id}, [&](auto& builder) {
+    return BuildMessage<Table>({.request_id = request_id, .hints = hints_}, [&](auto& builder) {
       KeyRun run;
       run.placement = std::as_bytes(std::span(key));
       run.keys = {std::as_bytes(std::span(key))};
@@ -144,6 +144,7 @@ class RequestServiceTest : public ::testing::Test {
   std::unique_ptr<RequestService> service_;
   std::uint64_t peers_ = 0;
   std::vector<std::vector<std::byte>> replies_;
+  const RequestHints* hints_ = nullptr;  // of what is made next
 };
 
 StatusCode ErrorOf(const wire::Message& reply) {
@@ -252,6 +253,58 @@ TEST(Replies, EveryBlockKeepsItsOwnAck) {
   ASSERT_EQ(reply.not_durable()->size(), 2U);
   EXPECT_EQ(reply.not_durable()->Get(0), 0U);
   EXPECT_EQ(reply.not_durable()->Get(1), static_cast<std::uint8_t>(NotDurable::kTimeout));
+}
+
+TEST_F(RequestServiceTest, HintsOutOfBoundsAreCountedAndTheRequestGoesOn) {
+  const auto peer = Connect("a");
+  const std::uint32_t space = Open(peer);
+  const RequestHints absurd{.session = std::string(65, 's'),
+                            .category = std::string(4000, 'c'),
+                            .turn = 65536,
+                            .continuation = static_cast<Continuation>(77)};
+  hints_ = &absurd;
+  const wire::Message& put = Ask(peer, TransferOf<wire::Put>(3, space, "key"));
+  ASSERT_NE(put.body_as_BlocksReply(), nullptr);
+  EXPECT_EQ(put.body_as_BlocksReply()->statuses()->Get(0), 0);
+  for (const auto& ignored : service_->Hints().ignored) EXPECT_EQ(ignored, 1U);
+  for (const auto& taken : service_->Hints().taken) EXPECT_EQ(taken, 0U);
+  // One field that is wrong takes nothing from the others.
+  const RequestHints mixed{.session = "s",
+                           .category = std::string(65, 'c'),
+                           .turn = 1,
+                           .continuation = Continuation::kDone};
+  hints_ = &mixed;
+  const wire::Message& get = Ask(peer, TransferOf<wire::Get>(4, space, "key"));
+  EXPECT_EQ(get.body_as_BlocksReply()->statuses()->Get(0), 0);
+  const auto taken = [this](HintKind kind) {
+    return service_->Hints().taken[static_cast<std::size_t>(kind)].load();
+  };
+  EXPECT_EQ(taken(HintKind::kSession), 1U);
+  EXPECT_EQ(taken(HintKind::kTurn), 1U);
+  EXPECT_EQ(taken(HintKind::kCategory), 0U);
+  EXPECT_EQ(taken(HintKind::kDone), 1U);
+}
+
+TEST(DecodeHints, NamesOfTwoTenantsHaveNothingInCommon) {
+  HintCounters counters;
+  const auto decode = [&counters](const RequestHints& hints, std::string_view tenant) {
+    const auto bytes = BuildMessage<wire::Ping>({.hints = &hints});
+    return DecodeHints((*VerifyMessage(bytes))->hints(), tenant, counters);
+  };
+  const RequestHints hints{.session = "one", .category = "two", .turn = 7};
+  const RequestFacts here = decode(hints, "a");
+  const RequestFacts again = decode(hints, "a");
+  const RequestFacts there = decode(hints, "b");
+  EXPECT_EQ(here.session, again.session);
+  EXPECT_EQ(here.category, again.category);
+  EXPECT_NE(here.session, there.session);
+  EXPECT_NE(here.category, there.category);
+  EXPECT_NE(here.session, here.category);
+  EXPECT_EQ(here.turn, 7U);
+  EXPECT_EQ(here.tenant, 0U) << "the cache's to say";
+  EXPECT_NE(here.session, 0U);
+  EXPECT_EQ(decode({.turn = 1}, "a").session, 0U);
+  EXPECT_EQ(DecodeHints(nullptr, "a", counters).turn, 0U);
 }
 
 TEST_F(RequestServiceTest, ARunOfAnotherShardIsRefused) {

@@ -141,6 +141,22 @@ TEST(StatText, ShowsWhatAnOperatorAsksFor) {
   EXPECT_THAT(StatText("x:1", summary, &rates), HasSubstr("blocks/s"));
 }
 
+TEST(StatText, SaysWhatRequestsToldOfThemselvesWhereTheyDid) {
+  std::vector<Sample> samples = Samples();
+  EXPECT_THAT(StatText("x:1", Summarize(samples), nullptr), Not(HasSubstr("hints")));
+  samples.push_back({"terrace_hints_total", "kind=\"session\"", 1200});
+  samples.push_back({"terrace_hints_total", "kind=\"done\"", 7});
+  samples.push_back({"terrace_hints_total", "kind=\"turn\"", 0});
+  samples.push_back({"terrace_hints_ignored_total", "reason=\"turn_too_high\"", 3});
+  const StatSummary summary = Summarize(samples);
+  EXPECT_THAT(StatText("x:1", summary, nullptr),
+              HasSubstr("\nhints    7 done, 1,200 session\n"
+                        "         hints ignored: 3 turn_too_high\n"));
+  EXPECT_THAT(
+      StatJson("x:1", summary, nullptr, samples),
+      HasSubstr(R"("hints":{"taken":{"done":7,"session":1200},"ignored":{"turn_too_high":3}})"));
+}
+
 TEST(StatText, SaysHowTheNvmeTierIs) {
   StatSummary summary = Summarize(Samples());
   EXPECT_THAT(StatText("x:1", summary, nullptr),

@@ -55,6 +55,24 @@ TEST(CodecTest, AMessageComesBackAsItWasBuilt) {
   EXPECT_EQ(get->pieces()->Get(2)->length(), 9u);
 }
 
+TEST(CodecTest, HintsComeBackAsTheyWereSaidAndAreAbsentWhereNothingWas) {
+  const RequestHints hints{
+      .session = "s", .category = "chat", .turn = 3, .continuation = Continuation::kWillContinue};
+  const auto told = BuildMessage<wire::Ping>({.request_id = 1, .hints = &hints});
+  const auto message = VerifyMessage(told);
+  ASSERT_TRUE(message.ok()) << message.status().ToString();
+  const wire::Hints* read = (*message)->hints();
+  ASSERT_NE(read, nullptr);
+  EXPECT_EQ(TextOf(read->session()), "s");
+  EXPECT_EQ(TextOf(read->category()), "chat");
+  EXPECT_EQ(read->turn(), 3U);
+  EXPECT_EQ(read->continuation(), 1U);
+  const RequestHints nothing;
+  const auto silent = BuildMessage<wire::Ping>({.request_id = 1, .hints = &nothing});
+  EXPECT_EQ((*VerifyMessage(silent))->hints(), nullptr);
+  EXPECT_EQ(silent, BuildMessage<wire::Ping>({.request_id = 1})) << "no byte more than before";
+}
+
 TEST(CodecTest, AMessageCutAnywhereDoesNotVerify) {
   const auto bytes = BigMessage();
   for (std::size_t length = 0; length < bytes.size(); ++length) {

@@ -132,6 +132,7 @@ std::string StatJson(std::string_view address, const StatSummary& now, const Sta
                      {"refused", Number(now.refused)},
                      {"timed_out", Number(now.timed_out)},
                      {"malformed_messages", Number(now.malformed)}};
+  json["hints"] = {{"taken", CountsJson(now.hints)}, {"ignored", CountsJson(now.hints_ignored)}};
   json["reactors"] = {{"sleeps_in", CountsJson(now.reactors)},
                       {"stalls", Number(now.stalls)},
                       {"stall_max_seconds", now.stall_max_seconds}};

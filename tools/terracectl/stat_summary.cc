@@ -132,6 +132,15 @@ void AddToNvme(const Sample& sample, NvmeSummary& nvme) {
   if (sample.name == "terrace_nvme_state") nvme.state = LabelValue(sample.labels, "state");
 }
 
+void AddToHints(const Sample& sample, StatSummary& summary) {
+  if (!(sample.value > 0)) return;
+  if (sample.name == "terrace_hints_total") {
+    summary.hints[LabelValue(sample.labels, "kind")] += sample.value;
+  } else if (sample.name == "terrace_hints_ignored_total") {
+    summary.hints_ignored[LabelValue(sample.labels, "reason")] += sample.value;
+  }
+}
+
 // The order of the terraces, fastest first; names that this program does not know come last.
 std::size_t TierRank(std::string_view tier) {
   constexpr std::array<std::string_view, 3> kOrder = {"hbm", "dram", "nvme"};
@@ -174,6 +183,7 @@ StatSummary Summarize(std::span<const Sample> samples) {
       TierOf(summary, LabelValue(sample.labels, "tier")).*known.field += sample.value;
     }
     AddToNvme(sample, summary.nvme);
+    AddToHints(sample, summary);
     if (sample.name == "terrace_build_info") summary.version = LabelValue(sample.labels, "version");
     if (sample.name == "terrace_policy_info") summary.policy = LabelValue(sample.labels, "policy");
     if (sample.name == "terrace_client_connections_by_link") {

@@ -66,6 +66,9 @@ struct StatSummary {
   double connects = 0, disconnects = 0, refused = 0, timed_out = 0, malformed = 0;
   double quarantined_frames = 0;
 
+  std::map<std::string, double> hints;          ///< that requests brought, by kind, above 0 only
+  std::map<std::string, double> hints_ignored;  ///< by reason, above 0 only
+
   std::map<std::string, double> reactors;  ///< how many sleep in what
   double stalls = 0, stall_max_seconds = 0;
 };

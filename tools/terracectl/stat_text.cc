@@ -63,6 +63,17 @@ std::string Requests(const StatSummary& now, const StatRates* rates) {
   return table.ToString();
 }
 
+// ", 3 write_budget, 1 offline" behind a title, or nothing.
+std::string Counts(std::string_view title, const std::map<std::string, double>& counts,
+                   std::string_view margin = "         ") {
+  std::string text;
+  for (const auto& [name, count] : counts) {
+    text += text.empty() ? std::string(title) : ", ";
+    text += FormatCount(count) + " " + Printable(name);
+  }
+  return text.empty() ? text : std::string(margin) + text + "\n";
+}
+
 std::string Facts(const StatSummary& now, const StatRates* rates) {
   std::string text = "put      " + FormatCount(now.put_stored) + " stored, " +
                      FormatCount(now.put_existing) + " existed, " + FormatCount(now.put_pending) +
@@ -73,6 +84,7 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
   text += "memory   " + Bytes(now.resident_bytes) + " resident, index " + Bytes(now.index_bytes) +
           " for " + FormatCount(now.index_capacity_blocks) + " blocks";
   text += now.policy.empty() ? "\n" : ", policy " + Printable(now.policy) + "\n";
+  text += Counts("hints    ", now.hints, "") + Counts("hints ignored: ", now.hints_ignored);
   text += "clients  " + FormatCount(now.connections) + " connections";
   const char* separator = ": ";
   for (const auto& [link, count] : now.connections_by_link) {
@@ -97,16 +109,6 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
             FormatCount(rates->evicted_blocks) + " evictions/s";
   }
   return text + "\n";
-}
-
-// ", 3 write_budget, 1 offline" behind a title, or nothing.
-std::string Counts(std::string_view title, const std::map<std::string, double>& counts) {
-  std::string text;
-  for (const auto& [name, count] : counts) {
-    text += text.empty() ? std::string(title) : ", ";
-    text += FormatCount(count) + " " + Printable(name);
-  }
-  return text.empty() ? text : "         " + text + "\n";
 }
 
 std::string NvmeBudget(double left_bytes) {

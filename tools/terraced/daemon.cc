@@ -112,7 +112,8 @@ Status Daemon::MakeShards() {
                            .arena_stats = [&cache] { return cache.arena().Stats(); },
                            .index_bytes = cache.IndexBytes(),
                            .index_capacity = cache.IndexCapacity(),
-                           .server = &shard->server().Counters()}));
+                           .server = &shard->server().Counters(),
+                           .hints = &shard->service().Hints()}));
   }
   for (const auto& source : sources_) metrics_.Add(*source);
   if (nvme_ == nullptr) return {};

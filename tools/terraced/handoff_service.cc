@@ -30,7 +30,7 @@ Result<HandoffNumber> HandoffService::NumberOf(
 }
 
 void HandoffService::Open(const PeerRef& peer, std::vector<std::byte> bytes,
-                          const wire::Message& message) {
+                          const wire::Message& message, const RequestFacts& facts) {
   Link& link = peer->link();
   const wire::OpenHandoff& open = *message.body_as_OpenHandoff();
   const Result<HandoffNumber> number = NumberOf(open.handoff());
@@ -42,6 +42,7 @@ void HandoffService::Open(const PeerRef& peer, std::vector<std::byte> bytes,
   flow->request_id = message.request_id();
   HandoffRequest& request = flow->request;
   request.number = *number;
+  request.facts = facts;
   request.chain = std::move(chain).value();
   if (const auto* tokens = open.valid_tokens(); tokens != nullptr) {
     if (tokens->size() != BlockCount(request.chain)) {

@@ -24,7 +24,8 @@ class HandoffService {
   HandoffService(Cache& cache, ShardPlace place) : cache_(cache), place_(place) {}
 
   /// REQUIRES of all: a message of that body.
-  void Open(const PeerRef& peer, std::vector<std::byte> bytes, const wire::Message& message);
+  void Open(const PeerRef& peer, std::vector<std::byte> bytes, const wire::Message& message,
+            const RequestFacts& facts);
   void Acknowledge(const PeerRef& peer, const wire::Message& message);
   void Abort(const PeerRef& peer, const wire::Message& message);
 

@@ -37,7 +37,7 @@ bool HintService::Serves(wire::Body body) noexcept {
 }
 
 void HintService::Start(const PeerRef& peer, std::vector<std::byte> bytes,
-                        const wire::Message& message, Nanos deadline) {
+                        const wire::Message& message, const RequestFacts& facts, Nanos deadline) {
   const std::uint64_t request_id = message.request_id();
   const auto refuse = [&](const Status& status) {
     peer->link().Send(MakeErrorReply(request_id, status));
@@ -55,10 +55,11 @@ void HintService::Start(const PeerRef& peer, std::vector<std::byte> bytes,
   flow->bytes = std::move(bytes);
   flow->request_id = request_id;
   flow->prefetch.deadline = flow->prefix.deadline = deadline;
+  flow->prefetch.facts = facts;
   switch (message.body_type()) {
     case wire::Body_Prefetch:
       return StartPrefetch(peer, std::move(flow), *message.body_as_Prefetch());
-    case wire::Body_Touch: return Touch(peer, request_id, *message.body_as_Touch());
+    case wire::Body_Touch: return Touch(peer, request_id, *message.body_as_Touch(), facts);
     case wire::Body_Retain: return StartRetain(peer, std::move(flow), *message.body_as_Retain());
     case wire::Body_ReleaseRetained:
       return StartRelease(peer, std::move(flow), *message.body_as_ReleaseRetained());
@@ -129,9 +130,10 @@ Task<void> HintService::Prefetch(PeerRef peer, FlowPtr flow) {
   peer->link().Send(BlocksOrError(flow->request_id, answer));
 }
 
-void HintService::Touch(const PeerRef& peer, std::uint64_t request_id, const wire::Touch& body) {
+void HintService::Touch(const PeerRef& peer, std::uint64_t request_id, const wire::Touch& body,
+                        const RequestFacts& facts) {
   const Result<ChainSlice> chain = ChainOf(peer, body, body.group(), body.shard());
-  peer->link().Send(chain.ok() ? BlocksOrError(request_id, cache_.Touch(*chain))
+  peer->link().Send(chain.ok() ? BlocksOrError(request_id, cache_.Touch(*chain, facts))
                                : MakeErrorReply(request_id, chain.status()));
 }
 

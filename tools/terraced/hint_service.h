@@ -36,7 +36,7 @@ class HintService {
   [[nodiscard]] static bool Serves(wire::Body body) noexcept;
   /// REQUIRES: Serves(message.body_type()); the peer is connected.
   void Start(const PeerRef& peer, std::vector<std::byte> bytes, const wire::Message& message,
-             Nanos deadline);
+             const RequestFacts& facts, Nanos deadline);
   void OnCancel(const PeerRef& peer, std::uint64_t request_id);
   void OnDisconnect(const PeerRef& peer);
   /// Waits until nothing runs any more.
@@ -54,7 +54,8 @@ class HintService {
   using FlowPtr = std::unique_ptr<Flow>;
 
   void StartPrefetch(const PeerRef& peer, FlowPtr flow, const wire::Prefetch& body);
-  void Touch(const PeerRef& peer, std::uint64_t request_id, const wire::Touch& body);
+  void Touch(const PeerRef& peer, std::uint64_t request_id, const wire::Touch& body,
+             const RequestFacts& facts);
   void StartRetain(const PeerRef& peer, FlowPtr flow, const wire::Retain& body);
   void StartRelease(const PeerRef& peer, FlowPtr flow, const wire::ReleaseRetained& body);
   void StartRemovePrefix(const PeerRef& peer, FlowPtr flow, const wire::RemovePrefix& body);

@@ -111,6 +111,12 @@ const MetricInfo kFragmentsFailed = {
     "terrace_fragments_failed_total", kCounter, kSum,
     "Parts of reserved blocks that were refused, or whose bytes did not come."};
 
+const MetricInfo kHints = {"terrace_hints_total", kCounter, kSum,
+                           "Hints that came with requests, by kind; for each reactor that the "
+                           "request reached."};
+const MetricInfo kHintsIgnored = {"terrace_hints_ignored_total", kCounter, kSum,
+                                  "Hints that were out of bounds and so left out, by reason."};
+
 const MetricInfo kHandoffs = {"terrace_handoffs", kGauge, kSum, "Hand-offs that are open now."};
 const MetricInfo kHandoffBytes = {"terrace_handoff_bytes", kGauge, kSum,
                                   "Bytes reserved and pinned for them."};
@@ -335,6 +341,8 @@ constexpr const MetricInfo* kAll[] = {
     &kReservationsMade,
     &kReservationsRefused,
     &kReservationsEnded,
+    &kHints,
+    &kHintsIgnored,
     &kHandoffs,
     &kHandoffBytes,
     &kHandoffsOpened,

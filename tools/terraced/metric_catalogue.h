@@ -35,6 +35,7 @@ extern const MetricInfo kMatchLeasesReleased, kMatchLeasesExpired, kMatchLeasesR
 extern const MetricInfo kMatchLeasesBroken;
 extern const MetricInfo kReservations, kReservationBytes, kReservationsMade, kReservationsRefused;
 extern const MetricInfo kReservationsEnded, kFragments, kFragmentsFailed;
+extern const MetricInfo kHints, kHintsIgnored;
 extern const MetricInfo kHandoffs, kHandoffBytes, kHandoffsOpened, kHandoffsRefused;
 extern const MetricInfo kHandoffsEnded, kFragmentsReceived;
 // Tiers and index: what is stored where.

@@ -136,6 +136,17 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   all.Add(kMatchLeasesBroken, counters.leases.broken);
 }
 
+void AppendHintMetrics(const HintCounters& counters, const MetricLabels& labels,
+                       std::vector<MetricSample>& samples) {
+  Appender all(labels, samples);
+  for (std::size_t kind = 0; kind < kHintKindNames.size(); ++kind) {
+    all.With("kind", kHintKindNames[kind]).Add(kHints, counters.taken[kind]);
+  }
+  for (std::size_t fault = 0; fault < kHintFaultNames.size(); ++fault) {
+    all.With("reason", kHintFaultNames[fault]).Add(kHintsIgnored, counters.ignored[fault]);
+  }
+}
+
 void AppendEventMetrics(const EventLog& log, const MetricLabels& labels,
                         std::vector<MetricSample>& samples) {
   Appender all(labels, samples);
@@ -221,6 +232,7 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
     if (parts_.events != nullptr) AppendEventMetrics(*parts_.events, labels, samples);
     if (parts_.nvme != nullptr) AppendNvmeMetrics(*parts_.cache, *parts_.nvme, labels, samples);
   }
+  if (parts_.hints != nullptr) AppendHintMetrics(*parts_.hints, labels, samples);
   if (parts_.arena_stats) AppendArenaMetrics(parts_.arena_stats(), labels, samples);
   if (parts_.server != nullptr) AppendServerMetrics(*parts_.server, labels, samples);
   if (parts_.reactor_counters != nullptr) {

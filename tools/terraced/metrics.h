@@ -13,6 +13,7 @@
 #include "cache/cache.h"
 #include "tiers/dram/frame_arena.h"
 #include "tiers/nvme/index_thread.h"
+#include "tools/terraced/hint_counters.h"
 #include "tools/terraced/metric_sample.h"
 #include "transport/server.h"
 
@@ -41,6 +42,8 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
                         std::vector<MetricSample>& samples);
 void AppendNvmeMetrics(const CacheCounters& cache, const nvme::NvmeTier& tier,
                        const MetricLabels& labels, std::vector<MetricSample>& samples);
+void AppendHintMetrics(const HintCounters& counters, const MetricLabels& labels,
+                       std::vector<MetricSample>& samples);
 void AppendEventMetrics(const EventLog& log, const MetricLabels& labels,
                         std::vector<MetricSample>& samples);
 void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,
@@ -63,6 +66,7 @@ struct ReactorMetricParts {
   std::uint64_t index_bytes = 0;            ///< Cache::IndexBytes(), fixed once made
   std::uint64_t index_capacity = 0;         ///< Cache::IndexCapacity()
   const ServerCounters* server = nullptr;
+  const HintCounters* hints = nullptr;  ///< RequestService::Hints()
 };
 
 class ReactorMetricSource final : public MetricSource {

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "base/checksum.h"
+#include "base/counter.h"
 #include "base/limits.h"
 #include "transport/codec.h"
 #include "transport/server.h"
@@ -18,6 +20,30 @@ namespace {
 /// copied just far enough to be refused for it.
 std::string StringOf(const flatbuffers::String* text) {
   return std::string(TextOf(text).substr(0, kDescriptorTextBytesMax + 1));
+}
+
+/// A name as policies see it. Names of two tenants have nothing in common, equal ones included.
+std::uint32_t HashOfName(std::string_view name, std::string_view tenant) {
+  const std::uint64_t seed = Checksum64(std::as_bytes(std::span(tenant)));
+  const auto hash = static_cast<std::uint32_t>(SeededHash64(std::as_bytes(std::span(name)), seed));
+  return hash == 0 ? 1 : hash;
+}
+
+/// Where a hint's name, or that it was ignored, is noted.
+struct NameHint {
+  HintKind kind;
+  HintFault fault;
+};
+
+std::uint32_t DecodeName(std::string_view name, std::string_view tenant, NameHint hint,
+                         HintCounters& counters) {
+  if (name.empty()) return 0;
+  if (name.size() > kHintBytesMax) {
+    Count(counters.Ignored(hint.fault));
+    return 0;
+  }
+  Count(counters.Taken(hint.kind));
+  return HashOfName(name, tenant);
 }
 
 }  // namespace
@@ -176,6 +202,33 @@ Result<Ack> DecodeAck(std::uint8_t ack) {
     return Status::Invalid("ack is " + std::to_string(ack) + ", not 0 (committed) or 1 (durable)");
   }
   return static_cast<Ack>(ack);
+}
+
+RequestFacts DecodeHints(const wire::Hints* hints, std::string_view tenant,
+                         HintCounters& counters) {
+  RequestFacts facts;
+  if (hints == nullptr) return facts;
+  facts.session = DecodeName(TextOf(hints->session()), tenant,
+                             {HintKind::kSession, HintFault::kSession}, counters);
+  facts.category = DecodeName(TextOf(hints->category()), tenant,
+                              {HintKind::kCategory, HintFault::kCategory}, counters);
+  if (hints->turn() > kHintTurnMax) {
+    Count(counters.Ignored(HintFault::kTurn));
+  } else if (hints->turn() != 0) {
+    Count(counters.Taken(HintKind::kTurn));
+    facts.turn = static_cast<std::uint16_t>(hints->turn());
+  }
+  switch (const auto continuation = static_cast<Continuation>(hints->continuation())) {
+    case Continuation::kUnknown: break;
+    case Continuation::kWillContinue:
+    case Continuation::kDone:
+      Count(counters.Taken(continuation == Continuation::kDone ? HintKind::kDone
+                                                               : HintKind::kWillContinue));
+      facts.continuation = continuation;
+      break;
+    default: Count(counters.Ignored(HintFault::kContinuation));
+  }
+  return facts;
 }
 
 Nanos DecodeLease(const wire::Get& get) noexcept {

@@ -7,11 +7,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "base/handoff_token.h"
 #include "base/result.h"
 #include "cache/cache.h"
+#include "tools/terraced/hint_counters.h"
 #include "transport/protocol_generated.h"
 
 namespace terrace {
@@ -57,6 +59,11 @@ Result<HandoffTokenParts> DecodeHandoffToken(const flatbuffers::Vector<std::uint
 
 /// What a put waits for. @return kInvalid, naming the field, for a number that is no Ack.
 Result<Ack> DecodeAck(std::uint8_t ack);
+
+/// What a client says of its request, without the tenant's number; null: nothing. Names become
+/// hashes that are never 0, and of one tenant alone. What is out of bounds is left out; both are
+/// counted.
+RequestFacts DecodeHints(const wire::Hints* hints, std::string_view tenant, HintCounters& counters);
 
 /// `otherwise` for 0, and at most `most`.
 Nanos DecodeTime(std::uint32_t milliseconds, Nanos otherwise, Nanos most) noexcept;

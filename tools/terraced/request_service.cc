@@ -63,24 +63,25 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
   const auto found = peers_.find(peer->id());
   if (found == peers_.end()) return;  // it has gone: nobody reads a reply
   PeerState& state = found->second;
+  const RequestFacts facts = DecodeHints(message.hints(), peer->tenant(), hint_counters_);
   if (HintService::Serves(message.body_type())) {
-    return hints_.Start(peer, std::move(bytes), message, deadline);
+    return hints_.Start(peer, std::move(bytes), message, facts, deadline);
   }
   if (EventService::Serves(message.body_type())) return events_.Start(peer, message, deadline);
   switch (message.body_type()) {
     case wire::Body_Match: return Match(state, message);
     case wire::Body_Get:
-    case wire::Body_Put: return StartTransfer(state, std::move(bytes), message, deadline);
+    case wire::Body_Put: return StartTransfer(state, std::move(bytes), message, facts, deadline);
     case wire::Body_Remove: return StartRemove(state, std::move(bytes), message);
     case wire::Body_MatchGroups: return MatchGroups(state, std::move(bytes), message);
     case wire::Body_TrimLease:
     case wire::Body_RenewLease:
     case wire::Body_ReleaseLease: return leases_.Change(peer, message);
-    case wire::Body_Reserve: return Reserve(state, message);
+    case wire::Body_Reserve: return Reserve(state, message, facts);
     case wire::Body_WriteFragments: return reservations_.Write(peer, message, deadline);
     case wire::Body_CommitReservation: return reservations_.Commit(peer, message, deadline);
     case wire::Body_AbortReservation: return reservations_.Abort(peer, message, deadline);
-    case wire::Body_OpenHandoff: return OpenHandoff(state, std::move(bytes), message);
+    case wire::Body_OpenHandoff: return OpenHandoff(state, std::move(bytes), message, facts);
     case wire::Body_AckHandoff: return handoffs_.Acknowledge(peer, message);
     case wire::Body_AbortHandoff: return handoffs_.Abort(peer, message);
     case wire::Body_OpenNamespace: return OpenNamespace(state, message);
@@ -163,7 +164,8 @@ Task<void> RequestService::Remove(PeerRef peer, std::unique_ptr<Flow> flow) {
 }
 
 void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> bytes,
-                                   const wire::Message& message, Nanos deadline) {
+                                   const wire::Message& message, const RequestFacts& facts,
+                                   Nanos deadline) {
   Link& link = state.peer->link();
   const std::uint64_t request_id = message.request_id();
   if (state.in_progress.size() >= kRequestsPerPeerMax) {
@@ -177,6 +179,7 @@ void RequestService::StartTransfer(PeerState& state, std::vector<std::byte> byte
   auto flow = std::make_unique<Flow>();
   flow->request.request_id = request_id;
   flow->request.deadline = deadline;
+  flow->request.facts = facts;
   const Status status = DecodeTransfer(state, message, *flow);
   if (!status.ok()) return link.Send(MakeErrorReply(request_id, status));
   flow->bytes = std::move(bytes);
@@ -250,18 +253,19 @@ Task<void> RequestService::Transfer(PeerRef peer, std::unique_ptr<Flow> flow) {
   if (asked == Ack::kDurable) CrashHere(CrashPoint::kPutAnswered);
 }
 
-void RequestService::Reserve(PeerState& state, const wire::Message& message) {
+void RequestService::Reserve(PeerState& state, const wire::Message& message,
+                             const RequestFacts& facts) {
   Status status = CheckTenant(state, message.body_as_Reserve()->namespace_id());
   if (!status.ok()) {
     return state.peer->link().Send(MakeErrorReply(message.request_id(), status));
   }
-  reservations_.Reserve(state.peer, message);
+  reservations_.Reserve(state.peer, message, facts);
 }
 
 void RequestService::OpenHandoff(PeerState& state, std::vector<std::byte> bytes,
-                                 const wire::Message& message) {
+                                 const wire::Message& message, const RequestFacts& facts) {
   Status status = CheckTenant(state, message.body_as_OpenHandoff()->namespace_id());
-  if (status.ok()) return handoffs_.Open(state.peer, std::move(bytes), message);
+  if (status.ok()) return handoffs_.Open(state.peer, std::move(bytes), message, facts);
   state.peer->link().Send(MakeErrorReply(message.request_id(), status));
 }
 

@@ -57,6 +57,9 @@ class RequestService final : public RequestHandler {
   /// Of which run of the daemon events are; before the first request.
   void NameEvents(std::uint64_t incarnation) noexcept { events_.Name(incarnation); }
 
+  /// Of the hints that requests brought.
+  [[nodiscard]] const HintCounters& Hints() const noexcept { return hint_counters_; }
+
   /// Waits until no flow runs any more; to be awaited after the server has closed its links.
   Task<void> Drain();
 
@@ -78,12 +81,13 @@ class RequestService final : public RequestHandler {
   void StartRemove(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
   Task<void> Remove(PeerRef peer, std::unique_ptr<Flow> flow);
   void StartTransfer(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
-                     Nanos deadline);
+                     const RequestFacts& facts, Nanos deadline);
   Status DecodeTransfer(PeerState& state, const wire::Message& message, Flow& flow) const;
   Task<void> Transfer(PeerRef peer, std::unique_ptr<Flow> flow);
   void MatchGroups(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
-  void Reserve(PeerState& state, const wire::Message& message);
-  void OpenHandoff(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message);
+  void Reserve(PeerState& state, const wire::Message& message, const RequestFacts& facts);
+  void OpenHandoff(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
+                   const RequestFacts& facts);
   void Stat(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
   void ClearNamespace(PeerState& state, const wire::Message& message);
@@ -96,6 +100,7 @@ class RequestService final : public RequestHandler {
   NamespaceRegistry& registry_;
   const ShardPlace place_;
   const std::function<std::vector<StatEntry>()> stat_;
+  HintCounters hint_counters_;
   ReservationService reservations_;
   HandoffService handoffs_;
   std::unordered_map<std::uint64_t, PeerState> peers_;  // by Peer::id()

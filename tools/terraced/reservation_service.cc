@@ -28,7 +28,8 @@ std::vector<std::byte> MakeReserveReply(std::uint64_t request_id, const ReserveA
 
 }  // namespace
 
-void ReservationService::Reserve(const PeerRef& peer, const wire::Message& message) {
+void ReservationService::Reserve(const PeerRef& peer, const wire::Message& message,
+                                 const RequestFacts& facts) {
   Link& link = peer->link();
   const wire::Reserve& reserve = *message.body_as_Reserve();
   Result<ChainSlice> chain =
@@ -37,7 +38,8 @@ void ReservationService::Reserve(const PeerRef& peer, const wire::Message& messa
   const ReserveRequest request{
       .chain = std::move(chain).value(),
       .valid_tokens = reserve.valid_tokens(),
-      .patience = DecodeTime(reserve.patience_ms(), kPatienceDefault, kPatienceMax)};
+      .patience = DecodeTime(reserve.patience_ms(), kPatienceDefault, kPatienceMax),
+      .facts = facts};
   const ReserveAnswer answer = cache_.Reserve(link, peer->id(), request);
   link.Send(answer.status.ok() ? MakeReserveReply(message.request_id(), answer)
                                : MakeErrorReply(message.request_id(), answer.status));

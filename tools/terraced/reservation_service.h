@@ -27,7 +27,7 @@ class ReservationService {
   ReservationService(Cache& cache, ShardPlace place) : cache_(cache), place_(place) {}
 
   /// REQUIRES of all: a message of that body.
-  void Reserve(const PeerRef& peer, const wire::Message& message);
+  void Reserve(const PeerRef& peer, const wire::Message& message, const RequestFacts& facts);
   void Write(const PeerRef& peer, const wire::Message& message, Nanos deadline);
   void Commit(const PeerRef& peer, const wire::Message& message, Nanos deadline);
   void Abort(const PeerRef& peer, const wire::Message& message, Nanos deadline);

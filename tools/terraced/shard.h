@@ -49,6 +49,7 @@ class Shard {
   /// For metrics; counters of these may be read from any thread.
   [[nodiscard]] Cache& cache() noexcept { return *cache_; }
   [[nodiscard]] Server& server() noexcept { return *server_; }
+  [[nodiscard]] RequestService& service() noexcept { return *service_; }
   [[nodiscard]] Reactor& reactor() noexcept { return *reactor_; }
   [[nodiscard]] ShardPlace place() const noexcept { return place_; }
   /// How Stat requests of clients are answered; set before Start.

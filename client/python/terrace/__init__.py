@@ -19,7 +19,7 @@ from terrace._results import (Completion, Lease, LentBlock, LentBlocks, PrefixMa
 from terrace._types import (BLOCK_DTYPE, BLOCK_PIECES_DTYPE, BLOCK_RESULT_DTYPE, FRAGMENT_DTYPE,
                             PIECE_DTYPE, Ack, Block, BlockPieces, BlockResult, BlockResults,
                             DeadlineError, Error, ExpiredError, Fragment, Group, GroupPolicy,
-                            GroupPresence, IncompatibleError, InvalidError, Link, Match,
+                            GroupPresence, Hints, IncompatibleError, InvalidError, Link, Match,
                             NamespaceInfo, NotDurable, PeerDeadError, Piece, Presence, RetryError,
                             Sample, Status, StopPolicy, Tier, UnsupportedError)
 
@@ -30,8 +30,8 @@ __all__ = [
     "Ack", "AsyncClient", "Block", "BlockPieces", "BlockResult", "BlockResults", "Chain", "Client",
     "Completion", "DeadlineError", "Error", "Event", "EventBatch", "EventCause", "EventGap",
     "EventKind", "ExpiredError", "Fragment", "Group", "GroupPolicy",
-    "GroupPresence", "IncompatibleError", "InvalidError", "Lease", "LentBlock", "LentBlocks",
-    "Link", "Match", "Namespace", "NamespaceInfo", "NotDurable", "PeerDeadError", "Piece",
-    "PrefixMatch", "Presence", "Region", "Reservation", "RetryError", "Sample", "Status",
+    "GroupPresence", "Hints", "IncompatibleError", "InvalidError", "Lease", "LentBlock",
+    "LentBlocks", "Link", "Match", "Namespace", "NamespaceInfo", "NotDurable", "PeerDeadError",
+    "Piece", "PrefixMatch", "Presence", "Region", "Reservation", "RetryError", "Sample", "Status",
     "StopPolicy", "Tier", "UnsupportedError", "identity_of",
 ]

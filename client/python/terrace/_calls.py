@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from ctypes import c_int32, c_uint64, sizeof
 from typing import Any
 
-from terrace._client import Namespace, Prepared, milliseconds, text, token_of
+from terrace._client import Namespace, Prepared, milliseconds, token_of
 from terrace._events import EventCalls
 from terrace._handoffs import HandoffCalls
 from terrace._library import PrefetchStruct, RetainStruct, TokenStruct
-from terrace._memory import PIECE, Chain, Pinned, Records, u32
+from terrace._memory import PIECE, Chain, Pinned, Records, text, u32
 from terrace._results import PrefixMatch, Reservation, prefix_of
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResult, BlockResults, GroupPolicy,
                             NamespaceInfo, Sample, Status, Tier, call)

@@ -283,13 +283,6 @@ def milliseconds(argument: str, seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def text(argument: str, value: str) -> bytes:
-    """For C, where a text ends with its first zero."""
-    if "\0" in value:
-        raise InvalidError(f"{argument} has a zero at {value.index(chr(0))}")
-    return value.encode()
-
-
 def token_of(token: bytes) -> TokenStruct:
     if len(token) != 32:
         raise InvalidError(f"token has {len(token)} bytes, not 32")

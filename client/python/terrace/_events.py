@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from ctypes import sizeof
 from typing import Any
 
-from terrace._client import BlockCalls, Prepared, text
+from terrace._client import BlockCalls, Prepared
 from terrace._event_types import EventBatch, batch_of
 from terrace._library import EventQueryStruct
-from terrace._memory import u32
+from terrace._memory import text, u32
 
 
 class Watcher:

@@ -11,7 +11,7 @@ from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int
 from typing import Any
 
 ABI_MAJOR = 1
-ABI_MINOR = 1  # the oldest minor version that has everything used here
+ABI_MINOR = 2  # the oldest minor version that has everything used here
 NAME = "libterrace.so.0"
 
 
@@ -56,6 +56,11 @@ class QueryStruct(Structure):
     _fields_ = [("struct_size", c_uint32), ("mode", c_uint32), ("groups", POINTER(PolicyStruct)),
                 ("group_count", c_uint64), ("shards", POINTER(c_uint32)),
                 ("shard_count", c_uint64), ("lease_ms", c_uint32), ("reserved", c_uint32)]
+
+
+class HintsStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("turn", c_uint32), ("session", c_char_p),
+                ("category", c_char_p), ("continuation", c_uint32), ("reserved", c_uint32)]
 
 
 class PrefetchStruct(Structure):
@@ -165,6 +170,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "chain_new": (POINTER(HANDLE),),
     "chain_append": (HANDLE, c_void_p, c_uint32, c_uint32),
     "chain_append_each": (HANDLE, c_char_p, POINTER(c_uint32), c_uint32),
+    "chain_hint": (HANDLE, POINTER(HintsStruct)),
     "chain_clear": (HANDLE,),
     "chain_size": (HANDLE, POINTER(c_uint32)),
     "chain_free": (HANDLE,),

@@ -7,7 +7,8 @@ from ctypes import POINTER, c_int, c_ssize_t, c_uint8, c_uint32, c_void_p, py_ob
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from terrace._types import Block, InvalidError, call
+from terrace._library import HintsStruct
+from terrace._types import Block, Hints, InvalidError, call
 
 if TYPE_CHECKING:
     from terrace._client import ClientBase
@@ -103,6 +104,13 @@ def u32(argument: str, value: int, most: int = 0xffffffff) -> int:
     return value
 
 
+def text(argument: str, value: str) -> bytes:
+    """For C, where a text ends with its first zero."""
+    if "\0" in value:
+        raise InvalidError(f"{argument} has a zero at {value.index(chr(0))}")
+    return value.encode()
+
+
 BLOCK = Struct("=IIQI4x")
 PIECE = Struct("=QQI4x")
 BLOCK_PIECES = Struct("=III4xQQQI4x")
@@ -192,14 +200,38 @@ def _deregister_quietly(handle: Any, number: int) -> None:
         pass
 
 
-class Chain:
-    """Keys of a prompt's blocks in prefix order, each 1 to 64 bytes."""
+def _hints_of(hints: Hints) -> HintsStruct:
+    if hints.will_continue and hints.done:
+        raise InvalidError("hints.done and hints.will_continue are both true")
+    return HintsStruct(ctypes.sizeof(HintsStruct), u32("hints.turn", hints.turn),
+                       text("hints.session", hints.session),
+                       text("hints.category", hints.category),
+                       1 if hints.will_continue else 2 if hints.done else 0)
 
-    def __init__(self, keys: Any = (), *, key_bytes: int | None = None) -> None:
+
+class Chain:
+    """Keys of a prompt's blocks in prefix order, each 1 to 64 bytes, and what is known of the
+    request that they are of: `hints` go with every call that is given the chain."""
+
+    def __init__(self, keys: Any = (), *, key_bytes: int | None = None,
+                 hints: Hints | None = None) -> None:
         handle = ctypes.c_uint64()
         call("chain_new", handle)
         self.handle: int = handle.value
+        self._hints: Hints | None = None
+        if hints is not None:
+            self.hints = hints
         self.append(keys, key_bytes=key_bytes)
+
+    @property
+    def hints(self) -> Hints | None:
+        """May be set anew between calls; None: nothing is known."""
+        return self._hints
+
+    @hints.setter
+    def hints(self, hints: Hints | None) -> None:
+        call("chain_hint", self.handle, None if hints is None else _hints_of(hints))
+        self._hints = hints
 
     def append(self, keys: Any, *, key_bytes: int | None = None) -> None:
         """Appends keys: an iterable of bytes, or, with key_bytes, one buffer that holds all of
@@ -228,7 +260,9 @@ class Chain:
         return listed
 
     def clear(self) -> None:
+        """No keys and no hints any more."""
         call("chain_clear", self.handle)
+        self._hints = None
 
     def __len__(self) -> int:
         size = c_uint32()

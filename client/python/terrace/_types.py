@@ -190,6 +190,15 @@ class Group(NamedTuple):
     attention: str = "full"
 
 
+class Hints(NamedTuple):
+    """What is known of a request: docs/client.md. None of it is a promise."""
+    session: str = ""            # at most 64 bytes, as category
+    turn: int = 0                # of the session, from 1 on; 0: not known
+    category: str = ""
+    will_continue: bool = False  # a later request is expected to go on where this one ends
+    done: bool = False           # none is
+
+
 class GroupPolicy(NamedTuple):
     group: int
     policy: StopPolicy = StopPolicy.ALL
