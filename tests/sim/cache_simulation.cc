@@ -93,6 +93,7 @@ Task<bool> Simulation::Put(SimulatedClient* client, Target target, std::size_t f
   for (std::size_t i = 0; i < keys.size(); ++i) {
     call.request.places[i].valid_tokens = ValidTokens(keys[i], target.space->spec.block_tokens);
   }
+  call.request.facts = DrawFacts(target);
   if (disk_ != nullptr && nvme_random_.Chance(plan_.nvme.durable)) {
     call.request.ack = Ack::kDurable;
   }
@@ -122,8 +123,9 @@ Task<bool> Simulation::Put(SimulatedClient* client, Target target, std::size_t f
 Task<bool> Simulation::Get(SimulatedClient* client, Target target, std::size_t most,
                            std::size_t first_slot, std::uint64_t losses_then) {
   const std::size_t pieces = random_.Between(1, 4);
-  const ClientCall call = MakeCall(*target.space, client->memory, target.Slice(target.first, most),
-                                   DrawDeadline(), first_slot, pieces);
+  ClientCall call = MakeCall(*target.space, client->memory, target.Slice(target.first, most),
+                             DrawDeadline(), first_slot, pieces);
+  call.request.facts = DrawFacts(target);
   PoisonDestinations(call, client->memory);
   SimLink* const link = client->link;
   const Status sent = co_await link->Carry(call.request.deadline);

@@ -1,8 +1,27 @@
-// The calls that say what to keep and where: none of them may change a byte, hold up an end, or
-// leave a label that keeps what is not there (Cache::Validate looks).
+// The calls that say what to keep and where, and what calls say of their request: none of it may
+// change a byte, hold up an end, or leave a label that keeps what is not there (Cache::Validate
+// looks).
+#include "base/checksum.h"
 #include "tests/sim/simulation.h"
 
 namespace terrace::testing {
+
+RequestFacts Simulation::DrawFacts(const Target& target) {
+  SeededRandom& random = streams_.told;
+  if (!random.Chance(plan_.told)) return {};
+  const auto draw = [&random](std::uint32_t below) {
+    return static_cast<std::uint32_t>(random.Below(below));
+  };
+  RequestFacts facts{.session = draw(8),
+                     .category = draw(4),
+                     .turn = static_cast<std::uint16_t>(draw(1 << 16)),
+                     .continuation = static_cast<Continuation>(draw(3))};
+  if (random.Chance(0.5)) {  // a chain is a conversation, whose turn is as long as the call goes
+    facts.session = static_cast<std::uint32_t>(Checksum64(AsKey(target.chain->back())));
+    facts.turn = static_cast<std::uint16_t>(target.first + target.count);
+  }
+  return facts;
+}
 
 Task<void> Simulation::ForgetPrefix(Target target, std::uint64_t crashes) {
   // Long enough that it is never cut off: then all that was named is gone.
@@ -46,14 +65,15 @@ Task<void> Simulation::Hint(Target target) {
   } else if (kind < 7) {
     Note(co_await cache_->ReleaseRetained(target.space->spec.tenant, label));
   } else if (kind < 9) {
-    Note(cache_->Touch(target.Slice(target.first, target.count)));
+    Note(cache_->Touch(target.Slice(target.first, target.count), DrawFacts(target)));
   } else {
     // Some are cancelled, as by a client that goes: their deadline moves to the past.
     const bool short_of_time = random.Chance(0.3);
     const Nanos patience = static_cast<Nanos>(random.Between(1, short_of_time ? 300 : 50'000));
     const PrefetchRequest request{.chain = target.Slice(target.first, target.count),
                                   .priority = static_cast<std::uint32_t>(random.Below(4)),
-                                  .deadline = time_.Now() + patience * kMicrosecond};
+                                  .deadline = time_.Now() + patience * kMicrosecond,
+                                  .facts = DrawFacts(target)};
     const BatchAnswer answer = co_await cache_->Prefetch(request);
     if (!answer.status.ok()) oracle_->Fail("prefetch refused: " + answer.status.ToString());
     Note(answer);

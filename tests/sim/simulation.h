@@ -63,6 +63,8 @@ class Simulation {
   Task<bool> Get(SimulatedClient* client, Target target, std::size_t most, std::size_t first_slot,
                  std::uint64_t losses_then);
   std::size_t Match(const Target& target);
+  /// simulated_hints.cc. What is said of a request about it: the truth, or anything.
+  RequestFacts DrawFacts(const Target& target);
   void RunLanes();
 
   // simulated_leases.cc

@@ -261,6 +261,7 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
   if (streams.policy.Chance(0.5)) {
     plan.cache.policy = Policies()[streams.policy.Below(Policies().size())].name;
   }
+  plan.told = DrawRate(streams.told, 1);
   if (profile == SimulationProfile::kReclaim) MakeReclaim(streams.nvme, plan);
   if (profile == SimulationProfile::kPower) MakePower(streams.nvme, plan);
   if (profile == SimulationProfile::kHints) plan.hint = streams.clients.Chance(0.5) ? 0.2 : 0.6;
@@ -283,7 +284,7 @@ std::string SimulationPlan::ToString() const {
       std::to_string(faults.message_delay_max / kMicrosecond) + " us";
   if (locators_collide) text += ", locators collide";
   if (leases) text += ", leases";
-  text += ", policy " + cache.policy;
+  text += ", policy " + cache.policy + ", told " + std::to_string(told);
   if (nvme.lanes > 0) {
     const auto& log = nvme.tier.log;
     text += "; NVMe " + std::to_string(nvme.lanes) + " x " + std::to_string(log.segments) +
