@@ -218,14 +218,17 @@ TEST(CompareTest, SilenceAboutTheWorkloadIsWarnedOf) {
               Contains(HasSubstr("requests_in_trace and requests differ (100 and 90)")));
 }
 
-TEST(CompareTest, ThePolicyOfTheDaemonIsASetting) {
+TEST(CompareTest, ThePolicyOfTheDaemonAndWhatItWasToldAreSettings) {
   Document a = ARun();
   Document b = ARun();
   a["policy"] = "lru";
   b["policy"] = "sieve";
+  a["hints"] = "truthful";
+  b["hints"] = "random";
   const Comparison comparison = Compare(a, b);
-  ASSERT_EQ(comparison.settings.size(), 1U);
+  ASSERT_EQ(comparison.settings.size(), 2U);
   EXPECT_EQ(comparison.settings[0].key, "policy");
+  EXPECT_EQ(comparison.settings[1].key, "hints");
 }
 
 TEST(CompareTest, ACapacityFarAwayHasNoVerdict) {

@@ -143,7 +143,8 @@ TEST(SharedWorkloadTest, WorkersSeeTheTraceAndCannotChangeIt) {
   ASSERT_TRUE(trace.Append(2, 512, 2, std::vector<std::uint64_t>{6}).ok());
   RunParameters parameters;
   parameters.block_bytes = 4096;
-  const Result<SharedWorkload> made = SharedWorkload::Create(parameters, trace);
+  const std::vector<TraceHint> hints = {{}, {.session = 3, .turn = 9}};
+  const Result<SharedWorkload> made = SharedWorkload::Create(parameters, trace, hints);
   ASSERT_TRUE(made.ok()) << made.status().ToString();
   const Result<SharedWorkload> attached = SharedWorkload::Attach(dup(made->fd()));
   ASSERT_TRUE(attached.ok());
@@ -151,6 +152,11 @@ TEST(SharedWorkloadTest, WorkersSeeTheTraceAndCannotChangeIt) {
   ASSERT_EQ(attached->requests().size(), 2U);
   EXPECT_EQ(attached->BlocksOf(0)[1], 5U);
   EXPECT_EQ(attached->BlocksOf(1)[0], 6U);
+  EXPECT_EQ(attached->HintOf(0), TraceHint{});
+  EXPECT_EQ(attached->HintOf(1), hints[1]);
+  const Result<SharedWorkload> silent = SharedWorkload::Create(parameters, trace, {});
+  ASSERT_TRUE(silent.ok());
+  EXPECT_EQ(silent->HintOf(1), TraceHint{});
   EXPECT_LT(pwrite(made->fd(), "x", 1, 0), 0);
 }
 

@@ -33,6 +33,7 @@ class ReportTest : public ::testing::Test {
             .after = after_,
             .restarts = restarts_,
             .simulated_policy = "leaf-lru",
+            .hints = hints_,
             .trace = "a \xff trace",
             .skipped_lines = 3};
   }
@@ -47,6 +48,7 @@ class ReportTest : public ::testing::Test {
   DaemonView before_;
   DaemonView after_;
   RestartNotes restarts_;
+  HintSetting hints_ = HintSetting::kNone;
 };
 
 /// `get_blocks_STATUS` stands for one key per status.
@@ -160,6 +162,17 @@ TEST_F(ReportTest, ASimulationOfAnotherPolicyThanTheDaemonsIsNotSilent) {
   EXPECT_EQ(json()["simulated_policy"], "leaf-lru");
   EXPECT_THAT(ReportTable(Input()),
               HasSubstr("eviction of-next-year (unknown here, simulated as leaf-lru)"));
+}
+
+TEST_F(ReportTest, ARunWhoseRequestsToldLiesCannotPassForAnother) {
+  const auto json = [this] {
+    return nlohmann::ordered_json::parse(ReportJson(Input()), nullptr, false);
+  };
+  EXPECT_EQ(json()["hints"], "none");
+  EXPECT_THAT(ReportTable(Input()), testing::Not(HasSubstr("hints")));
+  hints_ = HintSetting::kInverted;
+  EXPECT_EQ(json()["hints"], "inverted");
+  EXPECT_THAT(ReportTable(Input()), HasSubstr("hints                    inverted\n"));
 }
 
 TEST_F(ReportTest, TableTellsTroubleOnlyWhenThereIsSome) {

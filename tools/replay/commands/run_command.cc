@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "client/terrace.hpp"
 #include "tools/replay/commands/commands.h"
+#include "tools/replay/commands/hint_option.h"
 #include "tools/replay/commands/pace_options.h"
 #include "tools/replay/commands/source_options.h"
 #include "tools/replay/page/html_report.h"
@@ -42,6 +43,7 @@ struct RunOptions {
   SourceOptions source;
   CoordinatorOptions workers;
   PaceCommandOptions pace;
+  HintOption hints;
   std::string address = "127.0.0.1:7420";
   std::string namespace_name;  // empty: made of model and bytes per token
   std::uint64_t bytes_per_token = 128;
@@ -185,7 +187,8 @@ const PolicyKind& SimulatedPolicy(const DaemonView& view) {
 }
 
 SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunOutcome& outcome,
-                      const RunParameters& parameters, const DaemonView& view) {
+                      std::span<const TraceHint> hints, const RunParameters& parameters,
+                      const DaemonView& view) {
   // The daemon tells what its slices hold; the device has its superblock in front of them.
   const std::uint64_t device_bytes =
       view.nvme_bytes == 0 ? 0 : view.nvme_bytes + nvme::kSlicesOffset;
@@ -198,7 +201,8 @@ SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunO
                       .run_blocks = parameters.run_blocks,
                       .nvme_segments = nvme.segments,
                       .nvme_records_per_segment = nvme.records_per_segment,
-                      .policy = &SimulatedPolicy(view)});
+                      .policy = &SimulatedPolicy(view)},
+                     hints);
 }
 
 double MeanSeconds(const LatencyHistogram& histogram) {
@@ -207,14 +211,16 @@ double MeanSeconds(const LatencyHistogram& histogram) {
 }
 
 int RunLoaded(const RunOptions& options, const RunParameters& parameters,
-              const Economics& economics, const TraceReadResult& loaded, Client& client) {
+              const Economics& economics, const TraceReadResult& loaded, HintSetting setting,
+              Client& client) {
   const Trace& trace = loaded.trace;
   const BlockNumbers blocks = NumberBlocks(trace);
   const TraceStatistics statistics = CollectStatistics(trace, blocks);
+  const std::vector<TraceHint> hints = HintsOf(trace, blocks, setting);
   const SteadyClock clock;
   DaemonWatch watch(client, clock);
   const DaemonView before = watch.Look();
-  Result<SharedWorkload> workload = SharedWorkload::Create(parameters, trace);
+  Result<SharedWorkload> workload = SharedWorkload::Create(parameters, trace, hints);
   if (!workload.ok()) return UsageError(workload.status().message());
   if (InterruptNote::Asked()) return kExitInterrupted;
   const Result<RunOutcome> outcome = RunWorkload(*workload, options.workers, watch, clock);
@@ -227,7 +233,7 @@ int RunLoaded(const RunOptions& options, const RunParameters& parameters,
                                                            static_cast<double>(totals.get_ns) * 1e9;
   const SavedCompute savings = ComputeSavings(economics, trace, totals.hit_tokens, load_bytes_per_s,
                                               MeanSeconds(totals.match));
-  const SimulatedRun simulated = Simulate(trace, blocks, *outcome, parameters, before);
+  const SimulatedRun simulated = Simulate(trace, blocks, *outcome, hints, parameters, before);
   return Finish(options, {.outcome = *outcome,
                           .parameters = parameters,
                           .workers = options.workers,
@@ -239,6 +245,7 @@ int RunLoaded(const RunOptions& options, const RunParameters& parameters,
                           .after = after,
                           .restarts = watch.notes(),
                           .simulated_policy = std::string(SimulatedPolicy(before).name),
+                          .hints = setting,
                           .trace = trace.source,
                           .skipped_lines = loaded.skipped_lines,
                           .recorded_s = RecordedSeconds(trace.requests)});
@@ -255,6 +262,8 @@ int Run(RunOptions& options) {
   const Result<PaceOptions> pace = options.pace.Read(options.workers.lockstep);
   if (!pace.ok()) return UsageError(pace.status().message());
   options.workers.pace = *pace;
+  const Result<HintSetting> hints = options.hints.Read();
+  if (!hints.ok()) return UsageError(hints.status().message());
   const Result<TraceReadResult> loaded = options.source.Load();
   if (!loaded.ok()) return UsageError(loaded.status().message());
   status = CheckPace(*pace, loaded->trace.requests);
@@ -271,7 +280,7 @@ int Run(RunOptions& options) {
     status = ClearLeftovers(**client, *parameters);
     if (!status.ok()) return UsageError("clearing the namespace: " + status.ToString());
   }
-  return RunLoaded(options, *parameters, *economics, *loaded, **client);
+  return RunLoaded(options, *parameters, *economics, *loaded, *hints, **client);
 }
 
 void AddRunOptions(CLI::App& command, RunOptions& options) {
@@ -314,6 +323,7 @@ void AddRunOptions(CLI::App& command, RunOptions& options) {
   command.add_flag("--lockstep", options.workers.lockstep,
                    "finish each request before the next begins");
   options.pace.Add(command);
+  options.hints.Add(command);
   command.add_flag("--tcp", options.tcp_only, "connect over TCP even on the daemon's host");
   command.add_flag("--quiet", options.workers.quiet, "no progress");
   command.add_option("--progress-file", options.workers.progress_file,

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "tools/common/progress_bar.h"
 #include "tools/replay/commands/commands.h"
+#include "tools/replay/commands/hint_option.h"
 #include "tools/replay/commands/source_options.h"
 #include "tools/replay/page/html_report.h"
 #include "tools/replay/report/study_report.h"
@@ -34,6 +35,7 @@ struct SimulateOptions {
   std::uint64_t reactors = 1;
   std::string model = "llama-3-8b";
   std::string gpu = "h100";
+  HintOption hints;
   double load_gb_per_s = 12.5;  // 100 Gbit/s Ethernet
   double gpu_hour_price = 2.0;
   std::uint64_t jobs = 0;  // 0: one for each core
@@ -219,16 +221,20 @@ int Simulate(SimulateOptions& options) {
   if (!status.ok()) return UsageError(status.message());
   const Result<Economics> economics = Economics::Find(options.model, options.gpu);
   if (!economics.ok()) return UsageError(economics.status().message());
+  const Result<HintSetting> setting = options.hints.Read();
+  if (!setting.ok()) return UsageError(setting.status().message());
   const Result<TraceReadResult> loaded = options.source.Load();
   if (!loaded.ok()) return UsageError(loaded.status().message());
   TellSkippedLines(*loaded);
   const Trace& trace = loaded->trace;
   const BlockNumbers blocks = NumberBlocks(trace);
   const TraceStatistics statistics = CollectStatistics(trace, blocks);
+  const std::vector<TraceHint> hints = HintsOf(trace, blocks, *setting);
   Cases cases;
   status = AddCurves(options, policies, statistics.distinct_blocks, cases);
   if (status.ok()) status = AddTiers(options, policies, trace, statistics, cases);
   if (!status.ok()) return UsageError(status.message());
+  for (StudyCase& entry : cases.all) entry.shape.hints = hints;
   if (cases.all.empty()) return UsageError("--policy: optimal alone has no tiers, only capacities");
 
   const SteadyClock clock;
@@ -241,6 +247,7 @@ int Simulate(SimulateOptions& options) {
   const StudyReportInput input{.trace = trace,
                                .statistics = statistics,
                                .economics = *economics,
+                               .hints = *setting,
                                .curves = all.first(cases.curves),
                                .tiers = all.subspan(cases.curves),
                                .load_bytes_per_s = options.load_gb_per_s * 1e9,
@@ -309,6 +316,7 @@ void AddSimulateCommand(CLI::App& app, Chosen& chosen) {
       ->capture_default_str();
   command->add_option("--json", options->json, "file for the results; - : standard output");
   command->add_option("--html", options->html, "file for the results as a page with charts");
+  options->hints.Add(*command);
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([options, &chosen] { chosen = [options] { return Simulate(*options); }; });
 }

@@ -78,7 +78,7 @@ constexpr std::array<GroupRules, 6> kRunGroups{{{"Correctness", kCorrectness},
 
 constexpr const char* kOtherHits = "hits and all that follows from them are not comparable";
 constexpr const char* kOtherSavings = "compute and money saved are not comparable";
-constexpr std::array<SettingRule, 26> kSettings{{
+constexpr std::array<SettingRule, 27> kSettings{{
     {"kind", nullptr},
     {"block_references", kOtherHits},
     {"skipped_lines", kOtherHits},
@@ -102,6 +102,7 @@ constexpr std::array<SettingRule, 26> kSettings{{
     {"batch_blocks", "latency is of other batches"},
     {"link", "speed and latency are of other links"},
     {"policy", nullptr},  // what runs are compared for
+    {"hints", nullptr},   // likewise
     {"reactors", nullptr},
     {"format", nullptr},
     {"daemon_restarts", "a restart costs hits"},

@@ -265,6 +265,7 @@ std::string SettingsMarkup(const Document& document) {
   figure("reactors", "reactors");
   text("eviction", "policy");
   if (SimulatedAsAnother(document)) text("eviction, simulated", "simulated_policy");
+  text("hints", "hints");
   text("mode", "mode");
   figure("speed", "speed");
   figure("concurrency", "concurrency");

@@ -101,6 +101,7 @@ void AddSetting(Json& json, const ReportInput& input) {
   json["reactors"] = input.before.reactors;
   json["policy"] = input.before.policy;
   json["simulated_policy"] = input.simulated_policy;
+  json["hints"] = HintSettingName(input.hints);
   json["huge_page_share"] = input.after.huge_page_share;
 }
 
@@ -253,6 +254,9 @@ void WorkloadLines(std::string& out, const ReportInput& input) {
        FormatByteSize(input.before.dram_bytes).c_str(), input.after.huge_page_share * 100,
        input.before.nvme_bytes == 0 ? "none" : FormatByteSize(input.before.nvme_bytes).c_str(),
        EvictionText(input).c_str(), input.outcome.link.c_str());
+  if (input.hints != HintSetting::kNone) {
+    Line(out, "%-24s %s", "hints", std::string(HintSettingName(input.hints)).c_str());
+  }
 }
 
 void WaitLine(std::string& out, const char* name, const LatencyHistogram& histogram) {

@@ -8,6 +8,7 @@
 #include "tools/replay/run/coordinator.h"
 #include "tools/replay/run/daemon_view.h"
 #include "tools/replay/simulate/simulate_run.h"
+#include "tools/replay/trace/trace_hints.h"
 #include "tools/replay/trace/trace_statistics.h"
 #include "tools/replay/worth/economics.h"
 #include "tools/replay/worth/saved_compute.h"
@@ -26,6 +27,7 @@ struct ReportInput {
   const DaemonView& after;
   const RestartNotes& restarts;
   std::string simulated_policy;  ///< the daemon's, unless this program does not know that
+  HintSetting hints = HintSetting::kNone;
   std::string trace;
   std::uint64_t skipped_lines = 0;
   double recorded_s = 0;  ///< from the first timestamp of the trace to the last

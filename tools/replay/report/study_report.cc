@@ -162,6 +162,7 @@ Json StudyJson(const StudyReportInput& input) {
   json["weights_precision"] = economics.instance().precision;
   json["kv_bytes_per_token"] = economics.model().kv_bytes_per_token_bf16;
   json["block_bytes"] = BlockBytes(input);
+  json["hints"] = HintSettingName(input.hints);
   json["load_gb_per_s"] = input.load_bytes_per_s / 1e9;
   json["gpu_hour_price"] = input.gpu_hour_price;
   const auto& some = input.curves.empty() ? input.tiers : input.curves;
@@ -188,6 +189,9 @@ std::string StudyTable(const StudyReportInput& input) {
        std::string(instance.model).c_str(), instance.gpus, std::string(instance.gpu).c_str());
   Line(out, "first token           mean %.0f ms without a cache; hits are loaded at %.1f GB/s",
        some.empty() ? 0.0 : some.front().savings.without.mean_ms, input.load_bytes_per_s / 1e9);
+  if (input.hints != HintSetting::kNone) {
+    Line(out, "hints                 %s", std::string(HintSettingName(input.hints)).c_str());
+  }
   Line(out, "study                 %.1f s, %.0f MiB of memory\n", input.seconds,
        Real(input.memory_bytes) / (1 << 20));
   if (!input.curves.empty()) {

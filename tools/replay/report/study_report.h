@@ -7,6 +7,7 @@
 
 #include "tools/replay/simulate/policy_study.h"
 #include "tools/replay/trace/trace.h"
+#include "tools/replay/trace/trace_hints.h"
 #include "tools/replay/trace/trace_statistics.h"
 #include "tools/replay/worth/economics.h"
 
@@ -16,6 +17,7 @@ struct StudyReportInput {
   const Trace& trace;
   const TraceStatistics& statistics;
   const Economics& economics;
+  HintSetting hints = HintSetting::kNone;
   std::span<const StudyResult> curves;  ///< one tier: "results"
   std::span<const StudyResult> tiers;   ///< DRAM over NVMe: "tiers"
   double load_bytes_per_s = 0;

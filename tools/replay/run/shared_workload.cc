@@ -13,7 +13,7 @@
 namespace terrace::replay {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x3130'594c'5052'5254;  // "TRRPLY01"
+constexpr std::uint64_t kMagic = 0x3230'594c'5052'5254;  // "TRRPLY02"
 
 Status SystemError(const char* call) {
   return Status(StatusCode::kIo, std::string(call) + ": " + std::strerror(errno));
@@ -21,16 +21,19 @@ Status SystemError(const char* call) {
 
 std::size_t TotalBytes(const RunParameters& parameters) {
   return sizeof(RunParameters) + parameters.request_count * sizeof(TraceRequest) +
-         parameters.reference_count * sizeof(std::uint64_t);
+         parameters.reference_count * sizeof(std::uint64_t) +
+         parameters.hint_count * sizeof(TraceHint);
 }
 
 }  // namespace
 
-Result<SharedWorkload> SharedWorkload::Create(const RunParameters& parameters, const Trace& trace) {
+Result<SharedWorkload> SharedWorkload::Create(const RunParameters& parameters, const Trace& trace,
+                                              std::span<const TraceHint> hints) {
   RunParameters header = parameters;
   header.magic = kMagic;
   header.request_count = trace.requests.size();
   header.reference_count = trace.hash_ids.size();
+  header.hint_count = hints.size();
   const std::size_t bytes = TotalBytes(header);
   const int fd = memfd_create("terrace-replay-workload", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return SystemError("memfd_create");
@@ -51,6 +54,8 @@ Result<SharedWorkload> SharedWorkload::Create(const RunParameters& parameters, c
   std::memcpy(out, trace.requests.data(), trace.requests.size() * sizeof(TraceRequest));
   out += trace.requests.size() * sizeof(TraceRequest);
   std::memcpy(out, trace.hash_ids.data(), trace.hash_ids.size() * sizeof(std::uint64_t));
+  out += trace.hash_ids.size() * sizeof(std::uint64_t);
+  if (!hints.empty()) std::memcpy(out, hints.data(), hints.size_bytes());
   munmap(memory, bytes);
   // Sealed, so that no worker can change what the others and the coordinator read. A kernel
   // without seals only loses that protection.
@@ -70,7 +75,9 @@ Result<SharedWorkload> SharedWorkload::Attach(int fd) {
   SharedWorkload workload(fd, static_cast<const std::byte*>(memory), bytes);
   const RunParameters& header = workload.parameters();
   if (header.magic != kMagic || header.request_count > kRequestsMax ||
-      header.reference_count > kReferencesMax || TotalBytes(header) != bytes) {
+      header.reference_count > kReferencesMax ||
+      (header.hint_count != 0 && header.hint_count != header.request_count) ||
+      TotalBytes(header) != bytes) {
     return Status::Invalid("descriptor " + std::to_string(fd) + " holds no workload");
   }
   return workload;
@@ -100,6 +107,14 @@ std::span<const std::uint64_t> SharedWorkload::BlocksOf(std::uint64_t request) c
   const auto* ids = reinterpret_cast<const std::uint64_t*>(
       memory_ + sizeof(RunParameters) + parameters().request_count * sizeof(TraceRequest));
   return {ids + entry.first_reference, entry.block_count};
+}
+
+TraceHint SharedWorkload::HintOf(std::uint64_t request) const noexcept {
+  if (parameters().hint_count == 0) return {};
+  const auto* hints = reinterpret_cast<const TraceHint*>(
+      memory_ + sizeof(RunParameters) + parameters().request_count * sizeof(TraceRequest) +
+      parameters().reference_count * sizeof(std::uint64_t));
+  return hints[request];
 }
 
 }  // namespace terrace::replay

@@ -2,7 +2,8 @@
 // coordinator makes once and the workers map read-only: the parameters of the run and the trace.
 // So the messages between them stay small and of fixed size.
 //
-// Layout: RunParameters, then request_count TraceRequests, then reference_count hash ids.
+// Layout: RunParameters, then request_count TraceRequests, then reference_count hash ids, then
+// hint_count TraceHints.
 // Thread: immutable after it was made; any thread. Lifetime: the mapping lives as long as the
 // object, the memfd as long as anybody has it open.
 #pragma once
@@ -15,6 +16,7 @@
 #include "base/limits.h"
 #include "base/result.h"
 #include "tools/replay/trace/trace.h"
+#include "tools/replay/trace/trace_hints.h"
 
 namespace terrace::replay {
 
@@ -24,6 +26,7 @@ struct RunParameters {
   std::uint64_t magic = 0;            ///< set by Create
   std::uint64_t request_count = 0;    ///< set by Create
   std::uint64_t reference_count = 0;  ///< set by Create
+  std::uint64_t hint_count = 0;       ///< set by Create: 0, or request_count
   std::uint64_t key_seed = 0;         ///< of the chain keys
   std::uint64_t block_bytes = 0;      ///< bytes of a block; a multiple of 8
   std::uint32_t block_tokens = 0;     ///< of the trace
@@ -44,7 +47,9 @@ static_assert(std::is_trivially_copyable_v<TraceRequest>);
 class SharedWorkload {
  public:
   /// Makes and seals the memfd. @return kIo names the call that failed.
-  static Result<SharedWorkload> Create(const RunParameters& parameters, const Trace& trace);
+  /// hints: one for each request, or none at all.
+  static Result<SharedWorkload> Create(const RunParameters& parameters, const Trace& trace,
+                                       std::span<const TraceHint> hints);
   /// Maps a memfd that Create made, and takes it over. @return kInvalid when it is something else.
   static Result<SharedWorkload> Attach(int fd);
 
@@ -58,6 +63,8 @@ class SharedWorkload {
   [[nodiscard]] const RunParameters& parameters() const noexcept;
   [[nodiscard]] std::span<const TraceRequest> requests() const noexcept;
   [[nodiscard]] std::span<const std::uint64_t> BlocksOf(std::uint64_t request) const noexcept;
+  /// Nothing where the run says nothing.
+  [[nodiscard]] TraceHint HintOf(std::uint64_t request) const noexcept;
 
  private:
   SharedWorkload(int fd, const std::byte* memory, std::size_t bytes)

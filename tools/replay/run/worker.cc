@@ -79,7 +79,7 @@ class Worker {
       Status status = request_.chain.Append(key);
       if (!status.ok()) return status;
     }
-    return Status::Ok();
+    return request_.chain.SetHints(ToRequestHints(workload_.HintOf(request)));
   }
 
   [[nodiscard]] std::uint32_t BlockCount() const {

@@ -5,7 +5,7 @@ namespace terrace::replay {
 RequestHits SimulateRequests(const Trace& trace, const BlockNumbers& blocks,
                              const SimulatedTiersOptions& tiers, const RequestShape& shape,
                              const HitProgress& progress) {
-  RunSimulation simulation(trace, blocks, shape.batch_blocks, tiers);
+  RunSimulation simulation(trace, blocks, shape.batch_blocks, tiers, shape.hints);
   RequestHits result;
   result.leading.reserve(trace.requests.size());
   ProgressSteps steps(progress);

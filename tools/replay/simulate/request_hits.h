@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "tools/replay/simulate/simulate_run.h"
@@ -29,6 +30,7 @@ using HitProgress = std::function<bool(std::uint64_t)>;
 struct RequestShape {
   std::uint32_t batch_blocks = kChainBlocksMax;  ///< most blocks of one get or put; at least 1
   bool decodes = false;
+  std::span<const TraceHint> hints{};  ///< one for each, or none at all
 };
 
 /// Through the tiers and the policy of `tiers`.

@@ -28,7 +28,14 @@ SimulatedHits RunSimulation::LookUp(std::uint64_t request) {
 
 RequestOrigin RunSimulation::OriginOf(std::uint64_t request) const {
   const TraceRequest& entry = trace_.requests[request];
-  return {.facts = {}, .ends_partial = entry.input_tokens % trace_.block_tokens != 0};
+  RequestOrigin origin{.facts = {}, .ends_partial = entry.input_tokens % trace_.block_tokens != 0};
+  if (hints_.empty()) return origin;
+  const TraceHint& hint = hints_[request];
+  origin.facts.session = hint.session;
+  origin.facts.category = hint.category;
+  origin.facts.turn = hint.turn;
+  origin.facts.continuation = hint.continuation;
+  return origin;
 }
 
 std::uint32_t RunSimulation::Store(std::uint64_t request, const SimulatedHits& hits) {
@@ -64,8 +71,8 @@ SimulatedRun RunSimulation::Result() const {
 
 SimulatedRun SimulateRun(const Trace& trace, const BlockNumbers& blocks,
                          std::span<const Operation> order, std::uint32_t batch_blocks,
-                         const SimulatedTiersOptions& tiers) {
-  RunSimulation simulation(trace, blocks, batch_blocks, tiers);
+                         const SimulatedTiersOptions& tiers, std::span<const TraceHint> hints) {
+  RunSimulation simulation(trace, blocks, batch_blocks, tiers, hints);
   std::unordered_map<std::uint64_t, SimulatedHits> looked_up;  // and not stored yet
   for (const Operation& operation : order) {
     const std::uint64_t request = operation.request;

@@ -8,6 +8,7 @@
 #include "tools/replay/simulate/simulated_tiers.h"
 #include "tools/replay/trace/block_keys.h"
 #include "tools/replay/trace/trace.h"
+#include "tools/replay/trace/trace_hints.h"
 
 namespace terrace::replay {
 
@@ -28,14 +29,15 @@ struct SimulatedRun {
   }
 };
 
-/// One replay, operation by operation, as a worker does them (run/worker.cc). Thread: one. Trace
-/// and blocks outlive it.
+/// One replay, operation by operation, as a worker does them (run/worker.cc). Thread: one. Trace,
+/// blocks and hints outlive it.
 class RunSimulation {
  public:
-  /// batch_blocks: most blocks of one get or put; at least 1.
+  /// batch_blocks: most blocks of one get or put; at least 1. hints: one for each request, or none
+  /// at all.
   RunSimulation(const Trace& trace, const BlockNumbers& blocks, std::uint32_t batch_blocks,
-                const SimulatedTiersOptions& tiers)
-      : trace_(trace), blocks_(blocks), batch_blocks_(batch_blocks), tiers_(tiers) {}
+                const SimulatedTiersOptions& tiers, std::span<const TraceHint> hints)
+      : trace_(trace), blocks_(blocks), batch_blocks_(batch_blocks), tiers_(tiers), hints_(hints) {}
 
   /// Gets the leading blocks that are stored, and puts the others.
   /// @return how many leading ones it got. REQUIRES: request < requests of the trace (also below).
@@ -58,6 +60,7 @@ class RunSimulation {
   const BlockNumbers& blocks_;
   const std::uint32_t batch_blocks_;
   SimulatedTiers tiers_;
+  const std::span<const TraceHint> hints_;
   SimulatedRun result_;
 };
 
@@ -65,6 +68,6 @@ class RunSimulation {
 /// request before its store.
 SimulatedRun SimulateRun(const Trace& trace, const BlockNumbers& blocks,
                          std::span<const Operation> order, std::uint32_t batch_blocks,
-                         const SimulatedTiersOptions& tiers);
+                         const SimulatedTiersOptions& tiers, std::span<const TraceHint> hints = {});
 
 }  // namespace terrace::replay

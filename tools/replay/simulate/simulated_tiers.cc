@@ -86,8 +86,9 @@ SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uin
     } else {
       ++hits.nvme;
       // Without room: no matter.
-      (void)Insert(slices_[SliceOf(chain, position)], chain,
-                   {.identity = block, .position = position, .returns = true});
+      (void)Insert(
+          slices_[SliceOf(chain, position)], chain,
+          {.identity = block, .position = position, .returns = true, .request = origin.facts});
     }
     if (gets_[block] < kReinsertGets) ++gets_[block];
     if (hits.leading == position - first) ++hits.leading;
