@@ -51,7 +51,8 @@ Result<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options,
   }
   auto index = BlockIndex::Create(capacity);
   if (!index.ok()) return index.status();
-  const auto kind = FindPolicy(options.policy);
+  const auto kind = options.policy_kind != nullptr ? Result<const PolicyKind*>(options.policy_kind)
+                                                   : FindPolicy(options.policy);
   if (!kind.ok()) return kind.status();
   auto events = EventLog::Create(options.event_bytes);
   if (!events.ok()) return events.status();

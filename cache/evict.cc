@@ -44,6 +44,7 @@ void Cache::Impl::Evict(BlockId id) {
   Count(counters.evictions);
   Count(counters.evicted_bytes, (*index)[id].block_bytes);
   if (policy->Keeps(id)) Count(counters.retained_evictions);
+  if (nvme != nullptr) nvme->OnEvict(id);
   if (!(*index)[id].record.exists()) return Forget(id, EventCause::kEvicted);
   const FrameId frame = (*index)[id].frame;
   policy->Evict(id);
@@ -69,11 +70,14 @@ void Cache::Impl::PutOff(BlockId id) { policy->PutOff(AsNew(id)); }
 void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& request) {
   std::erase_if(found, [this](BlockId id) { return !(*index)[id].InDram(); });
   policy->Touch(found, request);
+  if (nvme == nullptr) return;
+  for (const BlockId id : found) nvme->NoteUse(id);
 }
 
 Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,
                                            const ChainGuard& guard) {
   Result<FrameId> frame = arena->Allocate(tenant, block_bytes);
+  if (nvme != nullptr) nvme->LookAhead(frame.code() == StatusCode::kRetry);
   for (int round = 0; round < kRoundsMax && frame.code() == StatusCode::kRetry; ++round) {
     if (!EvictFor(tenant, block_bytes, guard)) break;
     frame = arena->Allocate(tenant, block_bytes);
@@ -106,7 +110,8 @@ bool Cache::Impl::IsLeased(BlockId id) const {
 bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
                              Among among) {
   const auto may_go = [&](BlockId id) {
-    return Evictable(id, guard) && (among.unwritten || nvme == nullptr || !nvme->Waits(id)) &&
+    return Evictable(id, guard) &&
+           (among.unwritten || nvme == nullptr || !nvme->MayBeWritten(id)) &&
            (among.kept || !policy->Keeps(id));
   };
   BlockId candidate = among.kept ? policy->FirstKept() : policy->First();

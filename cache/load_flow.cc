@@ -113,6 +113,7 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
     NewBlock block = cache.AsNew(load.id);
     block.returns = true;
     cache.policy->Insert(block);
+    OnPromoted(load.id, std::span(header.placement).first(header.placement_bytes));
     cache.CountBlocks();
   }
   return StatusCode::kOk;

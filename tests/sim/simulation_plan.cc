@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/checksum.h"
+#include "tests/cache/policy/telling_policy.h"
 
 namespace terrace::testing {
 
@@ -261,6 +262,10 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
   if (streams.policy.Chance(0.5)) {
     plan.cache.policy = Policies()[streams.policy.Below(Policies().size())].name;
   }
+  if (streams.writes.Chance(0.4)) {
+    plan.cache.nvme_write_share = 0.05 + streams.writes.Unit() * 0.9;
+    if (streams.writes.Chance(0.8)) plan.cache.policy_kind = &kTellingPolicy;
+  }
   if (profile == SimulationProfile::kReclaim) MakeReclaim(streams.nvme, plan);
   if (profile == SimulationProfile::kPower) MakePower(streams.nvme, plan);
   if (profile == SimulationProfile::kHints) plan.hint = streams.clients.Chance(0.5) ? 0.2 : 0.6;
@@ -283,7 +288,9 @@ std::string SimulationPlan::ToString() const {
       std::to_string(faults.message_delay_max / kMicrosecond) + " us";
   if (locators_collide) text += ", locators collide";
   if (leases) text += ", leases";
-  text += ", policy " + cache.policy;
+  const bool told = cache.policy_kind != nullptr;
+  text += ", policy " + (told ? std::string(cache.policy_kind->name) : cache.policy);
+  if (cache.nvme_write_share > 0) text += ", write share " + std::to_string(cache.nvme_write_share);
   if (nvme.lanes > 0) {
     const auto& log = nvme.tier.log;
     text += "; NVMe " + std::to_string(nvme.lanes) + " x " + std::to_string(log.segments) +
