@@ -90,9 +90,7 @@ void NvmeSide::LookAhead(bool no_room) {
 void NvmeSide::Demote(BlockId id) {
   const BlockEntry& entry = (*cache.index)[id];
   if (entry.state != BlockState::kPublished || Waits(id) || !MayBeWritten(id)) return;
-  // Its parent was known and is on no tier any more: nobody will find this one.
-  const bool orphan = entry.parent != kNoBlock && cache.index->ParentOf(id) == kNoBlock;
-  if (orphan || !price->Offer(ValueOf(id), entry.block_bytes) || !QueueChain(id)) {
+  if (!price->Offer(ValueOf(id), entry.block_bytes) || !QueueChain(id)) {
     cache.index->SetRefused(id, true);
   }
 }
@@ -106,6 +104,11 @@ bool NvmeSide::QueueChain(BlockId id) {
                          !entry.record.exists() && !Waits(next) && placements.Has(next);
     if (!missing) break;
     chain.push_back(next);
+  }
+  // The parent of the first was known and is on no tier any more: nobody will find these.
+  if (!chain.empty() && (*cache.index)[chain.back()].parent != kNoBlock &&
+      cache.index->ParentOf(chain.back()) == kNoBlock) {
+    return false;
   }
   // Those before it first: without them it is of no use.
   for (; !chain.empty(); chain.pop_back()) {
@@ -132,7 +135,7 @@ void NvmeSide::QueueWhatIsWorthIt() {
   }
   std::ranges::sort(worth, std::greater<>());
   for (const auto& [value, id] : worth) {
-    if (!Waits(id) && !QueueChain(id)) break;  // no more can wait, or nothing is written now
+    if (!Waits(id)) (void)QueueChain(id);
   }
 }
 

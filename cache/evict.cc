@@ -20,6 +20,9 @@ constexpr int kCandidatesMax = 64;
 /// they may be many, and all of them the coldest. They become the hottest, so that the next one
 /// need not look at them again.
 constexpr int kLeasedMax = 8192;
+/// Blocks among the first candidates that are being written to NVMe (write_behind.cc), and pinned
+/// so long: a device that hangs must not stand in the way.
+constexpr int kWritingMax = 64;
 /// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
 /// is always looked at, though an extent of small frames is more than this.
 constexpr std::size_t kFramesInTheWayMax = 65'536;
@@ -117,6 +120,7 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
   BlockId candidate = among.kept ? policy->FirstKept() : policy->First();
   std::size_t frames_looked_at = 0;
   int leased = 0;
+  int writing = 0;
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     if (frames_looked_at > kFramesInTheWayMax) break;
     if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
@@ -124,6 +128,13 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
       const BlockId leased_one = std::exchange(candidate, policy->After(candidate));
       PutOff(leased_one);
       ++leased;
+      --looked;
+      continue;
+    }
+    if (writing < kWritingMax && nvme != nullptr && nvme->Waits(candidate) &&
+        arena->Header((*index)[candidate].frame).pins != 0) {
+      candidate = policy->After(candidate);
+      ++writing;
       --looked;
       continue;
     }

@@ -91,7 +91,8 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   /// A frame is wanted; no_room: none is free. Looks at the blocks that leave next, now and then.
   void LookAhead(bool no_room);
   void Demote(BlockId id);
-  /// Queues a block, and those of its chain before it that have no record. False: one was declined.
+  /// Queues a block, and those of its chain before it that have no record. False: one was declined,
+  /// or what was before them is gone.
   bool QueueChain(BlockId id);
   /// For a clean stop: the most valuable ones first.
   void QueueWhatIsWorthIt();

@@ -238,17 +238,17 @@ void SimulatedTiers::Demote(Slice& slice, BlockId slot) {
   const std::uint32_t block = slice.block_of[slot];
   if (refused_[block]) return;
   const double value = ValueOf(slice, slot);
-  const std::uint32_t parent = parent_of_[block];
-  const bool orphan = parent != kNoBlock && !Stored(parent);
-  if (orphan || !slice.price->Offer(value, 1)) {
-    refused_[block] = true;
-    return;
-  }
   // Those before it first: without them it is of no use.
   std::vector<std::uint32_t> chain;
   for (std::uint32_t next = block; next != kNoBlock && !HasRecord(next) && InDram(next);
        next = parent_of_[next]) {
     chain.push_back(next);
+  }
+  const std::uint32_t parent = parent_of_[chain.back()];
+  const bool orphan = parent != kNoBlock && !Stored(parent);
+  if (!slice.price->Offer(value, 1) || orphan) {
+    refused_[block] = true;
+    return;
   }
   while (!chain.empty()) {
     Append(slice, chain.back());
