@@ -33,6 +33,8 @@ namespace terrace {
 /// Gets that make a block worth being written again when its segment is reused: the first is
 /// usually the reader that it was put for, the second is somebody who saved computing it.
 inline constexpr std::uint8_t kReinsertGets = 2;
+/// Where the policy knows what a block is worth, which counts too (write_price.h).
+inline constexpr std::uint8_t kReinsertGetsKnown = 1;
 
 enum class BlockState : std::uint8_t { kAbsent = 0, kReserved = 1, kPublished = 2, kDoomed = 3 };
 
@@ -50,7 +52,10 @@ struct BlockEntry {
                               ///< hint: that number may name another block by now
   BlockState state;
   std::uint8_t gets;  ///< since it was put or written again to keep it, up to kReinsertGets
-  std::uint8_t unused[2];
+  /// Of a block that was used since a start, as WritePrice::ToByte has it: what it was worth when
+  /// it was last used, or left DRAM; 0: not known. Kept here for the time that it is on NVMe only.
+  std::uint8_t value;
+  bool refused;  ///< not worth a write, when it came close to eviction; until it is used
   std::uint32_t valid_tokens;  ///< of a published block
 
   [[nodiscard]] bool InDram() const noexcept { return frame != kNoFrame; }
@@ -97,6 +102,8 @@ class BlockIndex {
     if (entries_[id].gets < kReinsertGets) ++entries_[id].gets;
   }
   void ForgetGets(BlockId id) noexcept { entries_[id].gets = 0; }
+  void SetValue(BlockId id, std::uint8_t value) noexcept { entries_[id].value = value; }
+  void SetRefused(BlockId id, bool refused) noexcept { entries_[id].refused = refused; }
   /// For blocks found in any order, as a start finds them.
   void SetParent(BlockId id, BlockId parent) noexcept { entries_[id].parent = parent; }
   /// No longer found; doomed until Release. REQUIRES: reserved or published.

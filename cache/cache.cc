@@ -51,14 +51,14 @@ Result<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options,
   }
   auto index = BlockIndex::Create(capacity);
   if (!index.ok()) return index.status();
-  const auto found = FindPolicy(options.policy);
-  if (!found.ok()) return found.status();
-  const PolicyKind& kind = options.own_policy != nullptr ? *options.own_policy : **found;
+  const auto kind = options.policy_kind != nullptr ? Result<const PolicyKind*>(options.policy_kind)
+                                                   : FindPolicy(options.policy);
+  if (!kind.ok()) return kind.status();
   auto events = EventLog::Create(options.event_bytes);
   if (!events.ok()) return events.status();
   auto impl = std::make_unique<Impl>(
       options, registry, clock, std::move(arena).value(), std::move(index).value(),
-      std::make_unique<RetainingPolicy>(kind.make(capacity), capacity));
+      std::make_unique<RetainingPolicy>((*kind)->make(capacity), capacity));
   impl->events = std::move(*events);
   return std::unique_ptr<Cache>(new Cache(std::move(impl)));
 }

@@ -24,12 +24,14 @@
 // Thread: the owning reactor's, except Counters().
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ack.h"
@@ -198,6 +200,22 @@ struct PrefixRequest {
   Nanos deadline = 0;  ///< as of a prefetch
 };
 
+/// Why a record was written.
+enum class WriteReason : std::uint8_t {
+  kPut = 0,         ///< everything is, or nothing is known of the block
+  kDurable = 1,     ///< its client asked for it
+  kDemoted = 2,     ///< it was worth it, when it came close to eviction or at a clean stop
+  kReinserted = 3,  ///< its segment was used again
+};
+inline constexpr std::size_t kWriteReasons = 4;
+
+/// "put", "durable", ... for metrics.
+constexpr std::string_view WriteReasonName(WriteReason reason) noexcept {
+  constexpr std::array<std::string_view, kWriteReasons> kNames = {"put", "durable", "demoted",
+                                                                  "reinserted"};
+  return kNames[static_cast<std::size_t>(reason)];
+}
+
 /// Counters; single writer (the reactor), readable from any thread.
 struct CacheCounters {
   std::atomic<std::uint64_t> match_requests{0}, match_blocks{0}, match_hits{0};
@@ -208,6 +226,7 @@ struct CacheCounters {
   std::atomic<std::uint64_t> put_requests{0}, put_blocks{0}, put_stored{0}, put_exists{0};
   std::atomic<std::uint64_t> put_pending{0}, put_no_space{0}, put_failures{0};
   std::atomic<std::uint64_t> bytes_got{0}, bytes_put{0};
+  std::atomic<std::uint64_t> tokens_got{0};  ///< of bytes_got, of the first group and shard alone
   std::atomic<std::uint64_t> evictions{0}, evicted_bytes{0}, removed{0}, cleared{0};
   std::atomic<std::uint64_t> key_mismatches{0};
   std::atomic<std::uint64_t> reservations{0}, reservation_bytes{0};          ///< open now
@@ -235,6 +254,12 @@ struct CacheCounters {
   /// Blocks on NVMe that were forgotten, or not taken up by a start, because the index was full.
   std::atomic<std::uint64_t> index_evictions{0};
   std::atomic<std::uint64_t> write_queue_bytes{0};  ///< waiting to be written to NVMe
+  /// Bytes of the blocks that were written to NVMe, by WriteReason.
+  std::array<std::atomic<std::uint64_t>, kWriteReasons> nvme_written_bytes{};
+  /// Evicted from DRAM without a record, as they were not worth the write.
+  std::atomic<std::uint64_t> nvme_refused_blocks{0}, nvme_refused_bytes{0};
+  /// Of write_price.h, in millionths: the share, and the price now; 0 where everything is written.
+  std::atomic<std::uint64_t> nvme_share_ppm{0}, nvme_price_ppm{0};
   std::atomic<std::uint64_t> prefetch_blocks{0}, prefetch_loads{0};  ///< asked for; read for them
   std::atomic<std::uint64_t> touched{0};
   std::atomic<std::uint64_t> retained_blocks{0}, retained_bytes{0};  ///< now
@@ -252,8 +277,11 @@ struct CacheOptions {
   std::uint32_t transfers_max = 64;  ///< pushes and pulls at once, over all clients
   std::uint32_t window_per_request = 4;              ///< pushes or pulls at once within one request
   std::string policy = std::string(kDefaultPolicy);  ///< of eviction, by name (policies.h)
+  const PolicyKind* policy_kind = nullptr;           ///< instead; tests put in one of their own
   std::uint64_t event_bytes = 1 << 20;               ///< of the log of events; 0: none is kept
-  const PolicyKind* own_policy = nullptr;  ///< in its place; tests put in one that listens
+  /// Of the bytes put, most to be written to NVMe, those that are worth most (write_price.h); 0:
+  /// everything is written, as soon as it is put.
+  double nvme_write_share = 0;
   /// Hashes locators; tests put in one that collides.
   Hash128 (*locator_hash)(std::span<const std::byte> bytes) noexcept = HashBytes128;
 };

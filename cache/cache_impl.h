@@ -96,6 +96,8 @@ struct Cache::Impl {
   Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier);
   /// The block's frame goes to the client for a while, instead of its bytes.
   BlockAnswer LendBlock(GetState& state, Hold pin, TierKind tier);
+  /// `bytes` of a block were got.
+  void CountTokens(const FrameHeader& header, std::uint64_t bytes);
   /// `bytes`: how many were to move.
   StatusCode AfterPush(FrameId frame, TierKind tier, std::uint64_t bytes, const Status& status);
 
@@ -198,7 +200,7 @@ struct Cache::Impl {
   bool EvictFor(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard);
   /// Which blocks eviction may take.
   struct Among {
-    bool unwritten = false;  ///< also those that wait to be written to NVMe
+    bool unwritten = false;  ///< also those that wait to be written to NVMe, or may be
     bool kept = false;       ///< also those that a label keeps
   };
   bool EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard, Among among);

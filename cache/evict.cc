@@ -20,6 +20,9 @@ constexpr int kCandidatesMax = 64;
 /// they may be many, and all of them the coldest. They become the hottest, so that the next one
 /// need not look at them again.
 constexpr int kLeasedMax = 8192;
+/// Blocks among the first candidates that are being written to NVMe (write_behind.cc), and pinned
+/// so long: a device that hangs must not stand in the way.
+constexpr int kWritingMax = 64;
 /// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
 /// is always looked at, though an extent of small frames is more than this.
 constexpr std::size_t kFramesInTheWayMax = 65'536;
@@ -44,6 +47,7 @@ void Cache::Impl::Evict(BlockId id) {
   Count(counters.evictions);
   Count(counters.evicted_bytes, (*index)[id].block_bytes);
   if (policy->Keeps(id)) Count(counters.retained_evictions);
+  if (nvme != nullptr) nvme->OnEvict(id);
   if (!(*index)[id].record.exists()) return Forget(id, EventCause::kEvicted);
   const FrameId frame = (*index)[id].frame;
   policy->Evict(id);
@@ -69,11 +73,14 @@ void Cache::Impl::PutOff(BlockId id) { policy->PutOff(AsNew(id)); }
 void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& request) {
   std::erase_if(found, [this](BlockId id) { return !(*index)[id].InDram(); });
   policy->Touch(found, request);
+  if (nvme == nullptr) return;
+  for (const BlockId id : found) nvme->NoteUse(id);
 }
 
 Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,
                                            const ChainGuard& guard) {
   Result<FrameId> frame = arena->Allocate(tenant, block_bytes);
+  if (nvme != nullptr) nvme->LookAhead(frame.code() == StatusCode::kRetry);
   for (int round = 0; round < kRoundsMax && frame.code() == StatusCode::kRetry; ++round) {
     if (!EvictFor(tenant, block_bytes, guard)) break;
     frame = arena->Allocate(tenant, block_bytes);
@@ -106,12 +113,14 @@ bool Cache::Impl::IsLeased(BlockId id) const {
 bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
                              Among among) {
   const auto may_go = [&](BlockId id) {
-    return Evictable(id, guard) && (among.unwritten || nvme == nullptr || !nvme->Waits(id)) &&
+    return Evictable(id, guard) &&
+           (among.unwritten || nvme == nullptr || !nvme->MayBeWritten(id)) &&
            (among.kept || !policy->Keeps(id));
   };
   BlockId candidate = among.kept ? policy->FirstKept() : policy->First();
   std::size_t frames_looked_at = 0;
   int leased = 0;
+  int writing = 0;
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     if (frames_looked_at > kFramesInTheWayMax) break;
     if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
@@ -119,6 +128,13 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
       const BlockId leased_one = std::exchange(candidate, policy->After(candidate));
       PutOff(leased_one);
       ++leased;
+      --looked;
+      continue;
+    }
+    if (writing < kWritingMax && nvme != nullptr && nvme->Waits(candidate) &&
+        arena->Header((*index)[candidate].frame).pins != 0) {
+      candidate = policy->After(candidate);
+      ++writing;
       --looked;
       continue;
     }

@@ -152,6 +152,7 @@ BlockAnswer Cache::Impl::LendBlock(GetState& state, Hold pin, TierKind tier) {
   }
   Count(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram);
   Count(counters.bytes_got, header.block_bytes);
+  CountTokens(header, header.block_bytes);
   Count(counters.blocks_lent);
   return {.status = StatusCode::kOk,
           .tier = tier,
@@ -188,12 +189,21 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
   co_return StatusCode::kRetry;
 }
 
+void Cache::Impl::CountTokens(const FrameHeader& header, std::uint64_t bytes) {
+  const Namespace* space = registry.Find(header.namespace_id);
+  // The blocks of other groups and shards are of the same tokens.
+  if (space == nullptr || header.shard != 0 || header.group != space->spec.groups.front().id)
+    return;
+  Count(counters.tokens_got, header.valid_tokens * bytes / header.block_bytes);
+}
+
 StatusCode Cache::Impl::AfterPush(FrameId frame, TierKind tier, std::uint64_t bytes,
                                   const Status& status) {
   const FrameHeader& header = arena->Header(frame);
   if (status.ok()) {
     Count(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram);
     Count(counters.bytes_got, bytes);
+    CountTokens(header, bytes);
     return StatusCode::kOk;
   }
   Count(counters.get_failures);

@@ -115,6 +115,7 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
     block.returns = true;
     block.request = load.facts;
     cache.policy->Insert(block);
+    OnPromoted(load.id, std::span(header.placement).first(header.placement_bytes));
     cache.CountBlocks();
   }
   return StatusCode::kOk;

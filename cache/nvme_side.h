@@ -3,7 +3,8 @@
 // Model. A block has a *frame* in DRAM, a *record* on NVMe, or both (block_index.h, B4). Three
 // kinds of work move it between them, each with a file of its own:
 //   - write_behind.cc: a published block that the tier admits waits in a queue of bounded bytes and
-//     is written; until then eviction passes over it while there is anything else.
+//     is written; until then eviction passes over it while there is anything else. demote.cc: which
+//     ones, and when, where only what is worth it is written.
 //   - load_flow.cc: a get of a block without a frame reads its record into a frame. One load serves
 //     everybody who wants the block meanwhile; it ends when the device does, not when the reader
 //     loses patience, so the frame is nobody else's until then.
@@ -23,13 +24,16 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "base/wait.h"
 #include "cache/cache_impl.h"
+#include "cache/placements.h"
 #include "cache/prefetch_queue.h"
+#include "cache/write_price.h"
 #include "tiers/nvme/nvme_tier.h"
 
 namespace terrace {
@@ -46,6 +50,7 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
     std::uint64_t bytes = 0;
     std::array<std::byte, kKeyBytesMax> placement{};
     std::uint8_t placement_bytes = 0;
+    WriteReason reason = WriteReason::kPut;
     bool durable = false;
     bool begun = false;
     bool ended = false;
@@ -70,6 +75,31 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   /// The number still is of that block, and it is published.
   [[nodiscard]] bool StillIs(BlockId id, const Locator& locator) const;
   void End(Write& write, NotDurable outcome);
+  void CountWritten(WriteReason reason, std::uint64_t bytes);
+
+  // demote.cc
+  /// A put has just published it: it is queued, or looked at later.
+  void OnPublished(BlockId id, KeyView placement, bool durable);
+  /// A load has just brought it to DRAM.
+  void OnPromoted(BlockId id, KeyView placement);
+  /// A block in DRAM was used.
+  void NoteUse(BlockId id);
+  /// It is about to leave DRAM for another; it still is in the policy.
+  void OnEvict(BlockId id);
+  /// It waits to be written, or has not been looked at yet.
+  [[nodiscard]] bool MayBeWritten(BlockId id) const;
+  /// A frame is wanted; no_room: none is free. Looks at the blocks that leave next, now and then.
+  void LookAhead(bool no_room);
+  void Demote(BlockId id);
+  /// Queues a block, and those of its chain before it that have no record. False: one was declined,
+  /// or what was before them is gone.
+  bool QueueChain(BlockId id);
+  /// For a clean stop: the most valuable ones first.
+  void QueueWhatIsWorthIt();
+  /// REQUIRES: price, in DRAM.
+  [[nodiscard]] double ValueOf(BlockId id) const;
+  /// A record is to be written again when its segment is reused.
+  [[nodiscard]] bool WorthKeeping(BlockId id) const;
 
   // load_flow.cc
   struct LoadWaiter {
@@ -128,6 +158,9 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   std::deque<std::shared_ptr<Write>> queue;
   std::unordered_map<BlockId, std::shared_ptr<Write>> pending;  // queued or under way
   std::uint64_t queue_bytes = 0;
+  std::optional<WritePrice> price;  ///< when only what is worth it is written
+  Placements placements;            ///< with it: of the blocks in DRAM
+  std::uint64_t since_looked_ahead = ~std::uint64_t{0} >> 1;  ///< frames wanted
   std::size_t writers = 0;
   std::unordered_map<BlockId, std::shared_ptr<Load>> loads;
   PrefetchQueue prefetches{[this] { return loads.size() > prefetches.active(); }};

@@ -1,5 +1,5 @@
 // put: allocate frame (evict) -> pull from the client -> checksum -> publish -> answer COMMITTED
-//      -> (if admitted to NVMe) append -> index -> DURABLE
+//      -> (if admitted to NVMe, now or when it is demoted) append -> index -> DURABLE
 //
 // Blocks are started in prefix order and reserved, in index and policy, before their bytes come:
 // so a second put of a block is told kPending at once (C3), and the policy knows a block's parent
@@ -317,13 +317,7 @@ void Cache::Impl::PublishPut(BlockId id, KeyView placement, Ack ack, const PutOr
   arrivals.Tell(Arrivals::Of(entry.locator()));
   TellCommitted(id, placement, origin);
   CrashHere(CrashPoint::kPutPublished);
-  if (nvme != nullptr) {
-    const bool durable = ack == Ack::kDurable;
-    NotDurable declined = NotDurable::kNone;
-    (void)nvme->Queue(id, placement, durable, &declined);
-    // A put that asked for DURABLE asks again when it waits for it, and hears of a refusal then.
-    if (declined != NotDurable::kNone && !durable) nvme->tier.CountDeclined(declined);
-  }
+  if (nvme != nullptr) nvme->OnPublished(id, placement, ack == Ack::kDurable);
   Count(counters.put_stored);
   Count(counters.bytes_put, entry.block_bytes);
 }

@@ -77,6 +77,8 @@ Task<bool> NvmeSide::Reinsert(BlockId id) {
   const nvme::NvmeTier::Written written = co_await tier.Write(std::move(request));
   if (!written.place.exists() || !names() || !tier.log().Lasts(written.place)) co_return false;
   SetRecord(id, written.place);
+  if (price) price->Wrote((*cache.index)[id].block_bytes);
+  CountWritten(WriteReason::kReinserted, (*cache.index)[id].block_bytes);
   cache.index->ForgetGets(id);
   co_return true;
 }
@@ -122,9 +124,7 @@ Task<void> NvmeSide::ReclaimWorker(ReclaimState& state) {
     if (!LiesIn(id, state.segment)) continue;
     const BlockEntry& entry = (*cache.index)[id];
     const std::uint64_t pages = nvme::RecordPages(entry.block_bytes);
-    const bool worth_it =
-        entry.gets >= kReinsertGets || cache.policy->Keeps(id) || cache.leases.Marks(id);
-    if (worth_it && pages <= state.pages_left) {
+    if (WorthKeeping(id) && pages <= state.pages_left) {
       const NotDurable declined = tier.Admit(entry.block_bytes);
       if (declined != NotDurable::kNone) {
         tier.CountDeclined(declined);

@@ -1,10 +1,12 @@
-// From DRAM to NVMe: published blocks are written soon after they are COMMITTED, so that DRAM can
-// drop them without a write.
+// From DRAM to NVMe: blocks that demote.cc chose are written in the order in which they were
+// queued; by default every one is, soon after it is COMMITTED, so that DRAM can drop it without a
+// write.
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "base/check.h"
+#include "base/counter.h"
 #include "base/crash_point.h"
 #include "cache/nvme_side.h"
 
@@ -26,7 +28,17 @@ NvmeSide::NvmeSide(Cache::Impl& the_cache, const nvme::NvmeTierOptions& options,
     : cache(the_cache),
       scheduler(the_scheduler),
       tier(options, std::move(lanes), *this, journal, the_scheduler),
-      segments(tier.log().segments()) {}
+      segments(tier.log().segments()),
+      placements(the_cache.options.nvme_write_share > 0 ? the_cache.index->capacity() : 0) {
+  if (cache.options.nvme_write_share <= 0) return;
+  cache.counters.nvme_share_ppm.store(
+      static_cast<std::uint64_t>(cache.options.nvme_write_share * 1e6), std::memory_order_relaxed);
+  price.emplace(cache.options.nvme_write_share, std::max<std::uint64_t>(tier.CapacityBytes(), 1));
+}
+
+void NvmeSide::CountWritten(WriteReason reason, std::uint64_t bytes) {
+  Count(cache.counters.nvme_written_bytes[static_cast<std::size_t>(reason)], bytes);
+}
 
 bool NvmeSide::StillWanted(const Write& write) const {
   const auto found = pending.find(write.id);
@@ -53,6 +65,8 @@ std::shared_ptr<NvmeSide::Write> NvmeSide::Queue(BlockId id, KeyView placement, 
   write->locator = entry.locator();
   write->bytes = entry.block_bytes;
   write->durable = durable;
+  if (durable) write->reason = WriteReason::kDurable;
+  if (price) price->Wrote(write->bytes);
   write->placement_bytes = static_cast<std::uint8_t>(placement.size());
   std::copy(placement.begin(), placement.end(), write->placement.begin());
   queue_bytes += write->bytes;
@@ -171,6 +185,8 @@ Task<void> NvmeSide::WriteOne(std::shared_ptr<Write> write) {
     // While it was synced and indexed the ring may have come round to its segment.
     if (StillWanted(*write) && tier.log().Lasts(written.place)) {
       SetRecord(write->id, written.place);
+      CountWritten(write->reason, write->bytes);
+      if (write->reason == WriteReason::kDemoted) cache.index->ForgetGets(write->id);
     } else {
       outcome = NotDurable::kGone;
     }
@@ -185,6 +201,7 @@ void NvmeSide::End(Write& write, NotDurable outcome) {
   const auto found = pending.find(write.id);
   if (found != pending.end() && found->second.get() == &write) pending.erase(found);
   queue_bytes -= write.bytes;
+  if (price && outcome != NotDurable::kNone) price->Unwrote(write.bytes);
   cache.counters.write_queue_bytes.store(queue_bytes, std::memory_order_relaxed);
   write.ended = true;
   write.outcome = outcome;
@@ -193,6 +210,7 @@ void NvmeSide::End(Write& write, NotDurable outcome) {
 
 void NvmeSide::OnForget(BlockId id) {
   pending.erase(id);
+  if (price) placements.Drop(id);
   const auto load = loads.find(id);
   if (load == loads.end()) return;
   load->second->abandoned = true;
@@ -200,6 +218,7 @@ void NvmeSide::OnForget(BlockId id) {
 }
 
 Task<void> NvmeSide::Close() {
+  QueueWhatIsWorthIt();
   closing = true;
   const Nanos end = scheduler.Now() + kCloseWait;
   while ((!queue.empty() || writers > 0) && scheduler.Now() < end) {

@@ -26,7 +26,7 @@ constexpr RequestFacts kSaid{.tenant = 99,  // not the client's to say
 class CacheFactsTest : public CacheNvmeTest {
  protected:
   void SetUp() override {
-    cache_options_.own_policy = &testing::kListeningPolicy;
+    cache_options_.policy_kind = &testing::kListeningPolicy;
     MakeMedia();
     cache_->NameReservations(random_, 9, 0);
     space_ = Open("acme", "a");

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/checksum.h"
+#include "tests/cache/policy/telling_policy.h"
 
 namespace terrace::testing {
 
@@ -262,6 +263,10 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
     plan.cache.policy = Policies()[streams.policy.Below(Policies().size())].name;
   }
   plan.told = DrawRate(streams.told, 1);
+  if (streams.writes.Chance(0.4)) {
+    plan.cache.nvme_write_share = 0.05 + streams.writes.Unit() * 0.9;
+    if (streams.writes.Chance(0.8)) plan.cache.policy_kind = &kTellingPolicy;
+  }
   if (profile == SimulationProfile::kReclaim) MakeReclaim(streams.nvme, plan);
   if (profile == SimulationProfile::kPower) MakePower(streams.nvme, plan);
   if (profile == SimulationProfile::kHints) plan.hint = streams.clients.Chance(0.5) ? 0.2 : 0.6;
@@ -284,7 +289,10 @@ std::string SimulationPlan::ToString() const {
       std::to_string(faults.message_delay_max / kMicrosecond) + " us";
   if (locators_collide) text += ", locators collide";
   if (leases) text += ", leases";
-  text += ", policy " + cache.policy + ", told " + std::to_string(told);
+  const bool own = cache.policy_kind != nullptr;
+  text += ", policy " + (own ? std::string(cache.policy_kind->name) : cache.policy);
+  text += ", told " + std::to_string(told);
+  if (cache.nvme_write_share > 0) text += ", write share " + std::to_string(cache.nvme_write_share);
   if (nvme.lanes > 0) {
     const auto& log = nvme.tier.log;
     text += "; NVMe " + std::to_string(nvme.lanes) + " x " + std::to_string(log.segments) +

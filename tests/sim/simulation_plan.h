@@ -79,8 +79,8 @@ struct SimulationPlan {
 };
 
 /// The streams of one seed. What concerns NVMe has one of its own, messages and stopped clients
-/// another, leases, the policy, and what is said of requests: each leaves what the others draw
-/// alone.
+/// another, leases, the policy, what is said of requests, and what is written: each leaves what the
+/// others draw alone.
 struct SimulationStreams {
   explicit SimulationStreams(std::uint64_t seed)
       : general(seed),
@@ -88,8 +88,9 @@ struct SimulationStreams {
         clients(seed ^ 0x5bd1e995'9d1b54a3U),
         leases(seed ^ 0x9e3779b9'7f4a7c15U),
         policy(seed ^ 0xc2b2ae3d'27d4eb4fU),
-        told(seed ^ 0x165667b1'9e3779f9U) {}
-  SeededRandom general, nvme, clients, leases, policy, told;
+        told(seed ^ 0x165667b1'9e3779f9U),
+        writes(seed ^ 0x27d4eb2f'85ebca77U) {}
+  SeededRandom general, nvme, clients, leases, policy, told, writes;
 };
 
 SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile);

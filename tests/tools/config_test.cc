@@ -254,6 +254,11 @@ TEST(Config, ValuesOfTheNvmeTierAreChecked) {
   EXPECT_THAT(error("files = [\"\"]"), HasSubstr("empty or has a zero byte"));
   EXPECT_THAT(error("block_max = \"128MiB\""), HasSubstr("4 KiB to 64 MiB"));
   EXPECT_THAT(error("block_max = \"1%\""), HasSubstr("this key takes bytes"));
+  EXPECT_THAT(
+      error("write = \"most\""),
+      HasSubstr("t.toml:2: nvme.write: is \"most\"; there are \"everything\" and \"worth\""));
+  EXPECT_THAT(error("write_percent_of_puts = 0"), HasSubstr("out of range: 1 to 100"));
+  EXPECT_EQ(Accepted("[nvme]\nwrite = \"worth\"\n").nvme.write_percent_of_puts, 40U);
 }
 
 TEST(Config, PercentagesAreOnlyForCapacities) {

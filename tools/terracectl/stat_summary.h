@@ -34,7 +34,9 @@ struct NvmeSummary {
   double devices = 0, devices_online = 0;  ///< each counts once for each reactor
   double index_healthy = 0, index_failures = 0, removals_not_logged = 0;
   double written_bytes = 0, read_bytes = 0;  ///< of the devices
-  double put_bytes = 0;                      ///< of blocks, written because they were put
+  double put_bytes = 0;                      ///< of blocks, those written again not counted
+  double refused_bytes = 0;                  ///< of blocks that were not worth a write
+  double write_share = 0, write_price = 0;   ///< 0: everything is written
   double segments_reclaimed = 0, loads = 0, recovered_blocks = 0;
   double queue_bytes = 0;
   double budget_left_bytes = 0;                          ///< 0: no limit; negative: overdrawn
@@ -53,7 +55,7 @@ struct StatSummary {
 
   double match_requests = 0, match_blocks = 0, match_hits = 0;
   double get_requests = 0, get_blocks = 0, get_hits = 0, get_misses = 0, get_failures = 0;
-  double get_bytes = 0;
+  double get_bytes = 0, get_tokens = 0;
   double put_requests = 0, put_blocks = 0, put_stored = 0, put_existing = 0, put_pending = 0;
   double put_no_space = 0, put_failures = 0, put_bytes = 0;
   double removed_blocks = 0, cleared_blocks = 0, key_mismatches = 0;

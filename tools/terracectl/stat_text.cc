@@ -141,6 +141,18 @@ std::string Nvme(const StatSummary& now, const StatRates* rates) {
             Bytes(rates->nvme_read_bytes) + "/s read";
   }
   text += ", " + Bytes(nvme.queue_bytes) + " queued, " + NvmeBudget(nvme.budget_left_bytes) + "\n";
+  if (nvme.write_share > 0) {
+    char worth[160];
+    std::snprintf(worth, sizeof(worth),
+                  "         only what is worth it: up to %.0f %% of what is put, from a reuse of "
+                  "%.1f %% on; ",
+                  nvme.write_share * 100, nvme.write_price * 100);
+    text += worth + Bytes(nvme.refused_bytes) + " left DRAM unwritten\n";
+  }
+  if (now.get_tokens > 0) {
+    text += "         " + Bytes(nvme.written_bytes / now.get_tokens * 1e6) +
+            " written per million tokens got\n";
+  }
   text += Counts("declined: ", nvme.declined) + Counts("loads failed: ", nvme.loads_failed) +
           Counts("errors: ", nvme.errors);
   if (nvme.index_failures > 0 || nvme.removals_not_logged > 0) {

@@ -56,8 +56,10 @@ struct NvmeConfig {
   std::vector<std::string> files;              ///< empty: FOLDER/log-0
   ByteAmount capacity{false, 0, 10ULL << 30};  ///< over all files; percent: of where they lie
   std::uint64_t block_bytes_max = 4 << 20;
-  double drive_writes_per_day = 0;        ///< of the capacity; 0: no limit
-  std::uint64_t write_bytes_per_day = 0;  ///< 0: no limit
+  double drive_writes_per_day = 0;           ///< of the capacity; 0: no limit
+  std::uint64_t write_bytes_per_day = 0;     ///< 0: no limit
+  std::string write = "everything";          ///< or "worth"
+  std::uint32_t write_percent_of_puts = 40;  ///< with "worth": of the bytes put, most to be written
   std::uint32_t sync_ms = 1000;
   std::uint32_t write_share_percent = 20;
   std::uint32_t errors_max = 8;  ///< within a minute, then the device is offline

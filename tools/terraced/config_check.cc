@@ -121,6 +121,10 @@ void CheckMemory(const DaemonConfig& config, std::uint64_t memory_bytes, Problem
 
 void CheckNvme(const DaemonConfig& config, Problems& problems) {
   const NvmeConfig& nvme = config.nvme;
+  if (nvme.write != "everything" && nvme.write != "worth") {
+    problems.push_back(
+        {{"nvme.write"}, "is \"" + nvme.write + "\"; there are \"everything\" and \"worth\""});
+  }
   if (!nvme.enabled()) {
     if (!nvme.files.empty()) {
       problems.push_back(

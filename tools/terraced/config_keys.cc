@@ -121,6 +121,16 @@ constexpr ConfigKey kKeys[] = {
     {"nvme", "write_bytes_per_day", ConfigKind::kBytes, "bytes a day", "0", 0, 1ULL << 60,
      "The same in bytes; only one of the two may be set. 0: no limit.",
      TERRACE_FIELD(nvme.write_bytes_per_day)},
+    {"nvme", "write", ConfigKind::kText, "name", "\"everything\"", 0, 0,
+     "What is written: everything that is put, at once; or worth: what will most probably be read "
+     "again, when it comes close to eviction from DRAM and at a clean stop. Then kill -9 takes "
+     "what "
+     "was in DRAM alone. Blocks of which cache.policy knows nothing are written as with "
+     "everything. DURABLE puts are written either way.",
+     TERRACE_FIELD(nvme.write)},
+    {"nvme", "write_percent_of_puts", ConfigKind::kNumber, "percent", "40", 1, 100,
+     "With write = \"worth\": most bytes written in the long run, of the bytes put.",
+     TERRACE_FIELD(nvme.write_percent_of_puts)},
     {"nvme", "sync_ms", ConfigKind::kNumber, "milliseconds", "1000", 10, 60'000,
      "How often index entries that nobody waits for are synced: power loss may take the puts of "
      "that time, and bring back its removals. Puts that ask for DURABLE are synced at once.",

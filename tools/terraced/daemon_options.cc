@@ -61,6 +61,9 @@ CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor,
   options.window_per_request = config.cache.window_per_request;
   options.policy = config.cache.policy;
   options.event_bytes = config.cache.events_bytes;
+  if (config.nvme.write == "worth") {
+    options.nvme_write_share = config.nvme.write_percent_of_puts / 100.0;
+  }
   return options;
 }
 

@@ -189,9 +189,28 @@ const MetricInfo kNvmeReadBytes = {"terrace_nvme_device_read_bytes_total", kCoun
 const MetricInfo kNvmeBlocksWritten = {"terrace_nvme_blocks_written_total", kCounter, kSum,
                                        "Records written to the NVMe log, by reason: put, or "
                                        "reinsert when a segment was reused."};
+const MetricInfo kNvmeWrittenBlockBytes = {
+    "terrace_nvme_written_block_bytes_total", kCounter, kSum,
+    "Bytes of the blocks that were written to NVMe, by reason: put, durable, demoted when they "
+    "came "
+    "close to eviction and were worth it, reinserted when a segment was reused."};
+const MetricInfo kNvmeRefused = {
+    "terrace_nvme_refused_blocks_total", kCounter, kSum,
+    "Blocks that left DRAM without a record, as they were not worth the write."};
+const MetricInfo kNvmeRefusedBytes = {"terrace_nvme_refused_bytes_total", kCounter, kSum,
+                                      "Bytes of those blocks."};
+const MetricInfo kNvmeWriteShare = {
+    "terrace_nvme_write_share", kGauge, kMaximum,
+    "Of the bytes put, most to be written to NVMe (nvme.write); 0: everything is."};
+const MetricInfo kNvmeWritePrice = {
+    "terrace_nvme_write_price", kGauge, kMaximum,
+    "Least probability of reuse at which a block is written to NVMe now; 0 while everything is."};
+const MetricInfo kGetTokens = {
+    "terrace_get_tokens_total", kCounter, kSum,
+    "Tokens of the blocks that gets found, of one group and shard of their namespace."};
 const MetricInfo kNvmePutBytes = {"terrace_nvme_put_bytes_total", kCounter, kSum,
-                                  "Bytes of the blocks that were written to NVMe because they "
-                                  "were put."};
+                                  "Bytes of the blocks that were written to NVMe, those that "
+                                  "were written again not counted."};
 const MetricInfo kNvmeDeclined = {"terrace_nvme_blocks_declined_total", kCounter, kSum,
                                   "Blocks that were not written to NVMe, or not made durable, by "
                                   "reason."};
@@ -377,6 +396,12 @@ constexpr const MetricInfo* kAll[] = {
     &kNvmeWrittenBytes,
     &kNvmeReadBytes,
     &kNvmeBlocksWritten,
+    &kNvmeWrittenBlockBytes,
+    &kNvmeRefused,
+    &kNvmeRefusedBytes,
+    &kNvmeWriteShare,
+    &kNvmeWritePrice,
+    &kGetTokens,
     &kNvmePutBytes,
     &kNvmeDeclined,
     &kNvmeLoads,

@@ -54,6 +54,8 @@ extern const MetricInfo kNvmeDeclined, kNvmeLoads, kNvmeLoadsFailed, kNvmeErrors
 extern const MetricInfo kNvmeSegmentsReclaimed, kNvmeDevicesOnline, kNvmeDevices, kNvmeRecovered;
 extern const MetricInfo kNvmeQueueBytes, kNvmeBudgetLeft, kNvmeIndexHealthy, kNvmeIndexChanges;
 extern const MetricInfo kNvmeIndexFailures, kNvmeState, kRemovalsNotLogged;
+extern const MetricInfo kNvmeWrittenBlockBytes, kNvmeRefused, kNvmeRefusedBytes, kNvmeWriteShare;
+extern const MetricInfo kNvmeWritePrice, kGetTokens;
 // Transport: clients and links.
 extern const MetricInfo kClients, kClientsByLink, kClientConnects, kClientDisconnects;
 extern const MetricInfo kClientsRefused, kClientsTimedOut, kMalformedMessages;

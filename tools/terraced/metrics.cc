@@ -82,6 +82,7 @@ void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& label
   all.Add(kGetBlocksMissed, counters.get_misses);
   all.Add(kGetBlocksFailed, counters.get_failures);
   all.Add(kGetBytes, counters.bytes_got);
+  all.Add(kGetTokens, counters.tokens_got);
   all.Add(kPutRequests, counters.put_requests);
   all.Add(kPutBlocks, counters.put_blocks);
   all.Add(kPutBlocksStored, counters.put_stored);

@@ -18,6 +18,17 @@ void AppendNvmeMetrics(const CacheCounters& cache, const nvme::NvmeTier& tier,
   all.With("reason", "put").Add(kNvmeBlocksWritten, counters.blocks_put);
   all.With("reason", "reinsert").Add(kNvmeBlocksWritten, counters.blocks_reinserted);
   all.Add(kNvmePutBytes, counters.bytes_put);
+  for (std::size_t reason = 0; reason < kWriteReasons; ++reason) {
+    all.With("reason", WriteReasonName(static_cast<WriteReason>(reason)))
+        .Add(kNvmeWrittenBlockBytes, cache.nvme_written_bytes[reason]);
+  }
+  all.Add(kNvmeRefused, cache.nvme_refused_blocks);
+  all.Add(kNvmeRefusedBytes, cache.nvme_refused_bytes);
+  const auto parts = [](const std::atomic<std::uint64_t>& millionths) {
+    return static_cast<double>(millionths.load(std::memory_order_relaxed)) * 1e-6;
+  };
+  all.Add(kNvmeWriteShare, parts(cache.nvme_share_ppm));
+  all.Add(kNvmeWritePrice, parts(cache.nvme_price_ppm));
   for (int reason = 1; reason < kNotDurableCount; ++reason) {
     all.With("reason", NotDurableName(static_cast<NotDurable>(reason)))
         .Add(kNvmeDeclined, counters.declined[static_cast<std::size_t>(reason)]);

@@ -201,7 +201,8 @@ SimulatedRun Simulate(const Trace& trace, const BlockNumbers& blocks, const RunO
                       .run_blocks = parameters.run_blocks,
                       .nvme_segments = nvme.segments,
                       .nvme_records_per_segment = nvme.records_per_segment,
-                      .policy = &SimulatedPolicy(view)},
+                      .policy = &SimulatedPolicy(view),
+                      .nvme_write_share = view.nvme_write_share},
                      hints);
 }
 

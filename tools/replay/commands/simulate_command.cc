@@ -31,6 +31,8 @@ struct SimulateOptions {
   std::vector<std::string> capacities;  // empty: of kCapacities, unless there are tiers
   std::string dram;                     // empty: no tiers
   std::string nvme;
+  std::string nvme_write = "everything";
+  std::uint64_t nvme_write_percent = 40;
   std::uint64_t bytes_per_token = 128;  // of the tiers' blocks
   std::uint64_t reactors = 1;
   std::string model = "llama-3-8b";
@@ -133,6 +135,8 @@ Status AddTiers(const SimulateOptions& options, const std::vector<std::string>& 
     return TierBytes(amount, statistics.distinct_blocks, statistics.longest_request_blocks,
                      *block_bytes, least_bytes);
   };
+  const double write_share =
+      options.nvme_write == "worth" ? static_cast<double>(options.nvme_write_percent) / 100 : 0;
   const auto reactors = static_cast<std::uint32_t>(options.reactors);
   const std::uint64_t nvme_bytes = tier_bytes(*nvme, NvmeBytesMin(reactors));
   const NvmeShape shape = ShapeOfNvme(nvme_bytes, reactors, *block_bytes);
@@ -155,7 +159,8 @@ Status AddTiers(const SimulateOptions& options, const std::vector<std::string>& 
                                    .slices = reactors,
                                    .run_blocks = kRunBlocks,
                                    .nvme_segments = shape.segments,
-                                   .nvme_records_per_segment = shape.records_per_segment}});
+                                   .nvme_records_per_segment = shape.records_per_segment,
+                                   .nvme_write_share = write_share}});
   }
   return Status::Ok();
 }
@@ -289,6 +294,16 @@ void AddSimulateCommand(CLI::App& app, Chosen& chosen) {
                       "simulate the daemon's tiers: bytes of DRAM, or a percentage of the distinct "
                       "blocks, as plan does");
   command->add_option("--nvme", options->nvme, "NVMe under it, likewise; default: none");
+  command
+      ->add_option("--nvme-write", options->nvme_write,
+                   "what is written to it, as nvme.write has it: everything or worth")
+      ->check(CLI::IsMember({"everything", "worth"}))
+      ->capture_default_str();
+  command
+      ->add_option("--nvme-write-percent", options->nvme_write_percent,
+                   "with worth: most blocks written, in per cent of those put")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{100}))
+      ->capture_default_str();
   command
       ->add_option("--bytes-per-token", options->bytes_per_token,
                    "KV bytes of a token in those tiers, as run has it")

@@ -70,6 +70,10 @@ Json TiersPoint(const StudyReportInput& input, const StudyResult& result) {
   json["nvme_blocks"] = std::uint64_t{result.tiers.nvme_segments} *
                         result.tiers.nvme_records_per_segment * result.tiers.slices;
   json["reactors"] = result.tiers.slices;
+  json["nvme_write"] = result.tiers.nvme_write_share > 0 ? "worth" : "everything";
+  json["nvme_write_percent"] =
+      result.tiers.nvme_write_share > 0 ? result.tiers.nvme_write_share * 100 : 100;
+  json["nvme_blocks_refused"] = result.run.nvme_blocks_refused;
   json["hits_dram"] = result.run.hits_dram;
   json["hits_nvme"] = result.run.hits_nvme;
   AddFound(json, input, result, result.run.nvme_blocks_written);
@@ -205,6 +209,9 @@ std::string StudyTable(const StudyReportInput& input) {
   }
   if (!input.tiers.empty()) {
     if (!input.curves.empty()) out += '\n';
+    if (const double share = input.tiers.front().tiers.nvme_write_share; share > 0) {
+      Line(out, "written to NVMe: what is worth it, up to %.0f %% of what is put", share * 100);
+    }
     FoundHead(out, "DRAM + NVMe blocks", "to NVMe");
     for (const StudyResult& result : input.tiers) {
       const std::uint64_t nvme = std::uint64_t{result.tiers.nvme_segments} *

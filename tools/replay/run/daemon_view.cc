@@ -53,6 +53,10 @@ DaemonView ViewOf(std::span<const Sample> samples) {
   const double huge = SumSamples(samples, "terrace_tier_huge_page_bytes", kDram).value_or(0);
   if (view.dram_bytes > 0) view.huge_page_share = huge / static_cast<double>(view.dram_bytes);
   view.policy = PolicyOf(samples);
+  // Each reactor tells the same.
+  for (const Sample& sample : samples) {
+    if (sample.name == "terrace_nvme_write_share") view.nvme_write_share = sample.value;
+  }
   view.nvme_blocks = Whole(SumSamples(samples, "terrace_tier_blocks", kNvme));
   view.nvme_used_bytes = Whole(SumSamples(samples, "terrace_tier_used_bytes", kNvme));
   constexpr std::string_view kWritten = "terrace_nvme_blocks_written_total";

@@ -25,6 +25,7 @@ struct DaemonView {
   double huge_page_share = 0;  ///< of the DRAM tier's memory, 0 to 1
   double uptime_s = 0;
   std::string policy;                        ///< of eviction; empty: not told
+  double nvme_write_share = 0;               ///< of what is put, most to be written; 0: all
   std::uint64_t nvme_blocks = 0;             ///< with a record there, now
   std::uint64_t nvme_used_bytes = 0;         ///< now
   std::uint64_t nvme_blocks_put = 0;         ///< records written because of a put

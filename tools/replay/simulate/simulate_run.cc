@@ -66,6 +66,7 @@ SimulatedRun RunSimulation::Result() const {
   result.blocks_gone = tiers_.gone();
   result.blocks_put = tiers_.blocks_put();
   result.nvme_blocks_written = tiers_.blocks_written();
+  result.nvme_blocks_refused = tiers_.blocks_refused();
   return result;
 }
 

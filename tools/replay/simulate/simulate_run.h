@@ -22,6 +22,7 @@ struct SimulatedRun {
   std::uint64_t blocks_gone = 0;          ///< blocks that left the cache
   std::uint64_t blocks_put = 0;           ///< blocks that came into the cache
   std::uint64_t nvme_blocks_written = 0;  ///< records, those written again among them
+  std::uint64_t nvme_blocks_refused = 0;  ///< left DRAM without a record: not worth the write
 
   [[nodiscard]] double BlockHitRatio() const noexcept {
     if (blocks_looked_up == 0) return 0;

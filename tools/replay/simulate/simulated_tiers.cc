@@ -25,6 +25,12 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
   TERRACE_CHECK(options.slices >= 1 && options.run_blocks >= 1);
   TERRACE_CHECK(options.nvme_segments == 0 ||
                 (options.nvme_segments >= 2 && options.nvme_records_per_segment >= 1));
+  if (options.nvme_write_share > 0) {
+    parent_of_.assign(options.distinct_blocks, kNoBlock);
+    refused_.assign(options.distinct_blocks, false);
+    value_.assign(options.distinct_blocks, 0);
+    partial_.assign(options.distinct_blocks, false);
+  }
   // More room than there are blocks changes nothing, and would only cost memory.
   const std::uint64_t blocks =
       std::min<std::uint64_t>(options.dram_blocks / options.slices, options.distinct_blocks);
@@ -36,6 +42,10 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
       slice.free.push_back(static_cast<BlockId>(slot - 1));
     }
     slice.segments.resize(options.nvme_segments);
+    if (options.nvme_write_share > 0 && options.nvme_segments > 0) {
+      slice.price.emplace(options.nvme_write_share,
+                          options.nvme_segments * options.nvme_records_per_segment);
+    }
   }
 }
 
@@ -86,11 +96,13 @@ SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uin
     } else {
       ++hits.nvme;
       // Without room: no matter.
-      (void)Insert(
-          slices_[SliceOf(chain, position)], chain,
-          {.identity = block, .position = position, .returns = true, .request = origin.facts});
+      Slice& slice = slices_[SliceOf(chain, position)];
+      const NewBlock back{
+          .identity = block, .position = position, .returns = true, .request = origin.facts};
+      if (Insert(slice, chain, back) && slice.price) slice.price->Came(1, false);
     }
     if (gets_[block] < kReinsertGets) ++gets_[block];
+    NoteUse(slices_[SliceOf(chain, position)], block);
     if (hits.leading == position - first) ++hits.leading;
   }
   return hits;
@@ -109,7 +121,10 @@ std::uint32_t SimulatedTiers::Put(std::span<const std::uint32_t> chain, std::uin
 void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain,
                               const RequestOrigin& origin) {
   slice.policy->Touch(slice.present, origin.facts);
-  for (const BlockId slot : slice.present) guarded_[slice.block_of[slot]] = request_number_;
+  for (const BlockId slot : slice.present) {
+    guarded_[slice.block_of[slot]] = request_number_;
+    NoteUse(slice, slice.block_of[slot]);
+  }
   for (const std::uint32_t position : slice.positions) {
     if (position > 0) guarded_[chain[position - 1]] = request_number_;
   }
@@ -126,12 +141,23 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
     if (!Insert(slice, chain, as_new)) return;
     ++stored_;
     ++blocks_put_;
-    Append(slice, block);
+    if (!slice.price) {
+      Append(slice, block);
+      continue;
+    }
+    slice.price->Came(1, true);
+    partial_[block] = as_new.partial;
+    parent_of_[block] = position > 0 && &slices_[SliceOf(chain, position - 1)] == &slice
+                            ? chain[position - 1]
+                            : kNoBlock;
+    NoteUse(slice, block);
+    if (WritePrice::Unknown(value_[block])) Append(slice, block);
   }
 }
 
 bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock block) {
   const std::uint32_t position = block.position;
+  LookAhead(slice);
   if (slice.free.empty() && !Evict(slice, chain, position)) return false;
   const BlockId slot = slice.free.back();
   slice.free.pop_back();
@@ -172,6 +198,8 @@ bool SimulatedTiers::Evict(Slice& slice, std::span<const std::uint32_t> chain,
   if (victim == kNoBlock) victim = FindVictim(slice, {});
   if (victim == kNoBlock) return false;
   const std::uint32_t block = slice.block_of[victim];
+  if (slice.price && !HasRecord(block)) ++blocks_refused_;
+  if (slice.price) value_[block] = static_cast<float>(ValueOf(slice, victim));
   slice.policy->Evict(victim);
   slot_of_[block] = kNoBlock;
   slice.free.push_back(victim);
@@ -179,6 +207,57 @@ bool SimulatedTiers::Evict(Slice& slice, std::span<const std::uint32_t> chain,
   --in_dram_;
   if (!HasRecord(block)) CountGone();
   return true;
+}
+
+double SimulatedTiers::ValueOf(const Slice& slice, BlockId slot) const {
+  const double reuse = slice.policy->ReuseWithin(slot, slice.price->Horizon());
+  return partial_[slice.block_of[slot]] && !WritePrice::Unknown(reuse) ? reuse / 2 : reuse;
+}
+
+void SimulatedTiers::NoteUse(Slice& slice, std::uint32_t block) {
+  if (!slice.price || !InDram(block)) return;
+  value_[block] = static_cast<float>(ValueOf(slice, slot_of_[block]));
+  refused_[block] = false;
+}
+
+void SimulatedTiers::LookAhead(Slice& slice) {
+  if (!slice.price) return;
+  const std::uint64_t window = DemotionWindow(slice.block_of.size() - slice.free.size());
+  if (slice.free.size() >= window || ++slice.since_looked_ahead < window / 2) return;
+  slice.since_looked_ahead = 0;
+  BlockId slot = slice.policy->First();
+  for (std::size_t looked = 0; looked < window && slot != kNoBlock; ++looked) {
+    const BlockId next = slice.policy->After(slot);
+    if (!HasRecord(slice.block_of[slot])) Demote(slice, slot);
+    slot = next;
+  }
+}
+
+void SimulatedTiers::Demote(Slice& slice, BlockId slot) {
+  const std::uint32_t block = slice.block_of[slot];
+  if (refused_[block]) return;
+  const double value = ValueOf(slice, slot);
+  // Those before it first: without them it is of no use.
+  std::vector<std::uint32_t> chain;
+  for (std::uint32_t next = block; next != kNoBlock && !HasRecord(next) && InDram(next);
+       next = parent_of_[next]) {
+    chain.push_back(next);
+  }
+  const std::uint32_t parent = parent_of_[chain.back()];
+  const bool orphan = parent != kNoBlock && !Stored(parent);
+  if (!slice.price->Offer(value, 1) || orphan) {
+    refused_[block] = true;
+    return;
+  }
+  while (!chain.empty()) {
+    Append(slice, chain.back());
+    chain.pop_back();
+  }
+}
+
+bool SimulatedTiers::WorthKeeping(const Slice& slice, std::uint32_t block) const {
+  if (!slice.price || WritePrice::Unknown(value_[block])) return gets_[block] >= kReinsertGets;
+  return gets_[block] >= kReinsertGetsKnown && slice.price->Pays(value_[block]);
 }
 
 void SimulatedTiers::CountGone() {
@@ -202,6 +281,7 @@ void SimulatedTiers::Write(Slice& slice, std::uint32_t block) {
   slice.segments[slice.current].push_back(block);
   has_record_[block] = true;
   gets_[block] = 0;
+  if (slice.price) slice.price->Wrote(1);
   ++blocks_written_;
 }
 
@@ -212,7 +292,7 @@ void SimulatedTiers::Reclaim(Slice& slice) {
   std::uint64_t budget = records_per_segment_ / 4;
   for (const std::uint32_t block : blocks) {
     const bool room = slice.segments[slice.current].size() < records_per_segment_;
-    if (gets_[block] >= kReinsertGets && budget > 0 && room) {
+    if (WorthKeeping(slice, block) && budget > 0 && room) {
       --budget;
       Write(slice, block);
       ++blocks_reinserted_;

@@ -22,6 +22,18 @@
 //   - a get promotes what it finds on NVMe only: it is inserted into DRAM in its turn in the chain,
 //     under the rules of a put. Where there is no room it is a hit all the same, and stays where
 //     it is.
+// Where only what is worth it is written (nvme_write_share; cache/demote.cc), by the same
+// WritePrice:
+//   - what a put stores is appended at once only when the policy knows nothing of it;
+//   - while DRAM has less room than the window of those that leave next, and half of that came, the
+//     blocks of the window are looked at, first to leave first: one whose parent was on the same
+//     slice and is on no tier, or whose value does not pay, is refused until it is used again;
+//     else it is appended, after those before it in its chain that have no record;
+//   - a block is written again when its segment is reclaimed if one get or more has found it since
+//   it
+//     was written and its value, as of its last use or eviction, still pays;
+//   - a block that is not full counts as half full: a trace does not say how full. Nor does
+//     anything wait to be written here, or fail.
 // The daemon's reactors each own a slice of both tiers; a run of blocks belongs to one slice.
 //
 // Thread: one. Blocks are named by their number in the trace (BlockNumbers).
@@ -29,11 +41,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "cache/block_index.h"
 #include "cache/policy/policies.h"
+#include "cache/write_price.h"
 
 namespace terrace::replay {
 
@@ -45,6 +59,7 @@ struct SimulatedTiersOptions {
   std::uint32_t nvme_segments = 0;    ///< of each slice; 0: no NVMe tier
   std::uint64_t nvme_records_per_segment = 0;
   const PolicyKind* policy = Policies().data();  ///< of the DRAM tier; the default one
+  double nvme_write_share = 0;  ///< as CacheOptions has it; 0: everything is written
 };
 
 /// What a get found.
@@ -94,6 +109,8 @@ class SimulatedTiers {
   /// Records written, and those of them that were written again when a segment was reclaimed.
   [[nodiscard]] std::uint64_t blocks_written() const noexcept { return blocks_written_; }
   [[nodiscard]] std::uint64_t blocks_reinserted() const noexcept { return blocks_reinserted_; }
+  /// Blocks that left DRAM without a record, as they were not worth the write.
+  [[nodiscard]] std::uint64_t blocks_refused() const noexcept { return blocks_refused_; }
 
  private:
   struct Slice {
@@ -108,6 +125,8 @@ class SimulatedTiers {
     std::vector<BlockId> present;          // slots, of those in DRAM
     RequestFacts facts;                    // as the policy gave them, once `extends`
     bool extends = false;                  // the policy was asked what it makes of the request
+    std::optional<WritePrice> price;       // when only what is worth it is written
+    std::uint64_t since_looked_ahead = ~std::uint64_t{0} >> 1;  // blocks that came
   };
 
   [[nodiscard]] bool Stored(std::uint32_t block) const { return InDram(block) || HasRecord(block); }
@@ -126,12 +145,25 @@ class SimulatedTiers {
   void Write(Slice& slice, std::uint32_t block);
   void Reclaim(Slice& slice);
   void CountGone();
+  /// Looks at the blocks that leave next, and writes those that are worth it.
+  void LookAhead(Slice& slice);
+  /// A block that is in DRAM or not was put or got.
+  void NoteUse(Slice& slice, std::uint32_t block);
+  /// Offers one, and writes it with those before it in its chain.
+  void Demote(Slice& slice, BlockId slot);
+  [[nodiscard]] double ValueOf(const Slice& slice, BlockId slot) const;
+  [[nodiscard]] bool WorthKeeping(const Slice& slice, std::uint32_t block) const;
 
   std::uint32_t run_blocks_;
   std::uint64_t records_per_segment_;
   std::vector<Slice> slices_;
-  std::vector<BlockId> slot_of_;        // per block; kNoBlock: not in DRAM
-  std::vector<bool> has_record_;        // per block
+  std::vector<BlockId> slot_of_;  // per block; kNoBlock: not in DRAM
+  std::vector<bool> has_record_;  // per block
+  // Per block, when only what is worth it is written:
+  std::vector<std::uint32_t> parent_of_;  // before it in its chain and on its slice, or kNoBlock
+  std::vector<bool> refused_;             // not worth a write, since it was last used
+  std::vector<float> value_;              // when it was last used or offered
+  std::vector<bool> partial_;
   std::vector<std::uint8_t> gets_;      // per block, up to kReinsertGets, since it was written
   std::vector<std::uint64_t> guarded_;  // per block: the last request that must not evict it
   std::uint64_t request_number_ = 0;
@@ -142,6 +174,7 @@ class SimulatedTiers {
   std::uint64_t blocks_put_ = 0;
   std::uint64_t blocks_written_ = 0;
   std::uint64_t blocks_reinserted_ = 0;
+  std::uint64_t blocks_refused_ = 0;
 };
 
 }  // namespace terrace::replay
