@@ -20,6 +20,7 @@ inline constexpr std::uint32_t kShardsMax = 4096;         ///< most shards of a 
 inline constexpr std::size_t kNameBytesMax = 128;         ///< longest tenant or namespace name
 inline constexpr std::size_t kDescriptorTextBytesMax = 1024;  ///< longest other descriptor text
 inline constexpr std::uint32_t kEventTokensMax = 16'384;      ///< most token ids of one block's put
-inline constexpr std::uint32_t kEventsMax = 4096;             ///< most events in one answer
+inline constexpr std::uint32_t kExplainKeysMax = 4096;  ///< most keys of one question for stories
+inline constexpr std::uint32_t kEventsMax = 4096;       ///< most events in one answer
 
 }  // namespace terrace
