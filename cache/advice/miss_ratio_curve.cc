@@ -9,7 +9,7 @@ namespace terrace {
 
 namespace {
 
-constexpr std::uint64_t kArenaShare = 2000;
+constexpr std::uint64_t kArenaShare = 2500;
 /// Of what the daemon has; 1 is a point of its own.
 constexpr double kDramScales[] = {0.25, 0.5, 0.75, 1.5, 2, 4};
 constexpr double kNvmeScales[] = {0, 0.25, 0.5, 2, 4};

@@ -68,7 +68,7 @@ class MissRatioCurve {
     std::uint64_t memory_bytes = 0;  ///< about; BytesFor(dram_bytes)
   };
 
-  /// Memory for an arena of `arena_bytes`: 0.05 % of it, within the limits above.
+  /// Memory for an arena of `arena_bytes`: 0.04 % of it, within the limits above.
   [[nodiscard]] static std::uint64_t BytesFor(std::uint64_t arena_bytes) noexcept;
   /// The sizes that are simulated: the real one first, then DRAM at other scales, then NVMe.
   [[nodiscard]] static std::vector<CurvePoint> PointsFor(std::uint64_t dram_bytes,

@@ -72,8 +72,8 @@ std::string More(const char* tier, const Advice::Row* row, const Advice::Row& no
             Points(gain) + " +- " + Text("%.1f", 100 * row->standard_error) + ", " +
             Bytes(row->saved_bytes_per_s - now.saved_bytes_per_s) + "/s more is read, not computed";
   }
-  if (row->dram_hit_ratio > now.dram_hit_ratio + 0.0005 && now.dram_hit_ratio < now.hit_ratio) {
-    text += "; " + Points(row->dram_hit_ratio - now.dram_hit_ratio) + " of it from DRAM";
+  if (row->nvme_bytes > 0 && row->dram_hit_ratio > now.dram_hit_ratio + 0.0005) {
+    text += "; " + Points(row->dram_hit_ratio - now.dram_hit_ratio) + " from DRAM";
   }
   if (row->unfilled) text += "; what was seen since the start does not fill it";
   return text + ".\n";
