@@ -22,6 +22,7 @@ inline constexpr std::size_t kDescriptorTextBytesMax = 1024;  ///< longest other
 inline constexpr std::size_t kHintBytesMax = 64;              ///< longest session or category
 inline constexpr std::uint32_t kHintTurnMax = 65'535;         ///< highest turn of a session
 inline constexpr std::uint32_t kEventTokensMax = 16'384;      ///< most token ids of one block's put
-inline constexpr std::uint32_t kEventsMax = 4096;             ///< most events in one answer
+inline constexpr std::uint32_t kExplainKeysMax = 4096;  ///< most keys of one question for stories
+inline constexpr std::uint32_t kEventsMax = 4096;       ///< most events in one answer
 
 }  // namespace terrace

@@ -142,11 +142,12 @@ BlockId BlockIndex::ParentOf(BlockId id) const noexcept {
              : kNoBlock;
 }
 
-void BlockIndex::Publish(BlockId id, std::uint32_t valid_tokens) {
+void BlockIndex::Publish(BlockId id, std::uint32_t valid_tokens, std::uint16_t minute) {
   BlockEntry& entry = entries_[id];
   TERRACE_CHECK(entry.state == BlockState::kReserved);
   entry.state = BlockState::kPublished;
   entry.valid_tokens = valid_tokens;
+  entry.minute = minute;
   if (entry.InDram()) ++in_dram_;
   CountRecord(entry, true);
   Usage& usage = namespaces_[entry.namespace_id].usage;

@@ -50,12 +50,13 @@ struct BlockEntry {
   nvme::RecordPlace record;   ///< of its copy on NVMe, if there is one
   BlockId parent;             ///< block before it in its chain when it was reserved, or kNoBlock; a
                               ///< hint: that number may name another block by now
-  BlockState state;
-  std::uint8_t gets;  ///< since it was put or written again to keep it, up to kReinsertGets
+  BlockState state : 2;
+  std::uint8_t gets : 2;  ///< since it was put or written again to keep it, up to kReinsertGets
+  bool refused : 1;  ///< not worth a write, when it came close to eviction; until it is used
   /// Of a block that was used since a start, as WritePrice::ToByte has it: what it was worth when
   /// it was last used, or left DRAM; 0: not known. Kept here for the time that it is on NVMe only.
   std::uint8_t value;
-  bool refused;  ///< not worth a write, when it came close to eviction; until it is used
+  std::uint16_t minute;  ///< of the clock when it was published, of 65,536
   std::uint32_t valid_tokens;  ///< of a published block
 
   [[nodiscard]] bool InDram() const noexcept { return frame != kNoFrame; }
@@ -92,8 +93,8 @@ class BlockIndex {
                   std::uint32_t block_bytes, BlockId parent = kNoBlock);
   /// The block before `id` in its chain, while that is found; else kNoBlock.
   [[nodiscard]] BlockId ParentOf(BlockId id) const noexcept;
-  /// REQUIRES: reserved, and from now on as B4 says.
-  void Publish(BlockId id, std::uint32_t valid_tokens);
+  /// `minute`: now. REQUIRES: reserved, and from now on as B4 says.
+  void Publish(BlockId id, std::uint32_t valid_tokens, std::uint16_t minute = 0);
   /// Where a published block lies from now on; kNoFrame, and a place that does not exist, take one
   /// of the two away.
   void SetFrame(BlockId id, FrameId frame);

@@ -60,6 +60,10 @@ Result<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options,
       options, registry, clock, std::move(arena).value(), std::move(index).value(),
       std::make_unique<RetainingPolicy>((*kind)->make(capacity), capacity));
   impl->events = std::move(*events);
+  auto departed = DepartedBlocks::Create(DepartedBlocks::BytesFor(options.arena.capacity_bytes));
+  if (!departed.ok()) return departed.status();
+  impl->departed = std::move(*departed);
+  impl->MakeCurve();
   return std::unique_ptr<Cache>(new Cache(std::move(impl)));
 }
 
@@ -111,6 +115,7 @@ Task<std::uint64_t> Cache::Clear(std::uint32_t namespace_id) { return impl_->Cle
 void Cache::AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::LaneStart> lanes,
                        nvme::IndexJournal& journal, Scheduler& scheduler) {
   impl_->nvme = std::make_unique<NvmeSide>(*impl_, options, std::move(lanes), journal, scheduler);
+  impl_->MakeCurve();
 }
 
 Status Cache::Recover(IndexStore& store, const nvme::ReadSlice& read) {
@@ -188,6 +193,17 @@ Cache::Usage Cache::UsageOf(std::uint32_t namespace_id) const {
 }
 
 EventLog& Cache::events() noexcept { return impl_->events; }
+
+BlockStory Cache::Explain(std::uint32_t namespace_id, std::uint32_t group, std::uint32_t shard,
+                          KeyView key) const {
+  return impl_->Explain(namespace_id, group, shard, key);
+}
+
+const MissRatioCurve& Cache::curve() const noexcept { return *impl_->curve; }
+
+std::uint64_t Cache::AdviceBytes() const noexcept {
+  return impl_->curve->Bytes() + impl_->departed.Bytes();
+}
 
 const CacheCounters& Cache::Counters() const noexcept { return impl_->counters; }
 

@@ -35,15 +35,18 @@
 #include <vector>
 
 #include "base/ack.h"
+#include "base/block_event.h"
 #include "base/clock.h"
 #include "base/handoff_token.h"
 #include "base/link.h"
+#include "base/miss_reason.h"
 #include "base/presence.h"
 #include "base/put_token.h"
 #include "base/random.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "base/tier_kind.h"
+#include "cache/advice/miss_ratio_curve.h"
 #include "cache/event_log.h"
 #include "cache/lease_table.h"
 #include "cache/namespace_registry.h"
@@ -145,7 +148,8 @@ struct BlockAnswer {
   /// Put with Ack::kDurable whose status is kOk or kExists: kDurable, or the reason why not.
   Ack ack = Ack::kCommitted;
   NotDurable not_durable = NotDurable::kNone;
-  Loan loan{};  ///< of a get that asked to be lent, and kOk
+  Loan loan{};                            ///< of a get that asked to be lent, and kOk
+  MissReason reason = MissReason::kNone;  ///< get only: why its bytes did not come
 };
 
 struct MatchAnswer {
@@ -215,6 +219,26 @@ constexpr std::string_view WriteReasonName(WriteReason reason) noexcept {
                                                                   "reinserted"};
   return kNames[static_cast<std::size_t>(reason)];
 }
+inline constexpr std::size_t kMissAges = 11;  ///< 1 s, 4 s, ... 4^9 s (three days), and longer
+
+/// What is known of one block, for people (Explain).
+struct BlockStory {
+  MissReason reason = MissReason::kNone;  ///< kNone: a get would be answered with its bytes
+  bool published = false;
+  TierSet tiers = 0;
+  bool loading = false;  ///< from NVMe, at this moment
+  bool writing = false;  ///< to NVMe, or waits for that
+  bool kept = false;     ///< by a label
+  bool leased = false;   ///< by a match
+  std::uint32_t pins = 0;
+  std::uint32_t position = 0;
+  std::uint32_t valid_tokens = 0;
+  std::uint32_t gets = 0;  ///< since it was put or written again, up to kReinsertGets
+  std::uint64_t block_bytes = 0;
+  /// Since it was put or found by a start, in whole minutes; of a block that left, exact to a tenth
+  /// of a second.
+  Nanos age = 0;
+};
 
 /// Counters; single writer (the reactor), readable from any thread.
 struct CacheCounters {
@@ -268,6 +292,12 @@ struct CacheCounters {
   std::atomic<std::uint64_t> retained_evictions{0};  ///< of the evictions, as nothing else was left
   std::atomic<std::uint64_t> removals_not_logged{0};  ///< may come back after a restart
   MatchLeaseCounters leases;
+  /// Blocks of gets and of matches that were not answered, by MissReason. Those of gets add up to
+  /// get_misses and get_failures, those of matches to what match_hits lacks of match_blocks.
+  std::array<std::atomic<std::uint64_t>, kMissReasonCount> get_missed{}, match_missed{};
+  /// Of gets of blocks that had left: how long ago, up to 4^i seconds; the last one: longer.
+  std::array<std::atomic<std::uint64_t>, kMissAges> miss_ages{};
+  std::atomic<std::uint64_t> miss_age_ms{0};  ///< their sum
 };
 
 struct CacheOptions {
@@ -380,6 +410,13 @@ class Cache {
   Task<std::uint64_t> ReleaseRetained(std::string tenant, std::string label);
   /// Forgets every block of a namespace; returns how many. Blocks being put are doomed too.
   Task<std::uint64_t> Clear(std::uint32_t namespace_id);
+  /// What is known of the block of that key, and why a get of it would miss now; nothing changes.
+  [[nodiscard]] BlockStory Explain(std::uint32_t namespace_id, std::uint32_t group,
+                                   std::uint32_t shard, KeyView key) const;
+  /// What other sizes would bring; its Read is for any thread.
+  [[nodiscard]] const MissRatioCurve& curve() const noexcept;
+  /// Memory of what the curve and the reasons of misses are told by, bytes.
+  [[nodiscard]] std::uint64_t AdviceBytes() const noexcept;
   /// What happened to the blocks; what a start finds is no event.
   [[nodiscard]] EventLog& events() noexcept;
   /// Shows `visit` published blocks as committed events, of numbers `from` on, at most `looks`

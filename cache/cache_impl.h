@@ -12,6 +12,8 @@
 #include <span>
 #include <string>
 
+#include "cache/advice/departed_blocks.h"
+#include "cache/advice/miss_ratio_curve.h"
 #include "cache/arrivals.h"
 #include "cache/block_index.h"
 #include "cache/block_set.h"
@@ -92,8 +94,10 @@ struct Cache::Impl {
   Task<BlockAnswer> GetBlock(GetState& state, const WantedBlock& wanted);
   /// Pushes, or lends, what is in a frame.
   Task<BlockAnswer> PushBlock(GetState& state, const WantedBlock& wanted, Hold pin, TierKind tier);
-  /// `pin` holds the block's frame when it ends with kOk, `tier` says where it was found.
-  Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier);
+  /// `pin` holds the block's frame when it ends with kOk, `tier` says where it was found, `why` why
+  /// it did not end so.
+  Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier,
+                            MissReason* why);
   /// The block's frame goes to the client for a while, instead of its bytes.
   BlockAnswer LendBlock(GetState& state, Hold pin, TierKind tier);
   /// `bytes` of a block were got.
@@ -207,8 +211,9 @@ struct Cache::Impl {
   [[nodiscard]] bool Evictable(BlockId id, const ChainGuard& guard);
   /// A block in DRAM that is pinned, most probably by a lease.
   [[nodiscard]] bool IsLeased(BlockId id) const;
-  /// Takes the block out of DRAM: out of the cache, unless it is on NVMe as well.
-  void Evict(BlockId id);
+  /// Takes the block out of DRAM: out of the cache, unless it is on NVMe as well; `reason` is why
+  /// then.
+  void Evict(BlockId id, MissReason reason = MissReason::kEvicted);
   /// A reserved or published block as a policy sees it; its parent counts when it is in DRAM.
   [[nodiscard]] NewBlock AsNew(BlockId id) const;
   /// Of a block in DRAM that cannot go now. It goes behind others.
@@ -246,10 +251,33 @@ struct Cache::Impl {
   Task<void> RemoveWorker(RemoveState& state);
   Task<std::uint64_t> Clear(std::uint32_t namespace_id);
   /// Takes a reserved or published block out of index and policy; its frame goes now, or when its
-  /// last pin goes (C4).
-  void Forget(BlockId id, EventCause why);
+  /// last pin goes (C4). `reason`: what gets of it are told, when the cause does not say it.
+  void Forget(BlockId id, EventCause why, MissReason reason = MissReason::kNone);
   void OnUnpinned(FrameId frame);
   void FreeDoomed(BlockId id);
+
+  // misses.cc
+  /// Why a block that was not found under its full key is not there.
+  [[nodiscard]] DepartedBlocks::Departure WhyMissing(const Locator& locator) const;
+  /// Counts a block of a get that was not answered.
+  void CountGetMiss(const Locator& locator, MissReason reason);
+  void CountMatchMiss(MissReason reason, std::uint64_t blocks = 1) noexcept;
+  /// Of a match; `id` is what was found.
+  [[nodiscard]] MissReason WhyNotReady(BlockId id, const Locator& locator) const;
+  /// A block of a put found no room.
+  void CountNoSpace(const Locator& locator);
+  /// Shows the curve what a request uses, before it changes anything. found[i] is of wanted[i], or
+  /// there is no `found` and it is looked up.
+  void ShowCurve(CurveUse use, const ChainSlice& chain, std::uint64_t block_bytes,
+                 std::span<const WantedBlock> wanted, std::span<const BlockId> found,
+                 const RequestFacts& facts);
+  /// Of the clock; it comes round after 45 days.
+  [[nodiscard]] std::uint16_t Minute() const;
+  /// Made anew when a tier is added: before the first request.
+  void MakeCurve();
+  [[nodiscard]] BlockStory Explain(std::uint32_t namespace_id, std::uint32_t group,
+                                   std::uint32_t shard, KeyView key) const;
+  [[nodiscard]] Status ValidateMisses() const;
 
   // tell_events.cc
   /// A block that was just published.
@@ -305,6 +333,8 @@ struct Cache::Impl {
   CacheCounters counters;
   LeaseTable leases;
   EventLog events;
+  DepartedBlocks departed;
+  std::unique_ptr<MissRatioCurve> curve;
   std::uint64_t flows = 0;
   Arrivals arrivals;
   std::unique_ptr<Reservations> reservations;

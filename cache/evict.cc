@@ -43,12 +43,12 @@ bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
   return may_go || entry.position >= guard.position || !guard.blocks->Contains(id);
 }
 
-void Cache::Impl::Evict(BlockId id) {
+void Cache::Impl::Evict(BlockId id, MissReason reason) {
   Count(counters.evictions);
   Count(counters.evicted_bytes, (*index)[id].block_bytes);
   if (policy->Keeps(id)) Count(counters.retained_evictions);
   if (nvme != nullptr) nvme->OnEvict(id);
-  if (!(*index)[id].record.exists()) return Forget(id, EventCause::kEvicted);
+  if (!(*index)[id].record.exists()) return Forget(id, EventCause::kEvicted, reason);
   const FrameId frame = (*index)[id].frame;
   policy->Evict(id);
   TellMoved(id, kTierSetNvme);
@@ -179,7 +179,7 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& chain) {
         nvme->tier.DropEntry((*index)[candidate].namespace_id, (*index)[candidate].hash);
         index->SetRecord(candidate, {});
       }
-      Evict(candidate);
+      Evict(candidate, MissReason::kIndexFull);
     }
     candidate = next;
   }

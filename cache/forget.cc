@@ -17,6 +17,18 @@ namespace terrace {
 namespace {
 /// Removals told to NVMe at once.
 constexpr std::size_t kRemovalsAtOnce = 16;
+
+MissReason ReasonOf(EventCause why) noexcept {
+  switch (why) {
+    case EventCause::kEvicted: return MissReason::kEvicted;
+    case EventCause::kRequested: return MissReason::kRemoved;
+    case EventCause::kCorrupt: return MissReason::kCorrupt;
+    case EventCause::kLost: return MissReason::kDevice;
+    case EventCause::kCleared: return MissReason::kCleared;
+    case EventCause::kNone: break;
+  }
+  return MissReason::kPutFailed;  // it was reserved, and never published
+}
 }  // namespace
 
 /// Lives in the frame of Remove.
@@ -96,6 +108,7 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
     if (id == kNoBlock) break;
     Forget(id, EventCause::kCleared);
   }
+  curve->Clear(namespace_id);
   if (published > 0) TellCleared(namespace_id);
   Count(counters.cleared, published);
   CrashHere(CrashPoint::kClearForgotten);
@@ -105,8 +118,14 @@ Task<std::uint64_t> Cache::Impl::Clear(std::uint32_t namespace_id) {
   co_return published;
 }
 
-void Cache::Impl::Forget(BlockId id, EventCause why) {
+void Cache::Impl::Forget(BlockId id, EventCause why, MissReason reason) {
   TellRemoved(id, why);
+  if (reason == MissReason::kNone) reason = ReasonOf(why);
+  departed.Note((*index)[id].locator(), reason, clock.Now());
+  // The curve knows of room itself, and clears a namespace as a whole.
+  if (why != EventCause::kEvicted && why != EventCause::kCleared) {
+    curve->Forget((*index)[id].locator());
+  }
   const bool in_dram = (*index)[id].InDram();
   if (in_dram && why == EventCause::kEvicted) policy->Evict(id);
   if (in_dram && why != EventCause::kEvicted) policy->Remove(id);

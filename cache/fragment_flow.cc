@@ -64,9 +64,10 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
     return {.status = status};
   }
   GuardAncestors(state);
+  ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, {}, state.facts);
   const Result<BlockId> reserved = ReserveBlock(state, 0);
   if (!reserved.ok()) {
-    Count(counters.put_no_space);
+    CountNoSpace({.namespace_id = request.chain.namespace_id, .hash = wanted.hash});
     return {.status = {}, .outcome = reserved.code()};
   }
   CrashHere(CrashPoint::kPutReserved);

@@ -21,6 +21,22 @@ constexpr int kLooksMax = 4;
 /// Kept of the deadline of a get that waits for its reply, or a quarter of it when it is short:
 /// what has come is told then.
 constexpr Nanos kReplyTime = 20 * kMillisecond;
+
+/// Why a block that was waited for is not there; `gone` is what is known of one that left.
+MissReason ReasonOfWait(StatusCode status, MissReason gone) noexcept {
+  if (status == StatusCode::kPending || status == StatusCode::kTimeout) return MissReason::kPending;
+  return status == StatusCode::kMiss ? gone : MissReason::kHandoff;
+}
+
+/// Why a block on NVMe could not be read; `gone` is what its record, or its absence, says.
+MissReason ReasonOfLoad(StatusCode status, MissReason gone) noexcept {
+  switch (status) {
+    case StatusCode::kTimeout: return MissReason::kTimeout;
+    case StatusCode::kRetry: return MissReason::kNoFrame;
+    case StatusCode::kMiss: return gone;
+    default: return MissReason::kDevice;
+  }
+}
 }  // namespace
 
 /// Lives in the frame of Get, which joins every worker before it ends.
@@ -61,6 +77,9 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   {
     std::vector<BlockId> found(state.wanted.size());
     FindBatch(request.chain, state.wanted, found);
+    RequestFacts facts = request.facts;
+    facts.tenant = checked->space->tenant_id;
+    ShowCurve(CurveUse::kGet, request.chain, checked->block_bytes, state.wanted, found, facts);
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
     for (const BlockId id : found) index->CountGet(id);
@@ -87,7 +106,12 @@ Task<void> Cache::Impl::GetWorker(GetState& state) {
     if (state.next % kYieldEvery == kYieldEvery - 1) co_await Yield{};
     if (state.next == state.wanted.size()) break;
     const WantedBlock& wanted = state.wanted[state.next++];
-    const BlockAnswer answer = co_await GetBlock(state, wanted);
+    BlockAnswer answer = co_await GetBlock(state, wanted);
+    if (answer.status != StatusCode::kOk) {
+      if (answer.reason == MissReason::kNone) answer.reason = MissReason::kTransfer;
+      CountGetMiss({.namespace_id = state.request.chain.namespace_id, .hash = wanted.hash},
+                   answer.reason);
+    }
     state.answer.blocks[wanted.index] = answer;
   }
 }
@@ -95,19 +119,23 @@ Task<void> Cache::Impl::GetWorker(GetState& state) {
 Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& wanted) {
   const GetRequest& request = state.request;
   StatusCode status = StatusCode::kOk;
+  MissReason why = MissReason::kNone;
   if (request.waits) {
     Awaited awaited = co_await AwaitBlock(request, wanted, state.wait_until);
     if (awaited.put != nullptr) {
       co_return co_await PushPart(state.link, request, wanted, std::move(awaited));
     }
     status = awaited.status;
+    why = ReasonOfWait(
+        status,
+        WhyMissing({.namespace_id = request.chain.namespace_id, .hash = wanted.hash}).reason);
   }
   Hold pin;
   TierKind tier = TierKind::kNone;
-  if (status == StatusCode::kOk) status = co_await PinBlock(state, wanted, &pin, &tier);
+  if (status == StatusCode::kOk) status = co_await PinBlock(state, wanted, &pin, &tier, &why);
   if (status != StatusCode::kOk) {
     Count(counters.get_misses);
-    co_return BlockAnswer{.status = status};
+    co_return BlockAnswer{.status = status, .reason = why};
   }
   if (request.lend_for != 0) co_return LendBlock(state, std::move(pin), tier);
   co_return co_await PushBlock(state, wanted, std::move(pin), tier);
@@ -161,12 +189,14 @@ BlockAnswer Cache::Impl::LendBlock(GetState& state, Hold pin, TierKind tier) {
 }
 
 Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin,
-                                       TierKind* tier) {
+                                       TierKind* tier, MissReason* why) {
   const ChainSlice& chain = state.request.chain;
+  const Locator locator{.namespace_id = chain.namespace_id, .hash = wanted.hash};
   *tier = TierKind::kDram;
   for (int look = 0; look < kLooksMax; ++look) {
     // Looked up anew at its turn: it may have gone, or come, while its predecessors were pushed.
     const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
+    *why = id == kNoBlock ? WhyMissing(locator).reason : MissReason::kPending;
     if (id == kNoBlock) co_return StatusCode::kMiss;
     if ((*index)[id].state != BlockState::kPublished) co_return StatusCode::kPending;
     if ((*index)[id].InDram()) {
@@ -174,18 +204,22 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
       co_return StatusCode::kOk;
     }
     *tier = TierKind::kNvme;
+    *why = MissReason::kTimeout;
     if (clock.Now() >= state.request.deadline) co_return StatusCode::kTimeout;
     const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
     const StatusCode read =
-        co_await nvme->ReadBlock(id, {.namespace_id = chain.namespace_id, .hash = wanted.hash},
-                                 state.facts, guard, state.request.deadline, pin);
+        co_await nvme->ReadBlock(id, locator, state.facts, guard, state.request.deadline, pin);
     if (read == StatusCode::kPending) continue;
+    *why = ReasonOfLoad(
+        read, index->Find(locator) != kNoBlock ? MissReason::kDevice : WhyMissing(locator).reason);
     if (read != StatusCode::kOk) co_return read;
     const FrameHeader& header = arena->Header(arena->FrameOf(*pin));
     if (KeyIs(header, chain, wanted.key)) co_return StatusCode::kOk;
+    *why = MissReason::kKeyMismatch;
     Count(counters.key_mismatches);
     co_return StatusCode::kMiss;
   }
+  *why = MissReason::kMoved;
   co_return StatusCode::kRetry;
 }
 

@@ -81,6 +81,7 @@ Task<BatchAnswer> Cache::Impl::OpenHandoff(Link& link, std::uint64_t client, std
   handoff->keep = request.keep;
   handoff->receivers = request.receivers;
   GuardAncestors(state);
+  ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, {}, state.facts);
   state.answer.blocks.resize(state.wanted.size());
   for (std::size_t which = 0; which < state.wanted.size(); ++which) {
     if (which % kYieldEvery == kYieldEvery - 1) co_await Yield{};
@@ -116,7 +117,7 @@ void Cache::Impl::OpenBlock(PutState& state, std::size_t which,
   if (handoffs->HasRoom(*handoff, state.block_bytes)) reserved = ReserveBlock(state, which);
   if (!reserved.ok()) {
     state.full = true;  // nor for its descendants, which would be of no use without it
-    Count(counters.put_no_space);
+    CountNoSpace(block.locator);
     answer.status = block.state = reserved.code();
     return handoffs->Add(handoff, std::move(block));
   }

@@ -45,6 +45,8 @@ Task<BatchAnswer> Cache::Impl::Prefetch(const PrefetchRequest& request) {
   {
     std::vector<BlockId> found(state.wanted.size());
     FindBatch(request.chain, state.wanted, found);
+    ShowCurve(CurveUse::kTouch, request.chain, checked->block_bytes, state.wanted, found,
+              {.tenant = checked->space->tenant_id});
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
     TouchInDram(std::move(found), state.facts);
@@ -110,6 +112,8 @@ BatchAnswer Cache::Impl::Touch(const ChainSlice& chain, const RequestFacts& fact
   const std::vector<WantedBlock> wanted = WantedBlocks(chain, checked->keys, options.locator_hash);
   std::vector<BlockId> found(wanted.size());
   FindBatch(chain, wanted, found);
+  ShowCurve(CurveUse::kTouch, chain, checked->block_bytes, wanted, found,
+            {.tenant = checked->space->tenant_id});
   BlockSet seen(wanted.size());
   std::vector<BlockId> recent;
   for (std::size_t i = 0; i < wanted.size(); ++i) {

@@ -31,6 +31,9 @@ MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
       const TierKind tier = found[i] == kNoBlock ? TierKind::kNone : TierOf(found[i]);
       missing = tier == TierKind::kNone;
       if (!missing) answer.tiers.push_back(tier);
+      if (missing)
+        CountMatchMiss(
+            WhyNotReady(found[i], {.namespace_id = chain.namespace_id, .hash = wanted[i].hash}));
     }
     filled = 0;
   };
@@ -45,6 +48,9 @@ MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
   }
   if (!missing && filled > 0) look_up();
   Count(counters.match_hits, answer.tiers.size());
+  // All behind the first that is missing, but for itself.
+  const std::uint64_t unanswered = checked->keys - answer.tiers.size();
+  if (unanswered > 1) CountMatchMiss(MissReason::kBehind, unanswered - 1);
   return answer;
 }
 

@@ -85,6 +85,10 @@ void Cache::Impl::LookUpGroup(GroupsState& state, const ChainSlice& pair) {
   const std::size_t filled = std::exchange(state.filled, 0);
   FindBatch(pair, std::span(state.wanted).first(filled), std::span(state.found).first(filled));
   for (std::size_t i = 0; i < filled; ++i) {
+    if (state.found[i] != kNoBlock) continue;
+    departed.Prefetch({.namespace_id = pair.namespace_id, .hash = state.wanted[i].hash});
+  }
+  for (std::size_t i = 0; i < filled; ++i) {
     const BlockId id = state.found[i];
     Presence presence = Presence::kMiss;
     TierKind tier = TierKind::kNone;
@@ -94,7 +98,10 @@ void Cache::Impl::LookUpGroup(GroupsState& state, const ChainSlice& pair) {
       tier = TierOf(id);
       presence = tier == TierKind::kNone ? Presence::kRetry : Presence::kReady;
     }
-    if (presence == Presence::kReady) {
+    if (presence != Presence::kReady) {
+      CountMatchMiss(
+          WhyNotReady(id, {.namespace_id = pair.namespace_id, .hash = state.wanted[i].hash}));
+    } else {
       ++state.ready;
       // All that is ready or nothing: what goes beyond the limit makes the rest be let go, too.
       const auto cell = static_cast<std::uint32_t>(state.answer.presence.size());

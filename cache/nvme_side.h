@@ -137,7 +137,7 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   [[nodiscard]] bool LiesIn(BlockId id, std::uint32_t segment) const;
   void SetRecord(BlockId id, const nvme::RecordPlace& place);
   /// The block's record is gone; the block too unless it is in DRAM.
-  void DropRecord(BlockId id);
+  void DropRecord(BlockId id, MissReason reason = MissReason::kNvmeReused);
   /// Forgets a block that is on NVMe only, for the sake of room in the index; the one whose segment
   /// goes next. False when there is none.
   bool ForgetOldest();

@@ -65,6 +65,7 @@ Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
   {
     std::vector<BlockId> found(state.wanted.size());
     FindBatch(request.chain, state.wanted, found);
+    ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, found, state.facts);
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
     TouchInDram(std::move(found), state.facts);
@@ -180,7 +181,7 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
   // The locator is another key's while that block lives: there is no place for this one.
   if (lookup.collided || state.full) {
     answer.status = StatusCode::kRetry;
-    Count(counters.put_no_space);
+    CountNoSpace({.namespace_id = state.request.chain.namespace_id, .hash = wanted.hash});
     return true;
   }
   return false;
@@ -208,7 +209,11 @@ Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
   if (!reserved.ok()) {
     slots.Release(&state.link);
     state.full = state.full || reserved.code() == StatusCode::kRetry;
-    Count(reserved.code() == StatusCode::kRetry ? counters.put_no_space : counters.put_failures);
+    if (reserved.code() == StatusCode::kRetry) {
+      CountNoSpace({.namespace_id = request.chain.namespace_id, .hash = wanted.hash});
+    } else {
+      Count(counters.put_failures);
+    }
     answer.status = reserved.code();
     co_return answer;
   }
@@ -312,7 +317,7 @@ KeyView Cache::Impl::PlacementOf(const ChainSlice& chain, const WantedBlock& wan
 
 void Cache::Impl::PublishPut(BlockId id, KeyView placement, Ack ack, const PutOrigin& origin) {
   const BlockEntry& entry = (*index)[id];
-  index->Publish(id, arena->Header(entry.frame).valid_tokens);
+  index->Publish(id, arena->Header(entry.frame).valid_tokens, Minute());
   CountBlocks();
   arrivals.Tell(Arrivals::Of(entry.locator()));
   TellCommitted(id, placement, origin);

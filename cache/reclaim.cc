@@ -34,7 +34,7 @@ void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
   cache.CountBlocks();
 }
 
-void NvmeSide::DropRecord(BlockId id) {
+void NvmeSide::DropRecord(BlockId id, MissReason reason) {
   const BlockEntry& entry = (*cache.index)[id];
   if (entry.InDram()) {
     cache.leases.PinMarked(id);
@@ -44,7 +44,7 @@ void NvmeSide::DropRecord(BlockId id) {
     return;
   }
   Count(cache.counters.nvme_evictions);
-  cache.Forget(id, EventCause::kEvicted);
+  cache.Forget(id, EventCause::kEvicted, reason);
 }
 
 bool NvmeSide::LiesIn(BlockId id, std::uint32_t segment) const {
@@ -161,7 +161,7 @@ bool NvmeSide::ForgetOldest() {
         if (!here) continue;
         Count(cache.counters.index_evictions);
         tier.DropEntry(entry.namespace_id, entry.hash);
-        DropRecord(id);
+        DropRecord(id, MissReason::kIndexFull);
         return true;
       }
     }
@@ -181,7 +181,10 @@ bool NvmeSide::Know(const nvme::IndexedNamespace& found) {
 bool NvmeSide::Adopt(const nvme::IndexedBlock& found, std::uint64_t leave) {
   const Namespace* space = cache.registry.Find(found.namespace_id);
   const Locator locator{.namespace_id = found.namespace_id, .hash = found.hash};
-  if (cache.index->Full()) Count(cache.counters.index_evictions);
+  if (cache.index->Full()) {
+    Count(cache.counters.index_evictions);
+    cache.departed.Note(locator, MissReason::kIndexFull, cache.clock.Now());
+  }
   if (space == nullptr || found.block_bytes < kBlockBytesMin ||
       found.block_bytes > kBlockBytesMax ||
       cache.index->used() + leave >= cache.index->capacity() ||
@@ -191,7 +194,7 @@ bool NvmeSide::Adopt(const nvme::IndexedBlock& found, std::uint64_t leave) {
   const BlockId id =
       cache.index->Reserve(locator, kNoFrame, found.position, found.block_bytes, kNoBlock);
   cache.index->SetRecord(id, found.place);
-  cache.index->Publish(id, found.valid_tokens);
+  cache.index->Publish(id, found.valid_tokens, cache.Minute());
   segments[found.place.segment()].push_back(id);
   if (found.parent.low != 0 || found.parent.high != 0) parents.emplace_back(id, found.parent);
   return true;

@@ -46,6 +46,7 @@ Status Cache::Impl::Validate() const {
                               ", published are " + std::to_string(index->published()));
   }
   if (status.ok()) status = retention.Validate();
+  if (status.ok()) status = ValidateMisses();
   return status.ok() ? ValidatePolicy() : status;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/checksum.h"
 #include "client/event_reply.h"
+#include "client/explain_reply.h"
 
 namespace terrace {
 namespace {
@@ -329,6 +330,7 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kClearTenant: return ApplyCount(request, message);
     case RequestKind::kReadEvents:
     case RequestKind::kReadSnapshot: return ApplyEvents(request, part, message);
+    case RequestKind::kExplain: return ApplyStories(request, part, message);
   }
 }
 

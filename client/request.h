@@ -55,6 +55,7 @@ enum class RequestKind : std::uint8_t {
   kEndHandoff,
   kReadEvents,
   kReadSnapshot,
+  kExplain,
 };
 
 /// True for the calls that answer per block.
@@ -134,6 +135,7 @@ struct Request {
   std::vector<Sample> samples;
   std::vector<NamespaceInfo> namespaces;
   std::uint64_t cleared = 0;
+  std::vector<BlockStoryInfo> stories;  ///< of kExplain: per key
   EventBatch events;              ///< its cursor is the caller's, and moves with each answer
   std::uint32_t events_most = 0;  ///< what was asked for
   std::uint32_t opened_id = 0;    ///< the daemon's id, of kOpenNamespace

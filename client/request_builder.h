@@ -75,6 +75,8 @@ class RequestBuilder {
                    const EncodeQuestion& encode) const;
   /// events.cc. kReadEvents or kReadSnapshot, to every reactor that has something to say.
   RequestRef ReadEvents(RequestKind kind, const EventCursor& cursor, const EventQuery& query) const;
+  /// explain.cc. To every reactor.
+  RequestRef Explain(const ExplainQuery& query) const;
   /// A call to every reactor.
   RequestRef EachShard(
       RequestKind kind,

@@ -59,6 +59,7 @@
 #include "base/result.h"
 #include "base/status.h"
 #include "client/events.hpp"
+#include "client/explain.hpp"
 #include "client/types.hpp"
 
 namespace terrace {
@@ -364,6 +365,9 @@ class TERRACE_API Client {
   /// The daemon's counters, as in its Prometheus endpoint, summed over its reactors.
   Result<std::vector<Sample>> Stat(Deadline deadline);
   Result<std::vector<NamespaceInfo>> ListNamespaces(Deadline deadline);
+  /// What the daemon knows of blocks (client/explain.hpp), one answer per key; nothing changes.
+  /// @return kMiss when there is no such namespace; kInvalid names the argument.
+  Result<std::vector<BlockStoryInfo>> Explain(const ExplainQuery& query, Deadline deadline);
   /// Forgets every block of a namespace of this client's tenant. @return how many there were;
   ///         kMiss when there is no such namespace.
   Result<std::uint64_t> ClearNamespace(std::string_view name, Deadline deadline);

@@ -407,7 +407,9 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
     case wire::Body_ClearTenant:
     // events
     case wire::Body_ReadEvents:
-    case wire::Body_ReadSnapshot: OnRequest(std::move(bytes), message); return;
+    case wire::Body_ReadSnapshot:
+    // explanations
+    case wire::Body_Explain: OnRequest(std::move(bytes), message); return;
     default:
       server_.counters().malformed.fetch_add(1, std::memory_order_relaxed);
       Drop(Status::Invalid(std::string(BodyName(message.body_type())) +

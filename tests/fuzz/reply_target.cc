@@ -60,8 +60,8 @@ constexpr std::uint32_t kEventsAsked = 8;  // of each reactor
 
 /// Four blocks over two reactors, in the order 2, 0, 3 and 1.
 void Prepare(Request& request, Input& input) {
-  request.kind = static_cast<RequestKind>(input.Byte() %
-                                          (static_cast<unsigned>(RequestKind::kReadSnapshot) + 1));
+  request.kind =
+      static_cast<RequestKind>(input.Byte() % (static_cast<unsigned>(RequestKind::kExplain) + 1));
   request.ack = input.Flag() ? Ack::kDurable : Ack::kCommitted;
   request.parts.resize(2);
   request.parts[0].blocks = {2, 0, 3};
@@ -76,6 +76,7 @@ void Prepare(Request& request, Input& input) {
   request.parts[1].shard = 1;
   request.events_most = kEventsAsked;
   request.events.cursor.reactors.resize(2);
+  request.stories.resize(2);
   if (AnswersPerBlock(request.kind)) request.blocks.resize(4);
   if (request.kind == RequestKind::kLend) request.lent.resize(4);
 }
@@ -164,6 +165,14 @@ void CheckEvents(const EventBatch& batch) {
   }
 }
 
+void CheckStories(const Request& request) {
+  TERRACE_CHECK(request.stories.size() == 2);
+  for (const BlockStoryInfo& story : request.stories) {
+    TERRACE_CHECK(MissReasonName(story.reason) != "unknown" && story.reactor < 2);
+    TERRACE_CHECK(story.age.count() >= 0);
+  }
+}
+
 void CheckSamples(const Request& request) {
   for (const Sample& sample : request.samples) {
     for (const char* label : {"tier", "a", ""}) {
@@ -193,6 +202,7 @@ void Run(std::span<const std::byte> bytes) {
   if (AnswersPerBlock(request.kind)) CheckBlocks(request, arrivals, answered);
   CheckSamples(request);
   CheckEvents(request.events);
+  CheckStories(request);
 }
 
 std::vector<Bytes> Seeds() {
@@ -247,6 +257,15 @@ std::vector<Bytes> Seeds() {
     }
     seeds.push_back(out.Take());
   }
+  Output out;
+  out.Byte(static_cast<unsigned>(RequestKind::kExplain)).Byte(0).Byte(255);
+  for (unsigned part = 0; part < 2; ++part) {
+    out.Byte(2).Byte(1).Byte(15).Byte(1).Byte(1).Put(std::uint32_t{0}).Byte(2);
+    for (unsigned story = 0; story < 2; ++story) {
+      out.Byte(story == part ? 0 : 2).Byte(4).Byte(story == part ? 1 : 0).Byte(100).Byte(9);
+    }
+  }
+  seeds.push_back(out.Take());
   return seeds;
 }
 

@@ -239,6 +239,18 @@ void DecodeTold(const wire::Hints* hints) {
                 ignored(HintFault::kContinuation) == 1);
 }
 
+void DecodeExplain(const wire::Explain& explain) {
+  const auto keys = DecodeExplainKeys(explain);
+  if (!keys.ok()) return CheckRefusal(keys.status(), "key");
+  TERRACE_CHECK(!keys->empty() && keys->size() <= kExplainKeysMax);
+  std::size_t bytes = 0;
+  for (const KeyView key : *keys) {
+    TERRACE_CHECK(!key.empty() && key.size() <= kKeyBytesMax);
+    bytes += key.size();
+  }
+  TERRACE_CHECK(bytes == explain.keys()->size());
+}
+
 void Decode(const wire::Message& message) {
   DecodeTold(message.hints());
   switch (message.body_type()) {
@@ -285,6 +297,7 @@ void Decode(const wire::Message& message) {
     case wire::Body_AbortHandoff:
       (void)DecodeHandoffToken(message.body_as_AbortHandoff()->handoff());
       return;
+    case wire::Body_Explain: DecodeExplain(*message.body_as_Explain()); return;
     case wire::Body_Reserve: (void)DecodeRuns(message.body_as_Reserve()->runs()); return;
     case wire::Body_WriteFragments: DecodeFragments(*message.body_as_WriteFragments()); return;
     case wire::Body_CommitReservation:
@@ -312,7 +325,9 @@ std::vector<Bytes> Seeds() {
     // With hints, within bounds and beyond them.
     out.Byte(1).Byte(kind).Byte(1 + 4 * (kind % 64)).Byte(1 + 4 * (3 * kind % 64));
     out.Put(std::uint32_t{1000});
-    if (kind >= 9) {
+    if (kind == 19) {
+      out.Chunk("space").Chunk("key1key2").Chunk("\x04\x04").Byte(0).Byte(0);
+    } else if (kind >= 9) {
       out.Chunk(std::string(32, '\1')).Byte(2).Byte(1).Byte(2).Byte(2);
       for (int piece = 0; piece < 2; ++piece) out.Byte(1).Byte(0).Byte(156);
       out.Byte(2).Byte(1).Byte(1);

@@ -158,6 +158,21 @@ Bytes BlocksReply(Input& input, const MessageHead& head) {
   });
 }
 
+Bytes ExplainReply(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::ExplainReply>(head, [&](Builder& builder) {
+    std::vector<flatbuffers::Offset<wire::BlockStory>> stories;
+    for (unsigned story = input.Byte() % 8U; story > 0; --story) {
+      const std::uint8_t reason = input.Byte();
+      const std::uint8_t tiers = input.Byte();
+      const std::uint8_t flags = input.Byte();
+      const std::uint64_t bytes = input.Wild();
+      stories.push_back(
+          wire::CreateBlockStory(builder, reason, tiers, flags, 1, 2, 3, 4, bytes, input.Wild()));
+    }
+    return wire::CreateExplainReply(builder, builder.CreateVector(stories));
+  });
+}
+
 Bytes HelloReply(Input& input, const MessageHead& head) {
   return BuildMessage<wire::HelloReply>(head, [&](Builder& builder) {
     const auto host = MakeText(builder, input);
@@ -415,6 +430,14 @@ Bytes ClientMessage(Input& input) {
     case 16: return OfHandoff(kind % kClientKinds - 15, input, head);
     case 17:
     case 18: return OfEvents(kind % kClientKinds == 17, input, head);
+    case 19:
+      return BuildMessage<wire::Explain>(head, [&](Builder& builder) {
+        const auto space = MakeText(builder, input);
+        const auto keys = MakeBytes(builder, input);
+        const auto lengths = MakeBytes(builder, input);
+        const std::uint32_t group = input.Byte();
+        return wire::CreateExplain(builder, space, group, input.Byte(), keys, lengths);
+      });
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);
@@ -479,6 +502,7 @@ Bytes DaemonMessage(Input& input) {
         return wire::CreateReserveReply(builder, status, MakeBytes(builder, input));
       });
     case 14: return EventsReply(input, head);
+    case 15: return ExplainReply(input, head);
     default:
       return BuildMessage<wire::CancelReply>(
           head, [&](Builder& builder) { return wire::CreateCancelReply(builder, input.Wild()); });

@@ -11,8 +11,8 @@ Bytes ClientMessage(Input& input);
 /// A message of a daemon, likewise.
 Bytes DaemonMessage(Input& input);
 /// How many kinds of bodies ClientMessage and DaemonMessage know.
-inline constexpr unsigned kClientKinds = 19;
-inline constexpr unsigned kDaemonKinds = 15;
+inline constexpr unsigned kClientKinds = 20;
+inline constexpr unsigned kDaemonKinds = 16;
 
 /// Aligned as VerifyMessage wants them.
 inline Bytes Aligned(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }

@@ -62,6 +62,7 @@ class Metrics : public testing::Test {
                              .cache = &cache_[index],
                              .policy = "leaf-lru",
                              .events = &events_[index],
+                             .curve = &curve_[index],
                              .nvme = nvme_[index].tier.get(),
                              .arena_stats = [] { return ArenaStats{.capacity_bytes = 1 << 20}; },
                              .index_bytes = 96,
@@ -82,7 +83,12 @@ class Metrics : public testing::Test {
     return -1;
   }
 
+  static MissRatioCurve::Options CurveOptions() {
+    return {.dram_bytes = 1 << 20, .policy = Policies().data(), .memory_bytes = 1};
+  }
+
   ManualClock clock_;
+  MissRatioCurve curve_[2] = {{CurveOptions(), clock_}, {CurveOptions(), clock_}};
   EventLog events_[2];
   IdleNvme nvme_[2] = {IdleNvme(clock_), IdleNvme(clock_)};
   SimulatedIndexStore index_store_;
@@ -163,7 +169,9 @@ TEST_F(Metrics, NamesFollowTheRules) {
   for (const MetricInfo* info : AllMetrics()) {
     EXPECT_TRUE(names.insert(info->name).second) << info->name;
     EXPECT_TRUE(info->name.starts_with("terrace_")) << info->name;
-    EXPECT_EQ(info->type == MetricType::kCounter, info->name.ends_with("_total")) << info->name;
+    const bool counts =
+        info->name.ends_with("_total") || info->name.starts_with("terrace_miss_age_seconds_");
+    EXPECT_EQ(info->type == MetricType::kCounter, counts) << info->name;
     EXPECT_TRUE(info->help.ends_with('.')) << info->name;
   }
 }

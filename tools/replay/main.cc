@@ -45,6 +45,7 @@ int Main(int argc, char** argv) {
   Chosen chosen;
   CLI::App app("Generates, simulates and replays workloads of long prompts.", "terrace-replay");
   app.require_subcommand(1);
+  AddAdviseCommand(app, chosen);
   AddCompareCommand(app, chosen);
   AddGenerateCommand(app, chosen);
   AddConvertCommand(app, chosen);

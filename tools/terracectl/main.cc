@@ -6,8 +6,10 @@
 #include <iostream>
 #include <string>
 
+#include "tools/terracectl/advise_command.h"
 #include "tools/terracectl/commands.h"
 #include "tools/terracectl/events_command.h"
+#include "tools/terracectl/explain_command.h"
 #include "tools/terracectl/fsck_command.h"
 
 namespace {
@@ -34,6 +36,31 @@ CLI::App* AddEvents(CLI::App& app, terrace::EventsOptions& options) {
   events->add_flag("--snapshot", options.snapshot, "begin with what is stored");
   events->add_option("--count", options.count, "end after N lines")->type_name("N");
   return events;
+}
+
+CLI::App* AddAdvise(CLI::App& app, terrace::CommandOptions& options) {
+  CLI::App* advise = app.add_subcommand(
+      "advise", "what more DRAM or NVMe would bring, and what could be given up");
+  advise->add_flag("--json", options.json, "print one JSON object");
+  return advise;
+}
+
+CLI::App* AddExplain(CLI::App& app, terrace::CommandOptions& options,
+                     terrace::ExplainOptions& explain) {
+  CLI::App* command = app.add_subcommand("explain", "where blocks are, or why and when they left");
+  command->add_option("--namespace", explain.space, "whose blocks")
+      ->type_name("[TENANT/]NAME")
+      ->required();
+  command->add_option("--key", explain.keys, "of a block; several in prefix order: of a request")
+      ->type_name("HEX")
+      ->take_all();
+  command->add_option("--keys", explain.file, "file of such keys, one a line; - is standard input")
+      ->type_name("FILE");
+  command->add_option("--group", explain.group, "of the blocks (0)")->type_name("N");
+  command->add_option("--shard", explain.shard, "likewise (0)")->type_name("N");
+  command->add_flag("--json", options.json, "print one JSON object");
+  command->footer("Exit status: 0 all would be answered, 3 some would not, 1 failed, 2 usage.");
+  return command;
 }
 
 int Run(int argc, char** argv) {
@@ -76,6 +103,9 @@ int Run(int argc, char** argv) {
   clear->add_flag("--all", clear_all, "every namespace of the tenant (--tenant)")
       ->excludes(clear_name);
 
+  const CLI::App* const advise = AddAdvise(app, options);
+  terrace::ExplainOptions explain_options;
+  const CLI::App* const explain = AddExplain(app, options, explain_options);
   terrace::EventsOptions events_options;
   CLI::App* events = AddEvents(app, events_options);
   terrace::FsckOptions fsck_options;
@@ -90,6 +120,8 @@ int Run(int argc, char** argv) {
   if (fsck->parsed()) return terrace::RunFsck(fsck_options);
   if (stat->parsed()) return terrace::RunStat(options, watch_seconds, count);
   if (events->parsed()) return terrace::RunEvents(options, events_options);
+  if (advise->parsed()) return terrace::RunAdvise(options);
+  if (explain->parsed()) return terrace::RunExplain(options, explain_options);
   if (namespaces->parsed()) return terrace::RunNamespaces(options);
   if (clear_all) return terrace::RunClearTenant(options);
   if (clear_name->count() == 0) {

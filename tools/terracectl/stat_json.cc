@@ -45,6 +45,12 @@ Json TierJson(const TierSummary& tier, double get_blocks) {
           {"evicted_bytes", Number(tier.evicted_bytes)}};
 }
 
+Json CountsJson(const std::map<std::string, double>& counts) {
+  Json json = Json::object();
+  for (const auto& [name, count] : counts) json[name] = Number(count);
+  return json;
+}
+
 Json RequestsJson(const StatSummary& now) {
   Json json;
   json["match"] = {{"requests", Number(now.match_requests)},
@@ -58,6 +64,8 @@ Json RequestsJson(const StatSummary& now) {
                  {"blocks_failed", Number(now.get_failures)},
                  {"hit_ratio", Ratio(now.get_hits, now.get_blocks)},
                  {"bytes", Number(now.get_bytes)}};
+  json["match"]["missed_by_reason"] = CountsJson(now.match_reasons);
+  json["get"]["missed_by_reason"] = CountsJson(now.get_reasons);
   json["put"] = {
       {"requests", Number(now.put_requests)},      {"blocks", Number(now.put_blocks)},
       {"blocks_stored", Number(now.put_stored)},   {"blocks_existing", Number(now.put_existing)},
@@ -81,12 +89,6 @@ Json RatesJson(const StatRates* rates) {
           {"nvme_written_bytes_per_s", rates->nvme_written_bytes},
           {"nvme_read_bytes_per_s", rates->nvme_read_bytes},
           {"cpu_cores", rates->cpu}};
-}
-
-Json CountsJson(const std::map<std::string, double>& counts) {
-  Json json = Json::object();
-  for (const auto& [name, count] : counts) json[name] = Number(count);
-  return json;
 }
 
 Json NvmeJson(const NvmeSummary& nvme) {

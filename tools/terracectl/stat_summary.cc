@@ -10,27 +10,6 @@ namespace terrace {
 
 namespace {
 
-// Reads one `name="value"` and what follows it. False at the end, or for what is not a label.
-bool NextLabel(std::string_view& labels, std::string_view& name, std::string& value) {
-  const std::size_t equals = labels.find("=\"");
-  if (equals == std::string_view::npos) return false;
-  name = labels.substr(0, equals);
-  value.clear();
-  std::size_t place = equals + 2;
-  for (; place < labels.size() && labels[place] != '"'; ++place) {
-    char letter = labels[place];
-    if (letter == '\\' && place + 1 < labels.size()) {
-      letter = labels[++place];
-      if (letter == 'n') letter = '\n';
-    }
-    value += letter;
-  }
-  if (place >= labels.size()) return false;  // no closing quote
-  labels.remove_prefix(place + 1);
-  if (!labels.empty() && labels.front() == ',') labels.remove_prefix(1);
-  return true;
-}
-
 struct PlainField {
   std::string_view name;
   double StatSummary::* field;
@@ -167,15 +146,6 @@ double EvictedBlocks(const StatSummary& summary) {
 
 }  // namespace
 
-std::string LabelValue(std::string_view labels, std::string_view name) {
-  std::string_view found;
-  std::string value;
-  while (NextLabel(labels, found, value)) {
-    if (found == name) return value;
-  }
-  return "";
-}
-
 StatSummary Summarize(std::span<const Sample> samples) {
   StatSummary summary;
   for (const Sample& sample : samples) {
@@ -189,6 +159,11 @@ StatSummary Summarize(std::span<const Sample> samples) {
     AddToNvme(sample, summary.nvme);
     AddToHints(sample, summary);
     if (sample.name == "terrace_build_info") summary.version = LabelValue(sample.labels, "version");
+    if (sample.name == "terrace_misses_total" && sample.value > 0) {
+      const bool get = LabelValue(sample.labels, "request") == "get";
+      (get ? summary.get_reasons : summary.match_reasons)[LabelValue(sample.labels, "reason")] +=
+          sample.value;
+    }
     if (sample.name == "terrace_policy_info") summary.policy = LabelValue(sample.labels, "policy");
     if (sample.name == "terrace_client_connections_by_link") {
       summary.connections_by_link[LabelValue(sample.labels, "link")] += sample.value;

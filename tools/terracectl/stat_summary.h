@@ -9,11 +9,9 @@
 #include <vector>
 
 #include "client/terrace.hpp"
+#include "tools/common/sample_labels.h"
 
 namespace terrace {
-
-/// The value of a label in `tier="dram",link="tcp"`, unescaped; empty when it is not there.
-std::string LabelValue(std::string_view labels, std::string_view name);
 
 struct TierSummary {
   std::string tier;
@@ -62,6 +60,9 @@ struct StatSummary {
 
   double resident_bytes = 0, index_bytes = 0, index_capacity_blocks = 0, cpu_seconds = 0;
   double open_files = 0;
+
+  /// Blocks that were not answered, by reason.
+  std::map<std::string, double> get_reasons, match_reasons;
 
   double connections = 0;
   std::map<std::string, double> connections_by_link;

@@ -74,6 +74,20 @@ std::string Counts(std::string_view title, const std::map<std::string, double>& 
   return text.empty() ? text : std::string(margin) + text + "\n";
 }
 
+// The reasons that count most, or nothing.
+std::string Reasons(std::string_view title, const std::map<std::string, double>& counts) {
+  constexpr std::size_t kShown = 4;
+  std::vector<std::pair<double, std::string>> order;
+  for (const auto& [reason, count] : counts) order.emplace_back(count, reason);
+  std::sort(order.rbegin(), order.rend());
+  std::string text;
+  for (std::size_t i = 0; i < std::min(order.size(), kShown); ++i) {
+    text += (i == 0 ? "" : ", ") + FormatCount(order[i].first) + " " + Printable(order[i].second);
+  }
+  if (order.size() > kShown) text += ", ...";
+  return text.empty() ? text : "         " + std::string(title) + text + "\n";
+}
+
 std::string Facts(const StatSummary& now, const StatRates* rates) {
   std::string text = "put      " + FormatCount(now.put_stored) + " stored, " +
                      FormatCount(now.put_existing) + " existed, " + FormatCount(now.put_pending) +
@@ -81,6 +95,8 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
                      FormatCount(now.put_failures) + " failed\n";
   text += "get      " + FormatCount(now.get_misses) + " missed, " + FormatCount(now.get_failures) +
           " failed, " + FormatCount(now.key_mismatches) + " keys mismatched\n";
+  text += Reasons("gets missed: ", now.get_reasons);
+  text += Reasons("matches missed: ", now.match_reasons);
   text += "memory   " + Bytes(now.resident_bytes) + " resident, index " + Bytes(now.index_bytes) +
           " for " + FormatCount(now.index_capacity_blocks) + " blocks";
   text += now.policy.empty() ? "\n" : ", policy " + Printable(now.policy) + "\n";

@@ -22,7 +22,7 @@ constexpr std::array<ConfigSection, 6> kSections = {{
     {"nvme", "The NVMe tier: a log on files or raw devices, warm after a restart."},
     {"cache", "The index, and how many transfers run at once."},
     {"log", "What is logged, and where."},
-    {"metrics", "The HTTP port with /metrics (Prometheus) and /healthz."},
+    {"metrics", "The HTTP port with /metrics (Prometheus), /healthz and /advice."},
 }};
 
 constexpr ConfigKey kKeys[] = {

@@ -1,4 +1,5 @@
 #include "tools/terraced/daemon.h"
+#include "tools/common/advice.h"
 
 #include <unistd.h>
 
@@ -108,6 +109,8 @@ Status Daemon::MakeShards() {
                            .cache = &cache.Counters(),
                            .policy = config_.cache.policy,
                            .events = &cache.events(),
+                           .curve = &cache.curve(),
+                           .advice_bytes = cache.AdviceBytes(),
                            .nvme = cache.nvme(),
                            .arena_stats = [&cache] { return cache.arena().Stats(); },
                            .index_bytes = cache.IndexBytes(),
@@ -135,6 +138,12 @@ std::vector<StatEntry> Daemon::Stat() const {
   return entries;
 }
 
+std::string Daemon::AdviceText() const {
+  AdviceSamples samples;
+  for (const StatEntry& entry : Stat()) samples.Add(entry.name, entry.labels, entry.value);
+  return AdviceJson(Advise(samples));
+}
+
 Status Daemon::Health() const {
   if (stopping_.load()) return Status(StatusCode::kRetry, "stopping");
   for (const auto& shard : shards_) {
@@ -154,8 +163,9 @@ Status Daemon::Health() const {
 Status Daemon::StartEndpoint() {
   if (!config_.metrics.enabled) return {};
   Result<std::unique_ptr<StatusEndpoint>> endpoint = StatusEndpoint::Start(
-      config_.metrics.listen,
-      {.metrics = [this] { return metrics_.Prometheus(); }, .health = [this] { return Health(); }});
+      config_.metrics.listen, {.metrics = [this] { return metrics_.Prometheus(); },
+                               .health = [this] { return Health(); },
+                               .advice = [this] { return AdviceText(); }});
   if (!endpoint.ok()) return endpoint.status();
   endpoint_ = std::move(endpoint).value();
   return {};

@@ -42,6 +42,7 @@ class Daemon {
   Status WritePortFile() const;
   Status StartEndpoint();
   std::vector<StatEntry> Stat() const;
+  std::string AdviceText() const;
   /// Ok while every reactor takes turns.
   Status Health() const;
 

@@ -38,6 +38,12 @@ extern const MetricInfo kReservationsEnded, kFragments, kFragmentsFailed;
 extern const MetricInfo kHints, kHintsIgnored;
 extern const MetricInfo kHandoffs, kHandoffBytes, kHandoffsOpened, kHandoffsRefused;
 extern const MetricInfo kHandoffsEnded, kFragmentsReceived;
+// Why blocks were missed, and what other sizes would bring.
+extern const MetricInfo kMisses, kMissAgeBucket, kMissAgeSum, kMissAgeCount;
+extern const MetricInfo kAdviceSeconds, kAdviceReferences, kAdviceReferenceBytes, kAdviceHits;
+extern const MetricInfo kAdviceSampled, kAdvicePointHits, kAdvicePointDramHits;
+extern const MetricInfo kAdvicePointVariance, kAdvicePointUnfilled;
+extern const MetricInfo kAdviceSampling, kAdviceMemory, kAdviceCpu;
 // Tiers and index: what is stored where.
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;

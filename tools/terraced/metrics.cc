@@ -226,6 +226,10 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
   const MetricLabels labels = {{kReactorLabel, std::to_string(parts_.reactor)}};
   if (parts_.cache != nullptr) {
     AppendCacheMetrics(*parts_.cache, labels, samples);
+    AppendMissMetrics(*parts_.cache, labels, samples);
+    if (parts_.curve != nullptr) {
+      AppendAdviceMetrics(*parts_.curve, parts_.advice_bytes, labels, samples);
+    }
     Appender all(labels, samples);
     all.With("policy", parts_.policy).Add(kPolicyInfo, std::uint64_t{1});
     all.Add(kIndexBytes, parts_.index_bytes);

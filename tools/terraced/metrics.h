@@ -44,6 +44,11 @@ void AppendNvmeMetrics(const CacheCounters& cache, const nvme::NvmeTier& tier,
                        const MetricLabels& labels, std::vector<MetricSample>& samples);
 void AppendHintMetrics(const HintCounters& counters, const MetricLabels& labels,
                        std::vector<MetricSample>& samples);
+void AppendMissMetrics(const CacheCounters& counters, const MetricLabels& labels,
+                       std::vector<MetricSample>& samples);
+/// `advice_bytes`: Cache::AdviceBytes().
+void AppendAdviceMetrics(const MissRatioCurve& curve, std::uint64_t advice_bytes,
+                         const MetricLabels& labels, std::vector<MetricSample>& samples);
 void AppendEventMetrics(const EventLog& log, const MetricLabels& labels,
                         std::vector<MetricSample>& samples);
 void AppendArenaMetrics(const ArenaStats& stats, const MetricLabels& labels,
@@ -61,6 +66,8 @@ struct ReactorMetricParts {
   const CacheCounters* cache = nullptr;
   std::string policy;                       ///< CacheOptions::policy
   const EventLog* events = nullptr;         ///< Cache::events()
+  const MissRatioCurve* curve = nullptr;    ///< Cache::curve()
+  std::uint64_t advice_bytes = 0;           ///< Cache::AdviceBytes(), fixed once made
   const nvme::NvmeTier* nvme = nullptr;     ///< its counters and sizes; null without the tier
   std::function<ArenaStats()> arena_stats;  ///< callable from any thread, e.g. FrameArena::Stats
   std::uint64_t index_bytes = 0;            ///< Cache::IndexBytes(), fixed once made

@@ -132,6 +132,26 @@ std::vector<std::byte> MakeListNamespacesReply(std::uint64_t request_id,
       });
 }
 
+std::vector<std::byte> MakeExplainReply(std::uint64_t request_id,
+                                        const std::vector<BlockStory>& stories) {
+  return BuildMessage<wire::ExplainReply>(
+      {.request_id = request_id}, [&](FlatBufferBuilder& builder) {
+        std::vector<Offset<wire::BlockStory>> told;
+        told.reserve(stories.size());
+        for (const BlockStory& story : stories) {
+          const unsigned flags = (story.published ? 1U : 0U) | (story.loading ? 2U : 0U) |
+                                 (story.writing ? 4U : 0U) | (story.kept ? 8U : 0U) |
+                                 (story.leased ? 16U : 0U);
+          told.push_back(wire::CreateBlockStory(
+              builder, static_cast<std::uint8_t>(story.reason), story.tiers,
+              static_cast<std::uint8_t>(flags), static_cast<std::uint8_t>(story.gets), story.pins,
+              story.position, story.valid_tokens, story.block_bytes,
+              static_cast<std::uint64_t>(story.age / kMillisecond)));
+        }
+        return wire::CreateExplainReply(builder, builder.CreateVector(told));
+      });
+}
+
 std::vector<std::byte> MakeCountReply(std::uint64_t request_id, std::uint64_t blocks) {
   return BuildMessage<wire::CountReply>(
       {.request_id = request_id},

@@ -29,6 +29,9 @@ std::vector<std::byte> MakeStatReply(std::uint64_t request_id,
                                      const std::vector<StatEntry>& entries);
 std::vector<std::byte> MakeListNamespacesReply(std::uint64_t request_id,
                                                const std::vector<NamespaceUsage>& usages);
+/// `stories`: one per key of the question.
+std::vector<std::byte> MakeExplainReply(std::uint64_t request_id,
+                                        const std::vector<BlockStory>& stories);
 std::vector<std::byte> MakeCountReply(std::uint64_t request_id, std::uint64_t blocks);
 std::vector<std::byte> MakeClearNamespaceReply(std::uint64_t request_id, std::uint64_t blocks);
 

@@ -197,6 +197,31 @@ Result<std::unique_ptr<WriteRequest>> DecodeWrite(const wire::WriteFragments& wr
   return Status(StatusCode::kRetry, "out of memory");  // a client says how much is needed
 }
 
+Result<std::vector<KeyView>> DecodeExplainKeys(const wire::Explain& explain) {
+  const std::span<const std::byte> lengths = BytesOf(explain.key_bytes());
+  std::span<const std::byte> rest = BytesOf(explain.keys());
+  if (lengths.empty() || lengths.size() > kExplainKeysMax) {
+    return Status::Invalid("key_bytes has " + std::to_string(lengths.size()) +
+                           " entries, not 1 to " + std::to_string(kExplainKeysMax));
+  }
+  std::vector<KeyView> keys;
+  keys.reserve(lengths.size());
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const auto length = std::to_integer<std::size_t>(lengths[i]);
+    if (length == 0 || length > kKeyBytesMax || length > rest.size()) {
+      return Status::Invalid("keys[" + std::to_string(i) + "] has " + std::to_string(length) +
+                             " bytes, not 1 to " + std::to_string(kKeyBytesMax) + "; " +
+                             std::to_string(rest.size()) + " are left");
+    }
+    keys.push_back(rest.first(length));
+    rest = rest.subspan(length);
+  }
+  if (!rest.empty()) {
+    return Status::Invalid("keys has " + std::to_string(rest.size()) + " bytes too many");
+  }
+  return keys;
+}
+
 Result<Ack> DecodeAck(std::uint8_t ack) {
   if (ack > static_cast<std::uint8_t>(Ack::kDurable)) {
     return Status::Invalid("ack is " + std::to_string(ack) + ", not 0 (committed) or 1 (durable)");

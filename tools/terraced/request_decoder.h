@@ -58,6 +58,9 @@ Result<std::unique_ptr<WriteRequest>> DecodeWrite(const wire::WriteFragments& wr
 Result<HandoffTokenParts> DecodeHandoffToken(const flatbuffers::Vector<std::uint8_t>* token);
 
 /// What a put waits for. @return kInvalid, naming the field, for a number that is no Ack.
+/// The keys of an Explain, 1 to kExplainKeysMax; views of the message.
+Result<std::vector<KeyView>> DecodeExplainKeys(const wire::Explain& explain);
+
 Result<Ack> DecodeAck(std::uint8_t ack);
 
 /// What a client says of its request, without the tenant's number; null: nothing. Names become

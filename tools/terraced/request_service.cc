@@ -86,6 +86,7 @@ void RequestService::OnRequest(const PeerRef& peer, std::vector<std::byte> bytes
     case wire::Body_AbortHandoff: return handoffs_.Abort(peer, message);
     case wire::Body_OpenNamespace: return OpenNamespace(state, message);
     case wire::Body_Stat: return Stat(state, message);
+    case wire::Body_Explain: return Explain(state, message);
     case wire::Body_ListNamespaces: return ListNamespaces(state, message);
     case wire::Body_ClearNamespace: return ClearNamespace(state, message);
     default:
@@ -271,6 +272,32 @@ void RequestService::OpenHandoff(PeerState& state, std::vector<std::byte> bytes,
 
 void RequestService::Stat(PeerState& state, const wire::Message& message) {
   state.peer->link().Send(MakeStatReply(message.request_id(), stat_()));
+}
+
+void RequestService::Explain(PeerState& state, const wire::Message& message) {
+  Link& link = state.peer->link();
+  const wire::Explain& explain = *message.body_as_Explain();
+  const std::string name(TextOf(explain.space()).substr(0, kNameBytesMax + 1));
+  const Namespace* space = registry_.FindByName(state.peer->tenant(), name);
+  const Result<std::vector<KeyView>> keys = DecodeExplainKeys(explain);
+  Status status = keys.status();
+  if (space == nullptr) {
+    status = Status(StatusCode::kMiss,
+                    "no namespace \"" + name + "\" of tenant " + state.peer->tenant());
+  } else if (space->BlockBytes(explain.group()) == 0) {
+    status = Status::Invalid("group " + std::to_string(explain.group()) + " is none of namespace " +
+                             name);
+  } else if (explain.shard() >= space->spec.shard_count) {
+    status = Status::Invalid("shard is " + std::to_string(explain.shard()) + ", namespace " + name +
+                             " has " + std::to_string(space->spec.shard_count));
+  }
+  if (!status.ok()) return link.Send(MakeErrorReply(message.request_id(), status));
+  std::vector<BlockStory> stories;
+  stories.reserve(keys->size());
+  for (const KeyView key : *keys) {
+    stories.push_back(cache_.Explain(space->id, explain.group(), explain.shard(), key));
+  }
+  link.Send(MakeExplainReply(message.request_id(), stories));
 }
 
 void RequestService::ListNamespaces(PeerState& state, const wire::Message& message) {

@@ -89,6 +89,7 @@ class RequestService final : public RequestHandler {
   void OpenHandoff(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
                    const RequestFacts& facts);
   void Stat(PeerState& state, const wire::Message& message);
+  void Explain(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
   void ClearNamespace(PeerState& state, const wire::Message& message);
   Task<void> Clear(PeerRef peer, std::uint64_t request_id, std::uint32_t namespace_id);

@@ -105,6 +105,15 @@ struct StatusEndpoint::Impl {
       if (!callbacks.metrics) return Stopping(response);
       response.set_content(callbacks.metrics(), "text/plain; version=0.0.4; charset=utf-8");
     });
+    server.Get("/advice", [this](const httplib::Request&, httplib::Response& response) {
+      const std::shared_lock lock(callbacks_mutex);
+      if (!callbacks.metrics) return Stopping(response);
+      if (!callbacks.advice) {
+        response.status = 404;
+        return;
+      }
+      response.set_content(callbacks.advice(), "application/json");
+    });
     server.Get("/healthz", [this](const httplib::Request&, httplib::Response& response) {
       const std::shared_lock lock(callbacks_mutex);
       if (!callbacks.health) return Stopping(response);

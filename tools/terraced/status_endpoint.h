@@ -2,6 +2,7 @@
 //
 //   GET /metrics   Prometheus text format, version 0.0.4
 //   GET /healthz   200 "ok", or 503 with the reason
+//   GET /advice    what other sizes would bring, JSON (tools/common/advice.h)
 //   anything else  404
 //
 // Two threads serve requests and at most 16 connections wait for them; a connection is closed
@@ -22,8 +23,9 @@ namespace terrace {
 class StatusEndpoint {
  public:
   struct Callbacks {
-    std::function<std::string()> metrics;  ///< body of /metrics
-    std::function<Status()> health;        ///< not ok: 503 with its message
+    std::function<std::string()> metrics;   ///< body of /metrics
+    std::function<Status()> health;         ///< not ok: 503 with its message
+    std::function<std::string()> advice{};  ///< body of /advice; none: 404
   };
 
   /// Listens and serves. The callbacks are called from the endpoint's threads, two at once, never

@@ -23,6 +23,7 @@ inline constexpr int kExitInterrupted = 130;
 using Chosen = std::function<int()>;
 
 /// Add a subcommand to `app`. Once its options were parsed it is in `chosen`, which outlives `app`.
+void AddAdviseCommand(CLI::App& app, Chosen& chosen);
 void AddCompareCommand(CLI::App& app, Chosen& chosen);
 void AddGenerateCommand(CLI::App& app, Chosen& chosen);
 void AddConvertCommand(CLI::App& app, Chosen& chosen);

@@ -1,9 +1,11 @@
 #include "tools/replay/simulate/simulated_tiers.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/check.h"
+#include "base/checksum.h"
 
 namespace terrace::replay {
 namespace {
@@ -16,7 +18,8 @@ constexpr std::uint32_t kWindow = 4;
 }  // namespace
 
 SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
-    : run_blocks_(options.run_blocks),
+    : curve_(options.curve),
+      run_blocks_(options.run_blocks),
       records_per_segment_(options.nvme_records_per_segment),
       slot_of_(options.distinct_blocks, kNoBlock),
       has_record_(options.distinct_blocks, false),
@@ -65,6 +68,23 @@ std::uint32_t SimulatedTiers::Match(std::span<const std::uint32_t> chain) const 
   return static_cast<std::uint32_t>(absent - chain.begin());
 }
 
+void SimulatedTiers::ShowCurve(CurveUse use, std::span<const std::uint32_t> chain,
+                               std::uint32_t first, std::uint32_t count,
+                               const RequestOrigin& origin) {
+  if (curve_ == nullptr || count == 0) return;
+  const auto hash_of = [](std::uint32_t block) {
+    return HashBytes128(std::as_bytes(std::span(&block, 1)));
+  };
+  std::optional<Hash128> parent;
+  if (first > 0) parent = hash_of(chain[first - 1]);
+  curve_->Begin(use, 1, kSimulatedBlockBytes, parent, origin.facts);
+  for (std::uint32_t position = first; position < first + count; ++position) {
+    curve_->Add(hash_of(chain[position]), Stored(chain[position]), position,
+                first + count - 1 - position);
+  }
+  curve_->End();
+}
+
 void SimulatedTiers::Split(std::span<const std::uint32_t> chain, std::uint32_t first,
                            std::uint32_t count) {
   for (Slice& slice : slices_) {
@@ -82,6 +102,7 @@ void SimulatedTiers::Split(std::span<const std::uint32_t> chain, std::uint32_t f
 
 SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uint32_t first,
                                   std::uint32_t count, const RequestOrigin& origin) {
+  ShowCurve(CurveUse::kGet, chain, first, count, origin);
   ++request_number_;
   Split(chain, first, count);
   for (Slice& slice : slices_) slice.policy->Touch(slice.present, origin.facts);
@@ -110,6 +131,7 @@ SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uin
 
 std::uint32_t SimulatedTiers::Put(std::span<const std::uint32_t> chain, std::uint32_t first,
                                   std::uint32_t count, const RequestOrigin& origin) {
+  ShowCurve(CurveUse::kPut, chain, first, count, origin);
   ++request_number_;
   Split(chain, first, count);
   for (Slice& slice : slices_) {

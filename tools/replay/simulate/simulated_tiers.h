@@ -45,6 +45,7 @@
 #include <span>
 #include <vector>
 
+#include "cache/advice/miss_ratio_curve.h"
 #include "cache/block_index.h"
 #include "cache/policy/policies.h"
 #include "cache/write_price.h"
@@ -60,7 +61,11 @@ struct SimulatedTiersOptions {
   std::uint64_t nvme_records_per_segment = 0;
   const PolicyKind* policy = Policies().data();  ///< of the DRAM tier; the default one
   double nvme_write_share = 0;  ///< as CacheOptions has it; 0: everything is written
+  MissRatioCurve* curve = nullptr;  ///< shown what is asked for, as by the cache; outlives them
 };
+
+/// What a block counts for in bytes, where a curve is shown it.
+inline constexpr std::uint64_t kSimulatedBlockBytes = 1 << 20;
 
 /// What a get found.
 struct SimulatedHits {
@@ -132,6 +137,8 @@ class SimulatedTiers {
   [[nodiscard]] bool Stored(std::uint32_t block) const { return InDram(block) || HasRecord(block); }
   [[nodiscard]] std::size_t SliceOf(std::span<const std::uint32_t> chain,
                                     std::uint32_t position) const;
+  void ShowCurve(CurveUse use, std::span<const std::uint32_t> chain, std::uint32_t first,
+                 std::uint32_t count, const RequestOrigin& origin);
   /// Fills positions and present of every slice for a request.
   void Split(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
   void PutSlice(Slice& slice, std::span<const std::uint32_t> chain, const RequestOrigin& origin);
@@ -154,6 +161,7 @@ class SimulatedTiers {
   [[nodiscard]] double ValueOf(const Slice& slice, BlockId slot) const;
   [[nodiscard]] bool WorthKeeping(const Slice& slice, std::uint32_t block) const;
 
+  MissRatioCurve* curve_;
   std::uint32_t run_blocks_;
   std::uint64_t records_per_segment_;
   std::vector<Slice> slices_;

@@ -1,0 +1,279 @@
+#include "cache/advice/miss_ratio_curve.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/counter.h"
+
+namespace terrace {
+
+namespace {
+
+constexpr std::uint64_t kArenaShare = 2500;
+/// Of what the daemon has; 1 is a point of its own.
+constexpr double kDramScales[] = {0.25, 0.5, 0.75, 1.5, 2, 4};
+constexpr double kNvmeScales[] = {0, 0.25, 0.5, 2, 4};
+constexpr std::size_t kTrails = 1024;
+constexpr std::size_t kAsked = 4096;
+/// Of the reactor's time, parts of 1000, over kBudgetTime.
+constexpr Nanos kBudgetShare = 8;
+constexpr Nanos kBudgetTime = kSecond;
+
+std::uint64_t Scaled(std::uint64_t bytes, double scale) {
+  return static_cast<std::uint64_t>(static_cast<double>(bytes) * scale);
+}
+
+std::uint32_t TagOf(std::uint64_t identity) noexcept {
+  return static_cast<std::uint32_t>(identity >> 16) | 1U;
+}
+
+}  // namespace
+
+std::uint64_t MissRatioCurve::BytesFor(std::uint64_t arena_bytes) noexcept {
+  return std::clamp(arena_bytes / kArenaShare, kBytesMin, kBytesMax);
+}
+
+std::vector<CurvePoint> MissRatioCurve::PointsFor(std::uint64_t dram_bytes,
+                                                  std::uint64_t nvme_bytes) {
+  std::vector<CurvePoint> points = {{.dram_bytes = dram_bytes, .nvme_bytes = nvme_bytes}};
+  for (const double scale : kDramScales) {
+    points.push_back(
+        {.dram_bytes = Scaled(dram_bytes, scale), .nvme_bytes = nvme_bytes, .dram_scale = scale});
+  }
+  if (nvme_bytes == 0) return points;
+  for (const double scale : kNvmeScales) {
+    points.push_back(
+        {.dram_bytes = dram_bytes, .nvme_bytes = Scaled(nvme_bytes, scale), .nvme_scale = scale});
+  }
+  return points;
+}
+
+MissRatioCurve::MissRatioCurve(const Options& options, const Clock& clock)
+    : clock_(clock),
+      caches_({.points = PointsFor(options.dram_bytes, options.nvme_bytes),
+               .nvme_segments = options.nvme_segments,
+               .policy = options.policy,
+               .memory_bytes = options.memory_bytes}),
+      started_(clock.Now()),
+      total_(std::make_unique<Tally>()),
+      slices_(std::make_unique<std::array<Tally, kSlices>>()),
+      trails_(kTrails),
+      asked_(kAsked),
+      budget_began_(started_) {
+  total_->began.store(static_cast<std::uint64_t>(started_));
+  slices_->front().began.store(static_cast<std::uint64_t>(started_));
+}
+
+MissRatioCurve::~MissRatioCurve() = default;
+
+std::uint64_t MissRatioCurve::Bytes() const noexcept {
+  return caches_.Bytes() + sizeof(*this) + sizeof(Tally) * (kSlices + 1) +
+         trails_.size() * sizeof(Trail) + asked_.size() * sizeof(std::uint32_t);
+}
+
+std::uint64_t MissRatioCurve::IdentityOf(const Locator& locator) noexcept {
+  // The hash is mixed well already; two namespaces must not meet in one block.
+  std::uint64_t identity = locator.hash.high ^ (locator.namespace_id * 0x9e3779b97f4a7c15ULL);
+  identity ^= identity >> 32;
+  identity *= 0xd6e8feb86659fd93ULL;
+  identity ^= identity >> 32;
+  return identity == 0 ? 1 : identity;
+}
+
+const MissRatioCurve::Trail* MissRatioCurve::TrailOf(std::uint64_t last) const noexcept {
+  const Trail& trail = trails_[last % kTrails];
+  return trail.last == last ? &trail : nullptr;
+}
+
+void MissRatioCurve::Begin(CurveUse use, std::uint32_t namespace_id, std::uint64_t block_bytes,
+                           const std::optional<Hash128>& parent, const RequestFacts& facts) {
+  facts_ = facts;
+  began_ = clock_.Now();
+  use_ = use;
+  namespace_id_ = namespace_id;
+  block_bytes_ = block_bytes;
+  at_ = {};
+  references_ = hits_ = 0;
+  sampled_.clear();
+  previous_there_ = false;
+  if (parent.has_value()) {
+    at_.last = IdentityOf({.namespace_id = namespace_id, .hash = *parent});
+    if (const Trail* trail = TrailOf(at_.last); trail != nullptr) at_ = *trail;
+  }
+  before_ = at_.ancestor;
+}
+
+void MissRatioCurve::Add(const Hash128& hash, bool there, std::uint32_t position,
+                         std::uint32_t behind) {
+  const std::uint64_t identity = IdentityOf({.namespace_id = namespace_id_, .hash = hash});
+  bool counts = use_ == CurveUse::kGet;
+  auto how = MiniatureCaches::How::kRead;
+  if (use_ == CurveUse::kGet && !there) {
+    asked_[identity % kAsked] = TagOf(identity);
+    how = MiniatureCaches::How::kAsked;
+  } else if (use_ == CurveUse::kPut) {
+    how = MiniatureCaches::How::kPut;
+    // What was got just before, and is named once more, tells which points lack a block of it.
+    if (!there && previous_there_ && !at_.real_broken) {
+      if (const Trail* trail = TrailOf(at_.last); trail != nullptr) at_.broken |= trail->broken;
+    }
+    counts = !there || at_.real_broken;
+    std::uint32_t& asked = asked_[identity % kAsked];
+    if (asked == TagOf(identity)) {
+      counts = false;  // counted by the get
+      asked = 0;
+    }
+  } else if (use_ == CurveUse::kTouch) {
+    how = MiniatureCaches::How::kTouch;
+  }
+  if (!there) at_.real_broken = true;
+  previous_there_ = there;
+  at_.last = identity;
+  if (counts) ++references_;
+  if (counts && !at_.real_broken) ++hits_;
+  if (!caches_.Samples(identity)) return;
+  at_.ancestor = identity;
+  sampled_.push_back(
+      {.identity = identity, .use = how, .position = position, .behind = behind, .counts = counts});
+}
+
+void MissRatioCurve::Count(Number Tally::* number, std::uint64_t by) noexcept {
+  terrace::Count((*total_).*number, by);
+  terrace::Count((*slices_)[slice_].*number, by);
+}
+
+MissRatioCurve::Tally& MissRatioCurve::Slice(Nanos now) noexcept {
+  const auto began = static_cast<Nanos>((*slices_)[slice_].began.load(std::memory_order_relaxed));
+  if (now - began < kSlice) return (*slices_)[slice_];
+  slice_ = (slice_ + 1) % kSlices;
+  Tally& slice = (*slices_)[slice_];
+  const auto clear = [](Number& number) { number.store(0, std::memory_order_relaxed); };
+  for (Number* number : {&slice.references, &slice.reference_bytes, &slice.hits, &slice.sampled}) {
+    clear(*number);
+  }
+  for (auto& point : slice.points) {
+    for (Tally::Group& group : point) {
+      clear(group.hits);
+      clear(group.dram_hits);
+    }
+  }
+  slice.began.store(static_cast<std::uint64_t>(now), std::memory_order_relaxed);
+  return slice;
+}
+
+void MissRatioCurve::CountSampled(std::size_t count) {
+  Tally& slice = (*slices_)[slice_];
+  const std::uint64_t weight = std::uint64_t{1} << caches_.shift();
+  std::uint64_t sampled = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const MiniatureCaches::Reference& one = sampled_[i];
+    const PointMask unbroken = ~at_.broken;
+    if (one.counts) {
+      ++sampled;
+      const std::size_t group = one.identity % kGroups;
+      for (std::size_t point = 0; point < caches_.points().size(); ++point) {
+        if ((((one.dram | one.nvme) & unbroken) >> point & 1) != 0) {
+          const bool dram = (one.dram >> point & 1) != 0;
+          for (Tally* tally : {total_.get(), &slice}) {
+            terrace::Count(tally->points[point][group].hits, weight);
+            if (dram) terrace::Count(tally->points[point][group].dram_hits, weight);
+          }
+        }
+      }
+    }
+    at_.broken |= ~(one.dram | one.nvme);
+  }
+  Count(&Tally::sampled, sampled);
+}
+
+void MissRatioCurve::End() {
+  (void)Slice(began_);
+  if (!sampled_.empty()) {
+    const std::size_t count = caches_.Run(sampled_, before_, facts_, namespace_id_,
+                                          static_cast<std::uint32_t>(block_bytes_));
+    if (use_ != CurveUse::kTouch) CountSampled(count);
+    PointMask filled = 0;
+    for (std::size_t point = 0; point < caches_.points().size(); ++point) {
+      if (caches_.Filled(point)) filled |= PointMask{1} << point;
+    }
+    filled_.store(filled, std::memory_order_relaxed);
+  }
+  Count(&Tally::references, references_);
+  Count(&Tally::reference_bytes, references_ * block_bytes_);
+  Count(&Tally::hits, hits_);
+  if (use_ != CurveUse::kTouch && at_.last != 0) trails_[at_.last % kTrails] = at_;
+  KeepToBudget(began_, clock_.Now());
+}
+
+void MissRatioCurve::KeepToBudget(Nanos began, Nanos ended) {
+  terrace::Count(spent_, static_cast<std::uint64_t>(ended - began));
+  budget_spent_ += ended - began;
+  const Nanos elapsed = ended - budget_began_;
+  if (elapsed >= kBudgetTime) {
+    if (budget_spent_ * 1000 > elapsed * kBudgetShare &&
+        caches_.shift() < MiniatureCaches::kShiftMax) {
+      caches_.Halve();
+    }
+    budget_began_ = ended;
+    budget_spent_ = 0;
+  }
+  shift_.store(caches_.shift(), std::memory_order_relaxed);
+}
+
+CurveFigures MissRatioCurve::Read(bool last_hour) const {
+  const auto get = [](const Number& number) {
+    return static_cast<double>(number.load(std::memory_order_relaxed));
+  };
+  const Nanos now = clock_.Now();
+  std::vector<const Tally*> tallies;
+  Nanos first = now;
+  const auto take = [&](const Tally& tally) {
+    const auto began = static_cast<Nanos>(tally.began.load(std::memory_order_relaxed));
+    if (began == 0 || (last_hour && now - began > static_cast<Nanos>(kSlices) * kSlice)) return;
+    tallies.push_back(&tally);
+    first = std::min(first, began);
+  };
+  if (last_hour) {
+    for (const Tally& slice : *slices_) take(slice);
+  } else {
+    take(*total_);
+  }
+  CurveFigures figures;
+  figures.seconds = static_cast<double>(now - first) * 1e-9;
+  for (const Tally* tally : tallies) {
+    figures.references += get(tally->references);
+    figures.reference_bytes += get(tally->reference_bytes);
+    figures.hits += get(tally->hits);
+    figures.sampled += get(tally->sampled);
+  }
+  const double unsampled = 1 - 1 / static_cast<double>(std::uint64_t{1} << Shift());
+  std::array<double, kGroups> real{};
+  for (std::size_t point = 0; point < caches_.points().size(); ++point) {
+    std::array<double, kGroups> differs{};
+    CurveFigures::PointFigures& made = figures.points.emplace_back();
+    made.point = caches_.points()[point];
+    made.filled = (filled_.load(std::memory_order_relaxed) >> point & 1) != 0;
+    for (std::size_t group = 0; group < kGroups; ++group) {
+      double hits = 0;
+      for (const Tally* tally : tallies) {
+        hits += get(tally->points[point][group].hits);
+        made.dram_hits += get(tally->points[point][group].dram_hits);
+      }
+      if (point == 0) real[group] = hits;
+      made.hits += hits;
+      differs[group] = hits - real[group];
+    }
+    double mean = 0;
+    for (const double one : differs) mean += one / kGroups;
+    for (const double one : differs) made.variance += (one - mean) * (one - mean);
+    made.variance *= unsampled * kGroups / (kGroups - 1);
+  }
+  // As the header says: what differs from the real size's miniature is added to the real cache.
+  const double bias = figures.points.empty() ? 0 : figures.hits - figures.points.front().hits;
+  for (CurveFigures::PointFigures& point : figures.points) {
+    point.hits = std::clamp(point.hits + bias, 0.0, figures.references);
+  }
+  return figures;
+}
+
+}  // namespace terrace
