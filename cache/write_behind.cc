@@ -26,7 +26,9 @@ NvmeSide::NvmeSide(Cache::Impl& the_cache, const nvme::NvmeTierOptions& options,
     : cache(the_cache),
       scheduler(the_scheduler),
       tier(options, std::move(lanes), *this, journal, the_scheduler),
-      segments(tier.log().segments()) {}
+      segments(tier.log().segments()) {
+  cache.estimate.AddDevices(tier.log().lanes(), options.log.read_bytes_per_s);
+}
 
 bool NvmeSide::StillWanted(const Write& write) const {
   const auto found = pending.find(write.id);

@@ -63,6 +63,18 @@ std::string Requests(const StatSummary& now, const StatRates* rates) {
   return table.ToString();
 }
 
+// How far what gets took is from what was predicted; nothing without predictions.
+std::string Predictions(const StatSummary& now) {
+  std::string text;
+  for (const TierSummary& tier : now.tiers) {
+    if (!(tier.predictions > 0)) continue;
+    text += (text.empty() ? "loads    " : "; ") + Printable(tier.tier) + ": " +
+            FormatCount(tier.predictions) + " gets predicted, off by " +
+            FormatShare(tier.prediction_error, tier.predictions) + " in the mean";
+  }
+  return text.empty() ? text : text + "\n";
+}
+
 std::string Facts(const StatSummary& now, const StatRates* rates) {
   std::string text = "put      " + FormatCount(now.put_stored) + " stored, " +
                      FormatCount(now.put_existing) + " existed, " + FormatCount(now.put_pending) +
@@ -70,6 +82,7 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
                      FormatCount(now.put_failures) + " failed\n";
   text += "get      " + FormatCount(now.get_misses) + " missed, " + FormatCount(now.get_failures) +
           " failed, " + FormatCount(now.key_mismatches) + " keys mismatched\n";
+  text += Predictions(now);
   text += "memory   " + Bytes(now.resident_bytes) + " resident, index " + Bytes(now.index_bytes) +
           " for " + FormatCount(now.index_capacity_blocks) + " blocks";
   text += now.policy.empty() ? "\n" : ", policy " + Printable(now.policy) + "\n";

@@ -37,6 +37,9 @@ extern const MetricInfo kReservations, kReservationBytes, kReservationsMade, kRe
 extern const MetricInfo kReservationsEnded, kFragments, kFragmentsFailed;
 extern const MetricInfo kHandoffs, kHandoffBytes, kHandoffsOpened, kHandoffsRefused;
 extern const MetricInfo kHandoffsEnded, kFragmentsReceived;
+// Predicted times of gets, and what they took.
+extern const MetricInfo kLoadPredictions, kLoadPredictionError, kLoadPredictedSeconds;
+extern const MetricInfo kLoadActualSeconds, kLoadConnectionRate, kLoadNvmeRate, kLoadNvmeLatency;
 // Tiers and index: what is stored where.
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;
