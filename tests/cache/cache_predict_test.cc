@@ -51,7 +51,7 @@ TEST_F(CachePredictTest, AMatchSaysWhereEachBlockComesFromAndWhatThatCanDo) {
   EXPECT_EQ(match.load_from[0].tier, TierKind::kDram);
   EXPECT_EQ(match.load_from[1].tier, TierKind::kNvme);
   EXPECT_EQ(match.load_from[1].bytes_per_s, kDeviceRate) << "no device is faster than its limit";
-  for (int i = 0; i < 4; ++i) EXPECT_GT(match.sources[i], 0u) << i;
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_GT(match.sources[i], 0u) << i;
   EXPECT_EQ(match.sources[4], 0u);
   const GroupsAnswer groups = MatchGroups(space, chain, &link_);
   EXPECT_EQ(groups.sources, match.sources);
@@ -60,8 +60,8 @@ TEST_F(CachePredictTest, AMatchSaysWhereEachBlockComesFromAndWhatThatCanDo) {
 }
 
 TEST_F(CachePredictTest, WhatGetsTookIsLearnedAndTheNextOnesArePredicted) {
-  tier_.log.read_bytes_per_s = kDeviceRate;
-  MakeMedia();
+  tier_.log.segments = 64;  // what is pushed out stays on NVMe
+  MakeSlowMedia();
   const Namespace* space = Open("acme", "a");
   const ChainKeys chain = MakeChain("c", 32);
   for (int round = 0; round < 6; ++round) {
@@ -129,10 +129,10 @@ TEST_F(CachePredictTest, AGetThatRunsOutOfTimeLeavesNoQueueAndNoComparison) {
 TEST_F(CachePredictTest, AMissADeviceThatFailsAndALoanAreNoComparison) {
   MakeSlowMedia();
   const Namespace* space = Open("acme", "a");
-  const ChainKeys chain = MakeChain("c", 4);
-  Put(space, chain, 0, 2);
-  Get(space, chain, 0, 4);
+  const ChainKeys chain = MakeChain("c", 2);
+  Get(space, chain, 0, 2);
   EXPECT_EQ(Predicted().dram.count, 0u);
+  Put(space, chain, 0, 2);
   Get(space, chain, 0, 2);
   EXPECT_EQ(Predicted().dram.count, 1u);
   PushOut(space, chain);
