@@ -21,6 +21,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -31,6 +32,7 @@
 #include "base/result.h"
 #include "base/status.h"
 #include "base/task.h"
+#include "base/transfer_meter.h"
 
 namespace terrace {
 
@@ -175,6 +177,18 @@ class Link {
 
   /// Ends the link at once: transfers in flight answer kPeerDead, their Holds follow L2.
   virtual void Close() = 0;
+
+  /// What gets over this link wait for, and how fast they came so far: kept by who moves blocks,
+  /// for predictions (cache/load_estimate.h).
+  struct Load {
+    std::optional<TransferMeter> meter;  ///< of pushes; none before the first
+    std::uint64_t waiting_bytes = 0;     ///< of gets under way that have not been pushed
+  };
+  [[nodiscard]] Load& load() noexcept { return load_; }
+  [[nodiscard]] const Load& load() const noexcept { return load_; }
+
+ private:
+  Load load_;
 };
 
 }  // namespace terrace

@@ -74,7 +74,9 @@ Cache::~Cache() {
   impl_->arena->OnUnpinned({});
 }
 
-MatchAnswer Cache::Match(const ChainSlice& chain) { return impl_->Match(chain); }
+MatchAnswer Cache::Match(const ChainSlice& chain, const Link* link) {
+  return impl_->Match(chain, link);
+}
 
 Task<GroupsAnswer> Cache::MatchGroups(const GroupsQuery& query) {
   return impl_->MatchGroups(query);

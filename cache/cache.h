@@ -49,6 +49,7 @@
 #include "cache/advice/miss_ratio_curve.h"
 #include "cache/event_log.h"
 #include "cache/lease_table.h"
+#include "cache/load_estimate.h"
 #include "cache/namespace_registry.h"
 #include "cache/policy/policies.h"
 #include "cache/policy/request_facts.h"
@@ -153,8 +154,10 @@ struct BlockAnswer {
 };
 
 struct MatchAnswer {
-  Status status;                ///< kInvalid for an unknown namespace, group or shard
-  std::vector<TierKind> tiers;  ///< tier of each leading block that is stored
+  Status status;                      ///< kInvalid for an unknown namespace, group or shard
+  std::vector<TierKind> tiers;        ///< tier of each leading block that is stored
+  std::vector<std::uint8_t> sources;  ///< per tier: which of `load_from` it comes from
+  std::vector<LoadSource> load_from;  ///< as seen from the link; empty without one
 };
 
 /// One chain, over every pair of a group and a shard.
@@ -164,14 +167,17 @@ struct GroupsQuery {
   std::vector<std::uint32_t> shards;  ///< likewise
   LeaseHolder holder = 0;             ///< who gets the lease
   Nanos lease_for = 0;                ///< what is ready is leased for so long; 0: only looks
+  const Link* link = nullptr;         ///< what would bring the blocks; outlives the task
 };
 
 struct GroupsAnswer {
   Status status;  ///< kInvalid names the argument: unknown or named twice, or too much together
   /// Group by group, in it shard by shard, in it key by key.
   std::vector<Presence> presence;
-  std::vector<TierKind> tiers;  ///< likewise; kNone unless it is ready
-  LeaseNumber lease = 0;        ///< 0: none
+  std::vector<TierKind> tiers;        ///< likewise; kNone unless it is ready
+  std::vector<std::uint8_t> sources;  ///< likewise: which of `load_from` it comes from
+  std::vector<LoadSource> load_from;  ///< as seen from the link; empty without one
+  LeaseNumber lease = 0;              ///< 0: none
   /// Of a query for a lease. kRetry: the holder, or all of them, would have too much. kMiss: there
   /// was nothing to lease.
   StatusCode lease_status = StatusCode::kOk;
@@ -298,6 +304,7 @@ struct CacheCounters {
   /// Of gets of blocks that had left: how long ago, up to 4^i seconds; the last one: longer.
   std::array<std::atomic<std::uint64_t>, kMissAges> miss_ages{};
   std::atomic<std::uint64_t> miss_age_ms{0};  ///< their sum
+  LoadCounters predicted;
 };
 
 struct CacheOptions {
@@ -342,8 +349,8 @@ class Cache {
   /// Called when a device goes offline or comes back: its name, whether it is online, and why.
   void OnDevice(std::function<void(const std::string&, bool, const std::string&)> changed);
 
-  /// Leading blocks that are stored; no effect on recency.
-  MatchAnswer Match(const ChainSlice& chain);
+  /// Leading blocks that are stored; no effect on recency. `link`: what would bring them.
+  MatchAnswer Match(const ChainSlice& chain, const Link* link = nullptr);
   /// Where every block is, over groups and shards; no effect on recency. The query outlives the
   /// task.
   Task<GroupsAnswer> MatchGroups(const GroupsQuery& query);

@@ -21,6 +21,7 @@
 #include "cache/chain_check.h"
 #include "cache/event_log.h"
 #include "cache/lease_table.h"
+#include "cache/load_estimate.h"
 #include "cache/policy/retaining_policy.h"
 #include "cache/retention.h"
 #include "cache/transfer_slots.h"
@@ -74,9 +75,11 @@ struct Cache::Impl {
   [[nodiscard]] static bool KeyIs(const FrameHeader& header, const ChainSlice& chain, KeyView key);
 
   // match_flow.cc
-  MatchAnswer Match(const ChainSlice& chain);
+  MatchAnswer Match(const ChainSlice& chain, const Link* link);
   /// The highest tier that a block can be read from now; kNone unless it is published.
   [[nodiscard]] TierKind TierOf(BlockId id) const;
+  /// Where a block comes from, a number of LoadEstimate::Sources. REQUIRES: TierOf is not kNone.
+  [[nodiscard]] std::uint8_t SourceOf(BlockId id) const;
 
   // match_groups_flow.cc
   /// The query outlives the task.
@@ -89,6 +92,8 @@ struct Cache::Impl {
   struct GetState;
   /// The request and the link outlive the task.
   Task<BatchAnswer> Get(Link& link, const GetRequest& request);
+  /// Predicts what the get will take, by what was found of each wanted block.
+  void PredictGet(GetState& state, std::span<const BlockId> found);
   Task<void> GetWorker(GetState& state);
   /// `wanted` is of the state, which outlives the task.
   Task<BlockAnswer> GetBlock(GetState& state, const WantedBlock& wanted);
@@ -331,6 +336,7 @@ struct Cache::Impl {
   Retention retention;
   TransferSlots slots;
   CacheCounters counters;
+  LoadEstimate estimate{clock, counters.predicted};
   LeaseTable leases;
   EventLog events;
   DepartedBlocks departed;

@@ -46,6 +46,7 @@ struct Cache::Impl::GetState {
   RequestFacts facts{};  ///< with the tenant
   std::vector<WantedBlock> wanted;
   BlockSet chain_blocks;  ///< of this request: not to be evicted for their own descendants
+  GetLoads loads;
   Nanos wait_until = 0;
   std::size_t next = 0;  ///< index into `wanted` of the block that is started next
   BatchAnswer answer;
@@ -60,6 +61,7 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
                  .facts = request.facts,
                  .wanted = {},
                  .chain_blocks = BlockSet(checked.ok() ? checked->keys : 0),
+                 .loads = GetLoads(estimate, link, checked.ok() ? checked->keys : 0),
                  .wait_until = 0,
                  .next = 0,
                  .answer = {}};
@@ -77,9 +79,9 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   {
     std::vector<BlockId> found(state.wanted.size());
     FindBatch(request.chain, state.wanted, found);
-    RequestFacts facts = request.facts;
-    facts.tenant = checked->space->tenant_id;
-    ShowCurve(CurveUse::kGet, request.chain, checked->block_bytes, state.wanted, found, facts);
+    ShowCurve(CurveUse::kGet, request.chain, checked->block_bytes, state.wanted, found,
+              state.facts);
+    PredictGet(state, found);
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
     for (const BlockId id : found) index->CountGet(id);
@@ -98,7 +100,27 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   const std::size_t window = std::min<std::size_t>(options.window_per_request, state.wanted.size());
   for (std::size_t worker = 0; worker < window; ++worker) workers.Spawn(GetWorker(state));
   co_await workers.Join();
+  const auto came = [](const BlockAnswer& block) { return block.status == StatusCode::kOk; };
+  if (!request.waits && request.lend_for == 0 && std::ranges::all_of(state.answer.blocks, came)) {
+    state.loads.OnAllCame();
+  }
   co_return std::move(state.answer);
+}
+
+void Cache::Impl::PredictGet(GetState& state, std::span<const BlockId> found) {
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const BlockId id = found[i];
+    if (id == kNoBlock || TierOf(id) == TierKind::kNone) continue;
+    const std::uint64_t bytes = (*index)[id].block_bytes;
+    const std::size_t which = state.wanted[i].index;
+    std::uint64_t moved = 0;  // of what is lent, nothing
+    if (state.request.lend_for == 0) {
+      const FrameRange& range = state.request.places[which].range;
+      moved = range.bytes == 0 ? bytes - std::min(bytes, range.offset) : range.bytes * range.count;
+    }
+    state.loads.Add(which, SourceOf(id), bytes, moved);
+  }
+  state.loads.Predict();
 }
 
 Task<void> Cache::Impl::GetWorker(GetState& state) {
@@ -107,6 +129,7 @@ Task<void> Cache::Impl::GetWorker(GetState& state) {
     if (state.next == state.wanted.size()) break;
     const WantedBlock& wanted = state.wanted[state.next++];
     BlockAnswer answer = co_await GetBlock(state, wanted);
+    state.loads.OnEnd(wanted.index);
     if (answer.status != StatusCode::kOk) {
       if (answer.reason == MissReason::kNone) answer.reason = MissReason::kTransfer;
       CountGetMiss({.namespace_id = state.request.chain.namespace_id, .hash = wanted.hash},
@@ -153,6 +176,7 @@ Task<BlockAnswer> Cache::Impl::PushBlock(GetState& state, const WantedBlock& wan
                       : Status(StatusCode::kTimeout, "the deadline passed before the push");
   if (status.ok()) {
     const BlockPlace& place = request.places[wanted.index];
+    estimate.BeginPush(state.link);
     status = co_await state.link.Push(arena->Pin(frame),
                                       {.request_id = request.request_id,
                                        .block = wanted.index,
@@ -160,6 +184,8 @@ Task<BlockAnswer> Cache::Impl::PushBlock(GetState& state, const WantedBlock& wan
                                        .deadline = request.deadline,
                                        .range = place.range},
                                       arena->Checksums(frame));
+    const RangeView pushed(arena->Payload(frame), place.range);
+    estimate.EndPush(state.link, status.ok() ? pushed.size() : 0);
     if (status.ok() || !CanaryIs(Canary::kKeepSlotOnError)) slots.Release(&state.link);
   }
   const RangeView moved(arena->Payload(frame), request.places[wanted.index].range);
@@ -206,6 +232,7 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
     *tier = TierKind::kNvme;
     *why = MissReason::kTimeout;
     if (clock.Now() >= state.request.deadline) co_return StatusCode::kTimeout;
+    state.loads.OnRead(wanted.index);
     const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
     const StatusCode read =
         co_await nvme->ReadBlock(id, locator, state.facts, guard, state.request.deadline, pin);

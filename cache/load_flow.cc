@@ -126,8 +126,12 @@ Task<void> NvmeSide::RunLoad(std::shared_ptr<Load> load) {
   if (CanaryIs(Canary::kFreeFrameEarly)) pin = Hold();
   const nvme::PagePool::Page page = tier.pages().Take();
   auto& header = page.Make<nvme::RecordHeader>();
+  const std::uint32_t device = tier.log().LaneOf(load->place);
+  const std::uint64_t bytes = cache.arena->Payload(load->frame).size();
+  cache.estimate.BeginRead(device, bytes);
   const Status status =
       co_await tier.Read(load->place, &header, cache.arena->PayloadPages(load->frame));
+  cache.estimate.EndRead(device, bytes, status.ok());
   CrashHere(CrashPoint::kLoadRead);
   const StatusCode code = FinishLoad(*load, status, header);
   const auto found = loads.find(load->id);

@@ -8,7 +8,7 @@
 
 namespace terrace {
 
-MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
+MatchAnswer Cache::Impl::Match(const ChainSlice& chain, const Link* link) {
   Count(counters.match_requests);
   MatchAnswer answer;
   const Result<CheckedChain> checked = CheckChain(registry, chain, ChainOrder::kAscending);
@@ -18,6 +18,7 @@ MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
   }
   Count(counters.match_blocks, checked->keys);
   answer.tiers.reserve(checked->keys);
+  answer.sources.reserve(checked->keys);
 
   // Small batches: what is looked up behind the first block that is missing is looked up in vain.
   constexpr std::size_t kBatch = 64;
@@ -30,10 +31,13 @@ MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
     for (std::size_t i = 0; i < filled && !missing; ++i) {
       const TierKind tier = found[i] == kNoBlock ? TierKind::kNone : TierOf(found[i]);
       missing = tier == TierKind::kNone;
-      if (!missing) answer.tiers.push_back(tier);
-      if (missing)
+      if (missing) {
         CountMatchMiss(
             WhyNotReady(found[i], {.namespace_id = chain.namespace_id, .hash = wanted[i].hash}));
+        break;
+      }
+      answer.tiers.push_back(tier);
+      answer.sources.push_back(SourceOf(found[i]));
     }
     filled = 0;
   };
@@ -51,6 +55,7 @@ MatchAnswer Cache::Impl::Match(const ChainSlice& chain) {
   // All behind the first that is missing, but for itself.
   const std::uint64_t unanswered = checked->keys - answer.tiers.size();
   if (unanswered > 1) CountMatchMiss(MissReason::kBehind, unanswered - 1);
+  if (link != nullptr) answer.load_from = estimate.Sources(*link);
   return answer;
 }
 
@@ -59,6 +64,12 @@ TierKind Cache::Impl::TierOf(BlockId id) const {
   if (entry.state != BlockState::kPublished) return TierKind::kNone;
   if (entry.InDram()) return TierKind::kDram;
   return nvme->tier.log().Readable(entry.record) ? TierKind::kNvme : TierKind::kNone;
+}
+
+std::uint8_t Cache::Impl::SourceOf(BlockId id) const {
+  const BlockEntry& entry = (*index)[id];
+  if (entry.InDram()) return 0;
+  return LoadEstimate::SourceOfDevice(nvme->tier.log().LaneOf(entry.record));
 }
 
 }  // namespace terrace

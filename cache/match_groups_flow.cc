@@ -45,6 +45,7 @@ Task<GroupsAnswer> Cache::Impl::MatchGroups(const GroupsQuery& query) {
   Count(counters.match_blocks, blocks);
   answer.presence.reserve(blocks);
   answer.tiers.reserve(blocks);
+  answer.sources.reserve(blocks);
   if (query.lease_for > 0) {
     state.lease = leases.Begin(query.holder);
     state.too_much = state.lease == 0;
@@ -69,6 +70,7 @@ Task<GroupsAnswer> Cache::Impl::MatchGroups(const GroupsQuery& query) {
     }
   }
   Count(counters.match_hits, state.ready);
+  if (query.link != nullptr) answer.load_from = estimate.Sources(*query.link);
   if (query.lease_for == 0) co_return std::move(answer);
   if (state.too_much) {
     leases.Refuse(state.lease);
@@ -109,6 +111,7 @@ void Cache::Impl::LookUpGroup(GroupsState& state, const ChainSlice& pair) {
     }
     state.answer.presence.push_back(presence);
     state.answer.tiers.push_back(tier);
+    state.answer.sources.push_back(presence == Presence::kReady ? SourceOf(id) : 0);
   }
 }
 

@@ -30,6 +30,7 @@ NvmeSide::NvmeSide(Cache::Impl& the_cache, const nvme::NvmeTierOptions& options,
       tier(options, std::move(lanes), *this, journal, the_scheduler),
       segments(tier.log().segments()),
       placements(the_cache.options.nvme_write_share > 0 ? the_cache.index->capacity() : 0) {
+  cache.estimate.AddDevices(tier.log().lanes(), options.log.read_bytes_per_s);
   if (cache.options.nvme_write_share <= 0) return;
   cache.counters.nvme_share_ppm.store(
       static_cast<std::uint64_t>(cache.options.nvme_write_share * 1e6), std::memory_order_relaxed);

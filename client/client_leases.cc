@@ -17,8 +17,16 @@ std::uint32_t LeaseMsOf(std::chrono::milliseconds lease) {
 
 PrefixQuestion QuestionOf(const NamespaceDescriptor& descriptor, const Chain& chain,
                           const MatchQuery& query) {
-  PrefixQuestion question{
-      .groups = query.groups, .shards = query.shards, .blocks = chain.size(), .lease_ms = 0};
+  PrefixQuestion question{.groups = query.groups,
+                          .shards = query.shards,
+                          .blocks = chain.size(),
+                          .lease_ms = 0,
+                          .block_tokens = descriptor.block_tokens};
+  for (const GroupPolicy& policy : query.groups) {
+    for (const GroupSpec& group : descriptor.groups) {
+      if (group.id == policy.group) question.block_bytes.push_back(group.block_bytes);
+    }
+  }
   if (query.mode == MatchMode::kLease) question.lease_ms = LeaseMsOf(query.lease);
   if (question.shards.empty()) {
     question.shards.resize(descriptor.shard_count);

@@ -26,7 +26,15 @@ std::vector<LeaseOrder> CombinePrefix(Request& request, std::vector<LeaseBook::P
   PrefixMatch& match = request.prefix;
   if (!request.status.ok()) return ReleaseAll(request);
   match.found = UnknownPresence(question);
-  for (const RequestPart& part : request.parts) EnterPart(part.blocks, part.prefix, match.found);
+  match.block_tokens = question.block_tokens;
+  for (const RequestPart& part : request.parts) {
+    const std::uint16_t first =
+        AppendSources(part.prefix.loads, request.round_trip, match.load_from);
+    EnterPart(part.blocks, part.prefix, first, match.found);
+  }
+  for (GroupPresence& pair : match.found) {
+    pair.load_us = LoadTimes(pair.sources, match.load_from, pair.block_bytes);
+  }
   FindStops(question, match);
   if (question.lease_ms == 0) return {};
   if (match.longest == 0) {

@@ -44,19 +44,26 @@ std::vector<GroupPresence> UnknownPresence(const PrefixQuestion& question) {
       pair.shard = shard;
       pair.blocks.assign(question.blocks, Presence::kRetry);
       pair.tiers.assign(question.blocks, Tier::kNone);
+      pair.sources.assign(question.blocks, kNoSource);
+      pair.policy = policy;
+      const auto number = static_cast<std::size_t>(&policy - question.groups.data());
+      if (number < question.block_bytes.size()) pair.block_bytes = question.block_bytes[number];
     }
   }
   return found;
 }
 
 void EnterPart(std::span<const std::uint32_t> positions, const PrefixPart& part,
-               std::vector<GroupPresence>& found) {
+               std::uint16_t first_source, std::vector<GroupPresence>& found) {
   if (!part.answered) return;
   std::size_t cell = 0;
   for (GroupPresence& pair : found) {
     for (const std::uint32_t position : positions) {
       pair.blocks[position] = part.presence[cell];
       pair.tiers[position] = part.tiers[cell];
+      if (part.presence[cell] == Presence::kReady) {
+        pair.sources[position] = part.loads.SourceOf(cell, first_source);
+      }
       ++cell;
     }
   }

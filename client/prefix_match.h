@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "client/load_part.h"
 #include "client/terrace.hpp"
 
 namespace terrace {
@@ -16,6 +17,8 @@ struct PrefixQuestion {
   std::vector<std::uint32_t> shards;
   std::uint32_t blocks = 0;    ///< of the chain
   std::uint32_t lease_ms = 0;  ///< 0: a probe
+  std::uint32_t block_tokens = 0;
+  std::vector<std::uint64_t> block_bytes{};  ///< per group
 
   [[nodiscard]] std::size_t pairs() const noexcept { return groups.size() * shards.size(); }
 };
@@ -25,15 +28,17 @@ struct PrefixPart {
   bool answered = false;
   std::vector<Presence> presence;
   std::vector<Tier> tiers;
+  LoadPart loads;  ///< likewise
   std::uint64_t lease = 0;
   StatusCode lease_status = StatusCode::kOk;
 };
 
 /// An entry per group and shard, everything kRetry: what no reactor has said anything of.
 [[nodiscard]] std::vector<GroupPresence> UnknownPresence(const PrefixQuestion& question);
-/// Enters what one reactor said; positions[i]: of its key i in the chain.
+/// Enters what one reactor said; positions[i]: of its key i in the chain. `first_source`: of its
+/// own among all, kNoSource when it says nothing of times.
 void EnterPart(std::span<const std::uint32_t> positions, const PrefixPart& part,
-               std::vector<GroupPresence>& found);
+               std::uint16_t first_source, std::vector<GroupPresence>& found);
 
 /// Computes `consecutive` of each entry of found, `stops` and `longest`, as types.hpp says.
 void FindStops(const PrefixQuestion& question, PrefixMatch& match);

@@ -89,6 +89,7 @@ void ApplyMatch(Request& request, RequestPart& part, const wire::Message& messag
   part.tiers.reserve(tiers.size());
   for (const std::byte tier : tiers)
     part.tiers.push_back(TierOf(std::to_integer<std::uint8_t>(tier)));
+  part.loads = ReadLoadPart(reply->sources(), reply->load_from(), tiers.size());
 }
 
 void ApplyMatchGroups(Request& request, RequestPart& part, const wire::Message& message) {
@@ -104,6 +105,7 @@ void ApplyMatchGroups(Request& request, RequestPart& part, const wire::Message& 
     return FailCall(request, Misfit(message, "has another number of blocks than asked for"));
   }
   found.answered = true;
+  found.loads = ReadLoadPart(reply->sources(), reply->load_from(), cells);
   found.presence.reserve(cells);
   found.tiers.reserve(cells);
   for (std::size_t i = 0; i < cells; ++i) {
@@ -267,6 +269,26 @@ void ApplyRefusal(Request& request, RequestPart& part, const Status& status) {
   if (request.refused == request.parts.size()) FailCall(request, status);
 }
 
+/// Puts together what the reactors found, and what they say about loading it.
+void CombineMatches(Request& request) {
+  MatchResult& match = request.match;
+  std::vector<std::span<const Tier>> tiers;
+  std::vector<std::vector<std::uint16_t>> sources;
+  tiers.reserve(request.parts.size());
+  sources.reserve(request.parts.size());
+  for (const RequestPart& part : request.parts) {
+    tiers.emplace_back(part.tiers);
+    const std::uint16_t first = AppendSources(part.loads, request.round_trip, match.load_from);
+    std::vector<std::uint16_t>& own = sources.emplace_back(part.tiers.size());
+    for (std::size_t i = 0; i < own.size(); ++i) own[i] = part.loads.SourceOf(i, first);
+  }
+  const std::vector<std::span<const std::uint16_t>> views(sources.begin(), sources.end());
+  match.tiers = CombineMatch<Tier>(request.match_steps, tiers);
+  match.sources = CombineMatch<std::uint16_t>(request.match_steps, views);
+  match.matched = static_cast<std::uint32_t>(match.tiers.size());
+  match.load_us = LoadTimes(match.sources, match.load_from, match.block_bytes);
+}
+
 void SumSamples(std::vector<Sample>& samples) {
   std::map<std::pair<std::string, std::string>, std::size_t> places;
   std::vector<Sample> sums;
@@ -361,14 +383,7 @@ void CombineAnswer(Request& request) {
     return;
   }
   switch (request.kind) {
-    case RequestKind::kMatch: {
-      std::vector<std::span<const Tier>> tiers;
-      tiers.reserve(request.parts.size());
-      for (const RequestPart& part : request.parts) tiers.emplace_back(part.tiers);
-      request.match.tiers = CombineMatch(request.match_steps, tiers);
-      request.match.matched = static_cast<std::uint32_t>(request.match.tiers.size());
-      return;
-    }
+    case RequestKind::kMatch: return CombineMatches(request);
     case RequestKind::kStat: return SumSamples(request.samples);
     case RequestKind::kListNamespaces: return SumNamespaces(request.namespaces);
     case RequestKind::kReadEvents:

@@ -109,6 +109,7 @@ struct RequestPart {
   bool replied = false;
   ShardConnection* connection = nullptr;  ///< while not kUnsent and not kDone
   std::vector<Tier> tiers;                ///< match: what this reactor found
+  LoadPart loads;                         ///< match: and what it says about loading that
   PrefixPart prefix;                      ///< match over groups: likewise
 };
 
@@ -116,6 +117,8 @@ struct Request {
   RequestKind kind = RequestKind::kPing;
   Ack ack = Ack::kCommitted;  ///< of a put or commit: what it asked for
   Nanos deadline = 0;         ///< on SteadyClock
+  Nanos begun = 0;            ///< when its parts were sent
+  Nanos round_trip = 0;       ///< match: what a call to the daemon takes, as known at its end
   std::uint64_t epoch = 0;    ///< the session it was made for
   Ticket ticket = 0;          ///< 0: somebody waits for `done`
   std::vector<RequestPart> parts;
@@ -136,10 +139,10 @@ struct Request {
   std::vector<NamespaceInfo> namespaces;
   std::uint64_t cleared = 0;
   std::vector<BlockStoryInfo> stories;  ///< of kExplain: per key
-  EventBatch events;              ///< its cursor is the caller's, and moves with each answer
-  std::uint32_t events_most = 0;  ///< what was asked for
-  std::uint32_t opened_id = 0;    ///< the daemon's id, of kOpenNamespace
-  NamespaceId opened;             ///< the client's id
+  EventBatch events;                    ///< its cursor is the caller's, and moves with each answer
+  std::uint32_t events_most = 0;        ///< what was asked for
+  std::uint32_t opened_id = 0;          ///< the daemon's id, of kOpenNamespace
+  NamespaceId opened;                   ///< the client's id
   Signal done;
 
   // The library thread's.

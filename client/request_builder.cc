@@ -32,6 +32,8 @@ Placement RequestBuilder::PlacementOf(const NamespaceView& space) const {
 RequestRef RequestBuilder::Match(const NamespaceView& space, const Chain& chain,
                                  BlockKind kind) const {
   RequestRef request = Start(RequestKind::kMatch);
+  request->match.block_bytes = space.BlockBytes(kind.group);
+  request->match.block_tokens = space.descriptor->block_tokens;
   const Placement placement = PlacementOf(space);
   std::vector<ShardPlan> plans =
       PlanRange(chain, placement, 0, chain.size(), &request->match_steps);

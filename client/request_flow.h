@@ -125,11 +125,14 @@ class RequestFlow final : public ShardEvents {
   bool WatchSome(Watching& watching);
   /// Later, the next few of all queries.
   void WatchLater();
+  /// Of a match that ends: what it took, against what others did.
+  void NoteRoundTrip(Request& request);
   void FinishMatchGroups(Request& request);
   void Deliver(const RequestRef& request);
 
   const Shared shared_;
   std::uint64_t active_ = 0;
+  Nanos round_trip_ = 0;           // of matches; 0 before the first
   std::vector<Live> live_;         // F4, in no order; each knows its place
   std::deque<Watching> watching_;  // the oldest first; a timer is set while there are any
 };

@@ -93,18 +93,4 @@ std::vector<ShardPlan> PlanBlocks(const Chain& chain, const Placement& placement
   return planner.Take();
 }
 
-std::vector<Tier> CombineMatch(std::span<const MatchStep> steps,
-                               std::span<const std::span<const Tier>> tiers) {
-  std::vector<Tier> matched;
-  std::vector<std::size_t> taken(tiers.size(), 0);
-  for (const MatchStep& step : steps) {
-    const std::span<const Tier> rest = tiers[step.plan].subspan(taken[step.plan]);
-    const std::size_t found = std::min<std::size_t>(step.count, rest.size());
-    matched.insert(matched.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(found));
-    taken[step.plan] += found;
-    if (found < step.count) break;
-  }
-  return matched;
-}
-
 }  // namespace terrace

@@ -5,6 +5,8 @@
 // becomes one wire::Run. Within a plan stretches stand in chain order. Any thread.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -56,9 +58,21 @@ struct Placement {
 [[nodiscard]] std::vector<ShardPlan> PlanBlocks(const Chain& chain, const Placement& placement,
                                                 std::span<const BlockBuffer> blocks);
 
-/// Leading blocks over all plans, and where each lies. `tiers[i]` is what plan i's reactor found:
-/// one tier per leading key of that plan. A run counts only when all runs before it are complete.
-[[nodiscard]] std::vector<Tier> CombineMatch(std::span<const MatchStep> steps,
-                                             std::span<const std::span<const Tier>> tiers);
+/// What is said of the leading blocks over all plans: `tiers[i]` is what plan i's reactor said, one
+/// entry per leading key of that plan. A run counts only when all runs before it are complete.
+template <typename T>
+[[nodiscard]] std::vector<T> CombineMatch(std::span<const MatchStep> steps,
+                                          std::span<const std::span<const T>> tiers) {
+  std::vector<T> matched;
+  std::vector<std::size_t> taken(tiers.size(), 0);
+  for (const MatchStep& step : steps) {
+    const std::span<const T> rest = tiers[step.plan].subspan(taken[step.plan]);
+    const std::size_t found = std::min<std::size_t>(step.count, rest.size());
+    matched.insert(matched.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(found));
+    taken[step.plan] += found;
+    if (found < step.count) break;
+  }
+  return matched;
+}
 
 }  // namespace terrace

@@ -281,6 +281,23 @@ TERRACE_CALL_ terrace_remove_prefix(terrace_client client, terrace_space space, 
 TERRACE_CALL_ terrace_clear_tenant(terrace_client client, terrace_deadline deadline,
                                    uint64_t* blocks, terrace_error* error);
 
+/* ---- Load or compute (since 1.2) ---------------------------------------------------------------
+ */
+
+/* As terrace_match -> terrace_answer.tiers, load_us, sources, load_from, matched. */
+TERRACE_CALL_ terrace_match_loads(TERRACE_TARGET_, terrace_deadline deadline,
+                                  terrace_result* result, terrace_error* error);
+/* What of a match to load and what to compute. `match`: of terrace_match_groups,
+   terrace_match_loads, or a submitted match. plan->struct_size must be set. Asks nobody and never
+   waits. TERRACE_UNSUPPORTED: the daemon's matches say nothing of times. */
+TERRACE_CALL_ terrace_plan(terrace_result match, const terrace_plan_request* request,
+                           terrace_load_plan* plan, terrace_error* error);
+/* The blocks of a group that a plan loads: spans[0] of its front, spans[1] of its back; counts may
+   be 0. `policy` may be null: all blocks before the stop. */
+TERRACE_CALL_ terrace_blocks_to_load(const terrace_load_plan* plan,
+                                     const terrace_group_policy* policy, terrace_block_span* spans,
+                                     terrace_error* error);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif

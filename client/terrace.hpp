@@ -47,6 +47,7 @@
 // Compiles with g++ 12 and later, clang 16 and later, as C++20. No exceptions are thrown.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -357,6 +358,17 @@ class TERRACE_API Client {
   Result<Ticket> SubmitPutPieces(NamespaceId space, const Chain& chain,
                                  std::span<const BlockPieces> blocks, BlockKind kind,
                                  Deadline deadline, const PutOptions& options);
+
+  // ---- Load or compute ----------------------------------------------------------------------
+
+  /// What of a match to load and what to compute, so that the prompt is ready soonest, and how long
+  /// that will take. Pure: asks nobody, never waits, microseconds for thousands of blocks. Plan at
+  /// once: what a match says of queues is soon old. @return kInvalid names the argument;
+  /// kUnsupported when the daemon is so old that its matches say nothing of times.
+  static Result<LoadPlan> Plan(const PrefixMatch& match, const PlanRequest& request);
+  static Result<LoadPlan> Plan(const MatchResult& match, const PlanRequest& request);
+  /// The blocks of a group with that policy that the plan loads: of its front, and of its back.
+  static std::array<BlockSpan, 2> BlocksToLoad(const LoadPlan& plan, const GroupPolicy& policy);
 
   // ---- The daemon ---------------------------------------------------------------------------
 

@@ -256,6 +256,62 @@ typedef struct terrace_namespace_info {
   uint64_t bytes;
 } terrace_namespace_info;
 
+/* A connection, or a device whose blocks cross the connection that stands before it: LoadSource. */
+typedef struct terrace_load_source {
+  uint64_t bytes_per_s;
+  uint32_t queue_us;
+  uint32_t latency_us;
+  uint8_t tier; /* TERRACE_TIER_DRAM: a connection; TERRACE_TIER_NVME: a device */
+  uint8_t reserved[7];
+} terrace_load_source;
+
+/* Of a group of one shard: block_count long each, null when the daemon is older than this. */
+typedef struct terrace_group_loads {
+  const uint32_t* load_us; /* time to get that block alone; 0 unless it is ready */
+  const uint16_t* sources; /* which of load_from it comes from; 0xffff unless it is ready */
+} terrace_group_loads;
+
+typedef struct terrace_rate_point {
+  uint64_t context; /* tokens before it */
+  double tokens_per_s;
+} terrace_rate_point;
+
+/* PlanRequest. One point of rate: for any context. */
+typedef struct terrace_plan_request {
+  uint32_t struct_size;
+  uint32_t no_overlap; /* 0 or 1: the engine cannot compute while blocks behind that are loaded */
+  uint64_t tokens;     /* of the prompt */
+  const terrace_rate_point* rate;
+  uint64_t rate_count;
+} terrace_plan_request;
+#define TERRACE_PLAN_REQUEST_INIT {sizeof(terrace_plan_request), 0, 0, NULL, 0}
+
+typedef struct terrace_token_span {
+  uint64_t first;
+  uint64_t count;
+} terrace_token_span;
+
+typedef struct terrace_block_span {
+  uint32_t first;
+  uint32_t count;
+} terrace_block_span;
+
+/* LoadPlan: load blocks [0, front) and [back, stop); when the first are there compute `meanwhile`,
+   when all are there compute `then`. */
+typedef struct terrace_load_plan {
+  uint32_t struct_size;
+  uint32_t front;
+  uint32_t back;
+  uint32_t stop;
+  terrace_token_span meanwhile; /* count 0: nothing */
+  terrace_token_span then;
+  double seconds; /* predicted, from the match on */
+  double load_seconds;
+  double load_all_seconds;
+  double compute_all_seconds;
+} terrace_load_plan;
+#define TERRACE_LOAD_PLAN_INIT {sizeof(terrace_load_plan), 0, 0, 0, {0, 0}, {0, 0}, 0, 0, 0, 0}
+
 /* What a terrace_result holds. What is not of its call is 0 or null. */
 typedef struct terrace_answer {
   uint32_t struct_size;
@@ -281,6 +337,12 @@ typedef struct terrace_answer {
   uint64_t sample_count;
   const terrace_namespace_info* namespaces;
   uint64_t namespace_count;
+  /* Since 1.2. What loading takes; null and 0 when the daemon is older than this. */
+  const uint32_t* load_us;                /* match: `matched` long, as of terrace_group_loads */
+  const uint16_t* sources;                /* likewise */
+  const terrace_group_loads* group_loads; /* match_groups: one per entry of groups */
+  const terrace_load_source* load_from;   /* of both */
+  uint64_t load_from_count;
 } terrace_answer;
 
 #define TERRACE_TARGET_ \

@@ -15,6 +15,7 @@
 
 #include "base/ack.h"
 #include "base/limits.h"
+#include "base/load_source.h"
 #include "base/presence.h"
 #include "base/request_hints.h"
 #include "base/result.h"
@@ -235,9 +236,18 @@ class TERRACE_API LentBlock {
   std::unique_ptr<LentMemory> memory_;
 };
 
+/// Of a block that comes from nowhere.
+inline constexpr std::uint16_t kNoSource = 0xffff;
+
 struct MatchResult {
   std::uint32_t matched = 0;  ///< Leading blocks of the chain that are stored now.
   std::vector<Tier> tiers;    ///< Tier of each of them; size() == matched.
+  // What the daemon says about loading them, empty when it is older than this: Client::Plan.
+  std::vector<std::uint32_t> load_us;  ///< Per block: predicted time to get it alone, from now on.
+  std::vector<std::uint16_t> sources;  ///< Per block: which of `load_from` it comes from.
+  std::vector<LoadSource> load_from;   ///< Every connection, behind each its reactor's devices.
+  std::uint64_t block_bytes = 0;
+  std::uint32_t block_tokens = 0;
 };
 
 /// Which blocks of a group an engine needs to continue after n blocks of the chain.
@@ -282,6 +292,11 @@ struct GroupPresence {
   std::vector<Presence> blocks;
   std::vector<Tier> tiers;        ///< kNone unless kReady.
   std::uint32_t consecutive = 0;  ///< Leading blocks that are ready.
+  // As of MatchResult, for each block of the chain; 0 and kNoSource unless it is ready.
+  std::vector<std::uint32_t> load_us;
+  std::vector<std::uint16_t> sources;
+  std::uint64_t block_bytes = 0;
+  GroupPolicy policy;  ///< As the query had it.
 };
 
 /// A lease on what a match found; a number of its Client. 0 is none.
@@ -298,6 +313,51 @@ struct PrefixMatch {
   /// would hold more than they may, and nothing is leased. A reactor first leases all that it finds
   /// ready, so that counts until it is trimmed. kMiss: there was nothing to lease.
   StatusCode lease_status = StatusCode::kOk;
+  std::vector<LoadSource> load_from;  ///< As of MatchResult.
+  std::uint32_t block_tokens = 0;
+};
+
+/// How fast an engine prefills the tokens that lie behind `context` others.
+struct RatePoint {
+  std::uint64_t context = 0;  ///< Tokens, at most 2^40.
+  double tokens_per_s = 0;    ///< 0.001 to 1e12.
+};
+
+/// What a plan is made for.
+struct PlanRequest {
+  std::uint64_t tokens = 0;  ///< Of the prompt, 1 to 2^40; at least as far as the match reaches.
+  /// One point: a rate for any context. Several, 4,096 at most, contexts ascending: the time for
+  /// one token is linear between them, as it is in a transformer, and constant beyond the ends.
+  std::vector<RatePoint> rate{};
+  /// The engine can compute tokens while blocks behind them are loaded. False: it can only load a
+  /// prefix, then compute.
+  bool overlap = true;
+};
+
+struct BlockSpan {
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+};
+struct TokenSpan {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+};
+
+/// What to load and what to compute. front <= back <= stop:
+///   load blocks [0, front) first, and [back, stop) behind them, in one go;
+///   when the first are there, compute the tokens of blocks [front, back) meanwhile;
+///   when all are there, compute from `stop` on.
+/// All three equal: load a prefix, or nothing (0), and compute the rest.
+struct LoadPlan {
+  std::uint32_t front = 0;
+  std::uint32_t back = 0;
+  std::uint32_t stop = 0;
+  std::array<TokenSpan, 2> compute{};  ///< Meanwhile (count may be 0), and after it.
+  // Predicted, from the moment of the match on.
+  double seconds = 0;
+  double load_seconds = 0;         ///< Of the plan's loads alone.
+  double load_all_seconds = 0;     ///< Loading all that the longest stop point needs instead.
+  double compute_all_seconds = 0;  ///< Loading nothing instead.
 };
 
 /// What a put does besides storing.

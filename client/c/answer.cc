@@ -32,14 +32,13 @@ Answer::Answer(Completion completion) : owned_(std::move(completion)) {
   view_.status = static_cast<terrace_status>(owned_.status.code());
   view_.message = owned_.status.message().c_str();
   view_.ticket = owned_.ticket;
-  view_.matched = owned_.match.matched;
-  view_.tiers = BytesOf(owned_.match.tiers);
   view_.reservation = static_cast<terrace_status>(owned_.reservation.status);
   std::copy_n(reinterpret_cast<const std::uint8_t*>(owned_.reservation.token.bytes.data()),
               sizeof view_.token.bytes, view_.token.bytes);
   view_.region = owned_.region.value;
   ShowBlocks();
   ShowLent();
+  ShowMatch();
   ShowPrefix();
   ShowEvents();
 }
@@ -57,6 +56,11 @@ Answer::Answer(std::vector<LentBlock> lent) : Answer(Finished()) {
 Answer::Answer(PrefixMatch prefix) : Answer(Finished()) {
   owned_.prefix = std::move(prefix);
   ShowPrefix();
+}
+
+Answer::Answer(MatchResult match) : Answer(Finished()) {
+  owned_.match = std::move(match);
+  ShowMatch();
 }
 
 Answer::Answer(std::vector<Sample> samples) : Answer(Finished()) {
@@ -91,6 +95,37 @@ void Answer::ShowLent() {
   view_.lent_count = lent_.size();
 }
 
+void Answer::ShowMatch() {
+  const MatchResult& match = owned_.match;
+  view_.matched = match.matched;
+  view_.tiers = BytesOf(match.tiers);
+  if (match.load_from.empty()) return;
+  view_.load_us = DataOf(match.load_us);
+  view_.sources = DataOf(match.sources);
+  ShowLoadFrom(match.load_from);
+}
+
+void Answer::ShowLoadFrom(const std::vector<LoadSource>& sources) {
+  for (const LoadSource& source : sources) {
+    terrace_load_source shown{};
+    shown.bytes_per_s = source.bytes_per_s;
+    shown.queue_us = source.queue_us;
+    shown.latency_us = source.latency_us;
+    shown.tier = static_cast<std::uint8_t>(source.tier);
+    load_from_.push_back(shown);
+  }
+  view_.load_from = DataOf(load_from_);
+  view_.load_from_count = load_from_.size();
+}
+
+Result<LoadPlan> Answer::Plan(const PlanRequest& request) const {
+  if (!owned_.prefix.found.empty()) return Client::Plan(owned_.prefix, request);
+  if (owned_.match.block_tokens > 0 && owned_.status.ok()) {
+    return Client::Plan(owned_.match, request);
+  }
+  return Status::Invalid("match: the result is of no match");
+}
+
 void Answer::ShowPrefix() {
   const PrefixMatch& prefix = owned_.prefix;
   groups_.reserve(prefix.found.size());
@@ -111,6 +146,12 @@ void Answer::ShowPrefix() {
   view_.lease = prefix.lease.value;
   view_.lease_status = static_cast<terrace_status>(prefix.lease_status);
   if (!groups_.empty()) view_.matched = prefix.longest;
+  if (prefix.load_from.empty()) return;
+  for (const GroupPresence& found : prefix.found) {
+    group_loads_.push_back({DataOf(found.load_us), DataOf(found.sources)});
+  }
+  view_.group_loads = DataOf(group_loads_);
+  ShowLoadFrom(prefix.load_from);
 }
 
 void Answer::ShowEvents() {

@@ -19,6 +19,7 @@ class Answer {
   explicit Answer(Completion completion);
   explicit Answer(std::vector<LentBlock> lent);
   explicit Answer(PrefixMatch prefix);
+  explicit Answer(MatchResult match);
   explicit Answer(std::vector<Sample> samples);
   explicit Answer(std::vector<NamespaceInfo> namespaces);
   explicit Answer(EventBatch events);
@@ -32,6 +33,8 @@ class Answer {
   [[nodiscard]] const terrace_event_batch* events() const noexcept {
     return owned_.events == nullptr ? nullptr : &event_view_;
   }
+  /// Of a match; kInvalid when it is of none.
+  [[nodiscard]] Result<LoadPlan> Plan(const PlanRequest& request) const;
   /// kInvalid names `index`.
   [[nodiscard]] Status LentIntact(std::uint64_t index) const;
   Status LentRelease(std::uint64_t index);
@@ -39,7 +42,9 @@ class Answer {
  private:
   void ShowBlocks();
   void ShowLent();
+  void ShowMatch();
   void ShowPrefix();
+  void ShowLoadFrom(const std::vector<LoadSource>& sources);
   void ShowSamples();
   void ShowNamespaces();
   void ShowEvents();
@@ -52,6 +57,8 @@ class Answer {
   std::vector<terrace_block_result> blocks_;
   std::vector<terrace_lent> lent_;
   std::vector<terrace_group_presence> groups_;
+  std::vector<terrace_group_loads> group_loads_;
+  std::vector<terrace_load_source> load_from_;
   std::vector<terrace_sample> samples_;
   std::vector<terrace_namespace_info> namespaces_;
   std::vector<terrace_event> events_;

@@ -23,7 +23,12 @@ constexpr std::uint32_t kPrefetchSize = 16;
 constexpr std::uint32_t kRetainSize = 24;
 constexpr std::uint32_t kHandoffSize = 24;
 constexpr std::uint32_t kAnswerSize = 184;
-constexpr std::uint32_t kHintsSize = 32;  // in version 1.2
+// Of version 1.2.
+constexpr std::uint32_t kHintsSize = 32;
+constexpr std::uint32_t kPlanRequestSize = 32;
+constexpr std::uint32_t kLoadPlanSize = 80;
+/// Most points of a rate's curve (client/compute_time.cc), and one too many to be refused for.
+constexpr std::uint64_t kRatePointsMax = 4097;
 
 Status WrongSize(const std::string& name, std::uint32_t size, std::uint32_t least) {
   return Status::Invalid(name + ".struct_size is " + std::to_string(size) + ", not " +
@@ -183,15 +188,9 @@ Result<MatchQuery> ToQuery(const terrace_match_query* query) {
   }
   MatchQuery to;
   for (std::uint64_t i = 0; i < known->group_count; ++i) {
-    const terrace_group_policy& policy = known->groups[i];
-    const std::string name = Entry("query.groups", i);
-    if (Status status = CheckConstant(name + ".policy", policy.policy, 4); !status.ok()) {
-      return status;
-    }
-    if (Status status = Reserved(name, policy.reserved); !status.ok()) return status;
-    to.groups.push_back({.group = policy.group,
-                         .policy = static_cast<StopPolicy>(policy.policy),
-                         .blocks = policy.blocks});
+    const auto policy = ToPolicy(known->groups[i], Entry("query.groups", i));
+    if (!policy.ok()) return policy.status();
+    to.groups.push_back(*policy);
   }
   if (known->shard_count != 0) {
     to.shards.assign(known->shards, known->shards + known->shard_count);
@@ -199,6 +198,52 @@ Result<MatchQuery> ToQuery(const terrace_match_query* query) {
   to.mode = static_cast<MatchMode>(known->mode);
   to.lease = std::chrono::milliseconds(known->lease_ms);
   return to;
+}
+
+Result<GroupPolicy> ToPolicy(const terrace_group_policy& policy, const std::string& name) {
+  if (Status status = CheckConstant(name + ".policy", policy.policy, 4); !status.ok()) {
+    return status;
+  }
+  if (Status status = Reserved(name, policy.reserved); !status.ok()) return status;
+  return GroupPolicy{.group = policy.group,
+                     .policy = static_cast<StopPolicy>(policy.policy),
+                     .blocks = policy.blocks};
+}
+
+Result<PlanRequest> ToPlanRequest(const terrace_plan_request* request) {
+  const auto known = ReadSized(request, kPlanRequestSize, "request");
+  if (!known.ok()) return known.status();
+  if (Status status = CheckConstant("request.no_overlap", known->no_overlap, 2); !status.ok()) {
+    return status;
+  }
+  if (Status status = CheckArray(known->rate, known->rate_count, kRatePointsMax, "request.rate");
+      !status.ok()) {
+    return status;
+  }
+  PlanRequest to;
+  to.tokens = known->tokens;
+  to.overlap = known->no_overlap == 0;
+  for (std::uint64_t i = 0; i < known->rate_count; ++i) {
+    to.rate.push_back(
+        {.context = known->rate[i].context, .tokens_per_s = known->rate[i].tokens_per_s});
+  }
+  return to;
+}
+
+Status CheckLoadPlan(const terrace_load_plan* plan) {
+  if (Status status = NotNull(plan, "plan"); !status.ok()) return status;
+  const std::uint32_t size = plan->struct_size;
+  if (size < kLoadPlanSize || size > kStructSizeMax) return WrongSize("plan", size, kLoadPlanSize);
+  return {};
+}
+
+Status FillLoadPlan(const terrace_load_plan& from, terrace_load_plan* plan) {
+  const std::uint32_t size = plan->struct_size;
+  auto* bytes = reinterpret_cast<unsigned char*>(plan);
+  std::fill(bytes, bytes + size, static_cast<unsigned char>(0));
+  std::memcpy(bytes, &from, std::min<std::size_t>(size, sizeof from));
+  plan->struct_size = size;
+  return {};
 }
 
 Result<PrefetchOptions> ToPrefetchOptions(const terrace_prefetch_options* options) {

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "client/terrace.h"
@@ -17,6 +18,13 @@ namespace terrace::c {
 Result<ClientOptions> ToOptions(const terrace_client_options* options);
 Result<NamespaceDescriptor> ToDescriptor(const terrace_descriptor* descriptor);
 Result<MatchQuery> ToQuery(const terrace_match_query* query);
+/// `name`: what the caller calls it.
+Result<GroupPolicy> ToPolicy(const terrace_group_policy& policy, const std::string& name);
+Result<PlanRequest> ToPlanRequest(const terrace_plan_request* request);
+/// kInvalid unless the struct is there and at least that of version 1.2.
+Status CheckLoadPlan(const terrace_load_plan* plan);
+/// Copies as much as the caller's struct_size names. REQUIRES: CheckLoadPlan was ok.
+Status FillLoadPlan(const terrace_load_plan& from, terrace_load_plan* plan);
 /// Null: the defaults.
 Result<PrefetchOptions> ToPrefetchOptions(const terrace_prefetch_options* options);
 Result<RetainOptions> ToRetainOptions(const terrace_retain_options* options);

@@ -102,6 +102,38 @@ AT(terrace_answer, samples, 152);
 AT(terrace_answer, sample_count, 160);
 AT(terrace_answer, namespaces, 168);
 AT(terrace_answer, namespace_count, 176);
+_Static_assert(sizeof(terrace_answer) >= 224, "version 1.2 has 224 bytes");
+AT(terrace_answer, load_us, 184);
+AT(terrace_answer, sources, 192);
+AT(terrace_answer, group_loads, 200);
+AT(terrace_answer, load_from, 208);
+AT(terrace_answer, load_from_count, 216);
+
+SIZE(terrace_load_source, 24);
+AT(terrace_load_source, bytes_per_s, 0);
+AT(terrace_load_source, queue_us, 8);
+AT(terrace_load_source, latency_us, 12);
+AT(terrace_load_source, tier, 16);
+SIZE(terrace_group_loads, 16);
+SIZE(terrace_rate_point, 16);
+AT(terrace_rate_point, tokens_per_s, 8);
+_Static_assert(sizeof(terrace_plan_request) >= 32, "version 1.2 has 32 bytes");
+AT(terrace_plan_request, no_overlap, 4);
+AT(terrace_plan_request, tokens, 8);
+AT(terrace_plan_request, rate, 16);
+AT(terrace_plan_request, rate_count, 24);
+SIZE(terrace_token_span, 16);
+SIZE(terrace_block_span, 8);
+_Static_assert(sizeof(terrace_load_plan) >= 80, "version 1.2 has 80 bytes");
+AT(terrace_load_plan, front, 4);
+AT(terrace_load_plan, back, 8);
+AT(terrace_load_plan, stop, 12);
+AT(terrace_load_plan, meanwhile, 16);
+AT(terrace_load_plan, then, 32);
+AT(terrace_load_plan, seconds, 48);
+AT(terrace_load_plan, load_seconds, 56);
+AT(terrace_load_plan, load_all_seconds, 64);
+AT(terrace_load_plan, compute_all_seconds, 72);
 
 /* Stand in arrays: they keep their size, too. */
 SIZE(terrace_group, 24);

@@ -173,9 +173,15 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
       if (!blocks_.contains(name)) break;
       tiers.push_back(static_cast<std::uint8_t>(daemon_.behaviour_.tier.load()));
     }
+    const bool tells = daemon_.behaviour_.tells_times;
     peer.link().Send(BuildMessage<wire::MatchReply>(
-        {.request_id = message.request_id()}, [&tiers](flatbuffers::FlatBufferBuilder& builder) {
-          return wire::CreateMatchReply(builder, builder.CreateVector(tiers));
+        {.request_id = message.request_id()}, [&](flatbuffers::FlatBufferBuilder& builder) {
+          const auto shown = builder.CreateVector(tiers);
+          if (!tells) return wire::CreateMatchReply(builder, shown);
+          const auto sources = builder.CreateVector(std::vector<std::uint8_t>(tiers.size(), 1));
+          const auto from = builder.CreateVectorOfStructs(std::vector<wire::LoadSource>{
+              {1'000'000'000, 0, 10, 2, 0}, {100'000'000, 0, 100, 3, 0}});
+          return wire::CreateMatchReply(builder, shown, sources, from);
         }));
   }
 

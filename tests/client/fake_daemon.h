@@ -43,6 +43,7 @@ struct FakeBehaviour {
   std::atomic<bool> refuse_names{false};        ///< OpenNamespace answers kIncompatible
   std::atomic<int> not_durable{0};              ///< the NotDurable of puts that ask for durable
   std::atomic<TierKind> tier{TierKind::kDram};  ///< where blocks are said to lie
+  std::atomic<bool> tells_times{true};          ///< a match says what loading takes
   std::atomic<std::uint64_t> matches_dropped{0};  ///< left without an answer by `drop`
   std::atomic<std::uint64_t> gets{0}, puts{0}, matches{0}, cancels{0}, connects{0};
 };

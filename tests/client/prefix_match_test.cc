@@ -86,8 +86,8 @@ TEST(PrefixMatch, WhatNoReactorAnsweredIsRetry) {
   part.presence = {Presence::kReady, Presence::kMiss};
   part.tiers = {Tier::kNvme, Tier::kNone};
   const std::vector<std::uint32_t> positions{1};
-  EnterPart(positions, part, found);
-  EnterPart(std::vector<std::uint32_t>{0}, PrefixPart{}, found);
+  EnterPart(positions, part, kNoSource, found);
+  EnterPart(std::vector<std::uint32_t>{0}, PrefixPart{}, kNoSource, found);
   EXPECT_EQ(found[0].blocks,
             (std::vector<Presence>{Presence::kRetry, Presence::kReady, Presence::kRetry}));
   EXPECT_EQ(found[0].tiers[1], Tier::kNvme);
@@ -191,6 +191,7 @@ struct TwoReactors {
     part.prefix = {.answered = true,
                    .presence = found.found[0].blocks,
                    .tiers = found.found[0].tiers,
+                   .loads = {},
                    .lease = text.find('r') == std::string::npos ? 0 : lease};
     for (std::uint32_t i = 0; i < text.size(); ++i) part.blocks.push_back(2 * i + reactor);
   }

@@ -418,9 +418,10 @@ class PythonTest(DaemonTest):
         for structure, nbytes in (
                 (_library.OptionsStruct, 48), (_library.DescriptorStruct, 88),
                 (_library.QueryStruct, 48), (_library.PrefetchStruct, 16),
-                (_library.RetainStruct, 24), (_library.AnswerStruct, 184),
-                (_library.ErrorStruct, 512), (_library.LentStruct, 32),
-                (_library.PresenceStruct, 32)):
+                (_library.RetainStruct, 24), (_library.AnswerStruct, 224),
+                (_library.PlanRequestStruct, 32), (_library.LoadPlanStruct, 80),
+                (_library.LoadSourceStruct, 24), (_library.ErrorStruct, 512),
+                (_library.LentStruct, 32), (_library.PresenceStruct, 32)):
             self.assertEqual(ctypes.sizeof(structure), nbytes, structure)
         for layout, nbytes in ((terrace.BLOCK_DTYPE, 24), (terrace.PIECE_DTYPE, 24),
                                (terrace.BLOCK_PIECES_DTYPE, 48), (terrace.FRAGMENT_DTYPE, 16),

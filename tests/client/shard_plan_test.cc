@@ -107,7 +107,7 @@ TEST(ShardPlan, MatchCountsARunOnlyWhenAllBeforeItAreWhole) {
   const Tier n = Tier::kNvme;
   const auto match = [&steps](std::vector<Tier> first, std::vector<Tier> second) {
     const std::vector<std::span<const Tier>> tiers = {first, second};
-    return CombineMatch(steps, tiers);
+    return CombineMatch<Tier>(steps, tiers);
   };
   EXPECT_EQ(match({d, d, d, d, d, d, d, d}, {n, n, n, n, n, n}).size(), 14U);
   EXPECT_EQ(match({d, d, d, d, d, d}, {n, n, n, n, n, n}),

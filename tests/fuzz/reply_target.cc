@@ -72,7 +72,9 @@ void Prepare(Request& request, Input& input) {
                                         {.group = 2, .policy = StopPolicy::kSparse}},
                              .shards = {0},
                              .blocks = 4,
-                             .lease_ms = 1000};
+                             .lease_ms = 1000,
+                             .block_tokens = 16,
+                             .block_bytes = {4096, 8192, 4096}};
   request.parts[1].shard = 1;
   request.events_most = kEventsAsked;
   request.events.cursor.reactors.resize(2);
@@ -141,8 +143,13 @@ void CheckPrefix(Request& request) {
   const PrefixMatch& match = request.prefix;
   TERRACE_CHECK(match.found.size() == 3 && match.longest <= 4);
   TERRACE_CHECK(match.found[0].consecutive >= match.longest);
+  const PlanRequest plan{.tokens = 64, .rate = {{.context = 0, .tokens_per_s = 100}}};
+  if (const auto planned = Client::Plan(match, plan); planned.ok()) {
+    TERRACE_CHECK(planned->front <= planned->back && planned->back <= planned->stop &&
+                  planned->stop <= match.longest && planned->seconds >= 0);
+  }
   for (const GroupPresence& pair : match.found) {
-    TERRACE_CHECK(pair.blocks.size() == 4 && pair.tiers.size() == 4);
+    TERRACE_CHECK(pair.blocks.size() == 4 && pair.tiers.size() == 4 && pair.sources.size() == 4);
     for (std::size_t i = 0; i < 4; ++i) {
       TERRACE_CHECK(static_cast<int>(pair.blocks[i]) < kPresenceCount);
       TERRACE_CHECK(pair.blocks[i] == Presence::kReady || pair.tiers[i] == Tier::kNone);

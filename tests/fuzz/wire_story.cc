@@ -59,6 +59,19 @@ Vector<const wire::Piece*> MakePieces(Builder& builder, Input& input) {
   return builder.CreateVectorOfStructs(pieces);
 }
 
+Vector<const wire::LoadSource*> MakeLoadFrom(Builder& builder, Input& input) {
+  const std::uint8_t kind = input.Byte();
+  if (kind % 8 == 0) return 0;
+  std::vector<wire::LoadSource> sources;
+  for (int source = 1; source < kind % 8; ++source) {
+    const std::uint64_t rate = input.Wild();
+    const auto queue = static_cast<std::uint32_t>(input.Wild());
+    const auto latency = static_cast<std::uint32_t>(input.Wild());
+    sources.emplace_back(rate, queue, latency, source == 1 ? 2U : input.Byte() % 4U, 0);
+  }
+  return builder.CreateVectorOfStructs(sources);
+}
+
 Vector<const wire::Range*> MakeRanges(Builder& builder, Input& input) {
   const std::uint8_t kind = input.Byte();
   if (kind % 8 == 0) return 0;
@@ -457,7 +470,9 @@ Bytes DaemonMessage(Input& input) {
     case 3: return NamespacesReply(input, head);
     case 4:
       return BuildMessage<wire::MatchReply>(head, [&](Builder& builder) {
-        return wire::CreateMatchReply(builder, MakeBytes(builder, input));
+        const auto tiers = MakeBytes(builder, input);
+        const auto sources = MakeBytes(builder, input);
+        return wire::CreateMatchReply(builder, tiers, sources, MakeLoadFrom(builder, input));
       });
     case 5:
       return BuildMessage<wire::ErrorReply>(head, [&](Builder& builder) {
@@ -477,7 +492,10 @@ Bytes DaemonMessage(Input& input) {
         const auto presence = MakeBytes(builder, input);
         const auto tiers = MakeBytes(builder, input);
         const std::uint64_t lease = input.Byte() % 4U;
-        return wire::CreateMatchGroupsReply(builder, presence, tiers, lease, input.Byte());
+        const std::uint8_t lease_status = input.Byte();
+        const auto sources = MakeBytes(builder, input);
+        return wire::CreateMatchGroupsReply(builder, presence, tiers, lease, lease_status, sources,
+                                            MakeLoadFrom(builder, input));
       });
     case 8:
       return BuildMessage<wire::ExtentOffer>(head, [&](Builder& builder) {

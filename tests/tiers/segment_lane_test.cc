@@ -1,5 +1,6 @@
 // SegmentLog: devices that fail, hang and come back, syncs that are shared, writes that give way.
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "tests/tiers/segment_log_fixture.h"
@@ -299,6 +300,72 @@ TEST_F(SegmentPaceTest, WritesTakeNoMoreThanTheirShareOfADeviceThatIsRead) {
   EXPECT_EQ(most, 1u);
   EXPECT_LT(share, options_.write_share * 1.2);
   EXPECT_GT(share, options_.write_share * 0.5) << "writes must not starve";
+}
+
+class SegmentReadLimitTest : public SegmentPaceTest {
+ protected:
+  static constexpr std::uint64_t kRate = 50'000'000;
+  static constexpr Nanos kSlot = (kLong + kPageBytes) * kSecond / kRate;
+
+  void SetUp() override {
+    options_.read_bytes_per_s = kRate;
+    options_.stuck_after = 2 * kSlot;
+    options_.errors_max = 1;
+    SegmentPaceTest::SetUp();
+  }
+  Task<void> ReadOne(std::size_t which, Nanos* ended, Status* status) {
+    Record found(which, kLong);
+    *status = co_await log_->Read(placed_[which].place, found.header, found.payload);
+    *ended = time_.Now();
+  }
+  void ReadsComeInSlots();
+};
+
+void SegmentReadLimitTest::ReadsComeInSlots() {
+  const Nanos begin = time_.Now();
+  std::array<Nanos, 6> ended{};
+  std::array<Status, 6> status;
+  TaskScope scope;
+  for (std::size_t i = 0; i < 6; ++i) scope.Spawn(ReadOne(i, &ended[i], &status[i]));
+  while (scope.live() > 0) time_.Step();
+  for (std::size_t i = 0; i < 6; ++i) {
+    EXPECT_TRUE(status[i].ok()) << status[i].ToString();
+    EXPECT_NEAR(static_cast<double>(ended[i] - begin), static_cast<double>((i + 1) * kSlot),
+                static_cast<double>(2 * kMillisecond))
+        << i;
+  }
+}
+
+TEST_F(SegmentReadLimitTest, ReadsComeAsFromADeviceOfThatBandwidth) { ReadsComeInSlots(); }
+
+TEST_F(SegmentReadLimitTest, ItSavesUpNothingWhileNobodyReads) {
+  time_.RunUntil(time_.Now() + 60 * kSecond);
+  ReadsComeInSlots();
+}
+
+TEST_F(SegmentReadLimitTest, AReadThatWaitsForItsSlotIsNotStuckAndEndsWithTheLog) {
+  std::array<Nanos, 6> ended{};
+  std::array<Status, 6> status;
+  TaskScope scope;
+  for (std::size_t i = 0; i < 6; ++i) scope.Spawn(ReadOne(i, &ended[i], &status[i]));
+  time_.RunUntil(time_.Now() + 4 * kSlot);
+  EXPECT_TRUE(log_->Online(0)) << "it is not the device that is slow";
+  const Nanos closed = time_.Now();
+  time_.Run(log_->Close());
+  while (scope.live() > 0) time_.Step();
+  EXPECT_LT(time_.Now() - closed, kSlot) << "a stop waits for no slot";
+  for (const Status& end : status) EXPECT_TRUE(end.ok()) << end.ToString();
+}
+
+TEST_F(SegmentReadLimitTest, ADeviceThatGoesOfflineLetsGoOfThoseThatWait) {
+  std::array<Nanos, 6> ended{};
+  std::array<Status, 6> status;
+  TaskScope scope;
+  for (std::size_t i = 0; i < 6; ++i) scope.Spawn(ReadOne(i, &ended[i], &status[i]));
+  time_.RunUntil(time_.Now() + kSlot / 2);
+  Script().FailNext(Op::kRead, 100);
+  while (scope.live() > 0) time_.Step();
+  EXPECT_EQ(status[5].code(), StatusCode::kIo);
 }
 
 TEST_F(SegmentPaceTest, WritesAloneUseTheWholeDevice) {

@@ -127,6 +127,7 @@ block_max = "1MiB"
 drive_writes_per_day = 0.5
 sync_ms = 20
 write_share_percent = 50
+read_bytes_per_s = "200MB"
 errors_max = 3
 stuck_ms = 500
 )");
@@ -137,11 +138,20 @@ stuck_ms = 500
   EXPECT_EQ(config.nvme.drive_writes_per_day, 0.5);
   EXPECT_EQ(config.nvme.sync_ms, 20U);
   EXPECT_EQ(config.nvme.write_share_percent, 50U);
+  EXPECT_EQ(config.nvme.read_bytes_per_s, 200'000'000U);
   EXPECT_EQ(config.nvme.errors_max, 3U);
   EXPECT_EQ(config.nvme.stuck_ms, 500U);
   EXPECT_EQ(Accepted("[nvme]\nfolder = \"/tmp/x\"\nwrite_bytes_per_day = \"1TB\"\n")
                 .nvme.write_bytes_per_day,
             1'000'000'000'000U);
+}
+
+TEST(Config, AReadLimitThatNoReactorCanLiveOnIsRefused) {
+  EXPECT_EQ(Accepted("[nvme]\nfolder = \"/tmp/x\"\n").nvme.read_bytes_per_s, 0U);
+  const std::string errors = ErrorsOf(
+      "[server]\nreactors = 4\n[nvme]\nfolder = \"/tmp/x\"\nread_bytes_per_s = \"3MiB\"\n");
+  EXPECT_NE(errors.find("nvme.read_bytes_per_s"), std::string::npos) << errors;
+  EXPECT_NE(errors.find("4 reactors, which need 1 MiB each"), std::string::npos) << errors;
 }
 
 TEST(Config, AllErrorsAreToldAtOnceWithFileLineAndKey) {

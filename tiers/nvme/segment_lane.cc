@@ -157,6 +157,7 @@ Task<void> SegmentLog::Probe(Lane* lane) {
 }
 
 Task<void> SegmentLog::Pause(Nanos until) {
+  if (closing_) co_return;  // it has woken all that it will
   Event closed;
   sleepers_.push_back(&closed);
   (void)co_await closed.WaitUntil(until);

@@ -32,6 +32,7 @@ struct SegmentLog::Lane {
   std::uint64_t bytes_reading = 0;
   std::uint64_t bytes_writing = 0;
   Nanos next_write_at = 0;  // G5
+  Nanos next_read_at = 0;   // G6
   std::vector<Event*> wait_to_write;
 
   // Syncs: who waits for the round that runs, and for the one after it.

@@ -285,10 +285,24 @@ Task<Status> SegmentLog::WriteAt(Lane* lane, std::uint32_t segment, std::uint64_
   co_return status;
 }
 
+SegmentLog::ReadSlot SegmentLog::TakeReadSlot(Lane& lane, std::uint64_t bytes) const noexcept {
+  if (options_.read_bytes_per_s == 0) return {};
+  const double took = static_cast<double>(bytes) / static_cast<double>(options_.read_bytes_per_s);
+  const Nanos begin = std::max(scheduler_.Now(), lane.next_read_at);
+  lane.next_read_at = begin + static_cast<Nanos>(took * static_cast<double>(kSecond));
+  return {.begin = begin, .end = lane.next_read_at};
+}
+
 Task<Status> SegmentLog::ReadOnce(Lane* lane, RecordPlace place, RecordHeader* header,
                                   std::span<std::byte> payload) {
   const std::uint64_t segment = place.segment() % options_.segments;
   const std::uint64_t bytes = kPageBytes + payload.size();
+  const ReadSlot slot = TakeReadSlot(*lane, bytes);
+  // Close ends these waits.
+  if (slot.begin > scheduler_.Now()) co_await Pause(slot.begin);
+  if (!lane->online) {
+    co_return Status(StatusCode::kIo, "device " + lane->device.name() + " is offline");
+  }
   lane->bytes_reading += bytes;
   Status status;
   {
@@ -307,6 +321,7 @@ Task<Status> SegmentLog::ReadOnce(Lane* lane, RecordPlace place, RecordHeader* h
     co_return status;
   }
   Count(counters_.bytes_read, bytes);
+  if (slot.end > scheduler_.Now()) co_await Pause(slot.end);
   co_return status;
 }
 

@@ -21,6 +21,8 @@
 //   G5. Reads go before writes: while reads keep a lane busy, one write at a time takes at most
 //       `write_share` of its time (after one that took t, the next waits t * (1 / write_share -
 //       1)); while there are fewer, writes have a little under way beside them.
+//   G6. With a limit, reads of records have time slots, one after the other, in which a device of
+//       that bandwidth would read them: each begins with its slot and is answered at its end.
 //
 // Thread: the owning reactor's, except Counters(). Lifetime: the devices and the owner outlive it;
 // Close ends what it does in the background, and calls of Append and Read have ended by then.
@@ -54,6 +56,7 @@ struct SegmentLogOptions {
   std::uint32_t segments = 0;  ///< of a lane
   std::uint64_t segment_bytes = 0;
   double write_share = 0.2;
+  std::uint64_t read_bytes_per_s = 0;  ///< of a lane (G6); 0: no limit
   std::uint32_t errors_max = 8;
   Nanos errors_window = 60 * kSecond;
   Nanos stuck_after = 10 * kSecond;
@@ -189,6 +192,12 @@ class SegmentLog {
                         std::span<std::byte> payload);
   [[nodiscard]] Status CheckRead(const RecordPlace& place, const RecordHeader& header,
                                  std::span<const std::byte> payload);
+  /// When a read of so many bytes begins, and when it may be answered (G6).
+  struct ReadSlot {
+    Nanos begin = 0;
+    Nanos end = 0;
+  };
+  [[nodiscard]] ReadSlot TakeReadSlot(Lane& lane, std::uint64_t bytes) const noexcept;
   void StartPreparing(Lane& lane);
   void TellGeneration(const Lane& lane, std::uint32_t segment) noexcept;
   Task<void> Prepare(Lane* lane);

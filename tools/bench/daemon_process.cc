@@ -34,7 +34,8 @@ void WriteConfig(const std::string& folder, const DaemonSettings& settings) {
          << "/log\"\n[metrics]\nenabled = false\n";
   if (settings.nvme_folder.empty()) return;
   config << "[nvme]\nfolder = \"" << settings.nvme_folder
-         << "\"\ncapacity = " << settings.nvme_bytes << "\nblock_max = \"4MiB\"\n";
+         << "\"\ncapacity = " << settings.nvme_bytes
+         << "\nblock_max = \"4MiB\"\nread_bytes_per_s = " << settings.nvme_read_bytes_per_s << "\n";
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct DaemonSettings {
   std::uint64_t event_bytes = 16 << 20;  ///< of the log of events; 0: none
   std::string nvme_folder{};     ///< of the NVMe tier's log and index, kept; empty: no such tier
   std::uint64_t nvme_bytes = 0;  ///< of its log
+  std::uint64_t nvme_read_bytes_per_s = 0;  ///< its limit; 0: none
 };
 
 /// The NVMe tier's log within DaemonSettings::nvme_folder.

@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
                                               {"events", terrace::bench::BenchEvents},
                                               {"nvme", terrace::bench::BenchNvme},
                                               {"nvme-mixed", terrace::bench::BenchNvmeMixed},
+                                              {"plan", terrace::bench::BenchPlan},
                                               {"recovery", terrace::bench::BenchRecovery},
                                               {"fanout", terrace::bench::BenchFanout},
                                               {"scatter", terrace::bench::BenchScatter},
@@ -49,16 +50,17 @@ int main(int argc, char** argv) {
   BenchOptions options;
   app.add_option(
          "path", path,
-         "dram, tcp, lend, fanout, scatter, handoff, match, index, idle, events, nvme, nvme-mixed "
-         "or recovery")
+         "dram, tcp, lend, fanout, scatter, handoff, match, index, idle, events, nvme, nvme-mixed, "
+         "plan or recovery")
       ->required()
       ->check(CLI::IsMember(&paths));
   app.add_flag("--json", json, "print JSON instead of a table");
   app.add_option("--rounds", options.rounds, "alternating rounds of limit and value")
       ->check(CLI::Range(1, 1000));
-  app.add_option("--folder", options.folder,
-                 "nvme, nvme-mixed, recovery: where they make a folder of their own, which is "
-                 "removed at the end; its file system is what is measured")
+  app.add_option(
+         "--folder", options.folder,
+         "nvme, nvme-mixed, plan, recovery: where they make a folder of their own, which is "
+         "removed at the end; its file system is what is measured")
       ->check(CLI::ExistingDirectory);
   app.add_option_function<std::string>(
       "--log-bytes",

@@ -42,6 +42,8 @@ std::vector<Figure> BenchIdle(const BenchOptions& options);
 std::vector<Figure> BenchNvme(const BenchOptions& options);
 /// Cold gets of 1 MiB beside a client that puts to durable as fast as it can.
 std::vector<Figure> BenchNvmeMixed(const BenchOptions& options);
+/// Prompts made ready by a plan, by loading all and by computing all, over bandwidths and rates.
+std::vector<Figure> BenchPlan(const BenchOptions& options);
 /// Time from the start of a daemon to its being ready with 1 M blocks on NVMe.
 std::vector<Figure> BenchRecovery(const BenchOptions& options);
 

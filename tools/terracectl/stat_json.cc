@@ -41,6 +41,8 @@ Json TierJson(const TierSummary& tier, double get_blocks) {
           {"huge_page_ratio", Ratio(tier.huge_page_bytes, tier.capacity_bytes)},
           {"get_blocks_hit", Number(tier.hits)},
           {"get_hit_ratio", Ratio(tier.hits, get_blocks)},
+          {"gets_predicted", Number(tier.predictions)},
+          {"prediction_error", Ratio(tier.prediction_error, tier.predictions)},
           {"evicted_blocks", Number(tier.evicted_blocks)},
           {"evicted_bytes", Number(tier.evicted_bytes)}};
 }

@@ -66,6 +66,8 @@ constexpr TierField kTierFields[] = {
     {"terrace_evicted_blocks_total", &TierSummary::evicted_blocks},
     {"terrace_evicted_bytes_total", &TierSummary::evicted_bytes},
     {"terrace_get_blocks_hit_total", &TierSummary::hits},
+    {"terrace_load_predictions_total", &TierSummary::predictions},
+    {"terrace_load_prediction_error_total", &TierSummary::prediction_error},
 };
 
 struct NvmeField {

@@ -23,7 +23,9 @@ struct TierSummary {
   double blocks = 0;
   double evicted_blocks = 0;
   double evicted_bytes = 0;
-  double hits = 0;  ///< of get
+  double hits = 0;              ///< of get
+  double predictions = 0;       ///< gets whose time was predicted
+  double prediction_error = 0;  ///< sum of their relative errors
 };
 
 /// The NVMe tier's devices, index and writes.

@@ -88,6 +88,18 @@ std::string Reasons(std::string_view title, const std::map<std::string, double>&
   return text.empty() ? text : "         " + std::string(title) + text + "\n";
 }
 
+// How far what gets took is from what was predicted; nothing without predictions.
+std::string Predictions(const StatSummary& now) {
+  std::string text;
+  for (const TierSummary& tier : now.tiers) {
+    if (!(tier.predictions > 0)) continue;
+    text += (text.empty() ? "loads    " : "; ") + Printable(tier.tier) + ": " +
+            FormatCount(tier.predictions) + " gets predicted, off by " +
+            FormatShare(tier.prediction_error, tier.predictions) + " in the mean";
+  }
+  return text.empty() ? text : text + "\n";
+}
+
 std::string Facts(const StatSummary& now, const StatRates* rates) {
   std::string text = "put      " + FormatCount(now.put_stored) + " stored, " +
                      FormatCount(now.put_existing) + " existed, " + FormatCount(now.put_pending) +
@@ -97,6 +109,7 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
           " failed, " + FormatCount(now.key_mismatches) + " keys mismatched\n";
   text += Reasons("gets missed: ", now.get_reasons);
   text += Reasons("matches missed: ", now.match_reasons);
+  text += Predictions(now);
   text += "memory   " + Bytes(now.resident_bytes) + " resident, index " + Bytes(now.index_bytes) +
           " for " + FormatCount(now.index_capacity_blocks) + " blocks";
   text += now.policy.empty() ? "\n" : ", policy " + Printable(now.policy) + "\n";

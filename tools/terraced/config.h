@@ -62,7 +62,8 @@ struct NvmeConfig {
   std::uint32_t write_percent_of_puts = 40;  ///< with "worth": of the bytes put, most to be written
   std::uint32_t sync_ms = 1000;
   std::uint32_t write_share_percent = 20;
-  std::uint32_t errors_max = 8;  ///< within a minute, then the device is offline
+  std::uint64_t read_bytes_per_s = 0;  ///< of each device, over all reactors; 0: no limit
+  std::uint32_t errors_max = 8;        ///< within a minute, then the device is offline
   std::uint32_t stuck_ms = 10'000;
   [[nodiscard]] bool enabled() const noexcept { return !folder.empty(); }
   friend bool operator==(const NvmeConfig&, const NvmeConfig&) = default;

@@ -125,6 +125,14 @@ void CheckNvme(const DaemonConfig& config, Problems& problems) {
     problems.push_back(
         {{"nvme.write"}, "is \"" + nvme.write + "\"; there are \"everything\" and \"worth\""});
   }
+  constexpr std::uint64_t kReadLimitMin = 1 << 20;  // a block of 4 MiB in 4 s
+  if (nvme.read_bytes_per_s != 0 &&
+      nvme.read_bytes_per_s < kReadLimitMin * config.server.reactors) {
+    problems.push_back({{"nvme.read_bytes_per_s", "server.reactors"},
+                        FormatByteSize(nvme.read_bytes_per_s) + " a second is too little for " +
+                            std::to_string(config.server.reactors) +
+                            " reactors, which need 1 MiB each; 0 is no limit"});
+  }
   if (!nvme.enabled()) {
     if (!nvme.files.empty()) {
       problems.push_back(

@@ -138,6 +138,11 @@ constexpr ConfigKey kKeys[] = {
     {"nvme", "write_share_percent", ConfigKind::kNumber, "percent", "20", 1, 100,
      "Share of a device's time that writes may take while reads wait. At 100 nothing is held back.",
      TERRACE_FIELD(nvme.write_share_percent)},
+    {"nvme", "read_bytes_per_s", ConfigKind::kBytes, "bytes a second", "0", 0, 1ULL << 40,
+     "Most bytes of blocks read from each file or device in a second, for who shares a disk; each "
+     "reactor has an equal part. Reads beyond it wait their turn, as on a disk of that bandwidth; "
+     "what a start reads does not count. 0: no limit.",
+     TERRACE_FIELD(nvme.read_bytes_per_s)},
     {"nvme", "errors_max", ConfigKind::kNumber, "errors", "8", 1, 1'000'000,
      "Failed operations of a device within a minute after which it is offline; it is tried again "
      "every 2 seconds.",

@@ -57,6 +57,7 @@ void LeaseService::Match(const PeerRef& peer, std::vector<std::byte> bytes,
     std::iota(flow->query.shards.begin(), flow->query.shards.end(), 0U);
   }
   flow->query.holder = peer->id();
+  flow->query.link = &link;  // the peer's, which Run holds
   flow->query.lease_for = match.lease_ms() == 0 ? 0 : LeaseTime(match.lease_ms());
   flow->bytes = std::move(bytes);
   ++in_progress;

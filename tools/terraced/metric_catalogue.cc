@@ -170,6 +170,27 @@ const MetricInfo kAdviceMemory = {
     "Memory of the miniature caches and of what is known of departed blocks."};
 const MetricInfo kAdviceCpu = {"terrace_advice_cpu_seconds_total", kCounter, kSum,
                                "Time of the reactors spent on the miniature caches."};
+const MetricInfo kLoadPredictions = {"terrace_load_predictions_total", kCounter, kSum,
+                                     "Gets whose time was predicted, by tier (nvme: it read at "
+                                     "least one block) and by the time they "
+                                     "took over the predicted one."};
+const MetricInfo kLoadPredictionError = {
+    "terrace_load_prediction_error_total", kCounter, kSum,
+    "Sum of the relative errors of these predictions, without their signs: over their number it is "
+    "the mean."};
+const MetricInfo kLoadPredictedSeconds = {"terrace_load_predicted_seconds_total", kCounter, kSum,
+                                          "Sum of the times that these gets were to take."};
+const MetricInfo kLoadActualSeconds = {"terrace_load_actual_seconds_total", kCounter, kSum,
+                                       "Sum of the times that they took."};
+const MetricInfo kLoadConnectionRate = {
+    "terrace_load_connection_bytes_per_second", kGauge, kMaximum,
+    "Bandwidth to the client that blocks were last sent to, as measured."};
+const MetricInfo kLoadNvmeRate = {
+    "terrace_load_nvme_bytes_per_second", kGauge, kSum,
+    "Bandwidth of reading blocks from NVMe, over all devices, as measured."};
+const MetricInfo kLoadNvmeLatency = {
+    "terrace_load_nvme_latency_seconds", kGauge, kMaximum,
+    "Time until a device answers beside what its bandwidth costs, as measured."};
 
 const MetricInfo kTierBlocks = {"terrace_tier_blocks", kGauge, kSum, "Blocks stored, by tier."};
 const MetricInfo kTierCapacity = {"terrace_tier_capacity_bytes", kGauge, kSum,
@@ -426,6 +447,13 @@ constexpr const MetricInfo* kAll[] = {
     &kAdviceSampling,
     &kAdviceMemory,
     &kAdviceCpu,
+    &kLoadPredictions,
+    &kLoadPredictionError,
+    &kLoadPredictedSeconds,
+    &kLoadActualSeconds,
+    &kLoadConnectionRate,
+    &kLoadNvmeRate,
+    &kLoadNvmeLatency,
     &kTierBlocks,
     &kTierCapacity,
     &kTierUsed,

@@ -44,6 +44,9 @@ extern const MetricInfo kAdviceSeconds, kAdviceReferences, kAdviceReferenceBytes
 extern const MetricInfo kAdviceSampled, kAdvicePointHits, kAdvicePointDramHits;
 extern const MetricInfo kAdvicePointVariance, kAdvicePointUnfilled;
 extern const MetricInfo kAdviceSampling, kAdviceMemory, kAdviceCpu;
+// Predicted times of gets, and what they took.
+extern const MetricInfo kLoadPredictions, kLoadPredictionError, kLoadPredictedSeconds;
+extern const MetricInfo kLoadActualSeconds, kLoadConnectionRate, kLoadNvmeRate, kLoadNvmeLatency;
 // Tiers and index: what is stored where.
 extern const MetricInfo kTierBlocks, kTierCapacity, kTierUsed, kTierPayload, kTierHeaders;
 extern const MetricInfo kTierHugePages, kTierFrames, kTierExtents, kTierExtentsFree;

@@ -234,6 +234,7 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
     all.With("policy", parts_.policy).Add(kPolicyInfo, std::uint64_t{1});
     all.Add(kIndexBytes, parts_.index_bytes);
     all.Add(kIndexCapacity, parts_.index_capacity);
+    AppendLoadMetrics(parts_.cache->predicted, parts_.nvme != nullptr, labels, samples);
     if (parts_.events != nullptr) AppendEventMetrics(*parts_.events, labels, samples);
     if (parts_.nvme != nullptr) AppendNvmeMetrics(*parts_.cache, *parts_.nvme, labels, samples);
   }

@@ -40,6 +40,8 @@ class MetricsRegistry {
 // Each appends one object's counters, with `labels` first. Any thread.
 void AppendCacheMetrics(const CacheCounters& counters, const MetricLabels& labels,
                         std::vector<MetricSample>& samples);
+void AppendLoadMetrics(const LoadCounters& counters, bool with_nvme, const MetricLabels& labels,
+                       std::vector<MetricSample>& samples);
 void AppendNvmeMetrics(const CacheCounters& cache, const nvme::NvmeTier& tier,
                        const MetricLabels& labels, std::vector<MetricSample>& samples);
 void AppendHintMetrics(const HintCounters& counters, const MetricLabels& labels,

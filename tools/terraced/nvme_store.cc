@@ -292,6 +292,10 @@ Result<NvmeStore::Slice> NvmeStore::Attach(Cache& cache, Reactor& reactor, std::
   options.log.segments = superblock.segments;
   options.log.segment_bytes = superblock.segment_bytes;
   options.log.write_share = config.write_share_percent / 100.0;
+  if (config.read_bytes_per_s > 0) {
+    options.log.read_bytes_per_s =
+        std::max<std::uint64_t>(1, config.read_bytes_per_s / superblock.slices);
+  }
   options.log.errors_max = config.errors_max;
   options.log.stuck_after = config.stuck_ms * kMillisecond;
   options.marker_period = config.sync_ms * kMillisecond;

@@ -45,6 +45,18 @@ Offset<flatbuffers::Vector<const wire::Loan*>> LoanPerBlock(FlatBufferBuilder& b
   return vector;
 }
 
+Offset<flatbuffers::Vector<const wire::LoadSource*>> MakeLoadFrom(
+    FlatBufferBuilder& builder, const std::vector<LoadSource>& sources) {
+  wire::LoadSource* shown = nullptr;
+  const auto vector =
+      builder.CreateUninitializedVectorOfStructs<wire::LoadSource>(sources.size(), &shown);
+  for (const LoadSource& source : sources) {
+    *shown++ = wire::LoadSource(source.bytes_per_s, source.queue_us, source.latency_us,
+                                static_cast<std::uint32_t>(source.tier), 0);
+  }
+  return vector;
+}
+
 }  // namespace
 
 std::vector<std::byte> MakeErrorReply(std::uint64_t request_id, const Status& status) {
@@ -63,8 +75,10 @@ std::vector<std::byte> MakeMatchReply(std::uint64_t request_id, const MatchAnswe
   static_assert(sizeof(TierKind) == 1);
   return BuildMessage<wire::MatchReply>(
       {.request_id = request_id}, [&](FlatBufferBuilder& builder) {
-        return wire::CreateMatchReply(builder,
-                                      BuildBytes(builder, std::as_bytes(std::span(answer.tiers))));
+        const auto tiers = BuildBytes(builder, std::as_bytes(std::span(answer.tiers)));
+        const auto sources = BuildBytes(builder, std::as_bytes(std::span(answer.sources)));
+        const auto load_from = MakeLoadFrom(builder, answer.load_from);
+        return wire::CreateMatchReply(builder, tiers, sources, load_from);
       });
 }
 
@@ -73,8 +87,11 @@ std::vector<std::byte> MakeMatchGroupsReply(std::uint64_t request_id, const Grou
       {.request_id = request_id}, [&](FlatBufferBuilder& builder) {
         const auto presence = BuildBytes(builder, std::as_bytes(std::span(answer.presence)));
         const auto tiers = BuildBytes(builder, std::as_bytes(std::span(answer.tiers)));
+        const auto sources = BuildBytes(builder, std::as_bytes(std::span(answer.sources)));
+        const auto load_from = MakeLoadFrom(builder, answer.load_from);
         return wire::CreateMatchGroupsReply(builder, presence, tiers, answer.lease,
-                                            static_cast<std::uint8_t>(answer.lease_status));
+                                            static_cast<std::uint8_t>(answer.lease_status), sources,
+                                            load_from);
       });
 }
 

@@ -128,7 +128,7 @@ void RequestService::Match(PeerState& state, const wire::Message& message) {
   const Result<ChainSlice> chain =
       DecodeChain(match.namespace_id(), match.group(), match.shard(), match.runs(), place_);
   if (!chain.ok()) return link.Send(MakeErrorReply(message.request_id(), chain.status()));
-  const MatchAnswer answer = cache_.Match(*chain);
+  const MatchAnswer answer = cache_.Match(*chain, &link);
   if (!answer.status.ok()) return link.Send(MakeErrorReply(message.request_id(), answer.status));
   link.Send(MakeMatchReply(message.request_id(), answer));
 }

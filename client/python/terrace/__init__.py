@@ -15,13 +15,15 @@ from terrace._event_types import (Event, EventBatch, EventCause, EventGap, Event
                                   identity_of)
 from terrace._library import functions as _functions
 from terrace._memory import Chain, Region
+from terrace._plan import LoadPlan, plan
 from terrace._results import (Completion, Lease, LentBlock, LentBlocks, PrefixMatch, Reservation)
 from terrace._types import (BLOCK_DTYPE, BLOCK_PIECES_DTYPE, BLOCK_RESULT_DTYPE, FRAGMENT_DTYPE,
                             PIECE_DTYPE, Ack, Block, BlockPieces, BlockResult, BlockResults,
                             DeadlineError, Error, ExpiredError, Fragment, Group, GroupPolicy,
-                            GroupPresence, Hints, IncompatibleError, InvalidError, Link, Match,
-                            NamespaceInfo, NotDurable, PeerDeadError, Piece, Presence, RetryError,
-                            Sample, Status, StopPolicy, Tier, UnsupportedError)
+                            GroupPresence, Hints, IncompatibleError, InvalidError, Link,
+                            LoadSource, Match, NamespaceInfo, NotDurable, PeerDeadError, Piece,
+                            Presence, RetryError, Sample, Status, StopPolicy, Tier,
+                            UnsupportedError)
 
 __version__: str = _functions.version
 
@@ -31,7 +33,8 @@ __all__ = [
     "Completion", "DeadlineError", "Error", "Event", "EventBatch", "EventCause", "EventGap",
     "EventKind", "ExpiredError", "Fragment", "Group", "GroupPolicy",
     "GroupPresence", "Hints", "IncompatibleError", "InvalidError", "Lease", "LentBlock",
-    "LentBlocks", "Link", "Match", "Namespace", "NamespaceInfo", "NotDurable", "PeerDeadError",
-    "Piece", "PrefixMatch", "Presence", "Region", "Reservation", "RetryError", "Sample", "Status",
-    "StopPolicy", "Tier", "UnsupportedError", "identity_of",
+    "LentBlocks", "Link", "LoadPlan", "LoadSource", "Match", "Namespace", "NamespaceInfo",
+    "NotDurable", "PeerDeadError", "Piece", "PrefixMatch", "Presence", "Region", "Reservation",
+    "RetryError", "Sample", "Status", "StopPolicy", "Tier", "UnsupportedError", "identity_of",
+    "plan",
 ]

@@ -9,9 +9,10 @@ from terrace._events import EventCalls
 from terrace._handoffs import HandoffCalls
 from terrace._library import PrefetchStruct, RetainStruct, TokenStruct
 from terrace._memory import PIECE, Chain, Pinned, Records, text, u32
+from terrace._plan import LoadPlan, Rate, plan
 from terrace._results import PrefixMatch, Reservation, prefix_of
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResult, BlockResults, GroupPolicy,
-                            NamespaceInfo, Sample, Status, Tier, call)
+                            Match, NamespaceInfo, Sample, Status, Tier, call)
 
 
 class Client(EventCalls, HandoffCalls):
@@ -202,6 +203,14 @@ class Client(EventCalls, HandoffCalls):
         count = c_uint64()
         call(name, *arguments, count)
         return count.value
+
+    # ---- load or compute ----
+
+    @staticmethod
+    def plan(match: Match | PrefixMatch, *, tokens: int, rate: Rate,
+             overlap: bool = True) -> LoadPlan:
+        """What of a match to load and what to compute: terrace.plan."""
+        return plan(match, tokens=tokens, rate=rate, overlap=overlap)
 
     # ---- the daemon ----
 

@@ -313,12 +313,10 @@ class BlockCalls(ClientBase):
 
     def match(self, space: Namespace, chain: Chain, *, group: int = 0, shard: int = 0,
               timeout: float | None = None) -> Match:
-        """How many leading blocks of the chain are stored, and the tier of each."""
-        matched, tiers = c_uint32(), bytearray(len(chain) or 1)
-        pinned = Pinned("tiers", tiers)
-        call("match", *self._target(space, chain, group, shard), self._deadline(timeout), matched,
-             pinned.address)
-        return Match(matched.value, bytes(tiers[:matched.value]))
+        """How many leading blocks of the chain are stored, the tier of each, and how long it
+        takes to get each."""
+        return self._run_result("match_loads", *self._target(space, chain, group, shard),
+                                self._deadline(timeout)).match()
 
     def get(self, space: Namespace, chain: Chain, blocks: Any, *, group: int = 0, shard: int = 0,
             timeout: float | None = None) -> BlockResults:

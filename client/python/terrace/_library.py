@@ -7,7 +7,7 @@ import ctypes
 import os
 import pathlib
 from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int32, c_int64,
-                    c_uint8, c_uint32, c_uint64, c_void_p)
+                    c_uint8, c_uint16, c_uint32, c_uint64, c_void_p)
 from typing import Any
 
 ABI_MAJOR = 1
@@ -97,6 +97,39 @@ class NamespaceStruct(Structure):
                 ("blocks", c_uint64), ("bytes", c_uint64)]
 
 
+class LoadSourceStruct(Structure):
+    _fields_ = [("bytes_per_s", c_uint64), ("queue_us", c_uint32), ("latency_us", c_uint32),
+                ("tier", c_uint8), ("reserved", c_uint8 * 7)]
+
+
+class GroupLoadsStruct(Structure):
+    _fields_ = [("load_us", c_void_p), ("sources", POINTER(c_uint16))]
+
+
+class RatePointStruct(Structure):
+    _fields_ = [("context", c_uint64), ("tokens_per_s", c_double)]
+
+
+class PlanRequestStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("no_overlap", c_uint32), ("tokens", c_uint64),
+                ("rate", POINTER(RatePointStruct)), ("rate_count", c_uint64)]
+
+
+class TokenSpanStruct(Structure):
+    _fields_ = [("first", c_uint64), ("count", c_uint64)]
+
+
+class BlockSpanStruct(Structure):
+    _fields_ = [("first", c_uint32), ("count", c_uint32)]
+
+
+class LoadPlanStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("front", c_uint32), ("back", c_uint32),
+                ("stop", c_uint32), ("meanwhile", TokenSpanStruct), ("then", TokenSpanStruct),
+                ("seconds", c_double), ("load_seconds", c_double), ("load_all_seconds", c_double),
+                ("compute_all_seconds", c_double)]
+
+
 class AnswerStruct(Structure):
     _fields_ = [("struct_size", c_uint32), ("status", c_int32), ("message", c_char_p),
                 ("ticket", c_uint64), ("blocks", c_void_p), ("block_count", c_uint64),
@@ -106,7 +139,10 @@ class AnswerStruct(Structure):
                 ("lease", c_uint64), ("lease_status", c_int32), ("matched", c_uint32),
                 ("reservation", c_int32), ("region", c_uint32), ("token", TokenStruct),
                 ("samples", POINTER(SampleStruct)), ("sample_count", c_uint64),
-                ("namespaces", POINTER(NamespaceStruct)), ("namespace_count", c_uint64)]
+                ("namespaces", POINTER(NamespaceStruct)), ("namespace_count", c_uint64),
+                ("load_us", c_void_p), ("sources", POINTER(c_uint16)),
+                ("group_loads", POINTER(GroupLoadsStruct)),
+                ("load_from", POINTER(LoadSourceStruct)), ("load_from_count", c_uint64)]
 
 
 class EventStruct(Structure):
@@ -235,6 +271,9 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "release_retained": (HANDLE, c_char_p, TIME, POINTER(c_uint64)),
     "remove_prefix": (HANDLE, c_uint32, HANDLE, c_uint32, TIME, POINTER(c_uint64)),
     "clear_tenant": (HANDLE, TIME, POINTER(c_uint64)),
+    "match_loads": TARGET + RESULT,
+    "plan": (HANDLE, POINTER(PlanRequestStruct), POINTER(LoadPlanStruct)),
+    "blocks_to_load": (POINTER(LoadPlanStruct), POINTER(PolicyStruct), POINTER(BlockSpanStruct)),
     # terrace_events.h
     "read_events": CURSOR + RESULT,
     "submit_read_events": CURSOR + TICKET,

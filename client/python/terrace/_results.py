@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 from terrace._memory import array_at
 from terrace._event_types import EventBatch, batch_of
 from terrace._types import (BlockResult, BlockResults, Error, ExpiredError, GroupPresence,
-                            InvalidError, Match, Result, Status, Tier, call, error_of)
+                            InvalidError, LoadSource, Match, Result, Status, Tier, call, error_of)
 
 if TYPE_CHECKING:
     from terrace._calls import Client
@@ -131,13 +131,16 @@ class PrefixMatch(NamedTuple):
     found: list[GroupPresence]
     lease: Lease | None
     lease_status: Status
+    load_from: Sequence[LoadSource] = ()
+    result: Any = None  # what `plan` reads
 
 
 def prefix_of(result: Result, client: Any) -> PrefixMatch:
     answer = result.answer
     lease = Lease(client, answer.lease) if answer.lease else None
     return PrefixMatch(answer.matched, [answer.stops[i] for i in range(answer.stop_count)],
-                       result.presence(), lease, Status(answer.lease_status))
+                       result.presence(), lease, Status(answer.lease_status),
+                       result.load_from(), result)
 
 
 class Reservation:

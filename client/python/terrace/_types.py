@@ -265,9 +265,21 @@ class BlockResults(Sequence[BlockResult]):
         return f"BlockResults({[Status(status).name for status in self.statuses]})"
 
 
+class LoadSource(NamedTuple):
+    """A connection (Tier.DRAM), or a device (Tier.NVME) whose blocks cross the connection that
+    stands before it, as the daemon has measured it."""
+    tier: Tier
+    bytes_per_s: int
+    queue_us: int
+    latency_us: int
+
+
 class Match(NamedTuple):
     matched: int
     tiers: bytes  # Tier of each of them
+    load_us: Sequence[int] = ()  # predicted time to get each of them alone; empty: an old daemon
+    load_from: Sequence[LoadSource] = ()
+    result: Any = None  # what `plan` reads
 
     def tier(self, position: int) -> Tier:
         return Tier(self.tiers[position])
@@ -279,6 +291,7 @@ class GroupPresence(NamedTuple):
     consecutive: int
     blocks: bytes  # Presence of each block of the chain
     tiers: bytes
+    load_us: Sequence[int] = ()  # as of Match; 0 unless it is ready
 
 
 class Sample(NamedTuple):
@@ -320,13 +333,26 @@ class Result:
                             if count else bytearray())
 
     def match(self) -> Match:
-        return Match(self.answer.matched, bytes_at(self.answer.tiers, self.answer.matched))
+        answer = self.answer
+        return Match(answer.matched, bytes_at(answer.tiers, answer.matched),
+                     times_at(answer.load_us, answer.matched), self.load_from(), self)
+
+    def load_from(self) -> list[LoadSource]:
+        return [LoadSource(Tier(source.tier), source.bytes_per_s, source.queue_us,
+                           source.latency_us)
+                for source in _first(self.answer.load_from, self.answer.load_from_count)]
 
     def presence(self) -> list[GroupPresence]:
-        found = (self.answer.groups[i] for i in range(self.answer.group_count))
-        return [GroupPresence(group.group, group.shard, group.consecutive,
-                              bytes_at(group.presence, group.block_count),
-                              bytes_at(group.tiers, group.block_count)) for group in found]
+        answer = self.answer
+        found = []
+        for i in range(answer.group_count):
+            group = answer.groups[i]
+            times = answer.group_loads[i].load_us if answer.group_loads else None
+            found.append(GroupPresence(group.group, group.shard, group.consecutive,
+                                       bytes_at(group.presence, group.block_count),
+                                       bytes_at(group.tiers, group.block_count),
+                                       times_at(times, group.block_count)))
+        return found
 
     def samples(self) -> list[Sample]:
         return [Sample(sample.name.decode(), sample.labels.decode(), sample.value)
@@ -340,6 +366,10 @@ class Result:
 
 def _first(pointer: Any, count: int) -> Iterator[Any]:
     return (pointer[i] for i in range(count))
+
+
+def times_at(address: int | None, count: int) -> Sequence[int]:
+    return memoryview(bytes_at(address, 4 * count)).cast("I") if address else ()
 
 
 def bytes_at(address: int | None, count: int) -> bytes:

@@ -1,0 +1,71 @@
+"""What of a match to load and what to compute."""
+
+from collections.abc import Sequence
+from ctypes import sizeof
+from typing import NamedTuple
+
+from terrace._library import (BlockSpanStruct, LoadPlanStruct, PlanRequestStruct, PolicyStruct,
+                              RatePointStruct)
+from terrace._results import PrefixMatch
+from terrace._types import GroupPolicy, InvalidError, Match, call
+
+Rate = float | Sequence[tuple[int, float]]
+
+
+class LoadPlan(NamedTuple):
+    """Load blocks [0, front), and [back, stop) behind them, in one go. When the first are there
+    compute the tokens of `meanwhile`; when all are there compute those of `then`. All three equal:
+    load a prefix, or nothing (0), and compute the rest."""
+    front: int
+    back: int
+    stop: int
+    meanwhile: range
+    then: range
+    seconds: float              # predicted, from the match on
+    load_seconds: float         # of the plan's loads alone
+    load_all_seconds: float     # loading all that the longest stop point needs instead
+    compute_all_seconds: float  # loading nothing instead
+
+    def blocks(self, policy: GroupPolicy = GroupPolicy(0)) -> tuple[range, range]:
+        """The blocks of a group with that policy that are to be loaded: of the front, and of the
+        back."""
+        plan = LoadPlanStruct(sizeof(LoadPlanStruct), self.front, self.back, self.stop)
+        spans = (BlockSpanStruct * 2)()
+        call("blocks_to_load", plan, PolicyStruct(*policy, 0), spans)
+        front, back = (range(span.first, span.first + span.count) for span in spans)
+        return front, back
+
+
+def _points(rate: Rate) -> list[tuple[int, float]]:
+    if isinstance(rate, (int, float)):
+        return [(0, float(rate))]
+    points = []
+    for index, (context, tokens_per_s) in enumerate(rate):
+        if not 0 <= int(context) < 1 << 64:
+            raise InvalidError(f"rate[{index}].context is {context}, must be 0 to 2^40")
+        points.append((int(context), float(tokens_per_s)))
+    return points
+
+
+def plan(match: Match | PrefixMatch, *, tokens: int, rate: Rate,
+         overlap: bool = True) -> LoadPlan:
+    """What of a match to load and what to compute, so that the prompt is ready soonest.
+
+    `tokens`: of the prompt. `rate`: tokens per second that the engine prefills, a number, or
+    (context, tokens per second) in ascending order. `overlap`: it can compute tokens while blocks
+    behind them are loaded; else it loads a prefix, then computes. Asks nobody and never waits.
+    """
+    if match.result is None:
+        raise InvalidError("match: it is none that a client answered")
+    if not 0 <= tokens < 1 << 64:
+        raise InvalidError(f"tokens is {tokens}, must be 1 to 2^40")
+    points = _points(rate)
+    curve = (RatePointStruct * len(points))(*(RatePointStruct(*point) for point in points))
+    request = PlanRequestStruct(sizeof(PlanRequestStruct), int(not overlap), tokens, curve,
+                                len(points))
+    answer = LoadPlanStruct(sizeof(LoadPlanStruct))
+    call("plan", match.result.handle, request, answer)
+    spans = [range(span.first, span.first + span.count)
+             for span in (answer.meanwhile, answer.then)]
+    return LoadPlan(answer.front, answer.back, answer.stop, spans[0], spans[1], answer.seconds,
+                    answer.load_seconds, answer.load_all_seconds, answer.compute_all_seconds)
