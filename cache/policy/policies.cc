@@ -11,6 +11,7 @@ constexpr PolicyKind kPolicies[] = {
     {"fifo", "in the order in which blocks came", MakeFifoPolicy},
     {"lfu", "least often used since it came", MakeLfuPolicy},
     {"s3fifo", "a small queue for what may be used once, a main one, and ghosts", MakeS3FifoPolicy},
+    {"terrace", "what it has learned to expect back soonest", MakeTerracePolicy},
     {"sieve", "a queue and a hand that spares what was used since it last passed", MakeSievePolicy},
 };
 static_assert(kPolicies[0].name == kDefaultPolicy);

@@ -39,6 +39,8 @@ std::unique_ptr<EvictionPolicy> MakeLruPolicy(std::size_t capacity_blocks);
 std::unique_ptr<EvictionPolicy> MakeFifoPolicy(std::size_t capacity_blocks);
 std::unique_ptr<EvictionPolicy> MakeLfuPolicy(std::size_t capacity_blocks);
 std::unique_ptr<EvictionPolicy> MakeS3FifoPolicy(std::size_t capacity_blocks);
+/// Keeps what is expected back soonest, as it has learned (docs/policy.md).
+std::unique_ptr<EvictionPolicy> MakeTerracePolicy(std::size_t capacity_blocks);
 std::unique_ptr<EvictionPolicy> MakeSievePolicy(std::size_t capacity_blocks);
 
 }  // namespace terrace

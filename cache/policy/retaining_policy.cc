@@ -22,9 +22,10 @@ NewBlock RetainingPolicy::AmongItsKind(const NewBlock& block) const {
   return result;
 }
 
-RequestFacts RetainingPolicy::Extend(BlockId parent, const RequestFacts& request) {
-  const bool kept = parent != kNoBlock && keeps_[parent];
-  return ordinary_->Extend(kept ? kNoBlock : parent, request);
+RequestFacts RetainingPolicy::Extend(const Extension& extension) {
+  Extension ordinary = extension;
+  if (extension.parent != kNoBlock && keeps_[extension.parent]) ordinary.parent = kNoBlock;
+  return ordinary_->Extend(ordinary);
 }
 
 void RetainingPolicy::Insert(const NewBlock& block) { Of(block.block).Insert(AmongItsKind(block)); }

@@ -24,7 +24,7 @@ class RetainingPolicy final : public EvictionPolicy {
 
   [[nodiscard]] std::string_view name() const noexcept override { return ordinary_->name(); }
   void Insert(const NewBlock& block) override;
-  [[nodiscard]] RequestFacts Extend(BlockId parent, const RequestFacts& request) override;
+  [[nodiscard]] RequestFacts Extend(const Extension& extension) override;
   void Touch(std::span<const BlockId> chain, const RequestFacts& request) override;
   void PutOff(const NewBlock& block) override;
   void Remove(BlockId block) override { Of(block).Remove(block); }

@@ -130,10 +130,11 @@ class SimulatedTiers {
   std::uint32_t run_blocks_;
   std::uint64_t records_per_segment_;
   std::vector<Slice> slices_;
-  std::vector<BlockId> slot_of_;        // per block; kNoBlock: not in DRAM
-  std::vector<bool> has_record_;        // per block
-  std::vector<std::uint8_t> gets_;      // per block, up to kReinsertGets, since it was written
-  std::vector<std::uint64_t> guarded_;  // per block: the last request that must not evict it
+  std::vector<BlockId> slot_of_;           // per block; kNoBlock: not in DRAM
+  std::vector<bool> has_record_;           // per block
+  std::vector<std::uint8_t> gets_;         // per block, up to kReinsertGets, since it was written
+  std::vector<std::uint64_t> guarded_;     // per block: the last request that must not evict it
+  std::vector<std::uint64_t> identities_;  // of Insert, kept for its memory
   std::uint64_t request_number_ = 0;
   std::uint64_t in_dram_ = 0;
   std::uint64_t stored_ = 0;
