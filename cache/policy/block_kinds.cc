@@ -23,7 +23,8 @@ std::size_t GrowthClass(std::uint32_t fresh, bool is_long) {
 }  // namespace
 
 BlockKinds::BlockKinds(ReuseHistory& history) : history_(history), turn_(1) {
-  std::uint16_t above = Add(ReuseHistory::kRoot, 0);
+  session_ = Add(ReuseHistory::kRoot, 0);
+  std::uint16_t above = session_;
   for (std::uint32_t turn = 1; turn <= kTurnMax; ++turn) {
     above = Add(above, turn);
     for (std::uint16_t& kind : turns_[turn - 1]) kind = Add(above, turn);
@@ -54,11 +55,18 @@ std::uint16_t BlockKinds::OfTurn(std::uint32_t turn, std::uint32_t blocks, std::
                             static_cast<std::uint64_t>(request.continuation);
   const auto found = variants_.find(key);
   if (found != variants_.end()) return found->second;
-  if (turn_.size() >= kKindsMax) {
+  if (turn_.size() + 2 > kKindsMax) {
     if (hinted) ++ignored_;
     return base;
   }
-  return variants_[key] = Add(base, turn);
+  std::uint16_t above = base;
+  if (request.continuation != Continuation::kUnknown) {
+    // What was said weighs more than the turn: it is learned for all turns together first.
+    std::uint16_t& said = variants_[key & ~(std::uint64_t{0x3fff} << 18)];
+    if (said == 0) said = Add(session_, 0);
+    above = said;
+  }
+  return variants_[key] = Add(above, turn);
 }
 
 std::uint16_t BlockKinds::OfShared(std::uint32_t uses) const noexcept {

@@ -55,6 +55,7 @@ class BlockKinds {
   std::vector<std::uint8_t> turn_;  // by kind
   std::array<std::array<std::uint16_t, kClasses>, kTurnMax> turns_{};
   std::array<std::uint16_t, kShared> shared_{};
+  std::uint16_t session_ = 0;
   std::uint16_t partial_ = 0;
   std::uint32_t first_tenant_ = 0;
   std::unordered_map<std::uint64_t, std::uint16_t> variants_;
