@@ -54,7 +54,7 @@ void RetainingPolicy::Touch(std::span<const BlockId> chain, const RequestFacts& 
   std::vector<BlockId> kept;
   for (const BlockId block : chain) (keeps_[block] ? kept : ordinary).push_back(block);
   ordinary_->Touch(ordinary, request);
-  kept_.Touch(kept, request);
+  kept_.Touch(kept);
 }
 
 BlockId RetainingPolicy::First() {
