@@ -13,8 +13,8 @@
 //   B3. A BlockId is not given out again before Release.
 //   B4. A published block has a frame, a record on NVMe, or both.
 //
-// Bytes per block of capacity: entry 64, slots 12; with 8 for LRU that is 84 of the 96 allowed.
-// Thread: the owning reactor's.
+// Bytes per block of capacity: entry 64, slots 12; with 18 for the policy `terrace` and a bit for
+// labels that is 95 of the 96 allowed (s3fifo takes more). Thread: the owning reactor's.
 #pragma once
 
 #include <cstdint>
@@ -52,11 +52,11 @@ struct BlockEntry {
                               ///< hint: that number may name another block by now
   BlockState state : 2;
   std::uint8_t gets : 2;  ///< since it was put or written again to keep it, up to kReinsertGets
-  bool refused : 1;  ///< not worth a write, when it came close to eviction; until it is used
+  bool refused : 1;       ///< not worth a write, when it came close to eviction; until it is used
   /// Of a block that was used since a start, as WritePrice::ToByte has it: what it was worth when
   /// it was last used, or left DRAM; 0: not known. Kept here for the time that it is on NVMe only.
   std::uint8_t value;
-  std::uint16_t minute;  ///< of the clock when it was published, of 65,536
+  std::uint16_t minute;        ///< of the clock when it was published, of 65,536
   std::uint32_t valid_tokens;  ///< of a published block
 
   [[nodiscard]] bool InDram() const noexcept { return frame != kNoFrame; }

@@ -212,7 +212,8 @@ const CacheCounters& Cache::Counters() const noexcept { return impl_->counters; 
 FrameArena& Cache::arena() noexcept { return *impl_->arena; }
 
 std::uint64_t Cache::IndexBytes() const noexcept {
-  return impl_->index->Bytes() + impl_->index->capacity() * impl_->policy->BytesPerBlock();
+  return impl_->index->Bytes() + impl_->index->capacity() * impl_->policy->BytesPerBlock() +
+         impl_->policy->FixedBytes();
 }
 
 std::uint64_t Cache::IndexCapacity() const noexcept { return impl_->index->capacity(); }

@@ -285,7 +285,14 @@ Result<BlockId> Cache::Impl::ReserveBlock(PutState& state, std::size_t which) {
   std::memcpy(header.key, wanted.key.data(), wanted.key.size());
   NewBlock block = AsNew(id);
   if (!state.extends) {  // its first block: what the policy makes of the chain holds for them all
-    state.facts = policy->Extend(block.parent, state.facts);
+    std::vector<std::uint64_t> identities;
+    for (std::size_t i = which; i < state.wanted.size(); ++i) {
+      identities.push_back(state.wanted[i].hash.low);
+    }
+    state.facts = policy->Extend({.parent = block.parent,
+                                  .position = block.position,
+                                  .identities = identities,
+                                  .request = state.facts});
     state.extends = true;
   }
   block.behind = static_cast<std::uint32_t>(state.wanted.size() - 1 - which);

@@ -16,6 +16,8 @@ constexpr int kCandidatesMax = 64;
 /// Of a segment at most this share is written again, as in cache/reclaim.cc.
 constexpr std::uint64_t kReinsertShare = 4;
 constexpr std::size_t kBlocksMin = 256;
+/// For which the fixed bytes of a policy are spread over its blocks.
+constexpr std::size_t kBlocksUsual = 1024;
 constexpr std::size_t kBlocksMax = 1 << 16;
 /// Segments of a ring in miniature: so many that none is more than a small part of it.
 constexpr std::uint32_t kSegmentsMin = 4;
@@ -41,7 +43,9 @@ struct MiniatureCaches::Point {
 MiniatureCaches::MiniatureCaches(Options options) : options_(std::move(options)) {
   const std::size_t count = options_.points.size();
   TERRACE_CHECK(count >= 1 && count <= kPointsMax && options_.policy != nullptr);
-  const std::size_t policy_bytes = options_.policy->make(1)->BytesPerBlock();
+  const auto like_them = options_.policy->make(kBlocksUsual);
+  const std::size_t policy_bytes =
+      like_them->BytesPerBlock() + like_them->FixedBytes() / kBlocksUsual;
   std::size_t rings = 0;
   for (const CurvePoint& point : options_.points) rings += point.nvme_bytes > 0 ? 1 : 0;
   const std::size_t each = sizeof(Entry) + 2 * sizeof(BlockId) + count * policy_bytes +
@@ -193,7 +197,14 @@ void MiniatureCaches::Use(std::size_t point, std::span<Reference> chain, BlockId
       continue;
     }
     if (one.use == How::kAsked || full) continue;
-    if (!extends) extended = policy.Extend(block.parent, facts);
+    if (!extends) {
+      identities_.clear();
+      for (std::size_t j = i; j < chain.size(); ++j) identities_.push_back(chain[j].identity);
+      extended = policy.Extend({.parent = block.parent,
+                                .position = one.position,
+                                .identities = identities_,
+                                .request = facts});
+    }
     extends = true;
     block.request = extended;
     full = !Insert(point, block);

@@ -144,9 +144,10 @@ class MiniatureCaches {
   std::vector<Entry> entries_;
   std::vector<BlockId> buckets_;  // first of each, or kNoBlock; a power of two
   std::vector<Point> points_;
-  std::vector<BlockId> ids_;      // of the chain under way, as its references
-  std::vector<BlockId> present_;  // scratch
-  std::vector<BlockId> gone_;     // of this request, to be looked at when it ends
+  std::vector<BlockId> ids_;               // of the chain under way, as its references
+  std::vector<std::uint64_t> identities_;  // of the blocks that it brings
+  std::vector<BlockId> present_;           // scratch
+  std::vector<BlockId> gone_;              // of this request, to be looked at when it ends
   BlockId free_ = kNoBlock;
   std::size_t used_ = 0;
   std::uint32_t request_ = 0;

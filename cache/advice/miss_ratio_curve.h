@@ -54,7 +54,7 @@ struct CurveFigures {
 
 class MissRatioCurve {
  public:
-  static constexpr std::uint64_t kBytesMin = 1 << 20;
+  static constexpr std::uint64_t kBytesMin = 4 << 20;
   static constexpr std::uint64_t kBytesMax = 16 << 20;
   static constexpr std::size_t kSlices = 12;
   static constexpr Nanos kSlice = 300 * kSecond;

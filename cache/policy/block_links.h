@@ -33,6 +33,12 @@ class BlockLinks {
     return next_[block];
   }
 
+  /// Towards the front; kNoBlock before the first. REQUIRES: linked.
+  [[nodiscard]] BlockId Previous(BlockId block) const noexcept {
+    TERRACE_CHECK(Linked(block));
+    return previous_[block];
+  }
+
   void PushBack(List& list, BlockId block) { InsertBefore(list, block, kNoBlock); }
 
   /// Right before `other`, at the back when that is kNoBlock. REQUIRES: `block` is in no list,

@@ -36,15 +36,23 @@ struct NewBlock {
   RequestFacts request{};      ///< as Extend gave it, of the request that brings or uses it
 };
 
+/// What a request is about to bring.
+struct Extension {
+  BlockId parent = kNoBlock;                  ///< as of its first block
+  std::uint32_t position = 0;                 ///< of its first block
+  std::span<const std::uint64_t> identities;  ///< of all of them, in prefix order
+  RequestFacts request{};                     ///< what its client said
+};
+
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
 
-  /// A request is about to bring blocks behind `parent`, which is kNoBlock or present.
-  /// @return what is known of it and what the policy makes of that, for each NewBlock::request.
-  [[nodiscard]] virtual RequestFacts Extend(BlockId /*parent*/, const RequestFacts& request) {
-    return request;
+  /// A request is about to bring blocks. @return what is known of it and what the policy makes of
+  /// that, for each NewBlock::request.
+  [[nodiscard]] virtual RequestFacts Extend(const Extension& extension) {
+    return extension.request;
   }
   /// REQUIRES: block not present; parent kNoBlock or present.
   virtual void Insert(const NewBlock& block) = 0;
@@ -81,8 +89,9 @@ class EvictionPolicy {
   /// on, and with no change in between, each block comes once.
   [[nodiscard]] virtual BlockId After(BlockId block) const noexcept = 0;
 
-  /// Bytes of state per block of capacity.
+  /// Bytes of state per block of capacity, and beside them.
   [[nodiscard]] virtual std::size_t BytesPerBlock() const noexcept = 0;
+  [[nodiscard]] virtual std::size_t FixedBytes() const noexcept { return 0; }
 };
 
 }  // namespace terrace

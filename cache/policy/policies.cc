@@ -6,6 +6,7 @@ namespace terrace {
 namespace {
 
 constexpr PolicyKind kPolicies[] = {
+    {"terrace", "what it has learned to expect back soonest", MakeTerracePolicy},
     {"leaf-lru", "least recently used, the end of a chain before its head", MakeLeafLruPolicy},
     {"lru", "least recently used, block by block", MakeLruPolicy},
     {"fifo", "in the order in which blocks came", MakeFifoPolicy},

@@ -15,6 +15,10 @@ struct RequestFacts {
   std::uint32_t category = 0;  ///< hash of the category's name
   std::uint16_t turn = 0;      ///< of the session; the first is 1
   Continuation continuation = Continuation::kUnknown;
+  /// The policy's own, from Extend to Insert.
+  bool extended = false;
+  std::uint16_t kind = 0;
+  std::uint32_t when = 0;
 };
 
 }  // namespace terrace

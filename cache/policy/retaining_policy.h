@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cache/policy/eviction_policy.h"
+#include "cache/policy/kept_blocks.h"
 
 namespace terrace {
 
@@ -24,11 +25,11 @@ class RetainingPolicy final : public EvictionPolicy {
 
   [[nodiscard]] std::string_view name() const noexcept override { return ordinary_->name(); }
   void Insert(const NewBlock& block) override;
-  [[nodiscard]] RequestFacts Extend(BlockId parent, const RequestFacts& request) override;
+  [[nodiscard]] RequestFacts Extend(const Extension& extension) override;
   void Touch(std::span<const BlockId> chain, const RequestFacts& request) override;
   void PutOff(const NewBlock& block) override;
-  void Remove(BlockId block) override { Of(block).Remove(block); }
-  void Evict(BlockId block) override { Of(block).Evict(block); }
+  void Remove(BlockId block) override;
+  void Evict(BlockId block) override;
   [[nodiscard]] bool Promotes(BlockId block) const noexcept override {
     return ordinary_->Promotes(block);
   }
@@ -36,22 +37,20 @@ class RetainingPolicy final : public EvictionPolicy {
   [[nodiscard]] BlockId First() override;
   [[nodiscard]] BlockId After(BlockId block) const noexcept override;
   [[nodiscard]] std::size_t BytesPerBlock() const noexcept override;
+  [[nodiscard]] std::size_t FixedBytes() const noexcept override { return ordinary_->FixedBytes(); }
 
   /// The first of the kept ones.
-  [[nodiscard]] BlockId FirstKept() { return kept_->First(); }
+  [[nodiscard]] BlockId FirstKept() const { return kept_.First(); }
   [[nodiscard]] bool Keeps(BlockId block) const noexcept { return keeps_[block]; }
   /// `present`: it is in this policy; the rest of `block` counts then only. REQUIRES: a change.
   void SetKept(const NewBlock& block, bool kept, bool present);
 
  private:
-  [[nodiscard]] EvictionPolicy& Of(BlockId block) noexcept {
-    return keeps_[block] ? *kept_ : *ordinary_;
-  }
-  /// Without a parent that is not of its kind.
-  [[nodiscard]] NewBlock AmongItsKind(const NewBlock& block) const;
+  /// Without a parent that is kept. REQUIRES: the block is not.
+  [[nodiscard]] NewBlock AmongOrdinary(const NewBlock& block) const;
 
   const std::unique_ptr<EvictionPolicy> ordinary_;
-  const std::unique_ptr<EvictionPolicy> kept_;
+  KeptBlocks kept_;
   std::vector<bool> keeps_;
 };
 

@@ -33,9 +33,9 @@ class ListeningPolicy final : public EvictionPolicy {
   }
 
   [[nodiscard]] std::string_view name() const noexcept override { return "listening"; }
-  [[nodiscard]] RequestFacts Extend(BlockId parent, const RequestFacts& request) override {
-    HeardFacts().push_back({"extend", request});
-    return policy_->Extend(parent, request);
+  [[nodiscard]] RequestFacts Extend(const Extension& extension) override {
+    HeardFacts().push_back({"extend", extension.request});
+    return policy_->Extend(extension);
   }
   void Insert(const NewBlock& block) override {
     HeardFacts().push_back({block.returns ? "return" : "insert", block.request});

@@ -25,9 +25,9 @@ class LearningStandIn final : public EvictionPolicy {
       : order_(MakeLeafLruPolicy(capacity_blocks)), identity_(capacity_blocks) {}
 
   [[nodiscard]] std::string_view name() const noexcept override { return "stand-in"; }
-  [[nodiscard]] RequestFacts Extend(BlockId parent, const RequestFacts& request) override {
-    RequestFacts facts = request;
-    if (facts.turn == 0) facts.turn = parent == kNoBlock ? 1 : 2;
+  [[nodiscard]] RequestFacts Extend(const Extension& extension) override {
+    RequestFacts facts = extension.request;
+    if (facts.turn == 0) facts.turn = extension.parent == kNoBlock ? 1 : 2;
     return facts;
   }
   void Insert(const NewBlock& block) override {

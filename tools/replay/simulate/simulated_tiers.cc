@@ -188,7 +188,14 @@ bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, 
     block.parent = slot_of_[chain[position - 1]];
   }
   if (!block.returns && !slice.extends) {
-    slice.facts = slice.policy->Extend(block.parent, block.request);
+    identities_.clear();
+    for (const std::uint32_t at : slice.positions) {
+      if (at >= position) identities_.push_back(chain[at]);
+    }
+    slice.facts = slice.policy->Extend({.parent = block.parent,
+                                        .position = position,
+                                        .identities = identities_,
+                                        .request = block.request});
     slice.extends = true;
   }
   if (!block.returns) block.request = slice.facts;

@@ -60,7 +60,7 @@ struct SimulatedTiersOptions {
   std::uint32_t nvme_segments = 0;    ///< of each slice; 0: no NVMe tier
   std::uint64_t nvme_records_per_segment = 0;
   const PolicyKind* policy = Policies().data();  ///< of the DRAM tier; the default one
-  double nvme_write_share = 0;  ///< as CacheOptions has it; 0: everything is written
+  double nvme_write_share = 0;      ///< as CacheOptions has it; 0: everything is written
   MissRatioCurve* curve = nullptr;  ///< shown what is asked for, as by the cache; outlives them
 };
 
@@ -172,8 +172,9 @@ class SimulatedTiers {
   std::vector<bool> refused_;             // not worth a write, since it was last used
   std::vector<float> value_;              // when it was last used or offered
   std::vector<bool> partial_;
-  std::vector<std::uint8_t> gets_;      // per block, up to kReinsertGets, since it was written
-  std::vector<std::uint64_t> guarded_;  // per block: the last request that must not evict it
+  std::vector<std::uint8_t> gets_;         // per block, up to kReinsertGets, since it was written
+  std::vector<std::uint64_t> guarded_;     // per block: the last request that must not evict it
+  std::vector<std::uint64_t> identities_;  // of Insert, kept for its memory
   std::uint64_t request_number_ = 0;
   std::uint64_t in_dram_ = 0;
   std::uint64_t stored_ = 0;

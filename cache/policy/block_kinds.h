@@ -1,0 +1,65 @@
+// BlockKinds: what is told apart when reuse is learned.
+//
+// A kind is a row of ReuseHistory. The base kinds follow from the chain alone:
+//   - of a conversation by turn, and within it: a first turn by its length, a later one by how much
+//     it added and whether the chain is long. Who adds little goes on more often;
+//   - blocks that several conversations share, by how often they were used;
+//   - blocks that are not full: their continuation has another key, so they hardly ever return.
+// A base kind has a variant for each tenant but the first seen, and for each category and
+// expectation that a tenant's clients named: what one tenant says, true or not, is learned of that
+// tenant alone. Variants lean on their base kind until enough was seen, and later turns on the turn
+// before. When kKindsMax is reached, hints count no longer for who comes new, and that is counted.
+//
+// Thread: the owner's.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "cache/policy/request_facts.h"
+#include "cache/policy/reuse_history.h"
+
+namespace terrace {
+
+class BlockKinds {
+ public:
+  static constexpr std::uint32_t kTurnMax = 6;  ///< it and all later ones
+  static constexpr std::size_t kKindsMax = 1024;
+
+  /// Adds the base kinds to `history`, which outlives this.
+  explicit BlockKinds(ReuseHistory& history);
+
+  /// Of a request that is turn `turn` (from 1), whose chain has `blocks` blocks, `fresh` of them at
+  /// its end never seen before.
+  [[nodiscard]] std::uint16_t OfTurn(std::uint32_t turn, std::uint32_t blocks, std::uint32_t fresh,
+                                     const RequestFacts& request);
+  /// Of a block that conversations share, used `uses` times since that is known.
+  [[nodiscard]] std::uint16_t OfShared(std::uint32_t uses) const noexcept;
+  [[nodiscard]] std::uint16_t OfPartial() const noexcept { return partial_; }
+
+  /// The turn that a kind stands for; 0: none.
+  [[nodiscard]] std::uint32_t TurnOf(std::uint16_t kind) const noexcept { return turn_[kind]; }
+  [[nodiscard]] std::size_t size() const noexcept { return turn_.size(); }
+  /// Requests whose hints did not count because there were too many kinds.
+  [[nodiscard]] std::uint64_t ignored() const noexcept { return ignored_; }
+
+ private:
+  static constexpr std::size_t kClasses = 8;  // of a turn
+  static constexpr std::size_t kShared = 4;
+
+  std::uint16_t Add(std::uint16_t above, std::uint32_t turn);
+
+  ReuseHistory& history_;
+  std::vector<std::uint8_t> turn_;  // by kind
+  std::array<std::array<std::uint16_t, kClasses>, kTurnMax> turns_{};
+  std::array<std::uint16_t, kShared> shared_{};
+  std::uint16_t session_ = 0;
+  std::uint16_t partial_ = 0;
+  std::uint32_t first_tenant_ = 0;
+  std::unordered_map<std::uint64_t, std::uint16_t> variants_;
+  std::uint64_t ignored_ = 0;
+};
+
+}  // namespace terrace
