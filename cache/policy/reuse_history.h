@@ -80,7 +80,7 @@ class ReuseHistory {
   std::uint32_t threshold_;
   std::size_t news_ = 0;
   std::size_t news_wanted_;
-  double observed_ = 0;  // weights of events, faded
+  double observed_ = 0;  // weights of events and of those given up, faded
   std::vector<AgeArray> hazards_;
 };
 
