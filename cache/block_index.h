@@ -14,7 +14,8 @@
 //   B4. A published block has a frame, a record on NVMe, or both.
 //
 // Bytes per block of capacity: entry 64, slots 12; with 18 for the policy `terrace` and a bit for
-// labels that is 95 of the 96 allowed (s3fifo takes more). Thread: the owning reactor's.
+// labels that is 95 of the 96 allowed (s3fifo takes more).
+// Thread: the owning reactor's.
 #pragma once
 
 #include <cstdint>

@@ -32,6 +32,7 @@ BlockKinds::BlockKinds(ReuseHistory& history) : history_(history), turn_(1) {
   above = Add(ReuseHistory::kRoot, 0);
   for (std::uint16_t& kind : shared_) kind = Add(above, 0);
   partial_ = Add(ReuseHistory::kRoot, 0);
+  put_off_ = Add(ReuseHistory::kRoot, 0);
 }
 
 std::uint16_t BlockKinds::Add(std::uint16_t above, std::uint32_t turn) {

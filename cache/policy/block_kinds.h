@@ -4,7 +4,8 @@
 //   - of a conversation by turn, and within it: a first turn by its length, a later one by how much
 //     it added and whether the chain is long. Who adds little goes on more often;
 //   - blocks that several conversations share, by how often they were used;
-//   - blocks that are not full: their continuation has another key, so they hardly ever return.
+//   - blocks that are not full: their continuation has another key, so they hardly ever return;
+//   - blocks that were to leave and could not, of which nothing is learned: the average of all.
 // A base kind has a variant for each tenant but the first seen, and for each category and
 // expectation that a tenant's clients named: what one tenant says, true or not, is learned of that
 // tenant alone. Variants lean on their base kind until enough was seen, and later turns on the turn
@@ -38,6 +39,8 @@ class BlockKinds {
   /// Of a block that conversations share, used `uses` times since that is known.
   [[nodiscard]] std::uint16_t OfShared(std::uint32_t uses) const noexcept;
   [[nodiscard]] std::uint16_t OfPartial() const noexcept { return partial_; }
+  /// Of blocks that could not leave when they were to.
+  [[nodiscard]] std::uint16_t OfPutOff() const noexcept { return put_off_; }
 
   /// The turn that a kind stands for; 0: none.
   [[nodiscard]] std::uint32_t TurnOf(std::uint16_t kind) const noexcept { return turn_[kind]; }
@@ -57,6 +60,7 @@ class BlockKinds {
   std::array<std::uint16_t, kShared> shared_{};
   std::uint16_t session_ = 0;
   std::uint16_t partial_ = 0;
+  std::uint16_t put_off_ = 0;
   std::uint32_t first_tenant_ = 0;
   std::unordered_map<std::uint64_t, std::uint16_t> variants_;
   std::uint64_t ignored_ = 0;

@@ -90,15 +90,17 @@ std::uint16_t ReuseHistory::LastKind(std::uint32_t tag) const noexcept {
 
 void ReuseHistory::Used(std::uint32_t tag, std::uint16_t kind, std::size_t blocks,
                         std::uint32_t now) {
+  ++news_;  // also of what finds no room: only an Estimate makes some
   Entry& entry = Find(tag);
   if (entry.weight != 0) {
+    // A request that takes long tells of its beginning; the later of two uses counts.
+    if (static_cast<std::int32_t>(now - entry.when) < 0) now = entry.when;
     kinds_[entry.kind].events[AgeStep(now - entry.when)] += entry.weight;
     observed_ += entry.weight;
   } else {
     if (used_ * 8 >= entries_.size() * 7) return;  // until the next Estimate
     ++used_;
   }
-  ++news_;
   // Of the request's blocks about rate x blocks are sampled; together they are one observation.
   const double rate = (static_cast<double>(threshold_) + 1) / 4294967296.0;
   const double sampled = std::max(1.0, rate * static_cast<double>(blocks));
@@ -115,6 +117,7 @@ void ReuseHistory::Sweep(std::uint32_t now, std::vector<AgeArray>& waiting) {
     const std::size_t step = AgeStep(now - entry.when);
     if (step + 1 == kReuseAges) {
       kinds_[entry.kind].given_up[step] += entry.weight;
+      observed_ += entry.weight;
       continue;
     }
     waiting[entry.kind][step] += entry.weight;

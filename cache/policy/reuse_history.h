@@ -84,7 +84,7 @@ class ReuseHistory {
   std::size_t news_ = 0;
   std::size_t news_wanted_;
   bool estimated_ = false;  // on at least kNewsMin uses
-  double observed_ = 0;     // weights of events, faded
+  double observed_ = 0;     // weights of events and of those given up, faded
   std::vector<AgeArray> hazards_;
 };
 

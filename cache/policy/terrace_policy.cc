@@ -5,7 +5,8 @@
 // order of uses, within a request the deepest block first, so suffixes go before prefixes. Values
 // rise with age up to the time of the usual pause and fall after it, so the least valuable block is
 // at an end of a list: the oldest, or the deepest of the last request. A request under way is
-// passed over: its blocks would make room for each other.
+// passed over: its blocks would make room for each other. What is put off (a lease holds it) waits
+// in a list of its own, out of reach of both ends, and then counts as the average of all kinds.
 //
 // Constant time a call: each search looks at two blocks of each kind, and the next few evictions
 // take from where it found the least.
@@ -26,8 +27,10 @@ namespace {
 
 /// A tick is so many uses of blocks for each block of capacity.
 constexpr std::size_t kTicksPerCapacity = 512;
-/// A put follows the get of the same request within so many ticks.
+/// A put follows the get of the same request within so many ticks after those of its own uses.
 constexpr std::uint32_t kSameRequest = 4;
+/// What is put off is not offered for so many ticks, an eighth of the capacity, while others are.
+constexpr std::uint32_t kPutOffTicks = kTicksPerCapacity / 8;
 /// Evictions from where the last search found its block: at most one block in so many.
 constexpr std::size_t kAgainShare = 256;
 constexpr std::size_t kAgainMost = 32;
@@ -119,7 +122,7 @@ class TerracePolicy final : public EvictionPolicy {
   void Unlink(BlockId block);
   [[nodiscard]] BlockId DeepestOf(BlockId head) const noexcept;
   [[nodiscard]] BlockId Youngest(KindList& list);
-  [[nodiscard]] BlockId EndOf(KindList& list, bool old);
+  [[nodiscard]] BlockId EndOf(std::size_t kind, bool old);
   [[nodiscard]] BlockId Again();
   [[nodiscard]] BlockId Search();
   [[nodiscard]] BlockId FollowerOf(BlockId block) const noexcept;
@@ -163,6 +166,7 @@ TerracePolicy::Past TerracePolicy::PastOf(
 
 RequestFacts TerracePolicy::Extend(const Extension& extension) {
   // What left the cache and comes back goes on where it was.
+  TERRACE_CHECK(extension.parent == kNoBlock || links_.Linked(extension.parent));
   const Past past = PastOf(extension.identities);
   const auto blocks = extension.position + static_cast<std::uint32_t>(extension.identities.size());
   std::uint32_t turn = past.turn + 1;
@@ -184,7 +188,8 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
   if (lists_.size() < kinds_.size()) Learn();
   if (parent == kNoBlock) return facts;
   state_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
-  if (!state_[parent].shared && facts.when - state_[parent].when < kSameRequest) {
+  const auto own = static_cast<std::uint32_t>(extension.position / uses_per_tick_);
+  if (!state_[parent].shared && facts.when - state_[parent].when < kSameRequest + own) {
     // What the same request found before: all its blocks go together.
     facts.when = state_[parent].when;
     Regroup(parent, extension.position, facts.kind, false);
@@ -193,6 +198,7 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
 }
 
 void TerracePolicy::Insert(const NewBlock& block) {
+  TERRACE_CHECK(block.parent == kNoBlock || links_.Linked(block.parent));
   BlockState& state = state_.at(block.block);
   const std::uint32_t length = block.position + block.behind + 1;
   state = {};
@@ -252,7 +258,9 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
 
 void TerracePolicy::PutOff(const NewBlock& block) {
   Unlink(block.block);
-  state_[block.block].when = Now();
+  BlockState& state = state_[block.block];
+  state.kind = kinds_.OfPutOff() & 0x3ff;  // its turn stays, and so does what is told of its use
+  state.when = Now();
   Append(block.block);
 }
 
@@ -342,9 +350,16 @@ BlockId TerracePolicy::Youngest(KindList& list) {
   return list.closed_deepest;
 }
 
-/// The oldest block of a list, or Youngest; kNoBlock when it has only the request under way.
-BlockId TerracePolicy::EndOf(KindList& list, bool old) {
-  if (list.blocks.size == 0 || state_[list.blocks.front].when == open_) return kNoBlock;
+/// The oldest block of a list, or Youngest; kNoBlock when it has only the request under way, or
+/// what was put off a short while ago.
+BlockId TerracePolicy::EndOf(std::size_t kind, bool old) {
+  KindList& list = lists_[kind];
+  if (list.blocks.size == 0) return kNoBlock;
+  const std::uint32_t oldest = state_[list.blocks.front].when;
+  if (kind == kinds_.OfPutOff()) {
+    return old && Now() - oldest >= kPutOffTicks ? list.blocks.front : kNoBlock;
+  }
+  if (oldest == open_) return kNoBlock;
   return old ? list.blocks.front : Youngest(list);
 }
 
@@ -365,7 +380,7 @@ BlockId TerracePolicy::First() {
 /// From the end where the last search found its block, unless what is there is more valuable by now
 /// than the next best was.
 BlockId TerracePolicy::Again() {
-  const BlockId block = EndOf(lists_[found_list_], found_old_);
+  const BlockId block = EndOf(found_list_, found_old_);
   return block != kNoBlock && Value(block) <= bound_ ? block : kNoBlock;
 }
 
@@ -378,7 +393,7 @@ BlockId TerracePolicy::Search() {
   bound_ = kNone;
   for (std::size_t kind = 0; kind < lists_.size(); ++kind) {
     for (const bool old : {true, false}) {
-      const BlockId block = EndOf(lists_[kind], old);
+      const BlockId block = EndOf(kind, old);
       if (block == kNoBlock) continue;
       const float value = Value(block);
       if (old && value < least_old) {
@@ -398,10 +413,10 @@ BlockId TerracePolicy::Search() {
   }
   again_ = again_most_;
   if (best != kNoBlock) return best;
-  // All are of the request under way.
-  second_list_ = lists_.size() - 1;
-  const BlockId any = ListAfter(second_list_);
-  return any != kNoBlock ? any : lists_[second_list_].blocks.front;
+  // All are put off, or of the request under way.
+  second_list_ = kinds_.OfPutOff();
+  if (lists_[second_list_].blocks.size > 0) return lists_[second_list_].blocks.front;
+  return ListAfter(second_list_);
 }
 
 /// Behind the first come the list whose oldest block is worth least, then the other lists.

@@ -202,6 +202,7 @@ class LendingEvictionTest : public CacheTest {
     CacheOptions options;
     options.arena.lendable = true;
     options.arena.let_go_patience = patience;
+    options.policy = "leaf-lru";  // whose newest blocks do not give way to each other
     MakeCache(kExtents * kExtentBytes, options);
   }
   void TearDown() override {

@@ -39,6 +39,7 @@ class CacheNvmeTest : public CacheTest {
     tier_.block_bytes_max = 512 << 10;
     cache_options_.arena.capacity_bytes = 4 << 20;
     cache_options_.arena.huge_pages = false;
+    cache_options_.policy = "leaf-lru";  // PushOut: what was used longest ago leaves DRAM
   }
 
   void MakeMedia(std::uint32_t lanes = 1, FaultyDeviceOptions faults = {}) {

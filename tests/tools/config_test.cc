@@ -221,8 +221,9 @@ TEST(Config, ContradictionsNameBothSettings) {
               HasSubstr("too little for 4 reactors"));
   EXPECT_THAT(ErrorsOf("[dram]\nextent = \"3MiB\"\n"), HasSubstr("not a power of two"));
   EXPECT_THAT(ErrorsOf("[cache]\nwindow_per_request = 65\n"), HasSubstr("cache.transfers_max"));
-  EXPECT_THAT(ErrorsOf("[cache]\npolicy = \"clock\"\n"),
-              HasSubstr("t.toml:2: cache.policy: no policy 'clock'; there are: leaf-lru, lru"));
+  EXPECT_THAT(
+      ErrorsOf("[cache]\npolicy = \"clock\"\n"),
+      HasSubstr("t.toml:2: cache.policy: no policy 'clock'; there are: terrace, leaf-lru, lru"));
   EXPECT_THAT(ErrorsOf("[log]\nfile = \"/no/such/folder/log\"\n"),
               HasSubstr("t.toml:2: log.file: there is no folder \"/no/such/folder\""));
   EXPECT_THAT(ErrorsOf("[log]\nfile = \"/tmp\"\n"), HasSubstr("is a folder"));

@@ -45,8 +45,8 @@ struct DramConfig {
 struct CacheConfig {
   std::uint32_t transfers_max = 64;  ///< per reactor
   std::uint32_t window_per_request = 4;
-  std::uint32_t blocks_max = 0;     ///< of the daemon, over all reactors; 0: from the capacity
-  std::string policy = "leaf-lru";  ///< of eviction, by name
+  std::uint32_t blocks_max = 0;    ///< of the daemon, over all reactors; 0: from the capacity
+  std::string policy = "terrace";  ///< of eviction, by name
   std::uint64_t events_bytes = 16 << 20;  ///< per reactor; 0: none are kept
   friend bool operator==(const CacheConfig&, const CacheConfig&) = default;
 };

@@ -162,10 +162,9 @@ constexpr ConfigKey kKeys[] = {
      "Most blocks that the index has room for, over all reactors, at up to 96 bytes of memory "
      "each (127 with the policy s3fifo). 0: from the capacity.",
      TERRACE_FIELD(cache.blocks_max)},
-    {"cache", "policy", ConfigKind::kText, "name", "\"leaf-lru\"", 0, 0,
-     "What leaves DRAM first: leaf-lru, lru, fifo, lfu, s3fifo or sieve (docs/benchmarking.md "
-     "tells "
-     "them apart). Chains are worth most with leaf-lru.",
+    {"cache", "policy", ConfigKind::kText, "name", "\"terrace\"", 0, 0,
+     "What leaves DRAM first: terrace, leaf-lru, lru, fifo, lfu, s3fifo or sieve "
+     "(docs/benchmarking.md tells them apart). terrace learns from its traffic what comes back.",
      TERRACE_FIELD(cache.policy)},
     {"cache", "events", ConfigKind::kBytes, "bytes", "\"16MiB\"", 0, kGibibyte,
      "Memory of each reactor for what happened to its blocks, for readers of events; about 170 "

@@ -191,7 +191,8 @@ class PlainS3Fifo final : public Plain {
   std::deque<std::uint64_t> ghosts_;
 };
 
-/// Null for a policy that has none: a new policy needs one, or another test.
+/// Null for a policy that has none: a new policy needs one, or another test, as terrace has, which
+/// no textbook tells of.
 inline std::unique_ptr<Plain> PlainOf(std::string_view name) {
   if (name == "leaf-lru") return std::make_unique<PlainLeafLru>();
   if (name == "lru") return std::make_unique<PlainQueue>(true);

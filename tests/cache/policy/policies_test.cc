@@ -63,6 +63,7 @@ TEST_P(PoliciesTest, EachPresentBlockComesOnce) {
 }
 
 TEST_P(PoliciesTest, ChoosesWhatTheTextbookChooses) {
+  if (GetParam().name == "terrace") GTEST_SKIP() << "it is in no textbook: terrace_policy_test";
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     const auto plain = test::PlainOf(GetParam().name);
     SeededRandom random(seed);
@@ -158,7 +159,7 @@ TEST(PolicyNamesTest, AnUnknownNameIsToldWhatThereIs) {
   const auto found = FindPolicy("belady");
   EXPECT_EQ(found.code(), StatusCode::kInvalid);
   EXPECT_EQ(found.status().message(),
-            "no policy 'belady'; there are: leaf-lru, lru, fifo, lfu, s3fifo, sieve");
+            "no policy 'belady'; there are: terrace, leaf-lru, lru, fifo, lfu, s3fifo, sieve");
 }
 
 }  // namespace
