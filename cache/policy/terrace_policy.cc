@@ -111,6 +111,12 @@ class TerracePolicy final : public EvictionPolicy {
     bool looked = false;      ///< any block was of the sample
   };
   [[nodiscard]] Past PastOf(std::span<const std::uint64_t> identities) const noexcept;
+  /// Used so short a while ago that it was by the same request, of about `blocks` blocks.
+  [[nodiscard]] bool IsRecent(BlockId block, std::size_t blocks) const noexcept {
+    const auto own = static_cast<std::uint32_t>(blocks / uses_per_tick_);
+    return Now() - state_[block].when < kSameRequest + own;
+  }
+  void TouchAgain(std::span<const BlockId> chain);
   void SetKind(BlockId block, std::uint16_t kind);
   /// `head` and what comes behind it in its list, of the same use and at most `count` blocks,
   /// become of that kind.
@@ -174,6 +180,14 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
   facts.when = Now();
   facts.extended = true;
   const BlockId parent = extension.parent;
+  if (parent != kNoBlock && kinds_.TurnOf(state_[parent].kind) != 0 &&
+      static_cast<End>(state_[parent].end) == End::kPut && IsRecent(parent, extension.position)) {
+    // The same request goes on, in another call.
+    state_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
+    facts.kind = state_[parent].kind;
+    facts.when = state_[parent].when;
+    return facts;
+  }
   if (parent != kNoBlock && !state_[parent].shared) {
     const auto end = static_cast<End>(state_[parent].end);
     const bool went_on = end == End::kElsewhere || end == End::kStopped;
@@ -188,8 +202,7 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
   if (lists_.size() < kinds_.size()) Learn();
   if (parent == kNoBlock) return facts;
   state_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
-  const auto own = static_cast<std::uint32_t>(extension.position / uses_per_tick_);
-  if (!state_[parent].shared && facts.when - state_[parent].when < kSameRequest + own) {
+  if (!state_[parent].shared && IsRecent(parent, extension.position)) {
     // What the same request found before: all its blocks go together.
     facts.when = state_[parent].when;
     Regroup(parent, extension.position, facts.kind, false);
@@ -230,6 +243,7 @@ void TerracePolicy::Insert(const NewBlock& block) {
 
 void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& request) {
   if (chain.empty()) return;
+  if (IsRecent(chain.back(), chain.size())) return TouchAgain(chain);
   BlockState& last = state_[chain.back()];
   const auto end = static_cast<End>(last.end);
   const bool went_on = end == End::kElsewhere || end == End::kStopped;
@@ -252,6 +266,18 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
     }
     state.when = open_;
     Append(block);
+    CountUse(state, chain.size());
+  }
+}
+
+// A decode gets what its prefill put, or a request what it got a moment ago: no turn of its own.
+void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
+  open_ = Now();
+  for (std::size_t i = chain.size(); i-- > 0;) {
+    BlockState& state = state_[chain[i]];
+    Unlink(chain[i]);
+    state.when = open_;
+    Append(chain[i]);
     CountUse(state, chain.size());
   }
 }
