@@ -260,7 +260,8 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
   DrawClients(streams.clients, plan);
   plan.leases = streams.leases.Chance(0.5);
   if (streams.policy.Chance(0.5)) {
-    plan.cache.policy = Policies()[streams.policy.Below(Policies().size())].name;
+    const auto others = Policies().subspan(1);  // the default has the other half of the seeds
+    plan.cache.policy = others[streams.policy.Below(others.size())].name;
   }
   plan.told = DrawRate(streams.told, 1);
   if (streams.writes.Chance(0.4)) {

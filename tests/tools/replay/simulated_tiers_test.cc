@@ -162,7 +162,8 @@ void CompareWithNaive(std::uint64_t seed, std::uint32_t segments) {
                         .slices = 1,
                         .run_blocks = 4,
                         .nvme_segments = segments,
-                        .nvme_records_per_segment = records});
+                        .nvme_records_per_segment = records,
+                        .policy = *FindPolicy("leaf-lru")});
   for (int step = 0; step < 2000; ++step) {
     const Chain chain = RandomChain(random, kNodes);
     const auto size = static_cast<std::uint32_t>(chain.size());
@@ -248,7 +249,8 @@ SimulatedTiers TwoSegments(std::uint64_t dram_blocks) {
   return SimulatedTiers({.dram_blocks = dram_blocks,
                          .distinct_blocks = 20,
                          .nvme_segments = 2,
-                         .nvme_records_per_segment = 4});
+                         .nvme_records_per_segment = 4,
+                         .policy = *FindPolicy("leaf-lru")});
 }
 
 /// Puts blocks [first, last], each a chain of its own.
