@@ -20,7 +20,7 @@ constexpr float kLean = 16;
 constexpr float kStepLean = 30;
 constexpr std::size_t kCommon = 8;
 /// Before anything was seen: the same chance in each step, so that who was used last is kept.
-constexpr float kPriorHazard = 0.06F;
+constexpr float kPriorHazard = 0.02F;
 /// Weight of observations above which older ones fade.
 constexpr double kMemory = 40'000;
 constexpr std::size_t kNewsMin = 256;
