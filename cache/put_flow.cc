@@ -291,6 +291,7 @@ Result<BlockId> Cache::Impl::ReserveBlock(PutState& state, std::size_t which) {
     }
     state.facts = policy->Extend({.parent = block.parent,
                                   .position = block.position,
+                                  .blocks = static_cast<std::uint32_t>(identities.size()),
                                   .identities = identities,
                                   .request = state.facts});
     state.extends = true;

@@ -188,7 +188,7 @@ void MiniatureCaches::Use(std::size_t point, std::span<Reference> chain, BlockId
                    .parent = InDram(point, ancestor),
                    .identity = entry.identity,
                    .position = one.position,
-                   .behind = one.behind,
+                   .behind = static_cast<std::uint32_t>(chain.size() - 1 - i),
                    .request = facts};
     if ((entry.record & bit) != 0) {
       // On NVMe only: a get brings it to DRAM; without room it stays where it is.
@@ -202,6 +202,7 @@ void MiniatureCaches::Use(std::size_t point, std::span<Reference> chain, BlockId
       for (std::size_t j = i; j < chain.size(); ++j) identities_.push_back(chain[j].identity);
       extended = policy.Extend({.parent = block.parent,
                                 .position = one.position,
+                                .blocks = one.behind + 1,
                                 .identities = identities_,
                                 .request = facts});
     }

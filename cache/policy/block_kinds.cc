@@ -23,13 +23,8 @@ std::size_t GrowthClass(std::uint32_t fresh, bool is_long) {
 }  // namespace
 
 BlockKinds::BlockKinds(ReuseHistory& history) : history_(history), turn_(1) {
-  session_ = Add(ReuseHistory::kRoot, 0);
-  std::uint16_t above = session_;
-  for (std::uint32_t turn = 1; turn <= kTurnMax; ++turn) {
-    above = Add(above, turn);
-    for (std::uint16_t& kind : turns_[turn - 1]) kind = Add(above, turn);
-  }
-  above = Add(ReuseHistory::kRoot, 0);
+  AddFamily();
+  const std::uint16_t above = Add(ReuseHistory::kRoot, 0);
   for (std::uint16_t& kind : shared_) kind = Add(above, 0);
   partial_ = Add(ReuseHistory::kRoot, 0);
   put_off_ = Add(ReuseHistory::kRoot, 0);
@@ -40,31 +35,56 @@ std::uint16_t BlockKinds::Add(std::uint16_t above, std::uint32_t turn) {
   return history_.AddKind(above);
 }
 
+void BlockKinds::AddFamily() {
+  Family& family = families_.emplace_back();
+  std::uint16_t above = family.session = Add(ReuseHistory::kRoot, 0);
+  for (std::uint32_t turn = 1; turn <= kTurnMax; ++turn) {
+    above = Add(above, turn);
+    for (std::uint16_t& kind : family.turns[turn - 1]) kind = Add(above, turn);
+  }
+}
+
+std::size_t BlockKinds::FamilyOf(std::uint32_t tenant) {
+  if (tenant == 0) return 0;                       // not known
+  if (family_of_.empty()) family_of_[tenant] = 0;  // made with the first
+  const auto found = family_of_.find(tenant);
+  if (found != family_of_.end()) return found->second;
+  constexpr std::size_t kEach = 1 + kTurnMax * (1 + kClasses);
+  if (families_.size() <= kFamilies) {
+    if (turn_.size() + kEach > kKindsMax) return families_.size() - 1;
+    AddFamily();
+  }
+  // One more than kFamilies is of all that come later.
+  if (families_.size() <= kFamilies) family_of_[tenant] = families_.size() - 1;
+  return families_.size() - 1;
+}
+
 std::uint16_t BlockKinds::OfTurn(std::uint32_t turn, std::uint32_t blocks, std::uint32_t fresh,
                                  const RequestFacts& request) {
   turn = std::clamp<std::uint32_t>(request.turn != 0 ? request.turn : turn, 1, kTurnMax);
   const std::size_t within =
       turn == 1 ? LengthClass(blocks, kClasses - 1) : GrowthClass(fresh, blocks > kLong);
-  const std::uint16_t base = turns_[turn - 1][within];
-  if (first_tenant_ == 0) first_tenant_ = request.tenant;
+  const std::size_t number = FamilyOf(request.tenant);
+  const Family& family = families_[number];
+  const std::uint16_t base = family.turns[turn - 1][within];
   const bool hinted = request.category != 0 || request.continuation != Continuation::kUnknown;
-  if (!hinted && request.tenant == first_tenant_) return base;
+  if (!hinted) return base;
 
   // 16 bits of the category will do: categories that collide are learned together.
-  const std::uint64_t key = (std::uint64_t{request.tenant} << 32) | (std::uint64_t{base} << 18) |
+  const std::uint64_t key = (std::uint64_t{number} << 32) | (std::uint64_t{base} << 18) |
                             ((std::uint64_t{request.category} & 0xffff) << 2) |
                             static_cast<std::uint64_t>(request.continuation);
   const auto found = variants_.find(key);
   if (found != variants_.end()) return found->second;
   if (turn_.size() + 2 > kKindsMax) {
-    if (hinted) ++ignored_;
+    ++ignored_;
     return base;
   }
   std::uint16_t above = base;
   if (request.continuation != Continuation::kUnknown) {
     // What was said weighs more than the turn: it is learned for all turns together first.
     std::uint16_t& said = variants_[key & ~(std::uint64_t{0x3fff} << 18)];
-    if (said == 0) said = Add(session_, 0);
+    if (said == 0) said = Add(family.session, 0);
     above = said;
   }
   return variants_[key] = Add(above, turn);

@@ -6,10 +6,12 @@
 //   - blocks that several conversations share, by how often they were used;
 //   - blocks that are not full: their continuation has another key, so they hardly ever return;
 //   - blocks that were to leave and could not, of which nothing is learned: the average of all.
-// A base kind has a variant for each tenant but the first seen, and for each category and
-// expectation that a tenant's clients named: what one tenant says, true or not, is learned of that
-// tenant alone. Variants lean on their base kind until enough was seen, and later turns on the turn
-// before. When kKindsMax is reached, hints count no longer for who comes new, and that is counted.
+// Conversations of each tenant are a family of kinds of their own, for the first kFamilies tenants;
+// the others share one. Within a family a base kind has a variant for each category and expectation
+// that clients named. So what one tenant's clients say, true or not, is learned of that tenant
+// alone. Variants lean on their base kind until enough was seen, those with an expectation on what
+// became of it in all turns, and later turns on the turn before. When kKindsMax is reached, hints
+// count no longer for who comes new, and that is counted.
 //
 // Thread: the owner's.
 #pragma once
@@ -28,6 +30,7 @@ class BlockKinds {
  public:
   static constexpr std::uint32_t kTurnMax = 6;  ///< it and all later ones
   static constexpr std::size_t kKindsMax = 1024;
+  static constexpr std::size_t kFamilies = 6;
 
   /// Adds the base kinds to `history`, which outlives this.
   explicit BlockKinds(ReuseHistory& history);
@@ -52,16 +55,22 @@ class BlockKinds {
   static constexpr std::size_t kClasses = 8;  // of a turn
   static constexpr std::size_t kShared = 4;
 
+  struct Family {
+    std::uint16_t session = 0;
+    std::array<std::array<std::uint16_t, kClasses>, kTurnMax> turns{};
+  };
+
   std::uint16_t Add(std::uint16_t above, std::uint32_t turn);
+  void AddFamily();
+  [[nodiscard]] std::size_t FamilyOf(std::uint32_t tenant);
 
   ReuseHistory& history_;
   std::vector<std::uint8_t> turn_;  // by kind
-  std::array<std::array<std::uint16_t, kClasses>, kTurnMax> turns_{};
+  std::vector<Family> families_;
+  std::unordered_map<std::uint32_t, std::size_t> family_of_;  // by tenant
   std::array<std::uint16_t, kShared> shared_{};
-  std::uint16_t session_ = 0;
   std::uint16_t partial_ = 0;
   std::uint16_t put_off_ = 0;
-  std::uint32_t first_tenant_ = 0;
   std::unordered_map<std::uint64_t, std::uint16_t> variants_;
   std::uint64_t ignored_ = 0;
 };

@@ -40,7 +40,8 @@ struct NewBlock {
 struct Extension {
   BlockId parent = kNoBlock;                  ///< as of its first block
   std::uint32_t position = 0;                 ///< of its first block
-  std::span<const std::uint64_t> identities;  ///< of all of them, in prefix order
+  std::uint32_t blocks = 0;                   ///< how many they are
+  std::span<const std::uint64_t> identities;  ///< in prefix order; of a sample of them, or all
   RequestFacts request{};                     ///< what its client said
 };
 

@@ -13,8 +13,6 @@ namespace {
 constexpr std::size_t kEntriesPerBlock = 8;
 constexpr std::size_t kEntriesMin = 1 << 10;
 constexpr std::size_t kEntriesMax = 1 << 16;
-/// Ages below so many ticks are one step.
-constexpr std::uint32_t kFirstStep = 4;
 /// A kind that was seen less often than this leans more on the kind above it than on itself.
 constexpr float kLean = 16;
 constexpr float kStepLean = 30;
@@ -27,17 +25,10 @@ constexpr std::size_t kNewsMin = 256;
 
 }  // namespace
 
-std::size_t AgeStep(std::uint32_t ticks) noexcept {
-  if (ticks < kFirstStep) return 0;
-  const auto octave = static_cast<std::size_t>(std::bit_width(ticks / kFirstStep) - 1);
-  const std::size_t half = (ticks >> octave) * 2 / kFirstStep - 2;
-  return std::min(1 + 2 * octave + half, kReuseAges - 1);
-}
-
 std::uint32_t AgeOfStep(std::size_t step) noexcept {
   if (step == 0) return 0;
   const std::size_t octave = (step - 1) / 2;
-  return ((2 + static_cast<std::uint32_t>(step - 1) % 2) * kFirstStep / 2) << octave;
+  return ((2 + static_cast<std::uint32_t>(step - 1) % 2) * kFirstReuseStep / 2) << octave;
 }
 
 ReuseHistory::ReuseHistory(std::size_t capacity_blocks)

@@ -13,7 +13,9 @@
 // Memory: kEntriesMax entries of 16 bytes, and two numbers per kind and age. Thread: the owner's.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -21,10 +23,17 @@ namespace terrace {
 
 /// Ages are told apart in steps of half an octave.
 inline constexpr std::size_t kReuseAges = 28;
+/// Ages below so many ticks are the first step.
+inline constexpr std::uint32_t kFirstReuseStep = 4;
 using AgeArray = std::array<float, kReuseAges>;
 
 /// The step that an age, in ticks, lies in, and the first age of a step.
-[[nodiscard]] std::size_t AgeStep(std::uint32_t ticks) noexcept;
+[[nodiscard]] inline std::size_t AgeStep(std::uint32_t ticks) noexcept {
+  if (ticks < kFirstReuseStep) return 0;
+  const auto octave = static_cast<std::size_t>(std::bit_width(ticks / kFirstReuseStep) - 1);
+  const std::size_t half = (ticks >> octave) * 2 / kFirstReuseStep - 2;
+  return std::min(1 + 2 * octave + half, kReuseAges - 1);
+}
 [[nodiscard]] std::uint32_t AgeOfStep(std::size_t step) noexcept;
 
 class ReuseHistory {
@@ -34,7 +43,8 @@ class ReuseHistory {
 
   explicit ReuseHistory(std::size_t capacity_blocks);
 
-  /// A kind that leans on another. REQUIRES: `above` is known.
+  /// A kind that leans on another, for which what happens to it counts, too. REQUIRES: `above` is
+  /// known.
   std::uint16_t AddKind(std::uint16_t above);
 
   /// Whether uses of this tag are to be told.

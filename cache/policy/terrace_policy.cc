@@ -110,7 +110,8 @@ class TerracePolicy final : public EvictionPolicy {
     std::uint32_t fresh = 0;  ///< blocks after it
     bool looked = false;      ///< any block was of the sample
   };
-  [[nodiscard]] Past PastOf(std::span<const std::uint64_t> identities) const noexcept;
+  [[nodiscard]] Past PastOf(std::span<const std::uint64_t> identities,
+                            std::uint32_t blocks) const noexcept;
   /// Used so short a while ago that it was by the same request, of about `blocks` blocks.
   [[nodiscard]] bool IsRecent(BlockId block, std::size_t blocks) const noexcept {
     const auto own = static_cast<std::uint32_t>(blocks / uses_per_tick_);
@@ -155,9 +156,9 @@ class TerracePolicy final : public EvictionPolicy {
   std::size_t again_ = 0;
 };
 
-TerracePolicy::Past TerracePolicy::PastOf(
-    std::span<const std::uint64_t> identities) const noexcept {
-  Past past{.turn = 0, .fresh = static_cast<std::uint32_t>(identities.size()), .looked = false};
+TerracePolicy::Past TerracePolicy::PastOf(std::span<const std::uint64_t> identities,
+                                          std::uint32_t blocks) const noexcept {
+  Past past{.turn = 0, .fresh = blocks, .looked = false};
   for (std::size_t i = 0; i < identities.size(); ++i) {
     const std::uint32_t tag = TagOf(identities[i]);
     if (!history_.Samples(tag)) continue;
@@ -165,7 +166,8 @@ TerracePolicy::Past TerracePolicy::PastOf(
     const std::uint32_t turn = kinds_.TurnOf(history_.LastKind(tag));
     if (turn == 0) continue;
     past.turn = turn;
-    past.fresh = static_cast<std::uint32_t>(identities.size() - i - 1);
+    const std::size_t fresh = identities.size() - i - 1;
+    past.fresh = static_cast<std::uint32_t>(fresh * blocks / identities.size());
   }
   return past;
 }
@@ -173,8 +175,8 @@ TerracePolicy::Past TerracePolicy::PastOf(
 RequestFacts TerracePolicy::Extend(const Extension& extension) {
   // What left the cache and comes back goes on where it was.
   TERRACE_CHECK(extension.parent == kNoBlock || links_.Linked(extension.parent));
-  const Past past = PastOf(extension.identities);
-  const auto blocks = extension.position + static_cast<std::uint32_t>(extension.identities.size());
+  const Past past = PastOf(extension.identities, extension.blocks);
+  const std::uint32_t blocks = extension.position + extension.blocks;
   std::uint32_t turn = past.turn + 1;
   RequestFacts facts = extension.request;
   facts.when = Now();
@@ -220,7 +222,7 @@ void TerracePolicy::Insert(const NewBlock& block) {
   std::uint16_t kind = block.request.kind;
   if (!block.request.extended) {
     const std::uint64_t identities[] = {block.identity};
-    const Past past = PastOf(identities);
+    const Past past = PastOf(identities, 1);
     kind = kinds_.OfTurn(past.turn + 1, length, past.fresh, block.request);
     if (lists_.size() < kinds_.size()) Learn();
   }

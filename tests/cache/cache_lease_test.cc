@@ -146,7 +146,9 @@ TEST_F(CacheLeaseTest, AMatchOverMoreBlocksThanTheLimitIsRefusedWithItsName) {
 }
 
 TEST_F(CacheLeaseTest, WhatIsLeasedOutlivesAFullCacheAndGoesWhenTheLeaseHasEnded) {
-  MakeCache(8 << 20);
+  CacheOptions options;
+  options.policy = "leaf-lru";
+  MakeCache(8 << 20, options);
   const Namespace* space = Open("acme", "a");
   const ChainKeys leased = MakeChain("leased", 16);
   const ChainKeys other = MakeChain("other", 16);

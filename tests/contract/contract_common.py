@@ -45,6 +45,7 @@ class Daemon:
         with open(config, "w", encoding="utf-8") as file:
             file.write(f'[server]\nlisten = "{listen}"\nport_file = "{self._ports}"\n'
                        f'reactors = {self._reactors}\n[dram]\ncapacity = "{self._dram}"\n'
+                       f'[cache]\npolicy = "leaf-lru"\n'
                        f'[metrics]\nenabled = false\n{self._more}')
         if os.path.exists(self._ports):
             os.unlink(self._ports)

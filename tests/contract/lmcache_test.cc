@@ -40,6 +40,7 @@ class LmcacheTest : public ::testing::Test {
     const Status started = daemon_->Start("[server]\nlisten = \"" + listen + "\"\nport_file = \"" +
                                           daemon_->PortFile() +
                                           "\"\n[dram]\ncapacity = \"64MiB\"\n"
+                                          "[cache]\npolicy = \"leaf-lru\"\n"
                                           "[metrics]\nenabled = false\n");
     ASSERT_TRUE(started.ok()) << started.ToString();
     ASSERT_EQ(daemon_->WaitUntilReady(60s), DaemonProcess::Ready::kReady);

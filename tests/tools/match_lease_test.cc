@@ -28,6 +28,7 @@ Deadline Soon() { return In(30s); }
 
 DaemonConfig ImpatientConfig() {
   DaemonConfig config;
+  config.cache.policy = "leaf-lru";  // what leaves when is told by the order of uses
   config.server.client_timeout_ms = 2000;
   config.server.heartbeat_idle_ms = 600;
   config.server.heartbeat_ms = 300;

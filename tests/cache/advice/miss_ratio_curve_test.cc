@@ -171,7 +171,7 @@ TEST_F(CurveTest, WhoTakesTooMuchTimeSamplesLess) {
 
 TEST_F(CurveTest, MemoryIsAShareOfTheArenaAboveItsFloor) {
   EXPECT_EQ(MissRatioCurve::BytesFor(64 << 20), MissRatioCurve::kBytesMin);
-  EXPECT_EQ(MissRatioCurve::BytesFor(8ULL << 30), (8ULL << 30) / 2500);
+  EXPECT_EQ(MissRatioCurve::BytesFor(32ULL << 30), (32ULL << 30) / 2500);
   for (const std::uint64_t nvme : {std::uint64_t{0}, std::uint64_t{10'000}}) {
     MissRatioCurve curve(Sized(4096, nvme, 4 << 20), clock_);
     EXPECT_LT(curve.Bytes(), 4.5 * (1 << 20));

@@ -113,8 +113,12 @@ class RandomCalls {
     for (std::uint64_t& identity : identities) identity = random_.Below(4 * capacity_ + 5);
     BlockId parent = Parent();
     const auto position = static_cast<std::uint32_t>(parent == kNoBlock ? 0 : random_.Below(40));
-    const RequestFacts facts = policy_->Extend(
-        {.parent = parent, .position = position, .identities = identities, .request = Facts()});
+    const RequestFacts facts =
+        policy_->Extend({.parent = parent,
+                         .position = position,
+                         .blocks = static_cast<std::uint32_t>(identities.size()),
+                         .identities = identities,
+                         .request = Facts()});
     for (std::size_t i = 0; i < identities.size(); ++i) {
       if (random_.Chance(0.2)) Touch();  // other requests go on meanwhile
       if (random_.Chance(0.2) && !present_.empty()) {
@@ -197,6 +201,7 @@ class Tier {
     BlockId parent = found.empty() ? kNoBlock : found.back();
     facts_ = policy_->Extend({.parent = parent,
                               .position = static_cast<std::uint32_t>(hits),
+                              .blocks = static_cast<std::uint32_t>(chain.size() - hits),
                               .identities = std::span(chain).subspan(hits),
                               .request = said});
     for (std::size_t i = hits; i < chain.size(); ++i) {

@@ -194,6 +194,7 @@ bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, 
     }
     slice.facts = slice.policy->Extend({.parent = block.parent,
                                         .position = position,
+                                        .blocks = static_cast<std::uint32_t>(identities_.size()),
                                         .identities = identities_,
                                         .request = block.request});
     slice.extends = true;
