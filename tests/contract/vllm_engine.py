@@ -193,7 +193,7 @@ class Engine:
 
     def _preempt(self, request: Request, output: SchedulerOutput) -> None:
         """Its blocks are free at once, also for this very step."""
-        self.running.remove(request)
+        (self.running if request in self.running else self.waiting).remove(request)
         output.chunks = [chunk for chunk in output.chunks if chunk.id != request.id]
         self._release(request)
         request.state, request.computed, request.external = State.WAITING, 0, 0
@@ -265,9 +265,19 @@ class Engine:
         for request in list(self.waiting):
             if budget > 0 and request.id not in output.preempted:
                 budget -= self._admit(request, output, budget)
+        self._untangle(output)
         output.finished, self._finished = self._finished, []
         output.freed, self._freed = self._freed, []
         return output
+
+    def _untangle(self, output: SchedulerOutput) -> None:
+        """Loaded requests may hold all pages, and each too few to run: one gives way."""
+        loaded = [request for request in self.waiting
+                  if request.state is State.WAITING_FOR_REMOTE and request.received]
+        loading = any(request.state is State.WAITING_FOR_REMOTE and not request.received
+                      for request in self.waiting)
+        if len(loaded) > 1 and not (loading or self.running or self.delayed or self.aborted):
+            self._preempt(loaded[-1], output)
 
     # ---- a step ----
 

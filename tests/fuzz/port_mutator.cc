@@ -204,8 +204,10 @@ class Campaign {
   /// Whether what was to be tested over the data plane was.
   [[nodiscard]] Status Reached(const HostilePlane::Reached& reached) const {
     if (plane_rounds_ < 100) return {};
+    // Of a hundred planes about three send bytes that are corrupt; in some hundreds none may.
+    const bool corrupt = reached.corrupt > 0 || plane_rounds_ < 500;
     if (reached.opened * 2 >= plane_rounds_ && reached.pulled > plane_rounds_ &&
-        reached.stored > 0 && reached.corrupt > 0 && reached.pushed > 0) {
+        reached.stored > 0 && corrupt && reached.pushed > 0) {
       return {};
     }
     return Status::Internal("the hostile data planes reached too little in " +
