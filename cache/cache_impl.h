@@ -223,6 +223,7 @@ struct Cache::Impl {
   [[nodiscard]] NewBlock AsNew(BlockId id) const;
   /// Of a block in DRAM that cannot go now. It goes behind others.
   void PutOff(BlockId id);
+  struct PutOffAtEnd;
   /// Of blocks that were found, those that are in DRAM.
   void TouchInDram(std::vector<BlockId> found, const RequestFacts& request);
 

@@ -110,6 +110,16 @@ bool Cache::Impl::IsLeased(BlockId id) const {
          arena->Header((*index)[id].frame).pins != 0;
 }
 
+/// Leased blocks that were met on a walk: they go out of the way when it has ended, since a walk
+/// over a policy knows no changes.
+struct Cache::Impl::PutOffAtEnd {
+  Impl& cache;
+  std::vector<BlockId> blocks{};
+  ~PutOffAtEnd() {
+    for (const BlockId block : blocks) cache.PutOff(block);
+  }
+};
+
 bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
                              Among among) {
   const auto may_go = [&](BlockId id) {
@@ -118,6 +128,7 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
            (among.kept || !policy->Keeps(id));
   };
   BlockId candidate = among.kept ? policy->FirstKept() : policy->First();
+  PutOffAtEnd put_off{.cache = *this};
   std::size_t frames_looked_at = 0;
   int leased = 0;
   int writing = 0;
@@ -125,8 +136,7 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
     if (frames_looked_at > kFramesInTheWayMax) break;
     if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
     if (leased < kLeasedMax && IsLeased(candidate)) {
-      const BlockId leased_one = std::exchange(candidate, policy->After(candidate));
-      PutOff(leased_one);
+      put_off.blocks.push_back(std::exchange(candidate, policy->After(candidate)));
       ++leased;
       --looked;
       continue;
@@ -162,12 +172,13 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& chain) {
   guard.spares_written = true;  // who leaves the index leaves every tier
   if (index->Full() && nvme != nullptr && nvme->ForgetOldest()) return true;
   BlockId candidate = policy->First();
+  PutOffAtEnd put_off{.cache = *this};
   int leased = 0;
   for (int looked = 0; index->Full() && looked < kCandidatesMax; ++looked) {
     if (candidate == kNoBlock) break;
     const BlockId next = policy->After(candidate);
     if (leased < kLeasedMax && IsLeased(candidate)) {
-      PutOff(std::exchange(candidate, next));
+      put_off.blocks.push_back(std::exchange(candidate, next));
       ++leased;
       --looked;
       continue;

@@ -11,6 +11,8 @@
 namespace terrace {
 
 namespace {
+/// Runs of one request that the curve is shown.
+constexpr std::size_t kRunsShownMax = 512;
 
 constexpr Nanos kMinute = 60 * kSecond;
 
@@ -31,6 +33,8 @@ void Cache::Impl::MakeCurve() {
 void Cache::Impl::ShowCurve(CurveUse use, const ChainSlice& chain, std::uint64_t block_bytes,
                             std::span<const WantedBlock> wanted, std::span<const BlockId> found,
                             const RequestFacts& facts) {
+  // Each run costs a look at all of them: who names so many is not what is learned from.
+  if (chain.runs.size() > kRunsShownMax) return;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const WantedBlock& block = wanted[i];
     const bool goes_on = i > 0 && wanted[i - 1].position + 1 == block.position;

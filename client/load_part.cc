@@ -9,7 +9,7 @@ namespace terrace {
 
 namespace {
 
-constexpr std::size_t kSourcesMax = 256;  // of one reactor: a cell names one in a byte
+constexpr std::size_t kSourcesMax = 65;  // of one reactor: a cell names one in a byte
 constexpr std::uint32_t kMicrosecondsMax = std::numeric_limits<std::uint32_t>::max();
 
 std::uint32_t ToMicroseconds(double microseconds) {

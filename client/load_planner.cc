@@ -1,11 +1,13 @@
 #include "client/load_planner.h"
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <utility>
 
 #include "base/load_time.h"
 #include "client/block_sources.h"
+#include "client/client_impl.h"
 #include "client/compute_time.h"
 #include "client/terrace.hpp"
 
@@ -234,7 +236,21 @@ Status CheckMatch(const PrefixMatch& match) {
     return {StatusCode::kUnsupported,
             "match says nothing of times: the daemon is older than its planner"};
   }
+  const auto is_sparse = [](const GroupPresence& pair) {
+    return pair.policy.policy == StopPolicy::kSparse;
+  };
+  if (!match.found.empty() && std::ranges::all_of(match.found, is_sparse)) {
+    return {StatusCode::kUnsupported,
+            "match.found: sparse groups alone have no prefix to plan for"};
+  }
   for (const GroupPresence& pair : match.found) {
+    for (std::size_t i = 0; i < std::min<std::size_t>(match.longest, pair.sources.size()); ++i) {
+      const bool ready = i >= pair.blocks.size() || pair.blocks[i] == Presence::kReady;
+      if (ready && pair.sources[i] == kNoSource) {
+        return {StatusCode::kUnsupported,
+                "match says nothing of the time that block " + std::to_string(i) + " takes"};
+      }
+    }
     const bool known = std::ranges::all_of(pair.sources, [&match](std::uint16_t source) {
       return source == kNoSource || source < match.load_from.size();
     });
@@ -288,11 +304,19 @@ PrefixMatch AsPrefixMatch(const MatchResult& match) {
 }
 
 Result<LoadPlan> Client::Plan(const PrefixMatch& match, const PlanRequest& request) {
-  return PlanLoad(match, request);
+  try {
+    return PlanLoad(match, request);
+  } catch (const std::bad_alloc&) {
+    return Impl::OutOfMemory();
+  }
 }
 
 Result<LoadPlan> Client::Plan(const MatchResult& match, const PlanRequest& request) {
-  return PlanLoad(AsPrefixMatch(match), request);
+  try {
+    return PlanLoad(AsPrefixMatch(match), request);
+  } catch (const std::bad_alloc&) {
+    return Impl::OutOfMemory();
+  }
 }
 
 std::array<BlockSpan, 2> Client::BlocksToLoad(const LoadPlan& plan, const GroupPolicy& policy) {

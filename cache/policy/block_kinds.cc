@@ -65,7 +65,7 @@ std::uint16_t BlockKinds::OfTurn(std::uint32_t turn, std::uint32_t blocks, std::
   const std::size_t within =
       turn == 1 ? LengthClass(blocks, kClasses - 1) : GrowthClass(fresh, blocks > kLong);
   const std::size_t number = FamilyOf(request.tenant);
-  const Family& family = families_[number];
+  Family& family = families_[number];
   const std::uint16_t base = family.turns[turn - 1][within];
   const bool hinted = request.category != 0 || request.continuation != Continuation::kUnknown;
   if (!hinted) return base;
@@ -76,7 +76,7 @@ std::uint16_t BlockKinds::OfTurn(std::uint32_t turn, std::uint32_t blocks, std::
                             static_cast<std::uint64_t>(request.continuation);
   const auto found = variants_.find(key);
   if (found != variants_.end()) return found->second;
-  if (turn_.size() + 2 > kKindsMax) {
+  if (family.variants + 2 > kVariantsMax || turn_.size() + 2 > kKindsMax) {
     ++ignored_;
     return base;
   }
@@ -84,9 +84,13 @@ std::uint16_t BlockKinds::OfTurn(std::uint32_t turn, std::uint32_t blocks, std::
   if (request.continuation != Continuation::kUnknown) {
     // What was said weighs more than the turn: it is learned for all turns together first.
     std::uint16_t& said = variants_[key & ~(std::uint64_t{0x3fff} << 18)];
-    if (said == 0) said = Add(family.session, 0);
+    if (said == 0) {
+      said = Add(family.session, 0);
+      ++family.variants;
+    }
     above = said;
   }
+  ++family.variants;
   return variants_[key] = Add(above, turn);
 }
 

@@ -10,8 +10,8 @@
 // the others share one. Within a family a base kind has a variant for each category and expectation
 // that clients named. So what one tenant's clients say, true or not, is learned of that tenant
 // alone. Variants lean on their base kind until enough was seen, those with an expectation on what
-// became of it in all turns, and later turns on the turn before. When kKindsMax is reached, hints
-// count no longer for who comes new, and that is counted.
+// became of it in all turns, and later turns on the turn before. When a family has
+// kVariantsMax, new hints of its tenants count no longer, and that is counted.
 //
 // Thread: the owner's.
 #pragma once
@@ -31,6 +31,7 @@ class BlockKinds {
   static constexpr std::uint32_t kTurnMax = 6;  ///< it and all later ones
   static constexpr std::size_t kKindsMax = 1024;
   static constexpr std::size_t kFamilies = 6;
+  static constexpr std::uint16_t kVariantsMax = 88;  ///< of one family, so that all have room
 
   /// Adds the base kinds to `history`, which outlives this.
   explicit BlockKinds(ReuseHistory& history);
@@ -57,6 +58,7 @@ class BlockKinds {
 
   struct Family {
     std::uint16_t session = 0;
+    std::uint16_t variants = 0;
     std::array<std::array<std::uint16_t, kClasses>, kTurnMax> turns{};
   };
 

@@ -45,6 +45,7 @@ std::size_t ReuseHistory::Bytes() const noexcept {
 std::uint16_t ReuseHistory::AddKind(std::uint16_t above) {
   TERRACE_CHECK(above < kinds_.size() && kinds_.size() < 0xffff);
   kinds_.emplace_back().above = above;
+  if (!hazards_.empty()) hazards_.push_back(AgeArray(hazards_[above]));
   return static_cast<std::uint16_t>(kinds_.size() - 1);
 }
 

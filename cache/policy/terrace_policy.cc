@@ -124,6 +124,7 @@ class TerracePolicy final : public EvictionPolicy {
   void Regroup(BlockId head, std::size_t count, std::uint16_t kind, bool shared);
   void CountUse(const BlockState& state, std::size_t blocks);
   void Learn();
+  void AddKinds();
 
   void Append(BlockId block);
   void Unlink(BlockId block);
@@ -201,7 +202,7 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
     }
   }
   facts.kind = kinds_.OfTurn(turn, blocks, past.fresh, extension.request);
-  if (lists_.size() < kinds_.size()) Learn();
+  if (lists_.size() < kinds_.size()) AddKinds();
   if (parent == kNoBlock) return facts;
   state_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
   if (!state_[parent].shared && IsRecent(parent, extension.position)) {
@@ -224,7 +225,7 @@ void TerracePolicy::Insert(const NewBlock& block) {
     const std::uint64_t identities[] = {block.identity};
     const Past past = PastOf(identities, 1);
     kind = kinds_.OfTurn(past.turn + 1, length, past.fresh, block.request);
-    if (lists_.size() < kinds_.size()) Learn();
+    if (lists_.size() < kinds_.size()) AddKinds();
   }
   if (block.partial) kind = kinds_.OfPartial();
   SetKind(block.block, kind);
@@ -254,7 +255,7 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
   last.end = static_cast<std::uint16_t>(went_on ? End::kStopped : End::kUsed);
   const std::uint16_t kind =
       kinds_.OfTurn(turn, static_cast<std::uint32_t>(chain.size()), 0, request);
-  if (lists_.size() < kinds_.size()) Learn();
+  if (lists_.size() < kinds_.size()) AddKinds();
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
     const BlockId block = chain[i];
@@ -337,6 +338,14 @@ void TerracePolicy::Learn() {
   lists_.resize(hazards_->size());
   index_.resize(hazards_->size());
   std::ranges::transform(*hazards_, index_.begin(), ReuseIndex);
+}
+
+/// Of new kinds is known what is of the kinds above them.
+void TerracePolicy::AddKinds() {
+  lists_.resize(hazards_->size());
+  for (std::size_t kind = index_.size(); kind < hazards_->size(); ++kind) {
+    index_.push_back(ReuseIndex((*hazards_)[kind]));
+  }
 }
 
 void TerracePolicy::Append(BlockId block) {
@@ -459,13 +468,17 @@ BlockId TerracePolicy::FollowerOf(BlockId block) const noexcept {
   return next != kNoBlock ? next : ListAfter(state_[block].kind);
 }
 
-/// The front of the first list after that one that has any; after none of them: of the second.
+/// The front of the first list after that one that has any, that of what was put off last; after
+/// none of them: of the second.
 BlockId TerracePolicy::ListAfter(std::size_t kind) const noexcept {
   if (kind == lists_.size()) return lists_[second_list_].blocks.front;
+  const std::size_t last = kinds_.OfPutOff();
+  if (kind == last && kind != second_list_) return kNoBlock;
   for (kind = kind == second_list_ ? 0 : kind + 1; kind < lists_.size(); ++kind) {
-    if (kind != second_list_ && lists_[kind].blocks.size > 0) return lists_[kind].blocks.front;
+    const bool its_turn = kind != second_list_ && kind != last;
+    if (its_turn && lists_[kind].blocks.size > 0) return lists_[kind].blocks.front;
   }
-  return kNoBlock;
+  return last == second_list_ ? kNoBlock : lists_[last].blocks.front;
 }
 
 double TerracePolicy::ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept {

@@ -331,6 +331,24 @@ TEST(LoadPlanner, AMatchWithoutTimesIsUnsupportedAndAForgedOneInvalid) {
   EXPECT_EQ(PlanLoad(match, Request(3 * kTokens, 10)).code(), StatusCode::kInvalid);
 }
 
+TEST(LoadPlanner, SparseGroupsAloneHaveNoPrefixToPlanFor) {
+  // A stop behind a hole: who plans with it would compute nothing for the hole.
+  PrefixMatch match = Match("ddd", {Connection(1000)});
+  match.found[0].policy.policy = StopPolicy::kSparse;
+  const auto plan = PlanLoad(match, Request(3 * kTokens, 10));
+  EXPECT_EQ(plan.code(), StatusCode::kUnsupported);
+  EXPECT_NE(plan.status().message().find("sparse"), std::string::npos);
+}
+
+TEST(LoadPlanner, AReadyBlockOfWhichNoTimeIsKnownDoesNotCountAsFree) {
+  PrefixMatch match = Match("ddd", {Connection(1000)});
+  match.found[0].blocks.assign(3, Presence::kReady);
+  match.found[0].sources[1] = kNoSource;
+  const auto plan = PlanLoad(match, Request(3 * kTokens, 10));
+  EXPECT_EQ(plan.code(), StatusCode::kUnsupported);
+  EXPECT_NE(plan.status().message().find("block 1"), std::string::npos);
+}
+
 TEST(ComputeTime, OneRateIsTheSameEverywhere) {
   const ComputeTime compute(std::vector<RatePoint>{{.context = 500, .tokens_per_s = 100}});
   EXPECT_DOUBLE_EQ(compute.Between(0, 1000), 10);

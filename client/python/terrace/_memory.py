@@ -106,9 +106,14 @@ def u32(argument: str, value: int, most: int = 0xffffffff) -> int:
 
 def text(argument: str, value: str) -> bytes:
     """For C, where a text ends with its first zero."""
+    if not isinstance(value, str):
+        raise InvalidError(f"{argument} is {value!r}, not a text")
     if "\0" in value:
         raise InvalidError(f"{argument} has a zero at {value.index(chr(0))}")
-    return value.encode()
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidError(f"{argument} is no UTF-8 at {error.start}") from error
 
 
 BLOCK = Struct("=IIQI4x")
