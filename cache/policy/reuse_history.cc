@@ -59,31 +59,28 @@ std::size_t ReuseHistory::Home(std::uint32_t tag) const noexcept {
   return (Mix(tag) * 0x9e3779b1U >> 8) & (entries_.size() - 1);
 }
 
-ReuseHistory::Entry& ReuseHistory::Find(std::uint32_t tag) {
+std::size_t ReuseHistory::SlotOf(std::uint32_t tag) const noexcept {
   std::size_t slot = Home(tag);
   while (entries_[slot].weight != 0 && entries_[slot].tag != tag) {
     slot = (slot + 1) & (entries_.size() - 1);
   }
-  return entries_[slot];
+  return slot;
 }
 
 void ReuseHistory::Rename(std::uint32_t tag, std::uint16_t kind) {
-  Entry& entry = Find(tag);
+  Entry& entry = entries_[SlotOf(tag)];
   if (entry.weight != 0) entry.kind = kind;
 }
 
 std::uint16_t ReuseHistory::LastKind(std::uint32_t tag) const noexcept {
-  std::size_t slot = Home(tag);
-  while (entries_[slot].weight != 0 && entries_[slot].tag != tag) {
-    slot = (slot + 1) & (entries_.size() - 1);
-  }
-  return entries_[slot].weight != 0 ? entries_[slot].kind : kRoot;
+  const Entry& entry = entries_[SlotOf(tag)];
+  return entry.weight != 0 ? entry.kind : kRoot;
 }
 
 void ReuseHistory::Used(std::uint32_t tag, std::uint16_t kind, std::size_t blocks,
                         std::uint32_t now) {
   ++news_;  // also of what finds no room: only an Estimate makes some
-  Entry& entry = Find(tag);
+  Entry& entry = entries_[SlotOf(tag)];
   if (entry.weight != 0) {
     // A request that takes long tells of its beginning; the later of two uses counts.
     if (static_cast<std::int32_t>(now - entry.when) < 0) now = entry.when;
@@ -113,7 +110,7 @@ void ReuseHistory::Sweep(std::uint32_t now, std::vector<AgeArray>& waiting) {
       continue;
     }
     waiting[entry.kind][step] += entry.weight;
-    Find(entry.tag) = entry;
+    entries_[SlotOf(entry.tag)] = entry;
     ++used_;
   }
   if (!too_many && used_ * 8 < entries_.size() && threshold_ < 0x80000000U)

@@ -82,7 +82,8 @@ class ReuseHistory {
 
   static std::uint32_t Mix(std::uint32_t tag) noexcept;
   [[nodiscard]] std::size_t Home(std::uint32_t tag) const noexcept;
-  Entry& Find(std::uint32_t tag);
+  /// Of the tag's entry, or where it would go.
+  [[nodiscard]] std::size_t SlotOf(std::uint32_t tag) const noexcept;
   /// Drops what is too old or no longer sampled, and counts those that wait.
   void Sweep(std::uint32_t now, std::vector<AgeArray>& waiting);
   void Fade();

@@ -3,10 +3,8 @@
 namespace terrace {
 
 namespace {
-constexpr auto kCounter = MetricType::kCounter;
-constexpr auto kGauge = MetricType::kGauge;
-constexpr auto kSum = MetricJoin::kSum;
-constexpr auto kMaximum = MetricJoin::kMaximum;
+using enum MetricType;
+using enum MetricJoin;
 }  // namespace
 
 const MetricInfo kMatchRequests = {"terrace_match_requests_total", kCounter, kSum,

@@ -4,10 +4,8 @@
 namespace terrace {
 
 namespace {
-constexpr auto kCounter = MetricType::kCounter;
-constexpr auto kGauge = MetricType::kGauge;
-constexpr auto kSum = MetricJoin::kSum;
-constexpr auto kMaximum = MetricJoin::kMaximum;
+using enum MetricType;
+using enum MetricJoin;
 }  // namespace
 
 const MetricInfo kMisses = {"terrace_misses_total", kCounter, kSum,
