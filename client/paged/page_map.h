@@ -88,16 +88,15 @@ struct PageTables {
   const std::uint32_t* pages = nullptr;        ///< Numbers of the block's pages.
 };
 
-/// REQUIRES: unit < map.units.
-TERRACE_HOST_DEVICE UnitPlace PlaceOfUnit(const PageMap& map, const PageTables& tables,
-                                          std::uint32_t unit) {
-  UnitPlace place;
-  std::uint32_t rest = unit;
-#if defined(__CUDACC__)
+/// Adds the places of dimensions [first, last): `rest` counts their indices, the innermost fastest.
+TERRACE_HOST_DEVICE void AddPlaces(const PageMap& map, const PageTables& tables,
+                                   std::uint32_t first, std::uint32_t last, std::uint32_t rest,
+                                   UnitPlace& place) {
+#if defined(__CUDA_ARCH__)
 #pragma unroll
 #endif
   for (std::uint32_t i = kMaxPageDims; i-- > 0;) {
-    if (i >= map.dims) {
+    if (i < first || i >= last) {
       continue;
     }
     const PageDim& dim = map.dim[i];
@@ -113,6 +112,13 @@ TERRACE_HOST_DEVICE UnitPlace PlaceOfUnit(const PageMap& map, const PageTables& 
           static_cast<std::uint64_t>(static_cast<std::int64_t>(steps) * dim.paged_stride);
     }
   }
+}
+
+/// REQUIRES: unit < map.units.
+TERRACE_HOST_DEVICE UnitPlace PlaceOfUnit(const PageMap& map, const PageTables& tables,
+                                          std::uint32_t unit) {
+  UnitPlace place;
+  AddPlaces(map, tables, 0, map.dims, unit, place);
   return place;
 }
 
