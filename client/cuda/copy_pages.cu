@@ -50,7 +50,7 @@ struct Tiling {
   std::uint32_t tiles = 0;       // of the launch
 };
 
-template <typename Vector, CopyWay kWay, bool kInner>
+template <typename Vector, MoveWay kWay, bool kInner>
 __global__ void __launch_bounds__(kThreads) CopyPages(const CopyJob job, const Tiling tiling) {
   const std::uint32_t lane = threadIdx.x % kWarp;
   const std::uint32_t warps = gridDim.x * (kThreads / kWarp);
@@ -82,13 +82,13 @@ __global__ void __launch_bounds__(kThreads) CopyPages(const CopyJob job, const T
         places[i].paged += std::uint64_t{within} * sizeof(Vector);
         places[i].stored += std::uint64_t{within} * sizeof(Vector);
         values[i] = LoadOnce(reinterpret_cast<const Vector*>(
-            kWay == CopyWay::kGather ? places[i].paged : places[i].stored));
+            kWay == MoveWay::kGather ? places[i].paged : places[i].stored));
       }
     }
 #pragma unroll
     for (std::uint32_t i = 0; i < kInFlight; ++i) {
       if (first + i * kWarp < tiling.plane_vectors) {
-        StoreOnce(reinterpret_cast<Vector*>(kWay == CopyWay::kGather ? places[i].stored
+        StoreOnce(reinterpret_cast<Vector*>(kWay == MoveWay::kGather ? places[i].stored
                                                                      : places[i].paged),
                   values[i]);
       }
@@ -113,7 +113,7 @@ Tiling MakeTiling(const PageMap& map, std::uint32_t unit_vectors) noexcept {
   return tiling;
 }
 
-template <typename Vector, CopyWay kWay>
+template <typename Vector, MoveWay kWay>
 cudaError_t Launch(const CopyJob& job, const CopyGrid& grid, cudaStream_t stream) noexcept {
   constexpr std::uint32_t kWarps = kThreads / kWarp;
   Tiling tiling =
@@ -141,15 +141,15 @@ cudaError_t Launch(const CopyJob& job, const CopyGrid& grid, cudaStream_t stream
 }
 
 template <typename Vector>
-cudaError_t LaunchWay(const CopyJob& job, CopyWay way, const CopyGrid& grid,
+cudaError_t LaunchWay(const CopyJob& job, MoveWay way, const CopyGrid& grid,
                       cudaStream_t stream) noexcept {
-  return way == CopyWay::kGather ? Launch<Vector, CopyWay::kGather>(job, grid, stream)
-                                 : Launch<Vector, CopyWay::kScatter>(job, grid, stream);
+  return way == MoveWay::kGather ? Launch<Vector, MoveWay::kGather>(job, grid, stream)
+                                 : Launch<Vector, MoveWay::kScatter>(job, grid, stream);
 }
 
 }  // namespace
 
-cudaError_t LaunchCopyPages(const CopyJob& job, CopyWay way, const CopyGrid& grid,
+cudaError_t LaunchCopyPages(const CopyJob& job, MoveWay way, const CopyGrid& grid,
                             cudaStream_t stream) noexcept {
   if (job.blocks == 0 || job.map.units == 0) {
     return cudaSuccess;

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "client/paged/mover.h"
 #include "client/paged/page_map.h"
 
 namespace terrace::paged {
@@ -24,8 +25,6 @@ struct CopyJob {
   std::uint32_t alignment = 1;
 };
 
-enum class CopyWay : std::uint8_t { kGather, kScatter };
-
 /// Thread blocks of a launch: enough to saturate what limits it, no more, because they take their
 /// multiprocessors from whoever computes meanwhile.
 struct CopyGrid {
@@ -33,7 +32,7 @@ struct CopyGrid {
 };
 
 /// Gather copies from the pages into the frames, scatter from the frames into the pages.
-cudaError_t LaunchCopyPages(const CopyJob& job, CopyWay way, const CopyGrid& grid,
+cudaError_t LaunchCopyPages(const CopyJob& job, MoveWay way, const CopyGrid& grid,
                             cudaStream_t stream) noexcept;
 
 }  // namespace terrace::paged

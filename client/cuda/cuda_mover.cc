@@ -1,0 +1,374 @@
+#include "client/cuda/cuda_mover.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <string>
+
+#include "client/cuda/cuda_status.h"
+#include "client/paged/make_map.h"
+
+namespace terrace::paged {
+namespace {
+
+// Points that are taken and not used up yet.
+constexpr std::uint32_t kPoints = 64;
+
+// Makes the mover's device the calling thread's, and gives the thread back its own.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) noexcept {
+    (void)cudaGetDevice(&before_);
+    changed_ = before_ != device && cudaSetDevice(device) == cudaSuccess;
+  }
+  ~OnDevice() {
+    if (changed_) {
+      (void)cudaSetDevice(before_);
+    }
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+std::uint64_t IdOf(std::uint32_t use, std::size_t index) noexcept {
+  return (std::uint64_t{use} << 32) | (index + 1);
+}
+
+// Wakes who waits for moves; on a thread of the driver, which may call nothing of CUDA.
+void CUDART_CB TellEnd(void* fd) noexcept {
+  const std::uint64_t one = 1;
+  (void)!write(static_cast<int>(reinterpret_cast<std::intptr_t>(fd)), &one, sizeof(one));
+}
+
+std::uint32_t LowestBit(std::uint64_t bits) noexcept {
+  return bits == 0 ? 16 : std::uint32_t{1} << std::min(4, std::countr_zero(bits));
+}
+
+std::uint64_t AddressBits(std::span<void* const> addresses) noexcept {
+  std::uint64_t bits = 0;
+  for (const void* address : addresses) {
+    bits |= reinterpret_cast<std::uint64_t>(address);
+  }
+  return bits;
+}
+
+// The power of two that divides every address and stride of a move.
+std::uint32_t AlignmentOf(const PageMap& map, std::span<void* const> bases) noexcept {
+  std::uint64_t bits = map.unit_bytes | AddressBits(bases);
+  for (std::uint32_t i = 0; i < map.dims; ++i) {
+    const PageDim& dim = map.dim[i];
+    if (dim.count.divisor > 1 || dim.kind == DimKind::kPage) {
+      bits |= static_cast<std::uint64_t>(dim.paged_stride);
+    }
+    if (dim.count.divisor > 1) {
+      bits |= dim.stored_stride;
+    }
+  }
+  return LowestBit(bits);
+}
+
+// The same of a quantised cache: of its side of the moves.
+std::uint32_t AlignmentOf(const QuantMap& map, std::span<void* const> bases) noexcept {
+  return LowestBit(AddressBits(bases) | static_cast<std::uint64_t>(map.part_stride) |
+                   static_cast<std::uint64_t>(map.page_stride) |
+                   static_cast<std::uint64_t>(map.token_stride) |
+                   static_cast<std::uint64_t>(map.head_stride));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CudaMover>> CudaMover::Make(const CacheLayout& cache,
+                                                   const StoredLayout& stored,
+                                                   std::span<void* const> bases,
+                                                   const CudaMoverOptions& options) {
+  if (Status status = ValidateStored(cache, stored); !status.ok()) {
+    return status;
+  }
+  if (Status status = ValidateBases(cache, bases); !status.ok()) {
+    return status;
+  }
+  if (options.moves == 0 || options.moves > 1024) {
+    return Status::Invalid("options.moves is " + std::to_string(options.moves) + ", 1 to 1024");
+  }
+  if (options.move_blocks == 0 || options.move_blocks > kMaxMoveBlocks) {
+    return Status::Invalid("options.move_blocks is " + std::to_string(options.move_blocks) +
+                           ", 1 to " + std::to_string(kMaxMoveBlocks));
+  }
+  std::unique_ptr<CudaMover> mover(new CudaMover(cache, stored, options));
+  if (Status status = mover->Prepare(bases); !status.ok()) {
+    return status;
+  }
+  return mover;
+}
+
+Status CudaMover::Prepare(std::span<void* const> bases) {
+  int devices = 0;
+  TERRACE_CUDA_TRY(cudaGetDeviceCount(&devices));
+  for (std::size_t i = 0; i < bases.size(); ++i) {
+    cudaPointerAttributes attributes{};
+    TERRACE_CUDA_TRY(cudaPointerGetAttributes(&attributes, bases[i]));
+    if (attributes.type != cudaMemoryTypeDevice) {
+      return Status::Invalid("layers[" + std::to_string(i) + "] is no device memory");
+    }
+    if (i > 0 && attributes.device != device_) {
+      return Status::Invalid("layers[" + std::to_string(i) + "] is on device " +
+                             std::to_string(attributes.device) + ", layers[0] on device " +
+                             std::to_string(device_));
+    }
+    device_ = attributes.device;
+    bases_.push_back(bases[i]);
+  }
+  block_pages_ = stored_.block_tokens / cache_.page_tokens;
+  const OnDevice here(device_);
+  event_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (event_fd_ < 0) {
+    return {StatusCode::kRetry, "eventfd: the process has no file descriptors left"};
+  }
+  const std::vector<std::uint64_t> table = LayerTable(bases, {});
+  const std::size_t bases_bytes = table.size() * sizeof(std::uint64_t);
+  TERRACE_CUDA_TRY(AllocateDevice(bases_device_, bases_bytes));
+  TERRACE_CUDA_TRY(cudaMemcpy(bases_device_, table.data(), bases_bytes, cudaMemcpyHostToDevice));
+  for (const MoveWay way : {MoveWay::kGather, MoveWay::kScatter}) {
+    auto lane = TransferLane::Make(way, options_.staging_bytes);
+    if (!lane.ok()) {
+      return lane.status();
+    }
+    lanes_[static_cast<std::size_t>(way)] = std::move(lane).value();
+    TERRACE_CUDA_TRY(
+        cudaStreamCreateWithFlags(&notify_[static_cast<std::size_t>(way)], cudaStreamNonBlocking));
+  }
+  const std::size_t tables = TransferLane::TableBytes(options_.move_blocks, block_pages_);
+  slots_.resize(options_.moves);
+  for (Slot& slot : slots_) {
+    TERRACE_CUDA_TRY(AllocatePinned(slot.tables_host, tables));
+    TERRACE_CUDA_TRY(AllocateDevice(slot.tables_device, tables));
+    TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&slot.end, cudaEventDisableTiming));
+  }
+  points_.resize(kPoints);
+  for (Point& point : points_) {
+    TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&point.event, cudaEventDisableTiming));
+  }
+  return {};
+}
+
+CudaMover::~CudaMover() {
+  const OnDevice here(device_);
+  for (auto& lane : lanes_) {
+    lane.reset();  // waits for its work
+  }
+  for (cudaStream_t stream : notify_) {
+    if (stream != nullptr) {
+      (void)cudaStreamSynchronize(stream);
+      (void)cudaStreamDestroy(stream);
+    }
+  }
+  for (Slot& slot : slots_) {
+    (void)cudaFreeHost(slot.tables_host);
+    (void)cudaFree(slot.tables_device);
+    if (slot.end != nullptr) (void)cudaEventDestroy(slot.end);
+  }
+  for (Point& point : points_) {
+    if (point.event != nullptr) (void)cudaEventDestroy(point.event);
+  }
+  (void)cudaFree(bases_device_);
+  if (event_fd_ >= 0) {
+    close(event_fd_);
+  }
+}
+
+Status CudaMover::RegisterFrames(std::span<std::byte> memory, bool read_only) {
+  const OnDevice here(device_);
+  if (read_only) {
+    int supported = 0;
+    TERRACE_CUDA_TRY(
+        cudaDeviceGetAttribute(&supported, cudaDevAttrHostRegisterReadOnlySupported, device_));
+    if (supported == 0) {
+      return {StatusCode::kUnsupported, "this GPU cannot read memory that is mapped read-only"};
+    }
+  }
+  const unsigned flags = cudaHostRegisterPortable | (read_only ? cudaHostRegisterReadOnly : 0U);
+  TERRACE_CUDA_TRY(cudaHostRegister(memory.data(), memory.size(), flags));
+  void* on_device = nullptr;
+  const cudaError_t error = cudaHostGetDevicePointer(&on_device, memory.data(), 0);
+  if (error != cudaSuccess || on_device != memory.data()) {
+    (void)cudaHostUnregister(memory.data());
+    if (error != cudaSuccess) {
+      return CudaStatus(error, "cudaHostGetDevicePointer");
+    }
+    return {StatusCode::kUnsupported, "the GPU sees host memory under other addresses"};
+  }
+  return {};
+}
+
+void CudaMover::DeregisterFrames(std::span<std::byte> memory) {
+  const OnDevice here(device_);
+  if (cudaHostUnregister(memory.data()) != cudaSuccess) {
+    (void)cudaGetLastError();
+  }
+}
+
+Result<StreamPoint> CudaMover::Mark(void* stream) {
+  const OnDevice here(device_);
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < points_.size(); ++i) {
+    Point& point = points_[i];
+    if (!point.busy) {
+      TERRACE_CUDA_TRY(cudaEventRecord(point.event, static_cast<cudaStream_t>(stream)));
+      point.busy = true;
+      ++point.use;
+      return StreamPoint{IdOf(point.use, i)};
+    }
+  }
+  return Status(StatusCode::kRetry,
+                std::to_string(points_.size()) + " points of streams are taken and not used");
+}
+
+CudaMover::Point* CudaMover::PointOf(StreamPoint point) {
+  const std::size_t index = (point.value & 0xffffffffU) - 1;
+  if (index >= points_.size() || !points_[index].busy ||
+      IdOf(points_[index].use, index) != point.value) {
+    return nullptr;
+  }
+  return &points_[index];
+}
+
+CudaMover::Slot* CudaMover::SlotOf(MoveId move) {
+  const std::size_t index = (move.value & 0xffffffffU) - 1;
+  if (index >= slots_.size() || !slots_[index].busy ||
+      IdOf(slots_[index].use, index) != move.value) {
+    return nullptr;
+  }
+  return &slots_[index];
+}
+
+Status CudaMover::CheckRequest(const MoveRequest& request) const {
+  if (request.blocks.empty() || request.blocks.size() > options_.move_blocks) {
+    return Status::Invalid("blocks has " + std::to_string(request.blocks.size()) +
+                           " entries, 1 to " + std::to_string(options_.move_blocks));
+  }
+  if (request.layers == 0 || request.first_layer >= cache_.layers ||
+      request.layers > cache_.layers - request.first_layer) {
+    return Status::Invalid("layers " + std::to_string(request.first_layer) + " + " +
+                           std::to_string(request.layers) + " of " + std::to_string(cache_.layers));
+  }
+  for (std::size_t i = 0; i < request.blocks.size(); ++i) {
+    for (std::uint32_t page = 0; page < block_pages_; ++page) {
+      if (const std::uint32_t number = request.blocks[i].pages[page]; number >= cache_.pages) {
+        return Status::Invalid("blocks[" + std::to_string(i) + "].pages[" + std::to_string(page) +
+                               "] is " + std::to_string(number) + " of " +
+                               std::to_string(cache_.pages));
+      }
+    }
+  }
+  return {};
+}
+
+Result<PageWork> CudaMover::WorkOf(const MoveRequest& request) const {
+  const LayerSpan layers{request.first_layer, request.layers};
+  PageWork work;
+  work.layer_bases = bases_device_ + request.first_layer;
+  work.block_pages = block_pages_;
+  work.frame_bytes = FrameBytes(cache_, stored_, layers);
+  work.quantised = stored_.type != StoredType::kLossless;
+  if (work.quantised) {
+    auto map = MakeQuantMap(cache_, stored_, bases_, layers);
+    if (!map.ok()) {
+      return map.status();
+    }
+    work.quant = map.value();
+    work.alignment = AlignmentOf(work.quant, bases_);
+    return work;
+  }
+  auto map = MakePageMap(cache_, stored_, bases_, layers);
+  if (!map.ok()) {
+    return map.status();
+  }
+  work.copy = map.value();
+  work.alignment = AlignmentOf(work.copy, bases_);
+  return work;
+}
+
+Result<MoveId> CudaMover::Start(const MoveRequest& request) {
+  const OnDevice here(device_);
+  const std::lock_guard lock(mutex_);
+  Point* after = nullptr;
+  if (request.after.value != 0) {
+    after = PointOf(request.after);
+    if (after == nullptr) {
+      return Status::Invalid("after is no point of this mover, or was used before");
+    }
+    after->busy = false;  // whatever becomes of the move; the streams keep what they were told
+  }
+  if (Status status = CheckRequest(request); !status.ok()) {
+    return status;
+  }
+  auto work = WorkOf(request);
+  if (!work.ok()) {
+    return work.status();
+  }
+  const auto free =
+      std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.busy; });
+  if (free == slots_.end()) {
+    return Status(StatusCode::kRetry, std::to_string(slots_.size()) + " moves are under way");
+  }
+  LaneMove move;
+  move.work = work.value();
+  move.blocks = request.blocks;
+  move.after = after == nullptr ? nullptr : after->event;
+  move.end = free->end;
+  move.tables_host = free->tables_host;
+  move.tables_device = free->tables_device;
+  TransferLane& lane = *lanes_[static_cast<std::size_t>(request.way)];
+  cudaStream_t notify = notify_[static_cast<std::size_t>(request.way)];
+  Status status = lane.Queue(move);
+  if (status.ok()) {
+    status = CudaStatus(cudaStreamWaitEvent(notify, free->end, 0), "cudaStreamWaitEvent");
+  }
+  if (status.ok()) {
+    status = CudaStatus(
+        cudaLaunchHostFunc(notify, TellEnd, reinterpret_cast<void*>(std::intptr_t{event_fd_})),
+        "cudaLaunchHostFunc");
+  }
+  if (!status.ok()) {
+    lane.Synchronize();  // what was queued must not touch pages and frames after the answer
+    return status;
+  }
+  free->busy = true;
+  ++free->use;
+  return MoveId{IdOf(free->use, static_cast<std::size_t>(free - slots_.begin()))};
+}
+
+Status CudaMover::Done(MoveId move) {
+  const OnDevice here(device_);
+  const std::lock_guard lock(mutex_);
+  Slot* slot = SlotOf(move);
+  if (slot == nullptr) {
+    return Status::Invalid("move is none of this mover, or has ended before");
+  }
+  const cudaError_t error = cudaEventQuery(slot->end);
+  if (error == cudaErrorNotReady) {
+    (void)cudaGetLastError();
+    return Status(StatusCode::kRetry);
+  }
+  slot->busy = false;
+  return CudaStatus(error, "cudaEventQuery");
+}
+
+Status CudaMover::OrderBehind(void* stream, MoveId move) {
+  const OnDevice here(device_);
+  const std::lock_guard lock(mutex_);
+  const Slot* slot = SlotOf(move);
+  if (slot == nullptr) {
+    return Status::Invalid("move is none of this mover, or has ended before");
+  }
+  TERRACE_CUDA_TRY(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), slot->end, 0));
+  return {};
+}
+
+}  // namespace terrace::paged

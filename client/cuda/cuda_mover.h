@@ -1,0 +1,87 @@
+// CudaMover: PageMover for a cache in the memory of a GPU. Moves are queued behind the engine's own
+// work, on streams of the mover, and end with an event; nothing here waits for the GPU but the
+// constructor and the destructor.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "client/cuda/transfer_lane.h"
+#include "client/layout.hpp"
+#include "client/paged/mover.h"
+
+namespace terrace::paged {
+
+struct CudaMoverOptions {
+  /// Of each of six staging buffers in device memory; what one block needs at least. 16 MiB keep
+  /// the copy engines busy with blocks of 1 MiB.
+  std::size_t staging_bytes = 16 << 20;
+  std::uint32_t moves = 16;         ///< That may be under way at once.
+  std::uint32_t move_blocks = 512;  ///< Most blocks of one move, at most kMaxMoveBlocks.
+};
+
+class CudaMover final : public PageMover {
+ public:
+  /// The cache's layers are at `bases`, device memory of one GPU. @return kInvalid names the field
+  /// (layers[3] is no device memory, ...); kUnsupported without a GPU or driver; kRetry when the
+  /// device has no memory for the staging buffers; kIo for what else the driver says.
+  static Result<std::unique_ptr<CudaMover>> Make(const CacheLayout& cache,
+                                                 const StoredLayout& stored,
+                                                 std::span<void* const> bases,
+                                                 const CudaMoverOptions& options);
+  ~CudaMover() override;
+
+  Status RegisterFrames(std::span<std::byte> memory, bool read_only) override;
+  void DeregisterFrames(std::span<std::byte> memory) override;
+  Result<StreamPoint> Mark(void* stream) override;
+  Result<MoveId> Start(const MoveRequest& request) override;
+  Status Done(MoveId move) override;
+  Status OrderBehind(void* stream, MoveId move) override;
+  [[nodiscard]] int EventFd() const noexcept override { return event_fd_; }
+
+ private:
+  // A move's room: its tables and its event. The number of its use is in the id, so that an old id
+  // is not taken for a later move.
+  struct Slot {
+    std::byte* tables_host = nullptr;
+    std::byte* tables_device = nullptr;
+    cudaEvent_t end = nullptr;
+    std::uint32_t use = 0;
+    bool busy = false;
+  };
+  struct Point {
+    cudaEvent_t event = nullptr;
+    std::uint32_t use = 0;
+    bool busy = false;
+  };
+
+  CudaMover(const CacheLayout& cache, const StoredLayout& stored, const CudaMoverOptions& options)
+      : cache_(cache), stored_(stored), options_(options) {}
+  Status Prepare(std::span<void* const> bases);
+  Result<PageWork> WorkOf(const MoveRequest& request) const;
+  Status CheckRequest(const MoveRequest& request) const;
+  Point* PointOf(StreamPoint point);
+  Slot* SlotOf(MoveId move);
+
+  CacheLayout cache_;
+  StoredLayout stored_;
+  CudaMoverOptions options_;
+  int device_ = 0;
+  int event_fd_ = -1;
+  std::uint32_t block_pages_ = 0;
+  std::vector<void*> bases_;
+  std::uint64_t* bases_device_ = nullptr;
+  cudaStream_t notify_[2] = {};  // by MoveWay: on which the ends of moves are told
+
+  std::mutex mutex_;                        // of all that follows
+  std::unique_ptr<TransferLane> lanes_[2];  // by MoveWay
+  std::vector<Slot> slots_;
+  std::vector<Point> points_;
+};
+
+}  // namespace terrace::paged

@@ -1,0 +1,226 @@
+#include "client/cuda/transfer_lane.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "client/cuda/cuda_status.h"
+
+namespace terrace::paged {
+namespace {
+
+// Frames with less than this in one stretch are moved by a kernel: the copy engines take longer for
+// many small copies, even in batches.
+constexpr std::uint64_t kStagedStretchBytes = 128 << 10;
+// Thread blocks of a kernel that goes over PCIe: two saturate the bus with long runs, 16 with runs
+// of a few hundred bytes; the engine's own kernels keep all other multiprocessors.
+constexpr CopyGrid kBusGrid{16};
+// And of one that stays on the device.
+constexpr CopyGrid kDeviceGrid{528};
+// Of a staged frame, so that every vector of it is aligned.
+constexpr std::size_t kStagedAlignment = 256;
+
+std::uint32_t AlignmentOf(std::uint64_t bits) noexcept {
+  return bits == 0 ? 16 : std::uint32_t{1} << std::min(4, std::countr_zero(bits));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TransferLane>> TransferLane::Make(MoveWay way, std::size_t staging_bytes) {
+  std::unique_ptr<TransferLane> lane(new TransferLane(way, staging_bytes));
+  if (Status status = lane->Prepare(); !status.ok()) {
+    return status;
+  }
+  return lane;
+}
+
+Status TransferLane::Prepare() {
+  int least = 0;
+  int greatest = 0;
+  TERRACE_CUDA_TRY(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  // Small kernels that others wait for: ahead of the engine's large ones.
+  TERRACE_CUDA_TRY(cudaStreamCreateWithPriority(&kernels_, cudaStreamNonBlocking, greatest));
+  TERRACE_CUDA_TRY(cudaStreamCreateWithPriority(&copies_, cudaStreamNonBlocking, greatest));
+  for (Buffer& buffer : buffers_) {
+    TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&buffer.filled, cudaEventDisableTiming));
+    TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&buffer.drained, cudaEventDisableTiming));
+    TERRACE_CUDA_TRY(AllocateDevice(buffer.memory, staging_bytes_));
+  }
+  from_.reserve(kMaxMoveBlocks);
+  to_.reserve(kMaxMoveBlocks);
+  sizes_.reserve(kMaxMoveBlocks);
+  return {};
+}
+
+TransferLane::~TransferLane() {
+  Synchronize();
+  for (Buffer& buffer : buffers_) {
+    if (buffer.filled != nullptr) (void)cudaEventDestroy(buffer.filled);
+    if (buffer.drained != nullptr) (void)cudaEventDestroy(buffer.drained);
+    (void)cudaFree(buffer.memory);
+  }
+  if (kernels_ != nullptr) (void)cudaStreamDestroy(kernels_);
+  if (copies_ != nullptr) (void)cudaStreamDestroy(copies_);
+}
+
+void TransferLane::Synchronize() noexcept {
+  if (kernels_ != nullptr) (void)cudaStreamSynchronize(kernels_);
+  if (copies_ != nullptr) (void)cudaStreamSynchronize(copies_);
+}
+
+Status TransferLane::Queue(const LaneMove& move) {
+  const std::size_t stride =
+      (move.work.frame_bytes + kStagedAlignment - 1) / kStagedAlignment * kStagedAlignment;
+  const bool staged = move.work.frame_bytes >= kStagedStretchBytes && stride <= staging_bytes_;
+  if (Status status = QueueTables(move, staged ? stride : 0); !status.ok()) {
+    return status;
+  }
+  return staged ? QueueStaged(move, stride) : QueueDirect(move);
+}
+
+// The tables go to the device once: kernels that read them from the host would wait for the bus in
+// every warp. staged_stride: 0 when the kernels go to the frames themselves.
+Status TransferLane::QueueTables(const LaneMove& move, std::size_t staged_stride) {
+  const std::size_t blocks = move.blocks.size();
+  const std::size_t pages_bytes = move.work.block_pages * sizeof(std::uint32_t);
+  const std::size_t chunk = staged_stride == 0 ? 0 : staging_bytes_ / staged_stride;
+  auto* frames = reinterpret_cast<std::uint64_t*>(move.tables_host);
+  std::byte* pages = move.tables_host + blocks * sizeof(std::uint64_t);
+  for (std::size_t i = 0; i < blocks; ++i) {
+    // The place in a staging buffer: chunk by chunk, from the lane's next buffer on.
+    const Buffer& buffer = buffers_[(next_buffer_ + (chunk == 0 ? 0 : i / chunk)) % kBuffers];
+    frames[i] = staged_stride == 0
+                    ? reinterpret_cast<std::uint64_t>(move.blocks[i].frame)
+                    : reinterpret_cast<std::uint64_t>(buffer.memory + i % chunk * staged_stride);
+    std::memcpy(pages + i * pages_bytes, move.blocks[i].pages, pages_bytes);
+  }
+  TERRACE_CUDA_TRY(cudaMemcpyAsync(move.tables_device, move.tables_host,
+                                   TableBytes(blocks, move.work.block_pages),
+                                   cudaMemcpyHostToDevice, kernels_));
+  return {};
+}
+
+namespace {
+
+BlockTables TablesOf(const LaneMove& move, std::size_t first, std::size_t count,
+                     std::uint32_t alignment) noexcept {
+  BlockTables tables;
+  tables.frames = reinterpret_cast<const std::uint64_t*>(move.tables_device) + first;
+  tables.pages = reinterpret_cast<const std::uint32_t*>(
+                     move.tables_device + move.blocks.size() * sizeof(std::uint64_t)) +
+                 first * move.work.block_pages;
+  tables.blocks = static_cast<std::uint32_t>(count);
+  tables.alignment = alignment;
+  return tables;
+}
+
+}  // namespace
+
+Status TransferLane::QueueDirect(const LaneMove& move) {
+  if (move.after != nullptr) {
+    TERRACE_CUDA_TRY(cudaStreamWaitEvent(kernels_, move.after, 0));
+  }
+  std::uint64_t bits = 0;
+  for (const BlockMove& block : move.blocks) {
+    bits |= reinterpret_cast<std::uint64_t>(block.frame);
+  }
+  const BlockTables tables = TablesOf(move, 0, move.blocks.size(), AlignmentOf(bits));
+  TERRACE_CUDA_TRY(LaunchPages(move.work, tables, way_, kBusGrid, kernels_));
+  TERRACE_CUDA_TRY(cudaEventRecord(move.end, kernels_));
+  return {};
+}
+
+Status TransferLane::QueueStaged(const LaneMove& move, std::size_t stride) {
+  if (move.after != nullptr) {
+    TERRACE_CUDA_TRY(cudaStreamWaitEvent(kernels_, move.after, 0));
+  }
+  const std::size_t chunk = staging_bytes_ / stride;
+  for (std::size_t first = 0; first < move.blocks.size(); first += chunk) {
+    const std::size_t count = std::min(chunk, move.blocks.size() - first);
+    Buffer& buffer = buffers_[next_buffer_];
+    next_buffer_ = (next_buffer_ + 1) % kBuffers;
+    const BlockTables tables = TablesOf(move, first, count, 16);
+    Status status = way_ == MoveWay::kGather
+                        ? QueueGatherChunk(move, tables, first, stride, buffer)
+                        : QueueScatterChunk(move, tables, first, stride, buffer);
+    if (!status.ok()) {
+      return status;
+    }
+  }
+  TERRACE_CUDA_TRY(cudaEventRecord(move.end, way_ == MoveWay::kGather ? copies_ : kernels_));
+  return {};
+}
+
+Status TransferLane::QueueGatherChunk(const LaneMove& move, const BlockTables& tables,
+                                      std::size_t first, std::size_t stride, Buffer& buffer) {
+  TERRACE_CUDA_TRY(cudaStreamWaitEvent(kernels_, buffer.drained, 0));
+  TERRACE_CUDA_TRY(LaunchPages(move.work, tables, way_, kDeviceGrid, kernels_));
+  TERRACE_CUDA_TRY(cudaEventRecord(buffer.filled, kernels_));
+  TERRACE_CUDA_TRY(cudaStreamWaitEvent(copies_, buffer.filled, 0));
+  if (Status status = CopyFrames(move, first, tables.blocks, stride, buffer); !status.ok()) {
+    return status;
+  }
+  TERRACE_CUDA_TRY(cudaEventRecord(buffer.drained, copies_));
+  return {};
+}
+
+Status TransferLane::QueueScatterChunk(const LaneMove& move, const BlockTables& tables,
+                                       std::size_t first, std::size_t stride, Buffer& buffer) {
+  TERRACE_CUDA_TRY(cudaStreamWaitEvent(copies_, buffer.drained, 0));
+  if (Status status = CopyFrames(move, first, tables.blocks, stride, buffer); !status.ok()) {
+    return status;
+  }
+  TERRACE_CUDA_TRY(cudaEventRecord(buffer.filled, copies_));
+  TERRACE_CUDA_TRY(cudaStreamWaitEvent(kernels_, buffer.filled, 0));
+  TERRACE_CUDA_TRY(LaunchPages(move.work, tables, way_, kDeviceGrid, kernels_));
+  TERRACE_CUDA_TRY(cudaEventRecord(buffer.drained, kernels_));
+  return {};
+}
+
+// Between the frames of blocks [first, first + count) and a buffer, as one batch. Frames that lie
+// one behind the other, as their staged copies do, become one copy.
+Status TransferLane::CopyFrames(const LaneMove& move, std::size_t first, std::size_t count,
+                                std::size_t stride, const Buffer& buffer) {
+  from_.clear();
+  to_.clear();
+  sizes_.clear();
+  const std::uint64_t bytes = move.work.frame_bytes;
+  const bool gather = way_ == MoveWay::kGather;
+  const std::byte* last_end = nullptr;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::byte* frame = move.blocks[first + i].frame;
+    std::byte* staged = buffer.memory + i * stride;
+    if (frame == last_end && stride == bytes) {
+      sizes_.back() += bytes;
+    } else {
+      from_.push_back(gather ? staged : frame);
+      to_.push_back(gather ? frame : staged);
+      sizes_.push_back(bytes);
+    }
+    last_end = frame + bytes;
+  }
+#if CUDART_VERSION >= 13000
+  if (batches_) {
+    cudaMemcpyAttributes attributes{};
+    attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
+    std::size_t index = 0;
+    const cudaError_t error = cudaMemcpyBatchAsync(to_.data(), from_.data(), sizes_.data(),
+                                                   sizes_.size(), &attributes, &index, 1, copies_);
+    if (error == cudaSuccess) {
+      return {};
+    }
+    if (error != cudaErrorCallRequiresNewerDriver && error != cudaErrorNotSupported) {
+      return CudaStatus(error, "cudaMemcpyBatchAsync");
+    }
+    (void)cudaGetLastError();
+    batches_ = false;
+  }
+#endif
+  for (std::size_t i = 0; i < sizes_.size(); ++i) {
+    TERRACE_CUDA_TRY(cudaMemcpyAsync(to_[i], from_[i], sizes_[i],
+                                     cudaMemcpyDefault, copies_));
+  }
+  return {};
+}
+
+}  // namespace terrace::paged

@@ -1,0 +1,89 @@
+// TransferLane: one direction between an engine's pages and host frames. What is contiguous for
+// long enough goes through staging buffers on the device, whose other side the copy engines move:
+// single copies leave a gap of some microseconds between them, batches of them do not, and kernels
+// that reach over PCIe themselves stay some percent below either. What is in small stretches (one
+// layer of many blocks) is moved by a kernel that reads or writes the frames itself.
+//
+// Everything is queued on the lane's own streams; nothing here waits. One thread at a time.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "base/status.h"
+#include "client/cuda/page_work.h"
+#include "client/paged/mover.h"
+
+namespace terrace::paged {
+
+/// One move's blocks.
+struct LaneMove {
+  PageWork work;
+  std::span<const BlockMove> blocks;
+  cudaEvent_t after = nullptr;  ///< What the pages wait for; null: nothing.
+  cudaEvent_t end = nullptr;    ///< Recorded behind the last byte.
+  // Room for the tables: pinned host memory and device memory of TableBytes.
+  std::byte* tables_host = nullptr;
+  std::byte* tables_device = nullptr;
+};
+
+class TransferLane {
+ public:
+  /// staging_bytes: of each of the lane's buffers. @return kRetry when the device has no memory.
+  static Result<std::unique_ptr<TransferLane>> Make(MoveWay way, std::size_t staging_bytes);
+  ~TransferLane();
+  TransferLane(const TransferLane&) = delete;
+  TransferLane& operator=(const TransferLane&) = delete;
+
+  /// Bytes of the tables of `blocks` blocks.
+  static std::size_t TableBytes(std::size_t blocks, std::size_t block_pages) noexcept {
+    return blocks * (sizeof(std::uint64_t) + block_pages * sizeof(std::uint32_t));
+  }
+
+  /// Queues the move. After an error nothing more is queued; what was is still under way until
+  /// Synchronize.
+  Status Queue(const LaneMove& move);
+  /// Waits for all that was queued.
+  void Synchronize() noexcept;
+
+ private:
+  struct Buffer {
+    std::byte* memory = nullptr;
+    cudaEvent_t filled = nullptr;
+    cudaEvent_t drained = nullptr;
+  };
+  TransferLane(MoveWay way, std::size_t staging_bytes) noexcept
+      : way_(way), staging_bytes_(staging_bytes) {}
+  Status Prepare();
+  Status QueueTables(const LaneMove& move, std::size_t staged_stride);
+  Status QueueDirect(const LaneMove& move);
+  Status QueueStaged(const LaneMove& move, std::size_t stride);
+  Status QueueGatherChunk(const LaneMove& move, const BlockTables& tables, std::size_t first,
+                          std::size_t stride, Buffer& buffer);
+  Status QueueScatterChunk(const LaneMove& move, const BlockTables& tables, std::size_t first,
+                           std::size_t stride, Buffer& buffer);
+  Status CopyFrames(const LaneMove& move, std::size_t first, std::size_t count, std::size_t stride,
+                    const Buffer& buffer);
+
+  static constexpr std::size_t kBuffers = 3;
+
+  MoveWay way_;
+  std::size_t staging_bytes_;
+  cudaStream_t kernels_ = nullptr;
+  cudaStream_t copies_ = nullptr;
+  Buffer buffers_[kBuffers];
+  std::size_t next_buffer_ = 0;
+  bool batches_ = true;  // until the driver says that it has none
+  // Of a batch; filled anew for each.
+  std::vector<const void*> from_;
+  std::vector<void*> to_;
+  std::vector<std::size_t> sizes_;
+};
+
+}  // namespace terrace::paged
