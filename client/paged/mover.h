@@ -1,0 +1,76 @@
+// PageMover: what moves blocks between an engine's paged cache and dense frames. The CPU copies at
+// once; a GPU's copies are queued behind the engine's own work and end later.
+//
+// One PageMover serves one cache with one stored layout. Any thread, at the same time. Start and
+// Done never wait and allocate nothing but what was set aside when the mover was made.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/result.h"
+#include "base/status.h"
+
+namespace terrace::paged {
+
+enum class MoveWay : std::uint8_t {
+  kGather = 0,   ///< From the pages into the frame.
+  kScatter = 1,  ///< From the frame into the pages.
+};
+
+/// One block: a dense frame of the layers that are moved, and the pages that hold it.
+struct BlockMove {
+  std::byte* frame = nullptr;            ///< In memory that was given to RegisterFrames.
+  const std::uint32_t* pages = nullptr;  ///< block_tokens / page_tokens numbers; copied by Start.
+};
+
+/// A point in the engine's stream of work: what was queued there before it was taken. 0: no point,
+/// nothing to be waited for.
+struct StreamPoint {
+  std::uint64_t value = 0;
+};
+
+struct MoveRequest {
+  MoveWay way = MoveWay::kGather;
+  std::span<const BlockMove> blocks;  ///< At least 1, at most kMaxMoveBlocks.
+  std::uint32_t first_layer = 0;      ///< Of the cache's layers.
+  std::uint32_t layers = 0;           ///< At least 1.
+  StreamPoint after;                  ///< From Mark. The move uses it up, also when it fails.
+};
+
+inline constexpr std::size_t kMaxMoveBlocks = 4096;
+
+/// Names a move of its mover until Done has said that it ended; never 0.
+struct MoveId {
+  std::uint64_t value = 0;
+};
+
+class PageMover {
+ public:
+  virtual ~PageMover() = default;
+
+  /// Makes host memory usable as frames: a GPU's mover pins it, once. `read_only`: it is mapped so,
+  /// and is only scattered from. The memory must outlive its use. @return kUnsupported when the
+  /// driver cannot take such memory; frames must then lie in memory that it can.
+  virtual Status RegisterFrames(std::span<std::byte> memory, bool read_only) = 0;
+  /// REQUIRES: no move of it is under way. Unknown memory is ignored.
+  virtual void DeregisterFrames(std::span<std::byte> memory) = 0;
+
+  /// Takes the point where `stream`, the engine's (a cudaStream_t; the CPU's mover takes only
+  /// null), now is. @return kRetry when too many points are out.
+  virtual Result<StreamPoint> Mark(void* stream) = 0;
+
+  /// Begins to move. @return kRetry when too many moves are under way: again after one has ended;
+  /// kInvalid names the field of the request.
+  virtual Result<MoveId> Start(const MoveRequest& request) = 0;
+  /// Ok: all bytes are there. kRetry: it goes on. Anything else: it failed. Nothing touches pages
+  /// and frames of a move any more once this has answered something else than kRetry, which it does
+  /// once; then the id is void (kInvalid).
+  virtual Status Done(MoveId move) = 0;
+
+  /// Readable after a move ended, until it is read (an eventfd); -1: every move ends within Start.
+  [[nodiscard]] virtual int EventFd() const noexcept = 0;
+};
+
+}  // namespace terrace::paged
