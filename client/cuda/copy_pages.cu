@@ -5,9 +5,9 @@ namespace {
 
 constexpr std::uint32_t kThreads = 512;
 constexpr std::uint32_t kWarp = 32;
-// Vectors that a thread has in flight. 8 x 16 bytes x 2,048 threads are what a multiprocessor of
-// Hopper needs under way to keep its share of the memory busy.
-constexpr std::uint32_t kInFlight = 8;
+// Vectors that a thread has in flight, at most. 8 x 16 bytes x 1,024 threads are what a
+// multiprocessor of Hopper needs under way to keep its share of the memory busy.
+constexpr std::uint32_t kMostInFlight = 8;
 
 struct alignas(16) Vector16 {
   std::uint32_t word[4];
@@ -15,11 +15,11 @@ struct alignas(16) Vector16 {
 
 // The bytes are used once: they should push nothing out of the caches.
 template <typename Vector>
-__device__ __forceinline__ Vector LoadOnce(const Vector* from) {
-  return *from;
+__device__ __forceinline__ Vector LoadOnce(std::uint64_t from) {
+  return *reinterpret_cast<const Vector*>(from);
 }
 template <>
-__device__ __forceinline__ Vector16 LoadOnce(const Vector16* from) {
+__device__ __forceinline__ Vector16 LoadOnce(std::uint64_t from) {
   Vector16 value;
   asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(value.word[0]), "=r"(value.word[1]), "=r"(value.word[2]), "=r"(value.word[3])
@@ -27,111 +27,209 @@ __device__ __forceinline__ Vector16 LoadOnce(const Vector16* from) {
   return value;
 }
 template <typename Vector>
-__device__ __forceinline__ void StoreOnce(Vector* to, const Vector& value) {
-  *to = value;
+__device__ __forceinline__ void StoreOnce(std::uint64_t to, const Vector& value) {
+  *reinterpret_cast<Vector*>(to) = value;
 }
 template <>
-__device__ __forceinline__ void StoreOnce(Vector16* to, const Vector16& value) {
+__device__ __forceinline__ void StoreOnce(std::uint64_t to, const Vector16& value) {
   asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(value.word[0]),
                "r"(value.word[1]), "r"(value.word[2]), "r"(value.word[3])
                : "memory");
 }
 
-// How the vectors of a block are counted: block > plane > tile > vector. A plane is the units of
-// the innermost dimensions, a tile kInFlight x 32 vectors of it (fewer at its end), which one warp
-// moves at a time. The plane's place is looked up once for the warp; the dimensions inside it for
-// each vector.
+// How the vectors of a launch are counted: block > tile > step > lane. A warp moves a tile at a
+// time, each thread one vector a step.
 struct Tiling {
   Divisor block_tiles;
-  Divisor plane_tiles;
   Divisor unit_vectors;
-  std::uint32_t plane_vectors = 0;
-  std::uint32_t outer_dims = 0;  // what a plane is named by
-  std::uint32_t tiles = 0;       // of the launch
+  std::uint32_t tile_vectors = 0;
+  std::uint32_t block_vectors = 0;
+  std::uint32_t tiles = 0;   // of the launch
+  std::uint32_t blocks = 0;  // of the launch
 };
 
-template <typename Vector, MoveWay kWay, bool kInner>
-__global__ void __launch_bounds__(kThreads) CopyPages(const CopyJob job, const Tiling tiling) {
-  const std::uint32_t lane = threadIdx.x % kWarp;
+// Where the steps of a regular tile lie from its first vector on: the same for all tiles and lanes.
+struct Steps {
+  std::uint64_t paged[kMostInFlight];
+  std::uint64_t stored[kMostInFlight];
+};
+
+struct Tile {
+  std::uint32_t block;
+  std::uint32_t first;  // vector of the block
+};
+
+__device__ __forceinline__ Tile TileOf(const Tiling& tiling, std::uint32_t tile) {
+  const std::uint32_t block = tiling.block_tiles.Quotient(tile);
+  return {block, (tile - block * tiling.block_tiles.divisor) * tiling.tile_vectors};
+}
+
+template <typename Vector>
+TERRACE_HOST_DEVICE UnitPlace PlaceOfVector(const PageMap& map, const PageTables& tables,
+                                            const Divisor& unit_vectors, std::uint32_t vector) {
+  const std::uint32_t unit = unit_vectors.Quotient(vector);
+  UnitPlace place = PlaceOfUnit(map, tables, unit);
+  const std::uint64_t within = std::uint64_t{vector - unit * unit_vectors.divisor} * sizeof(Vector);
+  place.paged += within;
+  place.stored += within;
+  return place;
+}
+
+// Regular tiles: the place of a vector is that of its tile + that of its lane + that of its step
+// (IsRegular says when), so that each is looked up once.
+template <typename Vector, MoveWay kWay, std::uint32_t kInFlight>
+__global__ void __launch_bounds__(kThreads, 2)
+    CopyRegular(const CopyJob job, const Tiling tiling, const Steps steps,
+                const __grid_constant__ BlockTable table) {
   const std::uint32_t warps = gridDim.x * (kThreads / kWarp);
-  std::uint32_t tile = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
-  for (; tile < tiling.tiles; tile += warps) {
-    const std::uint32_t block = tiling.block_tiles.Quotient(tile);
-    const std::uint32_t in_block = tile - block * tiling.block_tiles.divisor;
-    const std::uint32_t plane = tiling.plane_tiles.Quotient(in_block);
-    const std::uint32_t first =
-        (in_block - plane * tiling.plane_tiles.divisor) * (kInFlight * kWarp) + lane;
+  std::uint32_t number = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
+  // No layer and no page changes within a tile: relative to the first vector they cancel out.
+  const std::uint64_t no_base = 0;
+  const std::uint32_t no_page = 0;
+  const UnitPlace lane = PlaceOfVector<Vector>(job.map, {&no_base, &no_page}, tiling.unit_vectors,
+                                               threadIdx.x % kWarp);
+  for (; number < tiling.tiles; number += warps) {
+    const Tile tile = TileOf(tiling, number);
     const PageTables tables{job.layer_bases,
-                            job.pages + std::uint64_t{block} * job.map.block_pages};
-    UnitPlace base;
-    AddPlaces(job.map, tables, 0, tiling.outer_dims, plane, base);
-    base.stored += job.frames[block];
+                            table.Pages(tiling.blocks, tile.block, job.map.block_pages)};
+    UnitPlace place = PlaceOfVector<Vector>(job.map, tables, tiling.unit_vectors, tile.first);
+    place.paged += lane.paged;
+    place.stored += lane.stored + table.words[tile.block];
     Vector values[kInFlight];
-    UnitPlace places[kInFlight];
 #pragma unroll
     for (std::uint32_t i = 0; i < kInFlight; ++i) {
-      const std::uint32_t vector = first + i * kWarp;
-      if (vector < tiling.plane_vectors) {
-        places[i] = base;
-        std::uint32_t within = vector;
-        if constexpr (kInner) {
-          const std::uint32_t unit = tiling.unit_vectors.Quotient(vector);
-          within = vector - unit * tiling.unit_vectors.divisor;
-          AddPlaces(job.map, tables, tiling.outer_dims, job.map.dims, unit, places[i]);
-        }
-        places[i].paged += std::uint64_t{within} * sizeof(Vector);
-        places[i].stored += std::uint64_t{within} * sizeof(Vector);
-        values[i] = LoadOnce(reinterpret_cast<const Vector*>(
-            kWay == MoveWay::kGather ? places[i].paged : places[i].stored));
+      values[i] = LoadOnce<Vector>(kWay == MoveWay::kGather ? place.paged + steps.paged[i]
+                                                            : place.stored + steps.stored[i]);
+    }
+#pragma unroll
+    for (std::uint32_t i = 0; i < kInFlight; ++i) {
+      StoreOnce<Vector>(
+          kWay == MoveWay::kGather ? place.stored + steps.stored[i] : place.paged + steps.paged[i],
+          values[i]);
+    }
+  }
+}
+
+// Any other: each vector's place is looked up.
+template <typename Vector, MoveWay kWay>
+__global__ void __launch_bounds__(kThreads)
+    CopyAny(const CopyJob job, const Tiling tiling, const __grid_constant__ BlockTable table) {
+  constexpr std::uint32_t kInFlight = 4;
+  const std::uint32_t warps = gridDim.x * (kThreads / kWarp);
+  std::uint32_t number = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
+  for (; number < tiling.tiles; number += warps) {
+    const Tile tile = TileOf(tiling, number);
+    const PageTables tables{job.layer_bases,
+                            table.Pages(tiling.blocks, tile.block, job.map.block_pages)};
+    const std::uint64_t frame = table.words[tile.block];
+    Vector values[kInFlight];
+    std::uint64_t to[kInFlight];
+#pragma unroll
+    for (std::uint32_t i = 0; i < kInFlight; ++i) {
+      const std::uint32_t vector = tile.first + i * kWarp + threadIdx.x % kWarp;
+      if (vector < tiling.block_vectors) {
+        const UnitPlace place = PlaceOfVector<Vector>(job.map, tables, tiling.unit_vectors, vector);
+        const std::uint64_t stored = frame + place.stored;
+        to[i] = kWay == MoveWay::kGather ? stored : place.paged;
+        values[i] = LoadOnce<Vector>(kWay == MoveWay::kGather ? place.paged : stored);
       }
     }
 #pragma unroll
     for (std::uint32_t i = 0; i < kInFlight; ++i) {
-      if (first + i * kWarp < tiling.plane_vectors) {
-        StoreOnce(reinterpret_cast<Vector*>(kWay == MoveWay::kGather ? places[i].stored
-                                                                     : places[i].paged),
-                  values[i]);
+      if (tile.first + i * kWarp + threadIdx.x % kWarp < tiling.block_vectors) {
+        StoreOnce<Vector>(to[i], values[i]);
       }
     }
   }
 }
 
-// Planes of at least a tile, from as few inner dimensions as give that.
-Tiling MakeTiling(const PageMap& map, std::uint32_t unit_vectors) noexcept {
-  constexpr std::uint32_t kTile = kInFlight * kWarp;
-  Tiling tiling;
-  tiling.unit_vectors = MakeDivisor(unit_vectors);
-  tiling.plane_vectors = unit_vectors;
-  tiling.outer_dims = map.dims;
-  while (tiling.plane_vectors < kTile && tiling.outer_dims > 0) {
-    tiling.plane_vectors *= map.dim[--tiling.outer_dims].count.divisor;
+// True: `count` vectors from any multiple of `count` on lie as the first `count` do, seen from
+// their first one, and none of the indices of layers and pages changes among them. Vectors are
+// counted in mixed digits, those inside a unit first, then one digit a dimension from the innermost
+// on: that is so when the `count` numbers are whole digits and an even part of the next one.
+bool AreAlike(const PageMap& map, std::uint32_t unit_vectors, std::uint32_t count) noexcept {
+  if (unit_vectors % count == 0) {
+    return true;
   }
-  const std::uint32_t plane_tiles = (tiling.plane_vectors + kTile - 1) / kTile;
-  const std::uint32_t planes = map.units / (tiling.plane_vectors / unit_vectors);
-  tiling.plane_tiles = MakeDivisor(plane_tiles);
-  tiling.block_tiles = MakeDivisor(plane_tiles * planes);
-  return tiling;
+  if (count % unit_vectors != 0) {
+    return false;
+  }
+  count /= unit_vectors;
+  for (std::uint32_t i = map.dims; i-- > 0;) {
+    const PageDim& dim = map.dim[i];
+    if (dim.count.divisor > 1 && dim.kind != DimKind::kStride) {
+      return false;
+    }
+    if (dim.count.divisor % count == 0) {
+      return true;
+    }
+    if (count % dim.count.divisor != 0) {
+      return false;
+    }
+    count /= dim.count.divisor;
+  }
+  return false;
+}
+
+Steps StepsOf(const PageMap& map, const Divisor& unit_vectors, std::size_t vector_bytes) noexcept {
+  const std::uint64_t no_base = 0;
+  const std::uint32_t no_page = 0;
+  Steps steps{};
+  for (std::uint32_t i = 0; i < kMostInFlight; ++i) {
+    const std::uint32_t vector = i * kWarp;
+    const std::uint32_t unit = unit_vectors.Quotient(vector);
+    if (unit >= map.units) {
+      break;
+    }
+    const UnitPlace place = PlaceOfUnit(map, {&no_base, &no_page}, unit);
+    const std::uint64_t within = std::uint64_t{vector - unit * unit_vectors.divisor} * vector_bytes;
+    steps.paged[i] = place.paged + within;
+    steps.stored[i] = place.stored + within;
+  }
+  return steps;
 }
 
 template <typename Vector, MoveWay kWay>
-cudaError_t Launch(const CopyJob& job, const CopyGrid& grid, cudaStream_t stream) noexcept {
+cudaError_t Launch(const CopyJob& job, const BlockList& list, const CopyGrid& grid,
+                   cudaStream_t stream) noexcept {
   constexpr std::uint32_t kWarps = kThreads / kWarp;
-  Tiling tiling =
-      MakeTiling(job.map, static_cast<std::uint32_t>(job.map.unit_bytes / sizeof(Vector)));
-  // Tiles are counted in 31 bits: more blocks go into several launches.
-  const std::uint32_t most = (std::uint32_t{1} << 30) / tiling.block_tiles.divisor;
-  CopyJob part = job;
-  for (std::uint32_t done = 0; done < job.blocks; done += part.blocks) {
-    part.blocks = job.blocks - done < most ? job.blocks - done : most;
-    part.pages = job.pages + std::uint64_t{done} * job.map.block_pages;
-    part.frames = job.frames + done;
-    tiling.tiles = part.blocks * tiling.block_tiles.divisor;
+  const auto unit_vectors = static_cast<std::uint32_t>(job.map.unit_bytes / sizeof(Vector));
+  Tiling tiling;
+  tiling.unit_vectors = MakeDivisor(unit_vectors);
+  tiling.block_vectors = unit_vectors * job.map.units;
+  std::uint32_t in_flight = AreAlike(job.map, unit_vectors, kWarp) ? kMostInFlight : 0;
+  while (in_flight > 1 && (tiling.block_vectors % (in_flight * kWarp) != 0 ||
+                           !AreAlike(job.map, unit_vectors, in_flight * kWarp))) {
+    in_flight /= 2;
+  }
+  tiling.tile_vectors = (in_flight < 2 ? 4 : in_flight) * kWarp;
+  tiling.block_tiles =
+      MakeDivisor((tiling.block_vectors + tiling.tile_vectors - 1) / tiling.tile_vectors);
+  const Steps steps = StepsOf(job.map, tiling.unit_vectors, sizeof(Vector));
+  // A launch takes the blocks that fit its parameters, and counts tiles in 31 bits.
+  std::uint32_t most = BlockTable::Capacity(list.block_pages);
+  if (const std::uint32_t tiles = (std::uint32_t{1} << 30) / tiling.block_tiles.divisor;
+      tiles < most) {
+    most = tiles;
+  }
+  BlockTable table;
+  for (std::uint32_t done = 0; done < list.blocks; done += tiling.blocks) {
+    tiling.blocks = list.blocks - done < most ? list.blocks - done : most;
+    tiling.tiles = tiling.blocks * tiling.block_tiles.divisor;
+    table.Fill(list, done, tiling.blocks);
     const std::uint32_t needed = (tiling.tiles + kWarps - 1) / kWarps;
     const std::uint32_t blocks = needed < grid.thread_blocks ? needed : grid.thread_blocks;
-    if (tiling.outer_dims == job.map.dims) {
-      CopyPages<Vector, kWay, false><<<blocks, kThreads, 0, stream>>>(part, tiling);
-    } else {
-      CopyPages<Vector, kWay, true><<<blocks, kThreads, 0, stream>>>(part, tiling);
+    switch (in_flight) {
+      case 8:
+        CopyRegular<Vector, kWay, 8><<<blocks, kThreads, 0, stream>>>(job, tiling, steps, table);
+        break;
+      case 4:
+        CopyRegular<Vector, kWay, 4><<<blocks, kThreads, 0, stream>>>(job, tiling, steps, table);
+        break;
+      case 2:
+        CopyRegular<Vector, kWay, 2><<<blocks, kThreads, 0, stream>>>(job, tiling, steps, table);
+        break;
+      default: CopyAny<Vector, kWay><<<blocks, kThreads, 0, stream>>>(job, tiling, table); break;
     }
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
       return error;
@@ -141,24 +239,24 @@ cudaError_t Launch(const CopyJob& job, const CopyGrid& grid, cudaStream_t stream
 }
 
 template <typename Vector>
-cudaError_t LaunchWay(const CopyJob& job, MoveWay way, const CopyGrid& grid,
+cudaError_t LaunchWay(const CopyJob& job, const BlockList& list, MoveWay way, const CopyGrid& grid,
                       cudaStream_t stream) noexcept {
-  return way == MoveWay::kGather ? Launch<Vector, MoveWay::kGather>(job, grid, stream)
-                                 : Launch<Vector, MoveWay::kScatter>(job, grid, stream);
+  return way == MoveWay::kGather ? Launch<Vector, MoveWay::kGather>(job, list, grid, stream)
+                                 : Launch<Vector, MoveWay::kScatter>(job, list, grid, stream);
 }
 
 }  // namespace
 
-cudaError_t LaunchCopyPages(const CopyJob& job, MoveWay way, const CopyGrid& grid,
-                            cudaStream_t stream) noexcept {
-  if (job.blocks == 0 || job.map.units == 0) {
+cudaError_t LaunchCopyPages(const CopyJob& job, const BlockList& list, MoveWay way,
+                            const CopyGrid& grid, cudaStream_t stream) noexcept {
+  if (job.map.units == 0) {
     return cudaSuccess;
   }
   switch (job.alignment) {
-    case 16: return LaunchWay<Vector16>(job, way, grid, stream);
+    case 16: return LaunchWay<Vector16>(job, list, way, grid, stream);
     case 8:
-    case 4: return LaunchWay<std::uint32_t>(job, way, grid, stream);
-    default: return LaunchWay<std::uint8_t>(job, way, grid, stream);
+    case 4: return LaunchWay<std::uint32_t>(job, list, way, grid, stream);
+    default: return LaunchWay<std::uint8_t>(job, list, way, grid, stream);
   }
 }
 

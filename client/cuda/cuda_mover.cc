@@ -93,6 +93,10 @@ Result<std::unique_ptr<CudaMover>> CudaMover::Make(const CacheLayout& cache,
   if (Status status = ValidateBases(cache, bases); !status.ok()) {
     return status;
   }
+  if (const std::uint32_t pages = stored.block_tokens / cache.page_tokens; pages > kMaxBlockPages) {
+    return Status::Invalid("stored.block_tokens: blocks of " + std::to_string(pages) +
+                           " pages, at most " + std::to_string(kMaxBlockPages) + " on a GPU");
+  }
   if (options.moves == 0 || options.moves > 1024) {
     return Status::Invalid("options.moves is " + std::to_string(options.moves) + ", 1 to 1024");
   }
@@ -143,16 +147,12 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
     TERRACE_CUDA_TRY(
         cudaStreamCreateWithFlags(&notify_[static_cast<std::size_t>(way)], cudaStreamNonBlocking));
   }
-  const std::size_t tables = TransferLane::TableBytes(options_.move_blocks, block_pages_);
-  slots_.resize(options_.moves);
-  for (Slot& slot : slots_) {
-    TERRACE_CUDA_TRY(AllocatePinned(slot.tables_host, tables));
-    TERRACE_CUDA_TRY(AllocateDevice(slot.tables_device, tables));
-    TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&slot.end, cudaEventDisableTiming));
-  }
+  moves_.resize(options_.moves);
   points_.resize(kPoints);
-  for (Point& point : points_) {
-    TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&point.event, cudaEventDisableTiming));
+  for (std::vector<Slot>* slots : {&moves_, &points_}) {
+    for (Slot& slot : *slots) {
+      TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&slot.event, cudaEventDisableTiming));
+    }
   }
   return {};
 }
@@ -168,13 +168,10 @@ CudaMover::~CudaMover() {
       (void)cudaStreamDestroy(stream);
     }
   }
-  for (Slot& slot : slots_) {
-    (void)cudaFreeHost(slot.tables_host);
-    (void)cudaFree(slot.tables_device);
-    if (slot.end != nullptr) (void)cudaEventDestroy(slot.end);
-  }
-  for (Point& point : points_) {
-    if (point.event != nullptr) (void)cudaEventDestroy(point.event);
+  for (const std::vector<Slot>* slots : {&moves_, &points_}) {
+    for (const Slot& slot : *slots) {
+      if (slot.event != nullptr) (void)cudaEventDestroy(slot.event);
+    }
   }
   (void)cudaFree(bases_device_);
   if (event_fd_ >= 0) {
@@ -217,7 +214,7 @@ Result<StreamPoint> CudaMover::Mark(void* stream) {
   const OnDevice here(device_);
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < points_.size(); ++i) {
-    Point& point = points_[i];
+    Slot& point = points_[i];
     if (!point.busy) {
       TERRACE_CUDA_TRY(cudaEventRecord(point.event, static_cast<cudaStream_t>(stream)));
       point.busy = true;
@@ -229,22 +226,12 @@ Result<StreamPoint> CudaMover::Mark(void* stream) {
                 std::to_string(points_.size()) + " points of streams are taken and not used");
 }
 
-CudaMover::Point* CudaMover::PointOf(StreamPoint point) {
-  const std::size_t index = (point.value & 0xffffffffU) - 1;
-  if (index >= points_.size() || !points_[index].busy ||
-      IdOf(points_[index].use, index) != point.value) {
+CudaMover::Slot* CudaMover::SlotOf(std::vector<Slot>& slots, std::uint64_t id) {
+  const std::size_t index = (id & 0xffffffffU) - 1;
+  if (index >= slots.size() || !slots[index].busy || IdOf(slots[index].use, index) != id) {
     return nullptr;
   }
-  return &points_[index];
-}
-
-CudaMover::Slot* CudaMover::SlotOf(MoveId move) {
-  const std::size_t index = (move.value & 0xffffffffU) - 1;
-  if (index >= slots_.size() || !slots_[index].busy ||
-      IdOf(slots_[index].use, index) != move.value) {
-    return nullptr;
-  }
-  return &slots_[index];
+  return &slots[index];
 }
 
 Status CudaMover::CheckRequest(const MoveRequest& request) const {
@@ -297,9 +284,9 @@ Result<PageWork> CudaMover::WorkOf(const MoveRequest& request) const {
 Result<MoveId> CudaMover::Start(const MoveRequest& request) {
   const OnDevice here(device_);
   const std::lock_guard lock(mutex_);
-  Point* after = nullptr;
+  Slot* after = nullptr;
   if (request.after.value != 0) {
-    after = PointOf(request.after);
+    after = SlotOf(points_, request.after.value);
     if (after == nullptr) {
       return Status::Invalid("after is no point of this mover, or was used before");
     }
@@ -313,22 +300,20 @@ Result<MoveId> CudaMover::Start(const MoveRequest& request) {
     return work.status();
   }
   const auto free =
-      std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.busy; });
-  if (free == slots_.end()) {
-    return Status(StatusCode::kRetry, std::to_string(slots_.size()) + " moves are under way");
+      std::find_if(moves_.begin(), moves_.end(), [](const Slot& s) { return !s.busy; });
+  if (free == moves_.end()) {
+    return Status(StatusCode::kRetry, std::to_string(moves_.size()) + " moves are under way");
   }
   LaneMove move;
   move.work = work.value();
   move.blocks = request.blocks;
   move.after = after == nullptr ? nullptr : after->event;
-  move.end = free->end;
-  move.tables_host = free->tables_host;
-  move.tables_device = free->tables_device;
+  move.end = free->event;
   TransferLane& lane = *lanes_[static_cast<std::size_t>(request.way)];
   cudaStream_t notify = notify_[static_cast<std::size_t>(request.way)];
   Status status = lane.Queue(move);
   if (status.ok()) {
-    status = CudaStatus(cudaStreamWaitEvent(notify, free->end, 0), "cudaStreamWaitEvent");
+    status = CudaStatus(cudaStreamWaitEvent(notify, free->event, 0), "cudaStreamWaitEvent");
   }
   if (status.ok()) {
     status = CudaStatus(
@@ -341,17 +326,17 @@ Result<MoveId> CudaMover::Start(const MoveRequest& request) {
   }
   free->busy = true;
   ++free->use;
-  return MoveId{IdOf(free->use, static_cast<std::size_t>(free - slots_.begin()))};
+  return MoveId{IdOf(free->use, static_cast<std::size_t>(free - moves_.begin()))};
 }
 
 Status CudaMover::Done(MoveId move) {
   const OnDevice here(device_);
   const std::lock_guard lock(mutex_);
-  Slot* slot = SlotOf(move);
+  Slot* slot = SlotOf(moves_, move.value);
   if (slot == nullptr) {
     return Status::Invalid("move is none of this mover, or has ended before");
   }
-  const cudaError_t error = cudaEventQuery(slot->end);
+  const cudaError_t error = cudaEventQuery(slot->event);
   if (error == cudaErrorNotReady) {
     (void)cudaGetLastError();
     return Status(StatusCode::kRetry);
@@ -363,11 +348,11 @@ Status CudaMover::Done(MoveId move) {
 Status CudaMover::OrderBehind(void* stream, MoveId move) {
   const OnDevice here(device_);
   const std::lock_guard lock(mutex_);
-  const Slot* slot = SlotOf(move);
+  const Slot* slot = SlotOf(moves_, move.value);
   if (slot == nullptr) {
     return Status::Invalid("move is none of this mover, or has ended before");
   }
-  TERRACE_CUDA_TRY(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), slot->end, 0));
+  TERRACE_CUDA_TRY(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), slot->event, 0));
   return {};
 }
 

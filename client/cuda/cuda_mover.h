@@ -45,16 +45,9 @@ class CudaMover final : public PageMover {
   [[nodiscard]] int EventFd() const noexcept override { return event_fd_; }
 
  private:
-  // A move's room: its tables and its event. The number of its use is in the id, so that an old id
-  // is not taken for a later move.
+  // Of a move that is under way, or of a point that was taken. The number of its use is in the id,
+  // so that an old id is not taken for a later one.
   struct Slot {
-    std::byte* tables_host = nullptr;
-    std::byte* tables_device = nullptr;
-    cudaEvent_t end = nullptr;
-    std::uint32_t use = 0;
-    bool busy = false;
-  };
-  struct Point {
     cudaEvent_t event = nullptr;
     std::uint32_t use = 0;
     bool busy = false;
@@ -65,8 +58,7 @@ class CudaMover final : public PageMover {
   Status Prepare(std::span<void* const> bases);
   Result<PageWork> WorkOf(const MoveRequest& request) const;
   Status CheckRequest(const MoveRequest& request) const;
-  Point* PointOf(StreamPoint point);
-  Slot* SlotOf(MoveId move);
+  static Slot* SlotOf(std::vector<Slot>& slots, std::uint64_t id);
 
   CacheLayout cache_;
   StoredLayout stored_;
@@ -80,8 +72,8 @@ class CudaMover final : public PageMover {
 
   std::mutex mutex_;                        // of all that follows
   std::unique_ptr<TransferLane> lanes_[2];  // by MoveWay
-  std::vector<Slot> slots_;
-  std::vector<Point> points_;
+  std::vector<Slot> moves_;
+  std::vector<Slot> points_;
 };
 
 }  // namespace terrace::paged

@@ -15,32 +15,22 @@ struct PageWork {
   bool quantised = false;
   PageMap copy;                                ///< Unless quantised.
   QuantMap quant;                              ///< When quantised.
-  const std::uint64_t* layer_bases = nullptr;  ///< On the device: of the first layer that is moved.
+  const std::uint64_t* layer_bases = nullptr;  ///< On the device: of the first layer moved.
   std::uint32_t block_pages = 0;
   std::uint64_t frame_bytes = 0;
-  std::uint32_t alignment = 1;  ///< As CopyJob::alignment, of the pages' side.
+  std::uint32_t alignment = 1;  ///< As CopyJob::alignment, of all but the frames' addresses.
 };
 
-/// The tables of some blocks, on the device.
-struct BlockTables {
-  const std::uint32_t* pages = nullptr;
-  const std::uint64_t* frames = nullptr;
-  std::uint32_t blocks = 0;
-  std::uint32_t alignment = 1;  ///< Of the frames.
-};
-
-inline cudaError_t LaunchPages(const PageWork& work, const BlockTables& tables, MoveWay way,
-                               const CopyGrid& grid, cudaStream_t stream) noexcept {
+/// frame_alignment: a power of two up to 16 that divides the frames' addresses.
+inline cudaError_t LaunchPages(const PageWork& work, const BlockList& list,
+                               std::uint32_t frame_alignment, MoveWay way, const CopyGrid& grid,
+                               cudaStream_t stream) noexcept {
   const std::uint32_t alignment =
-      work.alignment < tables.alignment ? work.alignment : tables.alignment;
+      work.alignment < frame_alignment ? work.alignment : frame_alignment;
   if (work.quantised) {
-    const QuantJob job{work.quant,    work.layer_bases, tables.pages,
-                       tables.frames, tables.blocks,    alignment};
-    return LaunchQuantisePages(job, way, grid, stream);
+    return LaunchQuantisePages({work.quant, work.layer_bases, alignment}, list, way, grid, stream);
   }
-  const CopyJob job{work.copy,     work.layer_bases, tables.pages,
-                    tables.frames, tables.blocks,    alignment};
-  return LaunchCopyPages(job, way, grid, stream);
+  return LaunchCopyPages({work.copy, work.layer_bases, alignment}, list, way, grid, stream);
 }
 
 }  // namespace terrace::paged

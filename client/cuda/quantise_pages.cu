@@ -130,7 +130,8 @@ struct QuantTiling {
   Divisor block_items;
   Divisor row_vectors;
   std::uint32_t item_vectors = 0;
-  std::uint32_t items = 0;  // of the launch
+  std::uint32_t items = 0;   // of the launch
+  std::uint32_t blocks = 0;  // of the launch
 };
 
 // The largest of `bits` over the kTeam threads that share an item.
@@ -155,7 +156,8 @@ __device__ std::uint32_t LargestOfTeam(std::uint32_t bits) {
 template <std::uint32_t kElement, std::uint32_t kStored, std::uint32_t kCount, std::uint32_t kTeam,
           bool kKeeps>
 __global__ void __launch_bounds__(kThreads)
-    GatherQuantised(const QuantJob job, const QuantTiling tiling) {
+    GatherQuantised(const QuantJob job, const QuantTiling tiling,
+                    const __grid_constant__ BlockTable table) {
   using E = Element<kElement>;
   using Vector = Kept<E, kCount>;
   using Bytes = Pack<std::uint8_t, kCount>;
@@ -165,7 +167,7 @@ __global__ void __launch_bounds__(kThreads)
   for (; item < tiling.items; item += teams) {
     const std::uint32_t block = tiling.block_items.Quotient(item);
     const PageTables tables{job.layer_bases,
-                            job.pages + std::uint64_t{block} * job.map.block_pages};
+                            table.Pages(tiling.blocks, block, job.map.block_pages)};
     const GroupPlace place =
         PlaceOfGroup(job.map, tables, item - block * tiling.block_items.divisor);
     const auto load = [&](std::uint32_t vector) {
@@ -202,7 +204,7 @@ __global__ void __launch_bounds__(kThreads)
     most = LargestOfTeam<kTeam>(most);
     const float amax = E::ToFloat(static_cast<typename E::Bits>(most));
     const GroupScale scale = ScaleOf(BitsOf(amax), Quantum<kStored>::kMost);
-    const std::uint64_t payload = job.frames[block] + place.payload;
+    const std::uint64_t payload = table.words[block] + place.payload;
     const auto store = [&](std::uint32_t index, const Vector& vector) {
       Bytes bytes;
 #pragma unroll
@@ -224,7 +226,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     if (lane == 0) {
-      auto* out = reinterpret_cast<float*>(job.frames[block] + place.scale);
+      auto* out = reinterpret_cast<float*>(table.words[block] + place.scale);
       *out = scale.scale;
       for (std::uint32_t pad = 0; place.pads && pad < job.map.padding / sizeof(float); ++pad) {
         out[1 + pad] = 0;
@@ -236,7 +238,8 @@ __global__ void __launch_bounds__(kThreads)
 // A warp takes a group; four vectors a thread are in flight.
 template <std::uint32_t kElement, std::uint32_t kStored, std::uint32_t kCount>
 __global__ void __launch_bounds__(kThreads)
-    ScatterQuantised(const QuantJob job, const QuantTiling tiling) {
+    ScatterQuantised(const QuantJob job, const QuantTiling tiling,
+                     const __grid_constant__ BlockTable table) {
   using E = Element<kElement>;
   using Vector = Pack<typename E::Bits, kCount>;
   using Bytes = Pack<std::uint8_t, kCount>;
@@ -247,10 +250,10 @@ __global__ void __launch_bounds__(kThreads)
   for (; item < tiling.items; item += warps) {
     const std::uint32_t block = tiling.block_items.Quotient(item);
     const PageTables tables{job.layer_bases,
-                            job.pages + std::uint64_t{block} * job.map.block_pages};
+                            table.Pages(tiling.blocks, block, job.map.block_pages)};
     const GroupPlace place =
         PlaceOfGroup(job.map, tables, item - block * tiling.block_items.divisor);
-    const std::uint64_t frame = job.frames[block];
+    const std::uint64_t frame = table.words[block];
     const float scale = *reinterpret_cast<const float*>(frame + place.scale);
     for (std::uint32_t first = lane; first < tiling.item_vectors; first += kInFlight * kWarp) {
       Bytes bytes[kInFlight];
@@ -283,29 +286,29 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <std::uint32_t kElement, std::uint32_t kStored, std::uint32_t kCount>
-void LaunchOne(const QuantJob& job, const QuantTiling& tiling, MoveWay way, const CopyGrid& grid,
-               cudaStream_t stream) noexcept {
+void LaunchOne(const QuantJob& job, const QuantTiling& tiling, const BlockTable& table, MoveWay way,
+               const CopyGrid& grid, cudaStream_t stream) noexcept {
   const auto blocks = [&](std::uint32_t team) {
     const std::uint32_t needed = (tiling.items + kThreads / team - 1) / (kThreads / team);
     return needed < grid.thread_blocks ? needed : grid.thread_blocks;
   };
   if (way == MoveWay::kScatter) {
     ScatterQuantised<kElement, kStored, kCount>
-        <<<blocks(kWarp), kThreads, 0, stream>>>(job, tiling);
+        <<<blocks(kWarp), kThreads, 0, stream>>>(job, tiling, table);
   } else if (tiling.item_vectors <= kKept * kWarp) {
     GatherQuantised<kElement, kStored, kCount, kWarp, true>
-        <<<blocks(kWarp), kThreads, 0, stream>>>(job, tiling);
+        <<<blocks(kWarp), kThreads, 0, stream>>>(job, tiling, table);
   } else if (tiling.item_vectors <= kKept * kThreads) {
     GatherQuantised<kElement, kStored, kCount, kThreads, true>
-        <<<blocks(kThreads), kThreads, 0, stream>>>(job, tiling);
+        <<<blocks(kThreads), kThreads, 0, stream>>>(job, tiling, table);
   } else {
     GatherQuantised<kElement, kStored, kCount, kThreads, false>
-        <<<blocks(kThreads), kThreads, 0, stream>>>(job, tiling);
+        <<<blocks(kThreads), kThreads, 0, stream>>>(job, tiling, table);
   }
 }
 
 template <std::uint32_t kElement, std::uint32_t kStored>
-cudaError_t Launch(const QuantJob& job, MoveWay way, const CopyGrid& grid,
+cudaError_t Launch(const QuantJob& job, const BlockList& list, MoveWay way, const CopyGrid& grid,
                    cudaStream_t stream) noexcept {
   const bool wide = job.alignment >= 16;
   const std::uint32_t count = wide ? Element<kElement>::kWide : 1;
@@ -313,18 +316,20 @@ cudaError_t Launch(const QuantJob& job, MoveWay way, const CopyGrid& grid,
   tiling.block_items = MakeDivisor(job.map.items);
   tiling.row_vectors = MakeDivisor(job.map.head_dim / count);
   tiling.item_vectors = job.map.group_tokens * (job.map.head_dim / count);
-  // Items are counted in 31 bits: more blocks go into several launches.
-  const std::uint32_t most = (std::uint32_t{1} << 30) / job.map.items;
-  QuantJob part = job;
-  for (std::uint32_t done = 0; done < job.blocks; done += part.blocks) {
-    part.blocks = job.blocks - done < most ? job.blocks - done : most;
-    part.pages = job.pages + std::uint64_t{done} * job.map.block_pages;
-    part.frames = job.frames + done;
-    tiling.items = part.blocks * job.map.items;
+  // A launch takes the blocks that fit its parameters, and counts items in 31 bits.
+  std::uint32_t most = BlockTable::Capacity(list.block_pages);
+  if (const std::uint32_t counted = (std::uint32_t{1} << 30) / job.map.items; counted < most) {
+    most = counted;
+  }
+  BlockTable table;
+  for (std::uint32_t done = 0; done < list.blocks; done += tiling.blocks) {
+    tiling.blocks = list.blocks - done < most ? list.blocks - done : most;
+    tiling.items = tiling.blocks * job.map.items;
+    table.Fill(list, done, tiling.blocks);
     if (wide) {
-      LaunchOne<kElement, kStored, Element<kElement>::kWide>(part, tiling, way, grid, stream);
+      LaunchOne<kElement, kStored, Element<kElement>::kWide>(job, tiling, table, way, grid, stream);
     } else {
-      LaunchOne<kElement, kStored, 1>(part, tiling, way, grid, stream);
+      LaunchOne<kElement, kStored, 1>(job, tiling, table, way, grid, stream);
     }
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
       return error;
@@ -334,23 +339,24 @@ cudaError_t Launch(const QuantJob& job, MoveWay way, const CopyGrid& grid,
 }
 
 template <std::uint32_t kElement>
-cudaError_t LaunchElement(const QuantJob& job, MoveWay way, const CopyGrid& grid,
-                          cudaStream_t stream) noexcept {
-  return job.map.stored == kStoredFp8E4m3 ? Launch<kElement, kStoredFp8E4m3>(job, way, grid, stream)
-                                          : Launch<kElement, kStoredInt8>(job, way, grid, stream);
+cudaError_t LaunchElement(const QuantJob& job, const BlockList& list, MoveWay way,
+                          const CopyGrid& grid, cudaStream_t stream) noexcept {
+  return job.map.stored == kStoredFp8E4m3
+             ? Launch<kElement, kStoredFp8E4m3>(job, list, way, grid, stream)
+             : Launch<kElement, kStoredInt8>(job, list, way, grid, stream);
 }
 
 }  // namespace
 
-cudaError_t LaunchQuantisePages(const QuantJob& job, MoveWay way, const CopyGrid& grid,
-                                cudaStream_t stream) noexcept {
-  if (job.blocks == 0 || job.map.items == 0) {
+cudaError_t LaunchQuantisePages(const QuantJob& job, const BlockList& list, MoveWay way,
+                                const CopyGrid& grid, cudaStream_t stream) noexcept {
+  if (job.map.items == 0) {
     return cudaSuccess;
   }
   switch (job.map.element) {
-    case kElementBf16: return LaunchElement<kElementBf16>(job, way, grid, stream);
-    case kElementFp16: return LaunchElement<kElementFp16>(job, way, grid, stream);
-    default: return LaunchElement<kElementFp32>(job, way, grid, stream);
+    case kElementBf16: return LaunchElement<kElementBf16>(job, list, way, grid, stream);
+    case kElementFp16: return LaunchElement<kElementFp16>(job, list, way, grid, stream);
+    default: return LaunchElement<kElementFp32>(job, list, way, grid, stream);
   }
 }
 

@@ -6,23 +6,20 @@
 
 #include <cstdint>
 
-#include "client/cuda/copy_pages.h"
+#include "client/cuda/block_table.h"
 #include "client/paged/mover.h"
 #include "client/paged/quant_map.h"
 
 namespace terrace::paged {
 
-/// As CopyJob. Frames lie at multiples of 16 bytes.
+/// As CopyJob. Frames lie at multiples of 4 bytes, 16 for what is fast.
 struct QuantJob {
   QuantMap map;
   const std::uint64_t* layer_bases = nullptr;
-  const std::uint32_t* pages = nullptr;
-  const std::uint64_t* frames = nullptr;
-  std::uint32_t blocks = 0;
-  std::uint32_t alignment = 1;  ///< Of the pages' side; 16 is what is fast.
+  std::uint32_t alignment = 1;
 };
 
-cudaError_t LaunchQuantisePages(const QuantJob& job, MoveWay way, const CopyGrid& grid,
-                                cudaStream_t stream) noexcept;
+cudaError_t LaunchQuantisePages(const QuantJob& job, const BlockList& list, MoveWay way,
+                                const CopyGrid& grid, cudaStream_t stream) noexcept;
 
 }  // namespace terrace::paged

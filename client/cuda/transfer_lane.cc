@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "client/cuda/cuda_status.h"
 
@@ -16,7 +15,7 @@ constexpr std::uint64_t kStagedStretchBytes = 128 << 10;
 // of a few hundred bytes; the engine's own kernels keep all other multiprocessors.
 constexpr CopyGrid kBusGrid{16};
 // And of one that stays on the device.
-constexpr CopyGrid kDeviceGrid{528};
+constexpr CopyGrid kDeviceGrid{4096};
 // Of a staged frame, so that every vector of it is aligned.
 constexpr std::size_t kStagedAlignment = 256;
 
@@ -41,11 +40,15 @@ Status TransferLane::Prepare() {
   // Small kernels that others wait for: ahead of the engine's large ones.
   TERRACE_CUDA_TRY(cudaStreamCreateWithPriority(&kernels_, cudaStreamNonBlocking, greatest));
   TERRACE_CUDA_TRY(cudaStreamCreateWithPriority(&copies_, cudaStreamNonBlocking, greatest));
+  for (cudaStream_t& stream : direct_) {
+    TERRACE_CUDA_TRY(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, greatest));
+  }
   for (Buffer& buffer : buffers_) {
     TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&buffer.filled, cudaEventDisableTiming));
     TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&buffer.drained, cudaEventDisableTiming));
     TERRACE_CUDA_TRY(AllocateDevice(buffer.memory, staging_bytes_));
   }
+  frames_.reserve(kMaxMoveBlocks);
   from_.reserve(kMaxMoveBlocks);
   to_.reserve(kMaxMoveBlocks);
   sizes_.reserve(kMaxMoveBlocks);
@@ -59,74 +62,44 @@ TransferLane::~TransferLane() {
     if (buffer.drained != nullptr) (void)cudaEventDestroy(buffer.drained);
     (void)cudaFree(buffer.memory);
   }
-  if (kernels_ != nullptr) (void)cudaStreamDestroy(kernels_);
-  if (copies_ != nullptr) (void)cudaStreamDestroy(copies_);
+  for (cudaStream_t stream : {kernels_, copies_, direct_[0], direct_[1]}) {
+    if (stream != nullptr) (void)cudaStreamDestroy(stream);
+  }
 }
 
 void TransferLane::Synchronize() noexcept {
-  if (kernels_ != nullptr) (void)cudaStreamSynchronize(kernels_);
-  if (copies_ != nullptr) (void)cudaStreamSynchronize(copies_);
+  for (cudaStream_t stream : {kernels_, copies_, direct_[0], direct_[1]}) {
+    if (stream != nullptr) (void)cudaStreamSynchronize(stream);
+  }
 }
 
 Status TransferLane::Queue(const LaneMove& move) {
   const std::size_t stride =
       (move.work.frame_bytes + kStagedAlignment - 1) / kStagedAlignment * kStagedAlignment;
   const bool staged = move.work.frame_bytes >= kStagedStretchBytes && stride <= staging_bytes_;
-  if (Status status = QueueTables(move, staged ? stride : 0); !status.ok()) {
-    return status;
+  pages_.clear();
+  for (const BlockMove& block : move.blocks) {
+    pages_.insert(pages_.end(), block.pages, block.pages + move.work.block_pages);
   }
   return staged ? QueueStaged(move, stride) : QueueDirect(move);
 }
 
-// The tables go to the device once: kernels that read them from the host would wait for the bus in
-// every warp. staged_stride: 0 when the kernels go to the frames themselves.
-Status TransferLane::QueueTables(const LaneMove& move, std::size_t staged_stride) {
-  const std::size_t blocks = move.blocks.size();
-  const std::size_t pages_bytes = move.work.block_pages * sizeof(std::uint32_t);
-  const std::size_t chunk = staged_stride == 0 ? 0 : staging_bytes_ / staged_stride;
-  auto* frames = reinterpret_cast<std::uint64_t*>(move.tables_host);
-  std::byte* pages = move.tables_host + blocks * sizeof(std::uint64_t);
-  for (std::size_t i = 0; i < blocks; ++i) {
-    // The place in a staging buffer: chunk by chunk, from the lane's next buffer on.
-    const Buffer& buffer = buffers_[(next_buffer_ + (chunk == 0 ? 0 : i / chunk)) % kBuffers];
-    frames[i] = staged_stride == 0
-                    ? reinterpret_cast<std::uint64_t>(move.blocks[i].frame)
-                    : reinterpret_cast<std::uint64_t>(buffer.memory + i % chunk * staged_stride);
-    std::memcpy(pages + i * pages_bytes, move.blocks[i].pages, pages_bytes);
-  }
-  TERRACE_CUDA_TRY(cudaMemcpyAsync(move.tables_device, move.tables_host,
-                                   TableBytes(blocks, move.work.block_pages),
-                                   cudaMemcpyHostToDevice, kernels_));
-  return {};
-}
-
-namespace {
-
-BlockTables TablesOf(const LaneMove& move, std::size_t first, std::size_t count,
-                     std::uint32_t alignment) noexcept {
-  BlockTables tables;
-  tables.frames = reinterpret_cast<const std::uint64_t*>(move.tables_device) + first;
-  tables.pages = reinterpret_cast<const std::uint32_t*>(
-                     move.tables_device + move.blocks.size() * sizeof(std::uint64_t)) +
-                 first * move.work.block_pages;
-  tables.blocks = static_cast<std::uint32_t>(count);
-  tables.alignment = alignment;
-  return tables;
-}
-
-}  // namespace
-
 Status TransferLane::QueueDirect(const LaneMove& move) {
+  cudaStream_t stream = direct_[next_direct_];
+  next_direct_ = (next_direct_ + 1) % 2;
   if (move.after != nullptr) {
-    TERRACE_CUDA_TRY(cudaStreamWaitEvent(kernels_, move.after, 0));
+    TERRACE_CUDA_TRY(cudaStreamWaitEvent(stream, move.after, 0));
   }
+  frames_.clear();
   std::uint64_t bits = 0;
   for (const BlockMove& block : move.blocks) {
-    bits |= reinterpret_cast<std::uint64_t>(block.frame);
+    frames_.push_back(reinterpret_cast<std::uint64_t>(block.frame));
+    bits |= frames_.back();
   }
-  const BlockTables tables = TablesOf(move, 0, move.blocks.size(), AlignmentOf(bits));
-  TERRACE_CUDA_TRY(LaunchPages(move.work, tables, way_, kBusGrid, kernels_));
-  TERRACE_CUDA_TRY(cudaEventRecord(move.end, kernels_));
+  const BlockList list{frames_.data(), pages_.data(), move.work.block_pages,
+                       static_cast<std::uint32_t>(frames_.size())};
+  TERRACE_CUDA_TRY(LaunchPages(move.work, list, AlignmentOf(bits), way_, kBusGrid, stream));
+  TERRACE_CUDA_TRY(cudaEventRecord(move.end, stream));
   return {};
 }
 
@@ -139,10 +112,9 @@ Status TransferLane::QueueStaged(const LaneMove& move, std::size_t stride) {
     const std::size_t count = std::min(chunk, move.blocks.size() - first);
     Buffer& buffer = buffers_[next_buffer_];
     next_buffer_ = (next_buffer_ + 1) % kBuffers;
-    const BlockTables tables = TablesOf(move, first, count, 16);
     Status status = way_ == MoveWay::kGather
-                        ? QueueGatherChunk(move, tables, first, stride, buffer)
-                        : QueueScatterChunk(move, tables, first, stride, buffer);
+                        ? QueueGatherChunk(move, first, count, stride, buffer)
+                        : QueueScatterChunk(move, first, count, stride, buffer);
     if (!status.ok()) {
       return status;
     }
@@ -151,29 +123,45 @@ Status TransferLane::QueueStaged(const LaneMove& move, std::size_t stride) {
   return {};
 }
 
-Status TransferLane::QueueGatherChunk(const LaneMove& move, const BlockTables& tables,
-                                      std::size_t first, std::size_t stride, Buffer& buffer) {
+Status TransferLane::QueueGatherChunk(const LaneMove& move, std::size_t first, std::size_t count,
+                                      std::size_t stride, Buffer& buffer) {
   TERRACE_CUDA_TRY(cudaStreamWaitEvent(kernels_, buffer.drained, 0));
-  TERRACE_CUDA_TRY(LaunchPages(move.work, tables, way_, kDeviceGrid, kernels_));
+  if (Status status = LaunchOnBuffer(move, first, count, stride, buffer); !status.ok()) {
+    return status;
+  }
   TERRACE_CUDA_TRY(cudaEventRecord(buffer.filled, kernels_));
   TERRACE_CUDA_TRY(cudaStreamWaitEvent(copies_, buffer.filled, 0));
-  if (Status status = CopyFrames(move, first, tables.blocks, stride, buffer); !status.ok()) {
+  if (Status status = CopyFrames(move, first, count, stride, buffer); !status.ok()) {
     return status;
   }
   TERRACE_CUDA_TRY(cudaEventRecord(buffer.drained, copies_));
   return {};
 }
 
-Status TransferLane::QueueScatterChunk(const LaneMove& move, const BlockTables& tables,
-                                       std::size_t first, std::size_t stride, Buffer& buffer) {
+Status TransferLane::QueueScatterChunk(const LaneMove& move, std::size_t first, std::size_t count,
+                                       std::size_t stride, Buffer& buffer) {
   TERRACE_CUDA_TRY(cudaStreamWaitEvent(copies_, buffer.drained, 0));
-  if (Status status = CopyFrames(move, first, tables.blocks, stride, buffer); !status.ok()) {
+  if (Status status = CopyFrames(move, first, count, stride, buffer); !status.ok()) {
     return status;
   }
   TERRACE_CUDA_TRY(cudaEventRecord(buffer.filled, copies_));
   TERRACE_CUDA_TRY(cudaStreamWaitEvent(kernels_, buffer.filled, 0));
-  TERRACE_CUDA_TRY(LaunchPages(move.work, tables, way_, kDeviceGrid, kernels_));
+  if (Status status = LaunchOnBuffer(move, first, count, stride, buffer); !status.ok()) {
+    return status;
+  }
   TERRACE_CUDA_TRY(cudaEventRecord(buffer.drained, kernels_));
+  return {};
+}
+
+Status TransferLane::LaunchOnBuffer(const LaneMove& move, std::size_t first, std::size_t count,
+                                    std::size_t stride, const Buffer& buffer) {
+  frames_.clear();
+  for (std::size_t i = 0; i < count; ++i) {
+    frames_.push_back(reinterpret_cast<std::uint64_t>(buffer.memory + i * stride));
+  }
+  const BlockList list{frames_.data(), pages_.data() + first * move.work.block_pages,
+                       move.work.block_pages, static_cast<std::uint32_t>(count)};
+  TERRACE_CUDA_TRY(LaunchPages(move.work, list, 16, way_, kDeviceGrid, kernels_));
   return {};
 }
 
@@ -217,8 +205,7 @@ Status TransferLane::CopyFrames(const LaneMove& move, std::size_t first, std::si
   }
 #endif
   for (std::size_t i = 0; i < sizes_.size(); ++i) {
-    TERRACE_CUDA_TRY(cudaMemcpyAsync(to_[i], from_[i], sizes_[i],
-                                     cudaMemcpyDefault, copies_));
+    TERRACE_CUDA_TRY(cudaMemcpyAsync(to_[i], from_[i], sizes_[i], cudaMemcpyDefault, copies_));
   }
   return {};
 }

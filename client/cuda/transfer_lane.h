@@ -28,9 +28,6 @@ struct LaneMove {
   std::span<const BlockMove> blocks;
   cudaEvent_t after = nullptr;  ///< What the pages wait for; null: nothing.
   cudaEvent_t end = nullptr;    ///< Recorded behind the last byte.
-  // Room for the tables: pinned host memory and device memory of TableBytes.
-  std::byte* tables_host = nullptr;
-  std::byte* tables_device = nullptr;
 };
 
 class TransferLane {
@@ -40,11 +37,6 @@ class TransferLane {
   ~TransferLane();
   TransferLane(const TransferLane&) = delete;
   TransferLane& operator=(const TransferLane&) = delete;
-
-  /// Bytes of the tables of `blocks` blocks.
-  static std::size_t TableBytes(std::size_t blocks, std::size_t block_pages) noexcept {
-    return blocks * (sizeof(std::uint64_t) + block_pages * sizeof(std::uint32_t));
-  }
 
   /// Queues the move. After an error nothing more is queued; what was is still under way until
   /// Synchronize.
@@ -61,13 +53,14 @@ class TransferLane {
   TransferLane(MoveWay way, std::size_t staging_bytes) noexcept
       : way_(way), staging_bytes_(staging_bytes) {}
   Status Prepare();
-  Status QueueTables(const LaneMove& move, std::size_t staged_stride);
   Status QueueDirect(const LaneMove& move);
   Status QueueStaged(const LaneMove& move, std::size_t stride);
-  Status QueueGatherChunk(const LaneMove& move, const BlockTables& tables, std::size_t first,
+  Status QueueGatherChunk(const LaneMove& move, std::size_t first, std::size_t count,
                           std::size_t stride, Buffer& buffer);
-  Status QueueScatterChunk(const LaneMove& move, const BlockTables& tables, std::size_t first,
+  Status QueueScatterChunk(const LaneMove& move, std::size_t first, std::size_t count,
                            std::size_t stride, Buffer& buffer);
+  Status LaunchOnBuffer(const LaneMove& move, std::size_t first, std::size_t count,
+                        std::size_t stride, const Buffer& buffer);
   Status CopyFrames(const LaneMove& move, std::size_t first, std::size_t count, std::size_t stride,
                     const Buffer& buffer);
 
@@ -77,10 +70,15 @@ class TransferLane {
   std::size_t staging_bytes_;
   cudaStream_t kernels_ = nullptr;
   cudaStream_t copies_ = nullptr;
+  // Direct moves take turns: while one ends, the next one already has its multiprocessors.
+  cudaStream_t direct_[2] = {};
+  std::size_t next_direct_ = 0;
   Buffer buffers_[kBuffers];
   std::size_t next_buffer_ = 0;
   bool batches_ = true;  // until the driver says that it has none
-  // Of a batch; filled anew for each.
+  // Of a launch and of a batch; filled anew for each.
+  std::vector<std::uint64_t> frames_;
+  std::vector<std::uint32_t> pages_;
   std::vector<const void*> from_;
   std::vector<void*> to_;
   std::vector<std::size_t> sizes_;

@@ -130,38 +130,36 @@ class Frames {
   std::vector<std::uint64_t> addresses_;
 };
 
-void CheckLossless(const Case& subject, LayerSpan layers, std::uint64_t seed) {
+void CheckLossless(const Case& subject, LayerSpan layers, std::uint64_t seed,
+                   std::uint32_t count = 5) {
   SCOPED_TRACE(subject.name + ", layers " + std::to_string(layers.first) + "+" +
                std::to_string(layers.count) + ", seed " + std::to_string(seed));
-  constexpr std::uint32_t kBlocks = 5;
   SeededRandom random(seed);
-  Cache cache(subject, random, kBlocks);
+  Cache cache(subject, random, count);
   cache.Fill(random, false);
   const auto host_map = MakePageMap(subject.cache, subject.stored, cache.host_bases(), layers);
   const auto map = MakePageMap(subject.cache, subject.stored, cache.device_bases(), layers);
   ASSERT_TRUE(map.ok()) << map.status().ToString();
   const auto host_bases = LayerTable(cache.host_bases(), layers);
   const OnGpu<std::uint64_t> bases(LayerTable(cache.device_bases(), layers));
-  const OnGpu<std::uint32_t> pages(cache.pages());
-  Frames frames(FrameBytes(subject.cache, subject.stored, layers), kBlocks);
-  const OnGpu<std::uint64_t> addresses(frames.addresses());
-  const CopyJob job{map.value(),      bases.data(), pages.data(),
-                    addresses.data(), kBlocks,      AlignmentFor(subject)};
-  ASSERT_CUDA(LaunchCopyPages(job, MoveWay::kGather, kGrid, nullptr));
+  Frames frames(FrameBytes(subject.cache, subject.stored, layers), count);
+  const BlockList list{frames.addresses().data(), cache.pages().data(), cache.block_pages(), count};
+  const CopyJob job{map.value(), bases.data(), AlignmentFor(subject)};
+  ASSERT_CUDA(LaunchCopyPages(job, list, MoveWay::kGather, kGrid, nullptr));
   ASSERT_CUDA(cudaDeviceSynchronize());
   const auto tables = [&](std::uint32_t block) {
     return PageTables{host_bases.data(), cache.pages().data() + block * cache.block_pages()};
   };
-  for (std::uint32_t i = 0; i < kBlocks; ++i) {
+  for (std::uint32_t i = 0; i < count; ++i) {
     Gather(host_map.value(), tables(i), frames.host(i));
   }
   const std::vector<std::byte> gathered = frames.memory().Download();
   ASSERT_EQ(0, std::memcmp(gathered.data(), frames.memory().host(), gathered.size()));
 
   cache.Poison();
-  ASSERT_CUDA(LaunchCopyPages(job, MoveWay::kScatter, kGrid, nullptr));
+  ASSERT_CUDA(LaunchCopyPages(job, list, MoveWay::kScatter, kGrid, nullptr));
   ASSERT_CUDA(cudaDeviceSynchronize());
-  for (std::uint32_t i = 0; i < kBlocks; ++i) {
+  for (std::uint32_t i = 0; i < count; ++i) {
     Scatter(host_map.value(), tables(i), frames.host(i));
   }
   const std::vector<std::byte> scattered = cache.memory().Download();
@@ -217,6 +215,17 @@ TEST(CopyKernelTest, MovesWhatTheCpuMovesAndNothingElse) {
   }
 }
 
+TEST(CopyKernelTest, TakesMoreBlocksThanOneLaunch) {
+  TERRACE_NEEDS_GPU();
+  const CacheShape shape{2, 1500, 16, 2, 64, ElementType::kBf16};
+  static_assert(BlockTable::Capacity(1) < 700);
+  for (const StoredOrder order : {StoredOrder::kTokensFirst, StoredOrder::kHeadsFirst}) {
+    CheckLossless(
+        MakeCase("many", PartsFirst(shape, PageOrder::kNhd), {.block_tokens = 32, .order = order}),
+        {}, 50, 700);
+  }
+}
+
 TEST(CopyKernelTest, OnePieceABlockOfAllLayers) {
   TERRACE_NEEDS_GPU();
   const CacheShape shape{6, 16, 16, 2, 64, ElementType::kBf16};
@@ -241,11 +250,10 @@ TEST(CopyKernelTest, OnePieceABlockOfAllLayers) {
     EXPECT_EQ(map.value().units, 1U);
     const std::vector<std::uint32_t> pages{3, 15, 0};
     Frames frames(FrameBytes(subject.cache, subject.stored), 3);
-    const OnGpu<std::uint64_t> addresses(frames.addresses());
+    const BlockList list{frames.addresses().data(), pages.data(), 1, 3};
     const OnGpu<std::uint64_t> base_table(LayerTable(bases, {}));
-    const OnGpu<std::uint32_t> page_table(pages);
-    const CopyJob job{map.value(), base_table.data(), page_table.data(), addresses.data(), 3, 16};
-    ASSERT_CUDA(LaunchCopyPages(job, MoveWay::kGather, kGrid, nullptr));
+    const CopyJob job{map.value(), base_table.data(), 16};
+    ASSERT_CUDA(LaunchCopyPages(job, list, MoveWay::kGather, kGrid, nullptr));
     ASSERT_CUDA(cudaDeviceSynchronize());
     const std::vector<std::byte> gathered = frames.memory().Download();
     const auto block = static_cast<std::size_t>(subject.cache.page_stride);
@@ -269,12 +277,11 @@ void CheckQuantised(const Case& subject, LayerSpan layers, std::uint64_t seed, b
   ASSERT_TRUE(map.ok()) << map.status().ToString();
   const auto host_bases = LayerTable(cache.host_bases(), layers);
   const OnGpu<std::uint64_t> bases(LayerTable(cache.device_bases(), layers));
-  const OnGpu<std::uint32_t> pages(cache.pages());
   Frames frames(FrameBytes(subject.cache, subject.stored, layers), kBlocks);
-  const OnGpu<std::uint64_t> addresses(frames.addresses());
-  const QuantJob job{map.value(),      bases.data(), pages.data(),
-                     addresses.data(), kBlocks,      aligned ? AlignmentFor(subject) : 1};
-  ASSERT_CUDA(LaunchQuantisePages(job, MoveWay::kGather, kGrid, nullptr));
+  const BlockList list{frames.addresses().data(), cache.pages().data(), cache.block_pages(),
+                       kBlocks};
+  const QuantJob job{map.value(), bases.data(), aligned ? AlignmentFor(subject) : 1};
+  ASSERT_CUDA(LaunchQuantisePages(job, list, MoveWay::kGather, kGrid, nullptr));
   ASSERT_CUDA(cudaDeviceSynchronize());
   const auto tables = [&](std::uint32_t block) {
     return PageTables{host_bases.data(), cache.pages().data() + block * cache.block_pages()};
@@ -286,7 +293,7 @@ void CheckQuantised(const Case& subject, LayerSpan layers, std::uint64_t seed, b
   ASSERT_EQ(0, std::memcmp(gathered.data(), frames.memory().host(), gathered.size()));
 
   cache.Poison();
-  ASSERT_CUDA(LaunchQuantisePages(job, MoveWay::kScatter, kGrid, nullptr));
+  ASSERT_CUDA(LaunchQuantisePages(job, list, MoveWay::kScatter, kGrid, nullptr));
   ASSERT_CUDA(cudaDeviceSynchronize());
   for (std::uint32_t i = 0; i < kBlocks; ++i) {
     ScatterQuantised(host_map.value(), tables(i), frames.host(i));

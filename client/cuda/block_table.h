@@ -1,0 +1,50 @@
+// The blocks of a launch, by value: a kernel's parameters reach it without a copy of their own, so
+// that a launch needs no memory on the device and no wait for it.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace terrace::paged {
+
+/// Thread blocks of a launch, at most: enough to saturate what limits it and no more, because they
+/// take their multiprocessors from whoever computes meanwhile.
+struct CopyGrid {
+  std::uint32_t thread_blocks = 0;  ///< At least 1.
+};
+
+/// Blocks in host memory; read during the call they are passed to.
+struct BlockList {
+  const std::uint64_t* frames = nullptr;  ///< Address of each block's frame, as the device sees it.
+  const std::uint32_t* pages =
+      nullptr;  ///< block_pages numbers of each block, one after the other.
+  std::uint32_t block_pages = 0;
+  std::uint32_t blocks = 0;
+};
+
+/// Some blocks of a list, as a kernel is passed them: the frames, then the pages.
+struct BlockTable {
+  static constexpr std::uint32_t kWords = 448;  // the parameters of a kernel are 4 KiB at most
+  std::uint64_t words[kWords];
+
+  /// Most blocks of that many pages; 0 when not even one fits.
+  static constexpr std::uint32_t Capacity(std::uint32_t block_pages) noexcept {
+    return kWords * 8 / (8 + 4 * block_pages);
+  }
+  void Fill(const BlockList& list, std::uint32_t first, std::uint32_t count) noexcept {
+    std::memcpy(words, list.frames + first, count * sizeof(std::uint64_t));
+    std::memcpy(words + count, list.pages + std::uint64_t{first} * list.block_pages,
+                std::uint64_t{count} * list.block_pages * sizeof(std::uint32_t));
+  }
+#if defined(__CUDACC__)
+  /// REQUIRES: block < count of Fill.
+  __device__ __forceinline__ const std::uint32_t* Pages(std::uint32_t count, std::uint32_t block,
+                                                        std::uint32_t block_pages) const {
+    return reinterpret_cast<const std::uint32_t*>(words + count) + block * block_pages;
+  }
+#endif
+};
+
+}  // namespace terrace::paged
