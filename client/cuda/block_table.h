@@ -25,8 +25,9 @@ struct BlockList {
 };
 
 /// Some blocks of a list, as a kernel is passed them: the frames, then the pages.
+template <std::uint32_t kWordCount>
 struct BlockTable {
-  static constexpr std::uint32_t kWords = 448;  // the parameters of a kernel are 4 KiB at most
+  static constexpr std::uint32_t kWords = kWordCount;
   std::uint64_t words[kWords];
 
   /// Most blocks of that many pages; 0 when not even one fits.
@@ -46,5 +47,37 @@ struct BlockTable {
   }
 #endif
 };
+
+/// Parameters of a kernel are 4 KiB at most, and 32,764 bytes since CUDA 12.1.
+using SmallTable = BlockTable<440>;
+#if CUDART_VERSION >= 12010
+using LargeTable = BlockTable<3600>;
+#else
+using LargeTable = SmallTable;
+#endif
+
+/// Pages that a block may have, so that one fits the parameters of a kernel.
+inline constexpr std::uint32_t kMaxBlockPages = SmallTable::kWords * 2 - 2;
+
+/// Several layers one after the other in one launch: each thread block does its share of a layer,
+/// adds 1 to that layer's counter, and goes on with the next. Who waits for a layer's counter need
+/// not wait for the rest.
+struct LayerWalk {
+  std::uint32_t layers = 1;           ///< Each moved by the job's map, from the next layer's base.
+  std::uint64_t frame_stretch = 0;    ///< Bytes from one layer to the next in a frame.
+  std::uint32_t* counters = nullptr;  ///< One a layer, in device memory; null: none.
+};
+
+#if defined(__CUDACC__)
+__device__ __forceinline__ void TellLayer(const LayerWalk& walk, std::uint32_t layer) {
+  if (walk.counters != nullptr) {
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      __threadfence();
+      atomicAdd(walk.counters + layer, 1U);
+    }
+  }
+}
+#endif
 
 }  // namespace terrace::paged

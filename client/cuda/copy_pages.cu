@@ -77,69 +77,77 @@ TERRACE_HOST_DEVICE UnitPlace PlaceOfVector(const PageMap& map, const PageTables
 
 // Regular tiles: the place of a vector is that of its tile + that of its lane + that of its step
 // (IsRegular says when), so that each is looked up once.
-template <typename Vector, MoveWay kWay, std::uint32_t kInFlight>
+template <MoveWay kWay, std::uint32_t kInFlight, typename Table>
 __global__ void __launch_bounds__(kThreads, 2)
     CopyRegular(const CopyJob job, const Tiling tiling, const Steps steps,
-                const __grid_constant__ BlockTable table) {
+                const __grid_constant__ Table table) {
+  using Vector = Vector16;
   const std::uint32_t warps = gridDim.x * (kThreads / kWarp);
-  std::uint32_t number = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
   // No layer and no page changes within a tile: relative to the first vector they cancel out.
   const std::uint64_t no_base = 0;
   const std::uint32_t no_page = 0;
   const UnitPlace lane = PlaceOfVector<Vector>(job.map, {&no_base, &no_page}, tiling.unit_vectors,
                                                threadIdx.x % kWarp);
-  for (; number < tiling.tiles; number += warps) {
-    const Tile tile = TileOf(tiling, number);
-    const PageTables tables{job.layer_bases,
-                            table.Pages(tiling.blocks, tile.block, job.map.block_pages)};
-    UnitPlace place = PlaceOfVector<Vector>(job.map, tables, tiling.unit_vectors, tile.first);
-    place.paged += lane.paged;
-    place.stored += lane.stored + table.words[tile.block];
-    Vector values[kInFlight];
+  for (std::uint32_t layer = 0; layer < job.walk.layers; ++layer) {
+    std::uint32_t number = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
+    for (; number < tiling.tiles; number += warps) {
+      const Tile tile = TileOf(tiling, number);
+      const PageTables tables{job.layer_bases + layer,
+                              table.Pages(tiling.blocks, tile.block, job.map.block_pages)};
+      UnitPlace place = PlaceOfVector<Vector>(job.map, tables, tiling.unit_vectors, tile.first);
+      place.paged += lane.paged;
+      place.stored += lane.stored + table.words[tile.block] + layer * job.walk.frame_stretch;
+      Vector values[kInFlight];
 #pragma unroll
-    for (std::uint32_t i = 0; i < kInFlight; ++i) {
-      values[i] = LoadOnce<Vector>(kWay == MoveWay::kGather ? place.paged + steps.paged[i]
-                                                            : place.stored + steps.stored[i]);
-    }
+      for (std::uint32_t i = 0; i < kInFlight; ++i) {
+        values[i] = LoadOnce<Vector>(kWay == MoveWay::kGather ? place.paged + steps.paged[i]
+                                                              : place.stored + steps.stored[i]);
+      }
 #pragma unroll
-    for (std::uint32_t i = 0; i < kInFlight; ++i) {
-      StoreOnce<Vector>(
-          kWay == MoveWay::kGather ? place.stored + steps.stored[i] : place.paged + steps.paged[i],
-          values[i]);
+      for (std::uint32_t i = 0; i < kInFlight; ++i) {
+        StoreOnce<Vector>(kWay == MoveWay::kGather ? place.stored + steps.stored[i]
+                                                   : place.paged + steps.paged[i],
+                          values[i]);
+      }
     }
+    TellLayer(job.walk, layer);
   }
 }
 
 // Any other: each vector's place is looked up.
-template <typename Vector, MoveWay kWay>
+template <typename Vector, MoveWay kWay, typename Table>
 __global__ void __launch_bounds__(kThreads)
-    CopyAny(const CopyJob job, const Tiling tiling, const __grid_constant__ BlockTable table) {
+    CopyAny(const CopyJob job, const Tiling tiling, const __grid_constant__ Table table) {
   constexpr std::uint32_t kInFlight = 4;
   const std::uint32_t warps = gridDim.x * (kThreads / kWarp);
-  std::uint32_t number = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
-  for (; number < tiling.tiles; number += warps) {
-    const Tile tile = TileOf(tiling, number);
-    const PageTables tables{job.layer_bases,
-                            table.Pages(tiling.blocks, tile.block, job.map.block_pages)};
-    const std::uint64_t frame = table.words[tile.block];
-    Vector values[kInFlight];
-    std::uint64_t to[kInFlight];
+  for (std::uint32_t layer = 0; layer < job.walk.layers; ++layer) {
+    std::uint32_t number = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
+    for (; number < tiling.tiles; number += warps) {
+      const Tile tile = TileOf(tiling, number);
+      const PageTables tables{job.layer_bases + layer,
+                              table.Pages(tiling.blocks, tile.block, job.map.block_pages)};
+      const std::uint64_t frame = table.words[tile.block] + layer * job.walk.frame_stretch;
+      Vector values[kInFlight];
+      std::uint64_t to[kInFlight];
 #pragma unroll
-    for (std::uint32_t i = 0; i < kInFlight; ++i) {
-      const std::uint32_t vector = tile.first + i * kWarp + threadIdx.x % kWarp;
-      if (vector < tiling.block_vectors) {
-        const UnitPlace place = PlaceOfVector<Vector>(job.map, tables, tiling.unit_vectors, vector);
-        const std::uint64_t stored = frame + place.stored;
-        to[i] = kWay == MoveWay::kGather ? stored : place.paged;
-        values[i] = LoadOnce<Vector>(kWay == MoveWay::kGather ? place.paged : stored);
+      for (std::uint32_t i = 0; i < kInFlight; ++i) {
+        const std::uint32_t vector = tile.first + i * kWarp + threadIdx.x % kWarp;
+        if (vector < tiling.block_vectors) {
+          const UnitPlace place =
+              PlaceOfVector<Vector>(job.map, tables, tiling.unit_vectors, vector);
+          const std::uint64_t stored = frame + place.stored;
+          to[i] = kWay == MoveWay::kGather ? stored : place.paged;
+          values[i] = LoadOnce<Vector>(kWay == MoveWay::kGather ? place.paged : stored);
+        }
+      }
+#pragma unroll
+      for (std::uint32_t i = 0; i < kInFlight; ++i) {
+        if (tile.first + i * kWarp + threadIdx.x % kWarp < tiling.block_vectors) {
+          StoreOnce<Vector>(to[i], values[i]);
+        }
       }
     }
-#pragma unroll
-    for (std::uint32_t i = 0; i < kInFlight; ++i) {
-      if (tile.first + i * kWarp + threadIdx.x % kWarp < tiling.block_vectors) {
-        StoreOnce<Vector>(to[i], values[i]);
-      }
-    }
+    TellLayer(job.walk, layer);
   }
 }
 
@@ -171,92 +179,121 @@ bool AreAlike(const PageMap& map, std::uint32_t unit_vectors, std::uint32_t coun
   return false;
 }
 
-Steps StepsOf(const PageMap& map, const Divisor& unit_vectors, std::size_t vector_bytes) noexcept {
+Steps StepsOf(const PageMap& map, const Divisor& unit_vectors) noexcept {
   const std::uint64_t no_base = 0;
   const std::uint32_t no_page = 0;
   Steps steps{};
   for (std::uint32_t i = 0; i < kMostInFlight; ++i) {
     const std::uint32_t vector = i * kWarp;
-    const std::uint32_t unit = unit_vectors.Quotient(vector);
-    if (unit >= map.units) {
+    if (unit_vectors.Quotient(vector) >= map.units) {
       break;
     }
-    const UnitPlace place = PlaceOfUnit(map, {&no_base, &no_page}, unit);
-    const std::uint64_t within = std::uint64_t{vector - unit * unit_vectors.divisor} * vector_bytes;
-    steps.paged[i] = place.paged + within;
-    steps.stored[i] = place.stored + within;
+    const UnitPlace place =
+        PlaceOfVector<Vector16>(map, {&no_base, &no_page}, unit_vectors, vector);
+    steps.paged[i] = place.paged;
+    steps.stored[i] = place.stored;
   }
   return steps;
 }
 
-template <typename Vector, MoveWay kWay>
+// Steps of a regular tile of vectors of 16 bytes; 0: there are none.
+std::uint32_t RegularSteps(const PageMap& map, std::uint32_t unit_vectors) noexcept {
+  if (!AreAlike(map, unit_vectors, kWarp)) {
+    return 0;
+  }
+  for (const std::uint32_t steps : {kMostInFlight, kMostInFlight / 2}) {
+    if (unit_vectors * map.units % (steps * kWarp) == 0 &&
+        AreAlike(map, unit_vectors, steps * kWarp)) {
+      return steps;
+    }
+  }
+  return 0;
+}
+
+template <typename Vector, MoveWay kWay, typename Table>
+void LaunchOne(const CopyJob& job, const Tiling& tiling, std::uint32_t regular, const Table& table,
+               std::uint32_t thread_blocks, cudaStream_t stream) noexcept {
+  if constexpr (sizeof(Vector) == sizeof(Vector16)) {
+    if (regular != 0) {
+      const Steps steps = StepsOf(job.map, tiling.unit_vectors);
+      if (regular == kMostInFlight) {
+        CopyRegular<kWay, kMostInFlight>
+            <<<thread_blocks, kThreads, 0, stream>>>(job, tiling, steps, table);
+      } else {
+        CopyRegular<kWay, kMostInFlight / 2>
+            <<<thread_blocks, kThreads, 0, stream>>>(job, tiling, steps, table);
+      }
+      return;
+    }
+  }
+  CopyAny<Vector, kWay><<<thread_blocks, kThreads, 0, stream>>>(job, tiling, table);
+}
+
+template <typename Vector, MoveWay kWay, typename Table>
 cudaError_t Launch(const CopyJob& job, const BlockList& list, const CopyGrid& grid,
-                   cudaStream_t stream) noexcept {
+                   cudaStream_t stream, std::uint32_t& thread_blocks) noexcept {
   constexpr std::uint32_t kWarps = kThreads / kWarp;
   const auto unit_vectors = static_cast<std::uint32_t>(job.map.unit_bytes / sizeof(Vector));
+  const std::uint32_t regular =
+      sizeof(Vector) == sizeof(Vector16) ? RegularSteps(job.map, unit_vectors) : 0;
   Tiling tiling;
   tiling.unit_vectors = MakeDivisor(unit_vectors);
   tiling.block_vectors = unit_vectors * job.map.units;
-  std::uint32_t in_flight = AreAlike(job.map, unit_vectors, kWarp) ? kMostInFlight : 0;
-  while (in_flight > 1 && (tiling.block_vectors % (in_flight * kWarp) != 0 ||
-                           !AreAlike(job.map, unit_vectors, in_flight * kWarp))) {
-    in_flight /= 2;
-  }
-  tiling.tile_vectors = (in_flight < 2 ? 4 : in_flight) * kWarp;
+  tiling.tile_vectors = (regular == 0 ? 4 : regular) * kWarp;
   tiling.block_tiles =
       MakeDivisor((tiling.block_vectors + tiling.tile_vectors - 1) / tiling.tile_vectors);
-  const Steps steps = StepsOf(job.map, tiling.unit_vectors, sizeof(Vector));
   // A launch takes the blocks that fit its parameters, and counts tiles in 31 bits.
-  std::uint32_t most = BlockTable::Capacity(list.block_pages);
+  std::uint32_t most = Table::Capacity(list.block_pages);
   if (const std::uint32_t tiles = (std::uint32_t{1} << 30) / tiling.block_tiles.divisor;
       tiles < most) {
     most = tiles;
   }
-  BlockTable table;
+  Table table;
   for (std::uint32_t done = 0; done < list.blocks; done += tiling.blocks) {
     tiling.blocks = list.blocks - done < most ? list.blocks - done : most;
     tiling.tiles = tiling.blocks * tiling.block_tiles.divisor;
     table.Fill(list, done, tiling.blocks);
     const std::uint32_t needed = (tiling.tiles + kWarps - 1) / kWarps;
     const std::uint32_t blocks = needed < grid.thread_blocks ? needed : grid.thread_blocks;
-    switch (in_flight) {
-      case 8:
-        CopyRegular<Vector, kWay, 8><<<blocks, kThreads, 0, stream>>>(job, tiling, steps, table);
-        break;
-      case 4:
-        CopyRegular<Vector, kWay, 4><<<blocks, kThreads, 0, stream>>>(job, tiling, steps, table);
-        break;
-      case 2:
-        CopyRegular<Vector, kWay, 2><<<blocks, kThreads, 0, stream>>>(job, tiling, steps, table);
-        break;
-      default: CopyAny<Vector, kWay><<<blocks, kThreads, 0, stream>>>(job, tiling, table); break;
-    }
+    LaunchOne<Vector, kWay>(job, tiling, regular, table, blocks, stream);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
       return error;
     }
+    thread_blocks += blocks;
   }
   return cudaSuccess;
 }
 
 template <typename Vector>
-cudaError_t LaunchWay(const CopyJob& job, const BlockList& list, MoveWay way, const CopyGrid& grid,
-                      cudaStream_t stream) noexcept {
-  return way == MoveWay::kGather ? Launch<Vector, MoveWay::kGather>(job, list, grid, stream)
-                                 : Launch<Vector, MoveWay::kScatter>(job, list, grid, stream);
+cudaError_t LaunchVectors(const CopyJob& job, const BlockList& list, MoveWay way,
+                          const CopyGrid& grid, cudaStream_t stream,
+                          std::uint32_t& thread_blocks) noexcept {
+  const bool large = list.blocks > SmallTable::Capacity(list.block_pages);
+  if (way == MoveWay::kGather) {
+    return large ? Launch<Vector, MoveWay::kGather, LargeTable>(job, list, grid, stream,
+                                                                thread_blocks)
+                 : Launch<Vector, MoveWay::kGather, SmallTable>(job, list, grid, stream,
+                                                                thread_blocks);
+  }
+  return large
+             ? Launch<Vector, MoveWay::kScatter, LargeTable>(job, list, grid, stream, thread_blocks)
+             : Launch<Vector, MoveWay::kScatter, SmallTable>(job, list, grid, stream,
+                                                             thread_blocks);
 }
 
 }  // namespace
 
 cudaError_t LaunchCopyPages(const CopyJob& job, const BlockList& list, MoveWay way,
-                            const CopyGrid& grid, cudaStream_t stream) noexcept {
+                            const CopyGrid& grid, cudaStream_t stream,
+                            std::uint32_t& thread_blocks) noexcept {
   if (job.map.units == 0) {
     return cudaSuccess;
   }
   switch (job.alignment) {
-    case 16: return LaunchWay<Vector16>(job, list, way, grid, stream);
+    case 16: return LaunchVectors<Vector16>(job, list, way, grid, stream, thread_blocks);
     case 8:
-    case 4: return LaunchWay<std::uint32_t>(job, list, way, grid, stream);
-    default: return LaunchWay<std::uint8_t>(job, list, way, grid, stream);
+    case 4: return LaunchVectors<std::uint32_t>(job, list, way, grid, stream, thread_blocks);
+    default: return LaunchVectors<std::uint8_t>(job, list, way, grid, stream, thread_blocks);
   }
 }
 

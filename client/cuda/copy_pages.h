@@ -19,14 +19,14 @@ struct CopyJob {
   const std::uint64_t* layer_bases = nullptr;  ///< As PageTables::layer_bases, in device memory.
   /// Bytes, a power of two up to 16, that divides every address, stride and unit of the job.
   std::uint32_t alignment = 1;
+  LayerWalk walk{};
 };
 
 /// Gather copies from the pages into the frames, scatter from the frames into the pages.
 /// REQUIRES: list.block_pages == map.block_pages, at most kMaxBlockPages.
+/// thread_blocks: grows by what each counter of the walk will.
 cudaError_t LaunchCopyPages(const CopyJob& job, const BlockList& list, MoveWay way,
-                            const CopyGrid& grid, cudaStream_t stream) noexcept;
-
-/// Pages of a block, so that one fits a kernel's parameters.
-inline constexpr std::uint32_t kMaxBlockPages = BlockTable::kWords * 2 - 2;
+                            const CopyGrid& grid, cudaStream_t stream,
+                            std::uint32_t& thread_blocks) noexcept;
 
 }  // namespace terrace::paged

@@ -147,7 +147,14 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
     TERRACE_CUDA_TRY(
         cudaStreamCreateWithFlags(&notify_[static_cast<std::size_t>(way)], cudaStreamNonBlocking));
   }
+  FindWaitCall();
   moves_.resize(options_.moves);
+  for (Slot& slot : moves_) {
+    const std::size_t bytes = cache_.layers * sizeof(std::uint32_t);
+    TERRACE_CUDA_TRY(AllocateDevice(slot.counters, bytes));
+    TERRACE_CUDA_TRY(cudaMemset(slot.counters, 0, bytes));
+    slot.reached.resize(cache_.layers);
+  }
   points_.resize(kPoints);
   for (std::vector<Slot>* slots : {&moves_, &points_}) {
     for (Slot& slot : *slots) {
@@ -155,6 +162,24 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
     }
   }
   return {};
+}
+
+// The driver is not linked: a program must start without it.
+void CudaMover::FindWaitCall() {
+  void* call = nullptr;
+  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuStreamWaitValue32", &call, 12000,
+                                                             cudaEnableDefault, &found);
+#else
+  const cudaError_t error =
+      cudaGetDriverEntryPoint("cuStreamWaitValue32", &call, cudaEnableDefault, &found);
+#endif
+  if (error == cudaSuccess && found == cudaDriverEntryPointSuccess) {
+    wait_call_ = reinterpret_cast<WaitCall>(call);
+  } else {
+    (void)cudaGetLastError();
+  }
 }
 
 CudaMover::~CudaMover() {
@@ -171,6 +196,7 @@ CudaMover::~CudaMover() {
   for (const std::vector<Slot>* slots : {&moves_, &points_}) {
     for (const Slot& slot : *slots) {
       if (slot.event != nullptr) (void)cudaEventDestroy(slot.event);
+      (void)cudaFree(slot.counters);
     }
   }
   (void)cudaFree(bases_device_);
@@ -257,11 +283,16 @@ Status CudaMover::CheckRequest(const MoveRequest& request) const {
 }
 
 Result<PageWork> CudaMover::WorkOf(const MoveRequest& request) const {
-  const LayerSpan layers{request.first_layer, request.layers};
+  const LayerSpan all{request.first_layer, request.layers};
+  const bool walks = request.layer_by_layer && request.layers > 1;
+  const LayerSpan layers = walks ? LayerSpan{request.first_layer, 1} : all;
   PageWork work;
+  if (walks) {
+    work.walk = {request.layers, FrameBytes(cache_, stored_, layers), nullptr};
+  }
   work.layer_bases = bases_device_ + request.first_layer;
   work.block_pages = block_pages_;
-  work.frame_bytes = FrameBytes(cache_, stored_, layers);
+  work.frame_bytes = FrameBytes(cache_, stored_, all);
   work.quantised = stored_.type != StoredType::kLossless;
   if (work.quantised) {
     auto map = MakeQuantMap(cache_, stored_, bases_, layers);
@@ -269,7 +300,7 @@ Result<PageWork> CudaMover::WorkOf(const MoveRequest& request) const {
       return map.status();
     }
     work.quant = map.value();
-    work.alignment = AlignmentOf(work.quant, bases_);
+    work.alignment = std::min(AlignmentOf(work.quant, bases_), LowestBit(work.walk.frame_stretch));
     return work;
   }
   auto map = MakePageMap(cache_, stored_, bases_, layers);
@@ -277,7 +308,7 @@ Result<PageWork> CudaMover::WorkOf(const MoveRequest& request) const {
     return map.status();
   }
   work.copy = map.value();
-  work.alignment = AlignmentOf(work.copy, bases_);
+  work.alignment = std::min(AlignmentOf(work.copy, bases_), LowestBit(work.walk.frame_stretch));
   return work;
 }
 
@@ -304,16 +335,31 @@ Result<MoveId> CudaMover::Start(const MoveRequest& request) {
   if (free == moves_.end()) {
     return Status(StatusCode::kRetry, std::to_string(moves_.size()) + " moves are under way");
   }
-  LaneMove move;
-  move.work = work.value();
-  move.blocks = request.blocks;
-  move.after = after == nullptr ? nullptr : after->event;
-  move.end = free->event;
+  if (Status status = Queue(request, work.value(), after, *free); !status.ok()) {
+    return status;
+  }
+  free->busy = true;
+  ++free->use;
+  return MoveId{IdOf(free->use, static_cast<std::size_t>(free - moves_.begin()))};
+}
+
+Status CudaMover::Queue(const MoveRequest& request, PageWork work, const Slot* after, Slot& slot) {
   TransferLane& lane = *lanes_[static_cast<std::size_t>(request.way)];
   cudaStream_t notify = notify_[static_cast<std::size_t>(request.way)];
-  Status status = lane.Queue(move);
+  slot.layers = work.walk.layers > 1 ? work.walk.layers : 0;
+  work.walk.counters = slot.layers == 0 ? nullptr : slot.counters;
+  LaneMove move;
+  move.work = work;
+  move.blocks = request.blocks;
+  move.after = after == nullptr ? nullptr : after->event;
+  move.end = slot.event;
+  std::uint32_t thread_blocks = 0;
+  Status status = lane.Queue(move, thread_blocks);
+  for (std::uint32_t layer = 0; layer < slot.layers; ++layer) {
+    slot.reached[layer] += thread_blocks;
+  }
   if (status.ok()) {
-    status = CudaStatus(cudaStreamWaitEvent(notify, free->event, 0), "cudaStreamWaitEvent");
+    status = CudaStatus(cudaStreamWaitEvent(notify, slot.event, 0), "cudaStreamWaitEvent");
   }
   if (status.ok()) {
     status = CudaStatus(
@@ -322,11 +368,8 @@ Result<MoveId> CudaMover::Start(const MoveRequest& request) {
   }
   if (!status.ok()) {
     lane.Synchronize();  // what was queued must not touch pages and frames after the answer
-    return status;
   }
-  free->busy = true;
-  ++free->use;
-  return MoveId{IdOf(free->use, static_cast<std::size_t>(free - moves_.begin()))};
+  return status;
 }
 
 Status CudaMover::Done(MoveId move) {
@@ -345,14 +388,29 @@ Status CudaMover::Done(MoveId move) {
   return CudaStatus(error, "cudaEventQuery");
 }
 
-Status CudaMover::OrderBehind(void* stream, MoveId move) {
+Status CudaMover::OrderBehind(void* stream, MoveId move, std::uint32_t layers) {
   const OnDevice here(device_);
   const std::lock_guard lock(mutex_);
   const Slot* slot = SlotOf(moves_, move.value);
   if (slot == nullptr) {
     return Status::Invalid("move is none of this mover, or has ended before");
   }
-  TERRACE_CUDA_TRY(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), slot->event, 0));
+  if (layers > cache_.layers || (slot->layers != 0 && layers > slot->layers)) {
+    return Status::Invalid("layers is " + std::to_string(layers) + ", the move has " +
+                           std::to_string(slot->layers));
+  }
+  if (layers == 0 || slot->layers == 0 || wait_call_ == nullptr) {
+    TERRACE_CUDA_TRY(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), slot->event, 0));
+    return {};
+  }
+  // Until the counter is at least that, in the order of numbers that wrap around.
+  constexpr unsigned kAtLeast = 0;
+  const auto counter = reinterpret_cast<unsigned long long>(slot->counters + layers - 1);
+  if (const int error = wait_call_(static_cast<cudaStream_t>(stream), counter,
+                                   slot->reached[layers - 1], kAtLeast);
+      error != 0) {
+    return {StatusCode::kIo, "cuStreamWaitValue32: error " + std::to_string(error)};
+  }
   return {};
 }
 

@@ -41,7 +41,7 @@ class CudaMover final : public PageMover {
   Result<StreamPoint> Mark(void* stream) override;
   Result<MoveId> Start(const MoveRequest& request) override;
   Status Done(MoveId move) override;
-  Status OrderBehind(void* stream, MoveId move) override;
+  Status OrderBehind(void* stream, MoveId move, std::uint32_t layers) override;
   [[nodiscard]] int EventFd() const noexcept override { return event_fd_; }
 
  private:
@@ -51,12 +51,20 @@ class CudaMover final : public PageMover {
     cudaEvent_t event = nullptr;
     std::uint32_t use = 0;
     bool busy = false;
+    // Of a move. Each layer's counter on the device only ever grows, and what it will have reached
+    // when the move ends: a stream that still waits for an earlier move is not held up by a later
+    // one.
+    std::uint32_t* counters = nullptr;
+    std::vector<std::uint32_t> reached;
+    std::uint32_t layers = 0;  // that it counts; 0: it does not
   };
 
   CudaMover(const CacheLayout& cache, const StoredLayout& stored, const CudaMoverOptions& options)
       : cache_(cache), stored_(stored), options_(options) {}
   Status Prepare(std::span<void* const> bases);
+  void FindWaitCall();
   Result<PageWork> WorkOf(const MoveRequest& request) const;
+  Status Queue(const MoveRequest& request, PageWork work, const Slot* after, Slot& slot);
   Status CheckRequest(const MoveRequest& request) const;
   static Slot* SlotOf(std::vector<Slot>& slots, std::uint64_t id);
 
@@ -69,6 +77,10 @@ class CudaMover final : public PageMover {
   std::vector<void*> bases_;
   std::uint64_t* bases_device_ = nullptr;
   cudaStream_t notify_[2] = {};  // by MoveWay: on which the ends of moves are told
+
+  // cuStreamWaitValue32, from the driver; null: it has none, and waits are for whole moves.
+  using WaitCall = int (*)(cudaStream_t, unsigned long long, std::uint32_t, unsigned);
+  WaitCall wait_call_ = nullptr;
 
   std::mutex mutex_;                        // of all that follows
   std::unique_ptr<TransferLane> lanes_[2];  // by MoveWay

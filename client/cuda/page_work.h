@@ -19,18 +19,21 @@ struct PageWork {
   std::uint32_t block_pages = 0;
   std::uint64_t frame_bytes = 0;
   std::uint32_t alignment = 1;  ///< As CopyJob::alignment, of all but the frames' addresses.
+  LayerWalk walk{};               ///< Of more than one layer: layer by layer.
 };
 
-/// frame_alignment: a power of two up to 16 that divides the frames' addresses.
+/// As LaunchCopyPages. frame_alignment: a power of two up to 16 that divides the frames' addresses.
 inline cudaError_t LaunchPages(const PageWork& work, const BlockList& list,
                                std::uint32_t frame_alignment, MoveWay way, const CopyGrid& grid,
-                               cudaStream_t stream) noexcept {
+                               cudaStream_t stream, std::uint32_t& thread_blocks) noexcept {
   const std::uint32_t alignment =
       work.alignment < frame_alignment ? work.alignment : frame_alignment;
   if (work.quantised) {
-    return LaunchQuantisePages({work.quant, work.layer_bases, alignment}, list, way, grid, stream);
+    return LaunchQuantisePages({work.quant, work.layer_bases, alignment, work.walk}, list, way,
+                               grid, stream, thread_blocks);
   }
-  return LaunchCopyPages({work.copy, work.layer_bases, alignment}, list, way, grid, stream);
+  return LaunchCopyPages({work.copy, work.layer_bases, alignment, work.walk}, list, way, grid,
+                         stream, thread_blocks);
 }
 
 }  // namespace terrace::paged

@@ -157,81 +157,85 @@ template <std::uint32_t kElement, std::uint32_t kStored, std::uint32_t kCount, s
           bool kKeeps>
 __global__ void __launch_bounds__(kThreads)
     GatherQuantised(const QuantJob job, const QuantTiling tiling,
-                    const __grid_constant__ BlockTable table) {
+                    const __grid_constant__ SmallTable table) {
   using E = Element<kElement>;
   using Vector = Kept<E, kCount>;
   using Bytes = Pack<std::uint8_t, kCount>;
   const std::uint32_t lane = threadIdx.x % kTeam;
   const std::uint32_t teams = gridDim.x * (kThreads / kTeam);
-  std::uint32_t item = blockIdx.x * (kThreads / kTeam) + threadIdx.x / kTeam;
-  for (; item < tiling.items; item += teams) {
-    const std::uint32_t block = tiling.block_items.Quotient(item);
-    const PageTables tables{job.layer_bases,
-                            table.Pages(tiling.blocks, block, job.map.block_pages)};
-    const GroupPlace place =
-        PlaceOfGroup(job.map, tables, item - block * tiling.block_items.divisor);
-    const auto load = [&](std::uint32_t vector) {
-      const std::uint32_t row = tiling.row_vectors.Quotient(vector);
-      const std::uint32_t column = vector - row * tiling.row_vectors.divisor;
-      return Vector::Load(
-          place.paged +
-          static_cast<std::uint64_t>(static_cast<std::int64_t>(row) * job.map.token_stride) +
-          column * (kCount * sizeof(typename E::Bits)));
-    };
-    Vector kept[kKeeps ? kKept : 1];
-    std::uint32_t most = 0;  // magnitudes, as the elements' bits, one for each place in a word
-    if constexpr (kKeeps) {
+  for (std::uint32_t layer = 0; layer < job.walk.layers; ++layer) {
+    std::uint32_t item = blockIdx.x * (kThreads / kTeam) + threadIdx.x / kTeam;
+    for (; item < tiling.items; item += teams) {
+      const std::uint32_t block = tiling.block_items.Quotient(item);
+      const PageTables tables{job.layer_bases + layer,
+                              table.Pages(tiling.blocks, block, job.map.block_pages)};
+      const GroupPlace place =
+          PlaceOfGroup(job.map, tables, item - block * tiling.block_items.divisor);
+      const auto load = [&](std::uint32_t vector) {
+        const std::uint32_t row = tiling.row_vectors.Quotient(vector);
+        const std::uint32_t column = vector - row * tiling.row_vectors.divisor;
+        return Vector::Load(
+            place.paged +
+            static_cast<std::uint64_t>(static_cast<std::int64_t>(row) * job.map.token_stride) +
+            column * (kCount * sizeof(typename E::Bits)));
+      };
+      Vector kept[kKeeps ? kKept : 1];
+      std::uint32_t most = 0;  // magnitudes, as the elements' bits, one for each place in a word
+      if constexpr (kKeeps) {
 #pragma unroll
-      for (std::uint32_t i = 0; i < kKept; ++i) {
-        if (const std::uint32_t vector = lane + i * kTeam; vector < tiling.item_vectors) {
-          kept[i] = load(vector);
+        for (std::uint32_t i = 0; i < kKept; ++i) {
+          if (const std::uint32_t vector = lane + i * kTeam; vector < tiling.item_vectors) {
+            kept[i] = load(vector);
+          }
+        }
+#pragma unroll
+        for (std::uint32_t i = 0; i < kKept; ++i) {
+          if (lane + i * kTeam < tiling.item_vectors) {
+            most = kept[i].Larger(most);
+          }
+        }
+      } else {
+        for (std::uint32_t vector = lane; vector < tiling.item_vectors; vector += kTeam) {
+          most = load(vector).Larger(most);
         }
       }
+      if constexpr (E::kPerWord == 2) {
+        most = max(most >> 16, most & 0xffffU);
+      }
+      most = LargestOfTeam<kTeam>(most);
+      const float amax = E::ToFloat(static_cast<typename E::Bits>(most));
+      const GroupScale scale = ScaleOf(BitsOf(amax), Quantum<kStored>::kMost);
+      const std::uint64_t frame = table.words[block] + layer * job.walk.frame_stretch;
+      const std::uint64_t payload = frame + place.payload;
+      const auto store = [&](std::uint32_t index, const Vector& vector) {
+        Bytes bytes;
 #pragma unroll
-      for (std::uint32_t i = 0; i < kKept; ++i) {
-        if (lane + i * kTeam < tiling.item_vectors) {
-          most = kept[i].Larger(most);
+        for (std::uint32_t e = 0; e < kCount; ++e) {
+          bytes.value[e] = Quantum<kStored>::Of(vector.Value(e), scale.inverse);
+        }
+        *reinterpret_cast<Bytes*>(payload + std::uint64_t{index} * sizeof(Bytes)) = bytes;
+      };
+      if constexpr (kKeeps) {
+#pragma unroll
+        for (std::uint32_t i = 0; i < kKept; ++i) {
+          if (const std::uint32_t vector = lane + i * kTeam; vector < tiling.item_vectors) {
+            store(vector, kept[i]);
+          }
+        }
+      } else {
+        for (std::uint32_t vector = lane; vector < tiling.item_vectors; vector += kTeam) {
+          store(vector, load(vector));
         }
       }
-    } else {
-      for (std::uint32_t vector = lane; vector < tiling.item_vectors; vector += kTeam) {
-        most = load(vector).Larger(most);
-      }
-    }
-    if constexpr (E::kPerWord == 2) {
-      most = max(most >> 16, most & 0xffffU);
-    }
-    most = LargestOfTeam<kTeam>(most);
-    const float amax = E::ToFloat(static_cast<typename E::Bits>(most));
-    const GroupScale scale = ScaleOf(BitsOf(amax), Quantum<kStored>::kMost);
-    const std::uint64_t payload = table.words[block] + place.payload;
-    const auto store = [&](std::uint32_t index, const Vector& vector) {
-      Bytes bytes;
-#pragma unroll
-      for (std::uint32_t e = 0; e < kCount; ++e) {
-        bytes.value[e] = Quantum<kStored>::Of(vector.Value(e), scale.inverse);
-      }
-      *reinterpret_cast<Bytes*>(payload + std::uint64_t{index} * sizeof(Bytes)) = bytes;
-    };
-    if constexpr (kKeeps) {
-#pragma unroll
-      for (std::uint32_t i = 0; i < kKept; ++i) {
-        if (const std::uint32_t vector = lane + i * kTeam; vector < tiling.item_vectors) {
-          store(vector, kept[i]);
+      if (lane == 0) {
+        auto* out = reinterpret_cast<float*>(frame + place.scale);
+        *out = scale.scale;
+        for (std::uint32_t pad = 0; place.pads && pad < job.map.padding / sizeof(float); ++pad) {
+          out[1 + pad] = 0;
         }
       }
-    } else {
-      for (std::uint32_t vector = lane; vector < tiling.item_vectors; vector += kTeam) {
-        store(vector, load(vector));
-      }
     }
-    if (lane == 0) {
-      auto* out = reinterpret_cast<float*>(table.words[block] + place.scale);
-      *out = scale.scale;
-      for (std::uint32_t pad = 0; place.pads && pad < job.map.padding / sizeof(float); ++pad) {
-        out[1 + pad] = 0;
-      }
-    }
+    TellLayer(job.walk, layer);
   }
 }
 
@@ -239,77 +243,81 @@ __global__ void __launch_bounds__(kThreads)
 template <std::uint32_t kElement, std::uint32_t kStored, std::uint32_t kCount>
 __global__ void __launch_bounds__(kThreads)
     ScatterQuantised(const QuantJob job, const QuantTiling tiling,
-                     const __grid_constant__ BlockTable table) {
+                     const __grid_constant__ SmallTable table) {
   using E = Element<kElement>;
   using Vector = Pack<typename E::Bits, kCount>;
   using Bytes = Pack<std::uint8_t, kCount>;
   constexpr std::uint32_t kInFlight = 4;
   const std::uint32_t lane = threadIdx.x % kWarp;
   const std::uint32_t warps = gridDim.x * (kThreads / kWarp);
-  std::uint32_t item = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
-  for (; item < tiling.items; item += warps) {
-    const std::uint32_t block = tiling.block_items.Quotient(item);
-    const PageTables tables{job.layer_bases,
-                            table.Pages(tiling.blocks, block, job.map.block_pages)};
-    const GroupPlace place =
-        PlaceOfGroup(job.map, tables, item - block * tiling.block_items.divisor);
-    const std::uint64_t frame = table.words[block];
-    const float scale = *reinterpret_cast<const float*>(frame + place.scale);
-    for (std::uint32_t first = lane; first < tiling.item_vectors; first += kInFlight * kWarp) {
-      Bytes bytes[kInFlight];
+  for (std::uint32_t layer = 0; layer < job.walk.layers; ++layer) {
+    std::uint32_t item = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp;
+    for (; item < tiling.items; item += warps) {
+      const std::uint32_t block = tiling.block_items.Quotient(item);
+      const PageTables tables{job.layer_bases + layer,
+                              table.Pages(tiling.blocks, block, job.map.block_pages)};
+      const GroupPlace place =
+          PlaceOfGroup(job.map, tables, item - block * tiling.block_items.divisor);
+      const std::uint64_t frame = table.words[block] + layer * job.walk.frame_stretch;
+      const float scale = *reinterpret_cast<const float*>(frame + place.scale);
+      for (std::uint32_t first = lane; first < tiling.item_vectors; first += kInFlight * kWarp) {
+        Bytes bytes[kInFlight];
 #pragma unroll
-      for (std::uint32_t i = 0; i < kInFlight; ++i) {
-        if (const std::uint32_t vector = first + i * kWarp; vector < tiling.item_vectors) {
-          bytes[i] = *reinterpret_cast<const Bytes*>(frame + place.payload +
-                                                     std::uint64_t{vector} * sizeof(Bytes));
-        }
-      }
-#pragma unroll
-      for (std::uint32_t i = 0; i < kInFlight; ++i) {
-        const std::uint32_t vector = first + i * kWarp;
-        if (vector < tiling.item_vectors) {
-          Vector out;
-#pragma unroll
-          for (std::uint32_t e = 0; e < kCount; ++e) {
-            out.value[e] = E::FromFloat(Quantum<kStored>::Back(bytes[i].value[e], scale));
+        for (std::uint32_t i = 0; i < kInFlight; ++i) {
+          if (const std::uint32_t vector = first + i * kWarp; vector < tiling.item_vectors) {
+            bytes[i] = *reinterpret_cast<const Bytes*>(frame + place.payload +
+                                                       std::uint64_t{vector} * sizeof(Bytes));
           }
-          const std::uint32_t row = tiling.row_vectors.Quotient(vector);
-          const std::uint32_t column = vector - row * tiling.row_vectors.divisor;
-          *reinterpret_cast<Vector*>(
-              place.paged +
-              static_cast<std::uint64_t>(static_cast<std::int64_t>(row) * job.map.token_stride) +
-              column * sizeof(Vector)) = out;
+        }
+#pragma unroll
+        for (std::uint32_t i = 0; i < kInFlight; ++i) {
+          const std::uint32_t vector = first + i * kWarp;
+          if (vector < tiling.item_vectors) {
+            Vector out;
+#pragma unroll
+            for (std::uint32_t e = 0; e < kCount; ++e) {
+              out.value[e] = E::FromFloat(Quantum<kStored>::Back(bytes[i].value[e], scale));
+            }
+            const std::uint32_t row = tiling.row_vectors.Quotient(vector);
+            const std::uint32_t column = vector - row * tiling.row_vectors.divisor;
+            *reinterpret_cast<Vector*>(
+                place.paged +
+                static_cast<std::uint64_t>(static_cast<std::int64_t>(row) * job.map.token_stride) +
+                column * sizeof(Vector)) = out;
+          }
         }
       }
     }
+    TellLayer(job.walk, layer);
   }
 }
 
 template <std::uint32_t kElement, std::uint32_t kStored, std::uint32_t kCount>
-void LaunchOne(const QuantJob& job, const QuantTiling& tiling, const BlockTable& table, MoveWay way,
-               const CopyGrid& grid, cudaStream_t stream) noexcept {
-  const auto blocks = [&](std::uint32_t team) {
-    const std::uint32_t needed = (tiling.items + kThreads / team - 1) / (kThreads / team);
-    return needed < grid.thread_blocks ? needed : grid.thread_blocks;
-  };
+std::uint32_t LaunchOne(const QuantJob& job, const QuantTiling& tiling, const SmallTable& table,
+                        MoveWay way, const CopyGrid& grid, cudaStream_t stream) noexcept {
+  const bool by_warp = way == MoveWay::kScatter || tiling.item_vectors <= kKept * kWarp;
+  const std::uint32_t teams = by_warp ? kThreads / kWarp : 1;
+  const std::uint32_t needed = (tiling.items + teams - 1) / teams;
+  const std::uint32_t blocks = needed < grid.thread_blocks ? needed : grid.thread_blocks;
   if (way == MoveWay::kScatter) {
     ScatterQuantised<kElement, kStored, kCount>
-        <<<blocks(kWarp), kThreads, 0, stream>>>(job, tiling, table);
-  } else if (tiling.item_vectors <= kKept * kWarp) {
+        <<<blocks, kThreads, 0, stream>>>(job, tiling, table);
+  } else if (by_warp) {
     GatherQuantised<kElement, kStored, kCount, kWarp, true>
-        <<<blocks(kWarp), kThreads, 0, stream>>>(job, tiling, table);
+        <<<blocks, kThreads, 0, stream>>>(job, tiling, table);
   } else if (tiling.item_vectors <= kKept * kThreads) {
     GatherQuantised<kElement, kStored, kCount, kThreads, true>
-        <<<blocks(kThreads), kThreads, 0, stream>>>(job, tiling, table);
+        <<<blocks, kThreads, 0, stream>>>(job, tiling, table);
   } else {
     GatherQuantised<kElement, kStored, kCount, kThreads, false>
-        <<<blocks(kThreads), kThreads, 0, stream>>>(job, tiling, table);
+        <<<blocks, kThreads, 0, stream>>>(job, tiling, table);
   }
+  return blocks;
 }
 
 template <std::uint32_t kElement, std::uint32_t kStored>
 cudaError_t Launch(const QuantJob& job, const BlockList& list, MoveWay way, const CopyGrid& grid,
-                   cudaStream_t stream) noexcept {
+                   cudaStream_t stream, std::uint32_t& thread_blocks) noexcept {
   const bool wide = job.alignment >= 16;
   const std::uint32_t count = wide ? Element<kElement>::kWide : 1;
   QuantTiling tiling;
@@ -317,46 +325,50 @@ cudaError_t Launch(const QuantJob& job, const BlockList& list, MoveWay way, cons
   tiling.row_vectors = MakeDivisor(job.map.head_dim / count);
   tiling.item_vectors = job.map.group_tokens * (job.map.head_dim / count);
   // A launch takes the blocks that fit its parameters, and counts items in 31 bits.
-  std::uint32_t most = BlockTable::Capacity(list.block_pages);
+  std::uint32_t most = SmallTable::Capacity(list.block_pages);
   if (const std::uint32_t counted = (std::uint32_t{1} << 30) / job.map.items; counted < most) {
     most = counted;
   }
-  BlockTable table;
+  SmallTable table;
   for (std::uint32_t done = 0; done < list.blocks; done += tiling.blocks) {
     tiling.blocks = list.blocks - done < most ? list.blocks - done : most;
     tiling.items = tiling.blocks * job.map.items;
     table.Fill(list, done, tiling.blocks);
-    if (wide) {
-      LaunchOne<kElement, kStored, Element<kElement>::kWide>(job, tiling, table, way, grid, stream);
-    } else {
-      LaunchOne<kElement, kStored, 1>(job, tiling, table, way, grid, stream);
-    }
+    const std::uint32_t blocks =
+        wide ? LaunchOne<kElement, kStored, Element<kElement>::kWide>(job, tiling, table, way, grid,
+                                                                      stream)
+             : LaunchOne<kElement, kStored, 1>(job, tiling, table, way, grid, stream);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
       return error;
     }
+    thread_blocks += blocks;
   }
   return cudaSuccess;
 }
 
 template <std::uint32_t kElement>
 cudaError_t LaunchElement(const QuantJob& job, const BlockList& list, MoveWay way,
-                          const CopyGrid& grid, cudaStream_t stream) noexcept {
+                          const CopyGrid& grid, cudaStream_t stream,
+                          std::uint32_t& thread_blocks) noexcept {
   return job.map.stored == kStoredFp8E4m3
-             ? Launch<kElement, kStoredFp8E4m3>(job, list, way, grid, stream)
-             : Launch<kElement, kStoredInt8>(job, list, way, grid, stream);
+             ? Launch<kElement, kStoredFp8E4m3>(job, list, way, grid, stream, thread_blocks)
+             : Launch<kElement, kStoredInt8>(job, list, way, grid, stream, thread_blocks);
 }
 
 }  // namespace
 
 cudaError_t LaunchQuantisePages(const QuantJob& job, const BlockList& list, MoveWay way,
-                                const CopyGrid& grid, cudaStream_t stream) noexcept {
+                                const CopyGrid& grid, cudaStream_t stream,
+                                std::uint32_t& thread_blocks) noexcept {
   if (job.map.items == 0) {
     return cudaSuccess;
   }
   switch (job.map.element) {
-    case kElementBf16: return LaunchElement<kElementBf16>(job, list, way, grid, stream);
-    case kElementFp16: return LaunchElement<kElementFp16>(job, list, way, grid, stream);
-    default: return LaunchElement<kElementFp32>(job, list, way, grid, stream);
+    case kElementBf16:
+      return LaunchElement<kElementBf16>(job, list, way, grid, stream, thread_blocks);
+    case kElementFp16:
+      return LaunchElement<kElementFp16>(job, list, way, grid, stream, thread_blocks);
+    default: return LaunchElement<kElementFp32>(job, list, way, grid, stream, thread_blocks);
   }
 }
 

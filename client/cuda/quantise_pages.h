@@ -17,9 +17,11 @@ struct QuantJob {
   QuantMap map;
   const std::uint64_t* layer_bases = nullptr;
   std::uint32_t alignment = 1;
+  LayerWalk walk{};
 };
 
 cudaError_t LaunchQuantisePages(const QuantJob& job, const BlockList& list, MoveWay way,
-                                const CopyGrid& grid, cudaStream_t stream) noexcept;
+                                const CopyGrid& grid, cudaStream_t stream,
+                                std::uint32_t& thread_blocks) noexcept;
 
 }  // namespace terrace::paged

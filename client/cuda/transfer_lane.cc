@@ -73,18 +73,19 @@ void TransferLane::Synchronize() noexcept {
   }
 }
 
-Status TransferLane::Queue(const LaneMove& move) {
+Status TransferLane::Queue(const LaneMove& move, std::uint32_t& thread_blocks) {
   const std::size_t stride =
       (move.work.frame_bytes + kStagedAlignment - 1) / kStagedAlignment * kStagedAlignment;
-  const bool staged = move.work.frame_bytes >= kStagedStretchBytes && stride <= staging_bytes_;
+  const bool staged = move.work.walk.layers == 1 && stride <= staging_bytes_ &&
+                      move.work.frame_bytes >= kStagedStretchBytes;
   pages_.clear();
   for (const BlockMove& block : move.blocks) {
     pages_.insert(pages_.end(), block.pages, block.pages + move.work.block_pages);
   }
-  return staged ? QueueStaged(move, stride) : QueueDirect(move);
+  return staged ? QueueStaged(move, stride) : QueueDirect(move, thread_blocks);
 }
 
-Status TransferLane::QueueDirect(const LaneMove& move) {
+Status TransferLane::QueueDirect(const LaneMove& move, std::uint32_t& thread_blocks) {
   cudaStream_t stream = direct_[next_direct_];
   next_direct_ = (next_direct_ + 1) % 2;
   if (move.after != nullptr) {
@@ -98,7 +99,8 @@ Status TransferLane::QueueDirect(const LaneMove& move) {
   }
   const BlockList list{frames_.data(), pages_.data(), move.work.block_pages,
                        static_cast<std::uint32_t>(frames_.size())};
-  TERRACE_CUDA_TRY(LaunchPages(move.work, list, AlignmentOf(bits), way_, kBusGrid, stream));
+  TERRACE_CUDA_TRY(
+      LaunchPages(move.work, list, AlignmentOf(bits), way_, kBusGrid, stream, thread_blocks));
   TERRACE_CUDA_TRY(cudaEventRecord(move.end, stream));
   return {};
 }
@@ -161,7 +163,8 @@ Status TransferLane::LaunchOnBuffer(const LaneMove& move, std::size_t first, std
   }
   const BlockList list{frames_.data(), pages_.data() + first * move.work.block_pages,
                        move.work.block_pages, static_cast<std::uint32_t>(count)};
-  TERRACE_CUDA_TRY(LaunchPages(move.work, list, 16, way_, kDeviceGrid, kernels_));
+  std::uint32_t thread_blocks = 0;  // nobody counts them: the move has no walk
+  TERRACE_CUDA_TRY(LaunchPages(move.work, list, 16, way_, kDeviceGrid, kernels_, thread_blocks));
   return {};
 }
 

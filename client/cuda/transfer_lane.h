@@ -38,9 +38,9 @@ class TransferLane {
   TransferLane(const TransferLane&) = delete;
   TransferLane& operator=(const TransferLane&) = delete;
 
-  /// Queues the move. After an error nothing more is queued; what was is still under way until
-  /// Synchronize.
-  Status Queue(const LaneMove& move);
+  /// Queues the move. thread_blocks: grows by what each counter of its walk will. After an error
+  /// nothing more is queued; what was is still under way until Synchronize.
+  Status Queue(const LaneMove& move, std::uint32_t& thread_blocks);
   /// Waits for all that was queued.
   void Synchronize() noexcept;
 
@@ -53,7 +53,7 @@ class TransferLane {
   TransferLane(MoveWay way, std::size_t staging_bytes) noexcept
       : way_(way), staging_bytes_(staging_bytes) {}
   Status Prepare();
-  Status QueueDirect(const LaneMove& move);
+  Status QueueDirect(const LaneMove& move, std::uint32_t& thread_blocks);
   Status QueueStaged(const LaneMove& move, std::size_t stride);
   Status QueueGatherChunk(const LaneMove& move, std::size_t first, std::size_t count,
                           std::size_t stride, Buffer& buffer);

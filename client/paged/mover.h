@@ -37,6 +37,9 @@ struct MoveRequest {
   std::uint32_t first_layer = 0;      ///< Of the cache's layers.
   std::uint32_t layers = 0;           ///< At least 1.
   StreamPoint after;                  ///< From Mark. The move uses it up, also when it fails.
+  /// The first layer first, then the next: OrderBehind can wait for some of them. Otherwise all at
+  /// once, which may be faster.
+  bool layer_by_layer = false;
 };
 
 inline constexpr std::size_t kMaxMoveBlocks = 4096;
@@ -69,10 +72,13 @@ class PageMover {
   /// once; then the id is void (kInvalid).
   virtual Status Done(MoveId move) = 0;
 
-  /// What is queued on `stream`, the engine's, from now on waits for the move, on the device: the
-  /// caller does not. A stream of null is the device's default stream; on the CPU moves have ended
-  /// already. @return kInvalid for a move that is not under way.
-  virtual Status OrderBehind(void* /*stream*/, MoveId /*move*/) { return {}; }
+  /// What is queued on `stream`, the engine's, from now on waits, on the device, until the first
+  /// `layers` layers of the move are there (0: all; of a move that is not layer by layer: all). The
+  /// caller does not wait. A stream of null is the device's default stream; on the CPU moves have
+  /// ended already. @return kInvalid for a move that is not under way, or has not so many layers.
+  virtual Status OrderBehind(void* /*stream*/, MoveId /*move*/, std::uint32_t /*layers*/) {
+    return {};
+  }
 
   /// Readable after a move ended, until it is read (an eventfd); -1: every move ends within Start.
   [[nodiscard]] virtual int EventFd() const noexcept = 0;

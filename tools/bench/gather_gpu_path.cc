@@ -66,8 +66,8 @@ class DeviceArray {
   T* data_ = nullptr;
 };
 
-/// Seconds that the device takes for what `work` queues on the stream. The device is kept busy until
-/// all of it is queued, so that no gap of the host's is counted.
+/// Seconds that the device takes for what `work` queues on the stream. The device is kept busy
+/// until all of it is queued, so that no gap of the host's is counted.
 class StreamTimer {
  public:
   StreamTimer() {
@@ -159,6 +159,7 @@ void MeasureOnDevice(const std::string& name, const PagedOnGpu& cache, const Sto
   const DeviceArray<std::uint64_t> bases(paged::LayerTable(cache.bases(), {}));
   const paged::BlockList list{addresses.data(), cache.pages().data(), 1, blocks};
   StreamTimer timer;
+  std::uint32_t launched = 0;
   const auto rate = [&](double seconds) {
     return static_cast<double>(cache.bytes()) / seconds / 1e9;
   };
@@ -176,13 +177,13 @@ void MeasureOnDevice(const std::string& name, const PagedOnGpu& cache, const Sto
           const auto map = paged::MakePageMap(cache.layout(), stored, cache.bases());
           Require(map.status(), "MakePageMap");
           Require(paged::LaunchCopyPages({map.value(), bases.data(), 16}, list, way, kWholeDevice,
-                                         stream),
+                                         stream, launched),
                   "the kernel");
         } else {
           const auto map = paged::MakeQuantMap(cache.layout(), stored, cache.bases());
           Require(map.status(), "MakeQuantMap");
           Require(paged::LaunchQuantisePages({map.value(), bases.data(), 16}, list, way,
-                                             kWholeDevice, stream),
+                                             kWholeDevice, stream, launched),
                   "the kernel");
         }
       }));
@@ -283,19 +284,24 @@ void MeasureToHost(const std::string& name, const PagedOnGpu& cache, const Store
   }
 }
 
-/// Layers scattered one after the other while a kernel as long as the transfer computes them, each
-/// once it is there; against the longer of both alone.
+/// Layers moved one after the other while kernels as long as the transfer compute them, which fill
+/// the whole device; against the longer of both alone. Scattered layers are computed once they are
+/// there; gathered ones are moved once they are computed.
 class LayerOverlap {
  public:
-  LayerOverlap(const PagedOnGpu& cache, paged::CudaMover& mover, const HostFrames& frames)
-      : cache_(cache), mover_(mover), sink_(1) {
+  LayerOverlap(const PagedOnGpu& cache, paged::CudaMover& mover, const HostFrames& frames,
+               MoveWay way)
+      : cache_(cache), mover_(mover), way_(way), sink_(1) {
     Require(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, 0),
             "cudaDeviceGetAttribute");
-    const std::uint64_t stretch = FrameBytes(cache.layout(), stored_, {0, 1});
+    const StoredLayout stored{.block_tokens = 16, .order = StoredOrder::kTokensFirst};
+    frame_bytes_ = FrameBytes(cache.layout(), stored);
+    layer_bytes_ = FrameBytes(cache.layout(), stored, {0, 1});
     for (std::size_t i = 0; i < cache.pages().size(); ++i) {
-      blocks_.push_back({frames.data() + i * stretch, &cache.pages()[i]});
+      blocks_.push_back({frames.data() + i * frame_bytes_, &cache.pages()[i]});
     }
     // Steps of the kernel, so that all layers together take as long as their transfer.
+    Transfer();
     const double transfer = Transfer();
     Compute();
     const double once = Compute();
@@ -308,36 +314,70 @@ class LayerOverlap {
 
  private:
   double Run(bool move, bool compute) {
-    std::vector<paged::MoveId> moves;
     const auto started = std::chrono::steady_clock::now();
-    for (std::uint32_t layer = 0; layer < cache_.layout().layers; ++layer) {
-      if (move) {
-        const auto id = mover_.Start({MoveWay::kScatter, blocks_, layer, 1, {}});
-        Require(id.status(), "Start");
-        moves.push_back(id.value());
-        if (compute) {
-          Require(mover_.OrderBehind(timer_.stream(), id.value()), "OrderBehind");
-        }
-      }
-      if (compute) {
-        Require(LaunchBusy(static_cast<std::uint32_t>(multiprocessors_), kWaves, steps_,
-                           sink_.data(), timer_.stream()),
-                "LaunchBusy");
-      }
+    std::vector<paged::MoveId> moves;
+    if (way_ == MoveWay::kScatter) {
+      RunScatter(move, compute, moves);
+    } else {
+      RunGather(move, compute, moves);
     }
     Require(cudaStreamSynchronize(timer_.stream()), "cudaStreamSynchronize");
     Finish(mover_, moves);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   }
+  void RunScatter(bool move, bool compute, std::vector<paged::MoveId>& moves) {
+    if (move) {
+      moves.push_back(Begin(blocks_, 0, cache_.layout().layers, {}));
+    }
+    for (std::uint32_t layer = 0; compute && layer < cache_.layout().layers; ++layer) {
+      if (move) {
+        Require(mover_.OrderBehind(timer_.stream(), moves.front(), layer + 1), "OrderBehind");
+      }
+      ComputeLayer();
+    }
+  }
+  void RunGather(bool move, bool compute, std::vector<paged::MoveId>& moves) {
+    std::vector<paged::BlockMove> blocks = blocks_;
+    for (std::uint32_t layer = 0; layer < cache_.layout().layers; ++layer) {
+      paged::StreamPoint after;
+      if (compute) {
+        ComputeLayer();
+        if (move) {
+          const auto point = mover_.Mark(timer_.stream());
+          Require(point.status(), "Mark");
+          after = point.value();
+        }
+      }
+      if (move) {
+        moves.push_back(Begin(blocks, layer, 1, after));
+        for (paged::BlockMove& block : blocks) {
+          block.frame += layer_bytes_;
+        }
+      }
+    }
+  }
+  paged::MoveId Begin(std::span<const paged::BlockMove> blocks, std::uint32_t layer,
+                      std::uint32_t layers, paged::StreamPoint after) {
+    const auto id = mover_.Start({way_, blocks, layer, layers, after, true});
+    Require(id.status(), "Start");
+    return id.value();
+  }
+  void ComputeLayer() {
+    Require(LaunchBusy(static_cast<std::uint32_t>(multiprocessors_), kWaves, steps_, sink_.data(),
+                       timer_.stream()),
+            "LaunchBusy");
+  }
 
   static constexpr std::uint32_t kWaves = 8;
-  const StoredLayout stored_{.block_tokens = 16, .order = StoredOrder::kTokensFirst};
   const PagedOnGpu& cache_;
   paged::CudaMover& mover_;
+  MoveWay way_;
   DeviceArray<float> sink_;
   StreamTimer timer_;
   int multiprocessors_ = 0;
   std::uint32_t steps_ = 20000;
+  std::uint64_t frame_bytes_ = 0;
+  std::uint64_t layer_bytes_ = 0;
   std::vector<paged::BlockMove> blocks_;
 };
 
@@ -349,12 +389,15 @@ void MeasureOverlap(const std::string& name, const PagedOnGpu& cache, const Benc
       {.moves = 128, .move_blocks = static_cast<std::uint32_t>(cache.pages().size())});
   Require(mover.status(), "CudaMover");
   const HostFrames frames(*mover.value());
-  LayerOverlap overlap(cache, *mover.value(), frames);
-  figures.push_back(ComparePairs(
-      name, "ms", "the longer of moving and computing alone",
-      [&] { return 1e3 * std::max(overlap.Transfer(), overlap.Compute()); },
-      [&] { return 1e3 * overlap.Both(); },
-      {.rounds = options.rounds, .higher_is_better = false, .by_state = false}));
+  for (const MoveWay way : {MoveWay::kGather, MoveWay::kScatter}) {
+    LayerOverlap overlap(cache, *mover.value(), frames, way);
+    figures.push_back(ComparePairs(
+        name + (way == MoveWay::kGather ? "_gather" : "_scatter"), "ms",
+        "the longer of moving and computing alone",
+        [&] { return 1e3 * std::max(overlap.Transfer(), overlap.Compute()); },
+        [&] { return 1e3 * overlap.Both(); },
+        {.rounds = options.rounds, .higher_is_better = false, .by_state = false}));
+  }
 }
 
 }  // namespace

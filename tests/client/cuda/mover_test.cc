@@ -153,6 +153,45 @@ TEST_F(CudaMoverTest, MovesOneLayerWithoutStaging) {
   }
 }
 
+// The stream copies each layer's first page away as soon as it may: what it then has is the layer.
+TEST_F(CudaMoverTest, AStreamWaitsForLayersAndNotForTheWholeMove) {
+  TERRACE_NEEDS_GPU();
+  for (const StoredType type : {StoredType::kLossless, StoredType::kInt8}) {
+    host_bases_.clear();
+    device_bases_.clear();
+    TearDown();
+    Start({.block_tokens = 16, .type = type}, kSmall);
+    const auto blocks = Blocks(0, kShape.pages);
+    for (int round = 0; round < 20; ++round) {  // counters go on from round to round
+      ASSERT_TRUE(Move(MoveWay::kGather, blocks, 0, cache_.layers).ok());
+      ASSERT_CUDA(cudaMemset(memory_->device(), 0, memory_->size()));
+      const auto move = mover_->Start({MoveWay::kScatter, blocks, 0, cache_.layers, {}, true});
+      ASSERT_TRUE(move.ok()) << move.status().ToString();
+      cudaStream_t stream = nullptr;
+      ASSERT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+      constexpr std::size_t kPage = std::size_t{16} * 4 * 256;
+      Mirrored seen(kPage * cache_.layers);
+      for (std::uint32_t layer = 0; layer < cache_.layers; ++layer) {
+        ASSERT_TRUE(mover_->OrderBehind(stream, move.value(), layer + 1).ok());
+        ASSERT_CUDA(cudaMemcpyAsync(seen.device() + layer * kPage, device_bases_[layer], kPage,
+                                    cudaMemcpyDeviceToDevice, stream));
+      }
+      ASSERT_CUDA(cudaStreamSynchronize(stream));
+      ASSERT_TRUE(Finish(move.value()).ok());
+      const auto copies = seen.Download();
+      const auto now = memory_->Download();
+      for (std::uint32_t layer = 0; layer < cache_.layers; ++layer) {
+        ASSERT_EQ(0, std::memcmp(copies.data() + layer * kPage,
+                                 now.data() + (static_cast<std::byte*>(host_bases_[layer]) -
+                                               memory_->host()),
+                                 kPage));
+      }
+      ASSERT_CUDA(cudaStreamDestroy(stream));
+    }
+    EXPECT_EQ(mover_->OrderBehind(nullptr, {}, 1).code(), StatusCode::kInvalid);
+  }
+}
+
 TEST_F(CudaMoverTest, GathersWhatTheStreamHadWrittenBefore) {
   TERRACE_NEEDS_GPU();
   Start({.block_tokens = 16}, kSmall);
@@ -183,7 +222,7 @@ TEST_F(CudaMoverTest, RefusesMoreMovesThanItHasRoomForAndGoesOnAfterwards) {
   std::vector<MoveId> moves;
   for (std::uint32_t i = 0; i < kSmall.moves; ++i) {
     const auto point = mover_->Mark(stream);
-    const auto move = mover_->Start({MoveWay::kGather, blocks, 0, 24, point.value()});
+    const auto move = mover_->Start({MoveWay::kGather, blocks, 0, 24, point.value(), false});
     ASSERT_TRUE(move.ok()) << move.status().ToString();
     moves.push_back(move.value());
   }
