@@ -59,25 +59,4 @@ using LargeTable = SmallTable;
 /// Pages that a block may have, so that one fits the parameters of a kernel.
 inline constexpr std::uint32_t kMaxBlockPages = SmallTable::kWords * 2 - 2;
 
-/// Several layers one after the other in one launch: each thread block does its share of a layer,
-/// adds 1 to that layer's counter, and goes on with the next. Who waits for a layer's counter need
-/// not wait for the rest.
-struct LayerWalk {
-  std::uint32_t layers = 1;           ///< Each moved by the job's map, from the next layer's base.
-  std::uint64_t frame_stretch = 0;    ///< Bytes from one layer to the next in a frame.
-  std::uint32_t* counters = nullptr;  ///< One a layer, in device memory; null: none.
-};
-
-#if defined(__CUDACC__)
-__device__ __forceinline__ void TellLayer(const LayerWalk& walk, std::uint32_t layer) {
-  if (walk.counters != nullptr) {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      __threadfence();
-      atomicAdd(walk.counters + layer, 1U);
-    }
-  }
-}
-#endif
-
 }  // namespace terrace::paged

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "client/cuda/block_table.h"
+#include "client/cuda/layer_walk.h"
 #include "client/paged/mover.h"
 #include "client/paged/page_map.h"
 

@@ -147,7 +147,6 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
     TERRACE_CUDA_TRY(
         cudaStreamCreateWithFlags(&notify_[static_cast<std::size_t>(way)], cudaStreamNonBlocking));
   }
-  FindWaitCall();
   moves_.resize(options_.moves);
   for (Slot& slot : moves_) {
     const std::size_t bytes = cache_.layers * sizeof(std::uint32_t);
@@ -162,24 +161,6 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
     }
   }
   return {};
-}
-
-// The driver is not linked: a program must start without it.
-void CudaMover::FindWaitCall() {
-  void* call = nullptr;
-  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-#if CUDART_VERSION >= 12050
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuStreamWaitValue32", &call, 12000,
-                                                             cudaEnableDefault, &found);
-#else
-  const cudaError_t error =
-      cudaGetDriverEntryPoint("cuStreamWaitValue32", &call, cudaEnableDefault, &found);
-#endif
-  if (error == cudaSuccess && found == cudaDriverEntryPointSuccess) {
-    wait_call_ = reinterpret_cast<WaitCall>(call);
-  } else {
-    (void)cudaGetLastError();
-  }
 }
 
 CudaMover::~CudaMover() {
@@ -399,18 +380,12 @@ Status CudaMover::OrderBehind(void* stream, MoveId move, std::uint32_t layers) {
     return Status::Invalid("layers is " + std::to_string(layers) + ", the move has " +
                            std::to_string(slot->layers));
   }
-  if (layers == 0 || slot->layers == 0 || wait_call_ == nullptr) {
+  if (layers == 0 || slot->layers == 0) {
     TERRACE_CUDA_TRY(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), slot->event, 0));
     return {};
   }
-  // Until the counter is at least that, in the order of numbers that wrap around.
-  constexpr unsigned kAtLeast = 0;
-  const auto counter = reinterpret_cast<unsigned long long>(slot->counters + layers - 1);
-  if (const int error = wait_call_(static_cast<cudaStream_t>(stream), counter,
-                                   slot->reached[layers - 1], kAtLeast);
-      error != 0) {
-    return {StatusCode::kIo, "cuStreamWaitValue32: error " + std::to_string(error)};
-  }
+  TERRACE_CUDA_TRY(LaunchLayerWait(slot->counters + layers - 1, slot->reached[layers - 1],
+                                   static_cast<cudaStream_t>(stream)));
   return {};
 }
 

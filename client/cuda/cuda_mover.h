@@ -62,7 +62,6 @@ class CudaMover final : public PageMover {
   CudaMover(const CacheLayout& cache, const StoredLayout& stored, const CudaMoverOptions& options)
       : cache_(cache), stored_(stored), options_(options) {}
   Status Prepare(std::span<void* const> bases);
-  void FindWaitCall();
   Result<PageWork> WorkOf(const MoveRequest& request) const;
   Status Queue(const MoveRequest& request, PageWork work, const Slot* after, Slot& slot);
   Status CheckRequest(const MoveRequest& request) const;
@@ -77,10 +76,6 @@ class CudaMover final : public PageMover {
   std::vector<void*> bases_;
   std::uint64_t* bases_device_ = nullptr;
   cudaStream_t notify_[2] = {};  // by MoveWay: on which the ends of moves are told
-
-  // cuStreamWaitValue32, from the driver; null: it has none, and waits are for whole moves.
-  using WaitCall = int (*)(cudaStream_t, unsigned long long, std::uint32_t, unsigned);
-  WaitCall wait_call_ = nullptr;
 
   std::mutex mutex_;                        // of all that follows
   std::unique_ptr<TransferLane> lanes_[2];  // by MoveWay

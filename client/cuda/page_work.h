@@ -19,7 +19,7 @@ struct PageWork {
   std::uint32_t block_pages = 0;
   std::uint64_t frame_bytes = 0;
   std::uint32_t alignment = 1;  ///< As CopyJob::alignment, of all but the frames' addresses.
-  LayerWalk walk{};               ///< Of more than one layer: layer by layer.
+  LayerWalk walk{};             ///< Of more than one layer: layer by layer.
 };
 
 /// As LaunchCopyPages. frame_alignment: a power of two up to 16 that divides the frames' addresses.

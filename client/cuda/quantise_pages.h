@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "client/cuda/block_table.h"
+#include "client/cuda/layer_walk.h"
 #include "client/paged/mover.h"
 #include "client/paged/quant_map.h"
 

@@ -368,14 +368,14 @@ class LayerOverlap {
             "LaunchBusy");
   }
 
-  static constexpr std::uint32_t kWaves = 8;
+  static constexpr std::uint32_t kWaves = 64;
   const PagedOnGpu& cache_;
   paged::CudaMover& mover_;
   MoveWay way_;
   DeviceArray<float> sink_;
   StreamTimer timer_;
   int multiprocessors_ = 0;
-  std::uint32_t steps_ = 20000;
+  std::uint32_t steps_ = 2000;
   std::uint64_t frame_bytes_ = 0;
   std::uint64_t layer_bytes_ = 0;
   std::vector<paged::BlockMove> blocks_;
