@@ -9,10 +9,22 @@
 
 namespace terrace::paged {
 
-/// Thread blocks of a launch, at most: enough to saturate what limits it and no more, because they
-/// take their multiprocessors from whoever computes meanwhile.
+/// Bounds of a launch: enough to saturate what limits it and no more, because it takes its
+/// multiprocessors, and its share of the bus, from whoever computes meanwhile.
 struct CopyGrid {
-  std::uint32_t thread_blocks = 0;  ///< At least 1.
+  std::uint32_t thread_blocks = 0;    ///< At least 1.
+  std::uint32_t in_flight_bytes = 0;  ///< Loads under way at once, about; 0: no bound.
+
+  /// For thread blocks that have so many bytes under way each.
+  [[nodiscard]] std::uint32_t ThreadBlocks(std::uint32_t needed,
+                                           std::uint32_t bytes_each) const noexcept {
+    std::uint32_t most = thread_blocks;
+    if (in_flight_bytes != 0) {
+      const std::uint32_t by_bytes = (in_flight_bytes + bytes_each - 1) / bytes_each;
+      most = by_bytes < most ? by_bytes : most;
+    }
+    return needed < most ? needed : most;
+  }
 };
 
 /// Blocks in host memory; read during the call they are passed to.

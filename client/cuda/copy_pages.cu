@@ -254,7 +254,8 @@ cudaError_t Launch(const CopyJob& job, const BlockList& list, const CopyGrid& gr
     tiling.tiles = tiling.blocks * tiling.block_tiles.divisor;
     table.Fill(list, done, tiling.blocks);
     const std::uint32_t needed = (tiling.tiles + kWarps - 1) / kWarps;
-    const std::uint32_t blocks = needed < grid.thread_blocks ? needed : grid.thread_blocks;
+    const std::uint32_t blocks = grid.ThreadBlocks(
+        needed, tiling.tile_vectors * kWarps * static_cast<std::uint32_t>(sizeof(Vector)));
     LaunchOne<Vector, kWay>(job, tiling, regular, table, blocks, stream);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
       return error;

@@ -10,7 +10,7 @@ __global__ void LayerWait(const std::uint32_t* counter, std::uint32_t reached) {
     if (static_cast<std::int32_t>(now - reached) >= 0) {
       return;
     }
-    __nanosleep(500);
+    __nanosleep(100);
   }
 }
 

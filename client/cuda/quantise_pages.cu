@@ -11,6 +11,8 @@ constexpr std::uint32_t kThreads = 256;
 constexpr std::uint32_t kWarp = 32;
 // Vectors of a group that a thread keeps between the search for amax and the quantising.
 constexpr std::uint32_t kKept = 8;
+// Vectors of bytes that a thread has in flight when it scatters.
+constexpr std::uint32_t kInFlight = 4;
 
 // ---- Elements, by vectors of kWide of them -------------------------------------------------
 
@@ -247,7 +249,6 @@ __global__ void __launch_bounds__(kThreads)
   using E = Element<kElement>;
   using Vector = Pack<typename E::Bits, kCount>;
   using Bytes = Pack<std::uint8_t, kCount>;
-  constexpr std::uint32_t kInFlight = 4;
   const std::uint32_t lane = threadIdx.x % kWarp;
   const std::uint32_t warps = gridDim.x * (kThreads / kWarp);
   for (std::uint32_t layer = 0; layer < job.walk.layers; ++layer) {
@@ -298,7 +299,9 @@ std::uint32_t LaunchOne(const QuantJob& job, const QuantTiling& tiling, const Sm
   const bool by_warp = way == MoveWay::kScatter || tiling.item_vectors <= kKept * kWarp;
   const std::uint32_t teams = by_warp ? kThreads / kWarp : 1;
   const std::uint32_t needed = (tiling.items + teams - 1) / teams;
-  const std::uint32_t blocks = needed < grid.thread_blocks ? needed : grid.thread_blocks;
+  // What a scatter has under way are bytes of the frames; a gather's loads stay on the device.
+  const std::uint32_t bytes = kThreads * kInFlight * kCount;
+  const std::uint32_t blocks = grid.ThreadBlocks(needed, bytes);
   if (way == MoveWay::kScatter) {
     ScatterQuantised<kElement, kStored, kCount>
         <<<blocks, kThreads, 0, stream>>>(job, tiling, table);

@@ -11,11 +11,12 @@ namespace {
 // Frames with less than this in one stretch are moved by a kernel: the copy engines take longer for
 // many small copies, even in batches.
 constexpr std::uint64_t kStagedStretchBytes = 128 << 10;
-// Thread blocks of a kernel that goes over PCIe: two saturate the bus with long runs, 16 with runs
-// of a few hundred bytes; the engine's own kernels keep all other multiprocessors.
-constexpr CopyGrid kBusGrid{16};
-// And of one that stays on the device.
-constexpr CopyGrid kDeviceGrid{4096};
+// Of a kernel that goes over PCIe. 128 KiB saturate the bus. More would only queue there, and what
+// the GPU's front end reads from the host for the engine's kernels would queue behind it: with 512
+// KiB under way, a kernel began 0.1 ms after the one before it had ended.
+constexpr CopyGrid kBusGrid{32, 128 << 10};
+// Of one that stays on the device.
+constexpr CopyGrid kDeviceGrid{4096, 0};
 // Of a staged frame, so that every vector of it is aligned.
 constexpr std::size_t kStagedAlignment = 256;
 

@@ -32,7 +32,7 @@ namespace {
 using paged::MoveWay;
 
 constexpr std::uint64_t kHostBytes = std::uint64_t{2} << 30;  // of pinned frames, walked in turn
-constexpr paged::CopyGrid kWholeDevice{4096};
+constexpr paged::CopyGrid kWholeDevice{4096, 0};
 
 void Require(cudaError_t error, const char* what) {
   if (error != cudaSuccess) {
@@ -368,6 +368,7 @@ class LayerOverlap {
             "LaunchBusy");
   }
 
+  // Short thread blocks: that some of them find a multiprocessor taken must not cost a whole round.
   static constexpr std::uint32_t kWaves = 64;
   const PagedOnGpu& cache_;
   paged::CudaMover& mover_;

@@ -17,7 +17,7 @@ namespace terrace::paged {
 namespace {
 
 constexpr std::byte kPoison{0xa5};
-constexpr CopyGrid kGrid{64};
+constexpr CopyGrid kGrid{64, 0};
 std::uint32_t launched = 0;  // thread blocks; of no interest here
 
 struct Case {
