@@ -169,7 +169,7 @@ Functions FunctionsOf(const QuantMap& map, CpuWidth width) {
 }
 
 Group GroupAt(const QuantMap& map, const GroupPlace& place, std::byte* frame) {
-  return {.rows = reinterpret_cast<std::byte*>(place.paged),
+  return {.rows = AddressOf(place.paged),
           .stride = map.token_stride,
           .tokens = map.group_tokens,
           .width = map.head_dim,

@@ -69,6 +69,11 @@ class PageMover {
   /// once; then the id is void (kInvalid).
   virtual Status Done(MoveId move) = 0;
 
+  /// What is queued on `stream`, the engine's, from now on waits for the move, on the device: the
+  /// caller does not. A stream of null is the device's default stream; on the CPU moves have ended
+  /// already. @return kInvalid for a move that is not under way.
+  virtual Status OrderBehind(void* /*stream*/, MoveId /*move*/) { return {}; }
+
   /// Readable after a move ended, until it is read (an eventfd); -1: every move ends within Start.
   [[nodiscard]] virtual int EventFd() const noexcept = 0;
 };
