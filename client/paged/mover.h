@@ -61,7 +61,11 @@ class PageMover {
   /// null), now is. @return kRetry when too many points are out.
   virtual Result<StreamPoint> Mark(void* stream) = 0;
 
-  /// Begins to move. @return kRetry when too many moves are under way: again after one has ended;
+  /// Gives up a point that no move was given.
+  virtual void Forget(StreamPoint /*point*/) {}
+
+  /// Begins to move. @return kRetry when too many moves are under way: nothing was used up, ask
+  /// again after one has ended;
   /// kInvalid names the field of the request.
   virtual Result<MoveId> Start(const MoveRequest& request) = 0;
   /// Ok: all bytes are there. kRetry: it goes on. Anything else: it failed. Nothing touches pages
