@@ -161,16 +161,19 @@ Result<std::shared_ptr<Operation>> OperationBook::Named(Ticket ticket) {
   return std::shared_ptr<Operation>();
 }
 
-void OperationBook::Cancel(const Operations& operations) {
+std::vector<StreamPoint> OperationBook::Cancel(const Operations& operations) {
   const std::lock_guard lock(mutex_);
+  std::vector<StreamPoint> points;
   for (const auto& operation : operations) {
     operation->cancelled = true;
     if (operation->begun || operation->ended) continue;
     std::erase(gets_, operation);
     std::erase(others_, operation);
     operation->status = Status(StatusCode::kCancelled, "cancelled before it began");
+    if (operation->after.value != 0) points.push_back(operation->after);
     EndLocked(operation);
   }
+  return points;
 }
 
 bool OperationBook::AwaitEnd(const Operations& operations, Deadline deadline) {

@@ -96,7 +96,8 @@ class OperationBook {
   /// Null: it has ended. kInvalid: there never was one.
   Result<std::shared_ptr<Operation>> Named(Ticket ticket);
   /// They touch nothing any more once they are not touching; those that had not begun end at once.
-  void Cancel(const Operations& operations);
+  /// @return what these had taken of the engine's streams.
+  std::vector<StreamPoint> Cancel(const Operations& operations);
   /// Until all have ended; false at the deadline.
   bool AwaitEnd(const Operations& operations, Deadline deadline);
   /// What their calls use now.

@@ -44,9 +44,7 @@ class PagedCache::Impl {
   }
   ~Impl() {
     book_->Stop();
-    const auto left = book_->UnderWay();
-    book_->Cancel(left);
-    LetGo(left, In(kDestroyTime));
+    LetGo(book_->UnderWay(), In(kDestroyTime));
     getter_.join();
     putter_.join();
     const Deadline end = In(kDestroyTime);
@@ -268,7 +266,7 @@ Result<NamespaceId> PagedCache::Impl::OpenNamespace(NamespaceDescriptor&& descri
 
 bool PagedCache::Impl::LetGo(const paged::OperationBook::Operations& operations,
                              Deadline deadline) {
-  book_->Cancel(operations);
+  for (const paged::StreamPoint point : book_->Cancel(operations)) setup_->mover->Forget(point);
   while (true) {
     const std::vector<MemoryPiece> memory = book_->MemoryOf(operations);
     for (std::size_t first = 0; first < memory.size(); first += kPiecesOfFenceMax) {
