@@ -29,7 +29,7 @@ bool Passed(Deadline deadline) { return In({}) >= deadline; }
 
 }  // namespace
 
-class PagedCache::Impl {
+class __attribute__((visibility("hidden"))) PagedCache::Impl {
  public:
   Impl(std::unique_ptr<paged::PagedSetup> setup, std::unique_ptr<paged::OperationBook> book)
       : setup_(std::move(setup)),
