@@ -12,7 +12,9 @@ foreach(header ${CMAKE_CURRENT_SOURCE_DIR}/terrace.h
     ${CMAKE_CURRENT_SOURCE_DIR}/terrace_types.h ${CMAKE_CURRENT_SOURCE_DIR}/terrace.hpp
     ${CMAKE_CURRENT_SOURCE_DIR}/types.hpp ${CMAKE_CURRENT_SOURCE_DIR}/events.hpp
     ${CMAKE_CURRENT_SOURCE_DIR}/explain.hpp ${CMAKE_CURRENT_SOURCE_DIR}/layout.hpp
-    ${CMAKE_CURRENT_SOURCE_DIR}/terrace_events.h ${TERRACE_PUBLIC_BASE_HEADERS})
+    ${CMAKE_CURRENT_SOURCE_DIR}/paged.hpp
+    ${CMAKE_CURRENT_SOURCE_DIR}/terrace_events.h
+    ${CMAKE_CURRENT_SOURCE_DIR}/terrace_paged.h ${TERRACE_PUBLIC_BASE_HEADERS})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
   get_filename_component(name ${header} NAME)
   set(folder "")

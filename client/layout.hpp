@@ -156,6 +156,8 @@ TERRACE_API Status ValidateBases(const CacheLayout& cache, std::span<void* const
 /// Also ValidateCache: a whole number of pages, layers and heads within the block's, groups that
 /// divide a page, a block of 4 KiB to 64 MiB.
 TERRACE_API Status ValidateStored(const CacheLayout& cache, const StoredLayout& stored);
+/// At least one, all within the cache.
+TERRACE_API Status ValidateLayers(const CacheLayout& cache, LayerSpan layers);
 /// As many as a block has, each below cache.pages; `distinct`: each once.
 TERRACE_API Status ValidatePages(const CacheLayout& cache, const StoredLayout& stored,
                                  std::span<const std::uint32_t> pages, bool distinct);
@@ -173,8 +175,9 @@ TERRACE_API std::vector<StoredRun> StoredRuns(const CacheLayout& cache, const St
                                               LayerSpan layers = {});
 /// True: this cache holds all layers and heads of the block, and puts it alone.
 TERRACE_API bool HoldsWholeBlock(const CacheLayout& cache, const StoredLayout& stored);
-/// Sets what the namespace must say of such blocks: layout, kv_dtype and block_tokens, and
-/// block_bytes of the group `group`, which is added if it is not there.
+/// Adds what the namespace must say of such blocks, as of its group `group`: layout, kv_dtype,
+/// block_tokens, and the group with its block_bytes. What stands in `groups` already was described
+/// in the same way: layout and kv_dtype then say it of one after the other.
 TERRACE_API void DescribeBlocks(const CacheLayout& cache, const StoredLayout& stored,
                                 std::uint32_t group, NamespaceDescriptor& descriptor);
 

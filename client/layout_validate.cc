@@ -209,6 +209,13 @@ Status ValidateStored(const CacheLayout& cache, const StoredLayout& stored) {
   return {};
 }
 
+Status ValidateLayers(const CacheLayout& cache, LayerSpan layers) {
+  if (layers.first < cache.layers && layers.count <= cache.layers - layers.first) return {};
+  return Status::Invalid("layers is " + std::to_string(layers.count) + " from " +
+                         std::to_string(layers.first) + " on, and cache.layers is " +
+                         std::to_string(cache.layers));
+}
+
 Status ValidatePages(const CacheLayout& cache, const StoredLayout& stored,
                      std::span<const std::uint32_t> pages, bool distinct) {
   const std::uint32_t wanted = stored.block_tokens / cache.page_tokens;

@@ -6,12 +6,11 @@
 #include <utility>
 
 #include "client/c/call.h"
+#include "client/c/sized.h"
 
 namespace terrace::c {
 namespace {
 
-/// A struct that is larger than this was not prepared: struct_size holds whatever was there.
-constexpr std::uint32_t kStructSizeMax = 4096;
 /// Most pieces of a call (terrace.hpp).
 constexpr std::uint64_t kPiecesMax = 65536;
 
@@ -29,31 +28,6 @@ constexpr std::uint32_t kPlanRequestSize = 32;
 constexpr std::uint32_t kLoadPlanSize = 80;
 /// Most points of a rate's curve (client/compute_time.cc), and one too many to be refused for.
 constexpr std::uint64_t kRatePointsMax = 4097;
-
-Status WrongSize(const std::string& name, std::uint32_t size, std::uint32_t least) {
-  return Status::Invalid(name + ".struct_size is " + std::to_string(size) + ", not " +
-                         std::to_string(least) + " to " + std::to_string(kStructSizeMax) +
-                         ": set it to sizeof of the struct");
-}
-
-/// The struct as this library knows it, whatever version the caller was compiled with.
-template <typename T>
-Result<T> ReadSized(const T* from, std::uint32_t least, const char* name) {
-  if (Status status = NotNull(from, name); !status.ok()) return status;
-  const std::uint32_t size = from->struct_size;
-  if (size < least || size > kStructSizeMax) return WrongSize(name, size, least);
-  const auto* bytes = reinterpret_cast<const unsigned char*>(from);
-  if (size > sizeof(T) &&
-      std::any_of(bytes + sizeof(T), bytes + size, [](unsigned char byte) { return byte != 0; })) {
-    return Status(StatusCode::kUnsupported, std::string(name) + " of " + std::to_string(size) +
-                                                " bytes sets fields that this library, of " +
-                                                std::to_string(sizeof(T)) +
-                                                " bytes, does not know");
-  }
-  T known{};
-  std::memcpy(&known, from, std::min<std::size_t>(size, sizeof(T)));
-  return known;
-}
 
 Status Reserved(const std::string& name, std::uint32_t value) {
   if (value == 0) return {};

@@ -10,6 +10,7 @@ const char* NounOf(std::uint64_t kind) noexcept {
     case static_cast<std::uint64_t>(HandleKind::kClient): return "client";
     case static_cast<std::uint64_t>(HandleKind::kChain): return "chain";
     case static_cast<std::uint64_t>(HandleKind::kResult): return "result";
+    case static_cast<std::uint64_t>(HandleKind::kPaged): return "paged cache";
     default: return nullptr;
   }
 }
@@ -37,7 +38,8 @@ Status WrongHandle(const char* argument, std::uint64_t handle, HandleKind kind, 
     return Status::Invalid(name + " is the handle of a " + noun);
   }
   if (given_out) {
-    return Status::Invalid(name + (kind == HandleKind::kClient ? " was closed" : " was freed"));
+    const bool closes = kind == HandleKind::kClient || kind == HandleKind::kPaged;
+    return Status::Invalid(name + (closes ? " was closed" : " was freed"));
   }
   return Status::Invalid(name + " is " + std::to_string(handle) + ", which no call gave out");
 }

@@ -19,7 +19,7 @@
 
 namespace terrace::c {
 
-enum class HandleKind : std::uint8_t { kClient = 1, kChain = 2, kResult = 3 };
+enum class HandleKind : std::uint8_t { kClient = 1, kChain = 2, kResult = 3, kPaged = 4 };
 
 /// The lock of all tables; the first call makes it safe for fork().
 std::mutex& HandleLock();

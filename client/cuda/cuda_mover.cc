@@ -83,6 +83,20 @@ std::uint32_t AlignmentOf(const QuantMap& map, std::span<void* const> bases) noe
 
 }  // namespace
 
+bool IsGpuMemory(std::span<void* const> bases) noexcept {
+  for (const void* base : bases) {
+    cudaPointerAttributes attributes{};
+    if (cudaPointerGetAttributes(&attributes, base) != cudaSuccess) {
+      (void)cudaGetLastError();
+      return false;
+    }
+    if (attributes.type == cudaMemoryTypeDevice) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Result<std::unique_ptr<CudaMover>> CudaMover::Make(const CacheLayout& cache,
                                                    const StoredLayout& stored,
                                                    std::span<void* const> bases,
@@ -99,10 +113,6 @@ Result<std::unique_ptr<CudaMover>> CudaMover::Make(const CacheLayout& cache,
   }
   if (options.moves == 0 || options.moves > 1024) {
     return Status::Invalid("options.moves is " + std::to_string(options.moves) + ", 1 to 1024");
-  }
-  if (options.move_blocks == 0 || options.move_blocks > kMaxMoveBlocks) {
-    return Status::Invalid("options.move_blocks is " + std::to_string(options.move_blocks) +
-                           ", 1 to " + std::to_string(kMaxMoveBlocks));
   }
   std::unique_ptr<CudaMover> mover(new CudaMover(cache, stored, options));
   if (Status status = mover->Prepare(bases); !status.ok()) {
@@ -139,7 +149,7 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
   TERRACE_CUDA_TRY(AllocateDevice(bases_device_, bases_bytes));
   TERRACE_CUDA_TRY(cudaMemcpy(bases_device_, table.data(), bases_bytes, cudaMemcpyHostToDevice));
   for (const MoveWay way : {MoveWay::kGather, MoveWay::kScatter}) {
-    auto lane = TransferLane::Make(way, options_.staging_bytes);
+    auto lane = TransferLane::Make(way, options_.staging_bytes, block_pages_);
     if (!lane.ok()) {
       return lane.status();
     }
@@ -233,6 +243,13 @@ Result<StreamPoint> CudaMover::Mark(void* stream) {
                 std::to_string(points_.size()) + " points of streams are taken and not used");
 }
 
+void CudaMover::Forget(StreamPoint point) {
+  const std::lock_guard lock(mutex_);
+  if (Slot* slot = SlotOf(points_, point.value); slot != nullptr) {
+    slot->busy = false;
+  }
+}
+
 CudaMover::Slot* CudaMover::SlotOf(std::vector<Slot>& slots, std::uint64_t id) {
   const std::size_t index = (id & 0xffffffffU) - 1;
   if (index >= slots.size() || !slots[index].busy || IdOf(slots[index].use, index) != id) {
@@ -242,9 +259,9 @@ CudaMover::Slot* CudaMover::SlotOf(std::vector<Slot>& slots, std::uint64_t id) {
 }
 
 Status CudaMover::CheckRequest(const MoveRequest& request) const {
-  if (request.blocks.empty() || request.blocks.size() > options_.move_blocks) {
+  if (request.blocks.empty() || request.blocks.size() > kMaxMoveBlocks) {
     return Status::Invalid("blocks has " + std::to_string(request.blocks.size()) +
-                           " entries, 1 to " + std::to_string(options_.move_blocks));
+                           " entries, 1 to " + std::to_string(kMaxMoveBlocks));
   }
   if (request.layers == 0 || request.first_layer >= cache_.layers ||
       request.layers > cache_.layers - request.first_layer) {
@@ -302,6 +319,13 @@ Result<MoveId> CudaMover::Start(const MoveRequest& request) {
     if (after == nullptr) {
       return Status::Invalid("after is no point of this mover, or was used before");
     }
+  }
+  const auto free =
+      std::find_if(moves_.begin(), moves_.end(), [](const Slot& s) { return !s.busy; });
+  if (free == moves_.end()) {
+    return Status(StatusCode::kRetry, std::to_string(moves_.size()) + " moves are under way");
+  }
+  if (after != nullptr) {
     after->busy = false;  // whatever becomes of the move; the streams keep what they were told
   }
   if (Status status = CheckRequest(request); !status.ok()) {
@@ -310,11 +334,6 @@ Result<MoveId> CudaMover::Start(const MoveRequest& request) {
   auto work = WorkOf(request);
   if (!work.ok()) {
     return work.status();
-  }
-  const auto free =
-      std::find_if(moves_.begin(), moves_.end(), [](const Slot& s) { return !s.busy; });
-  if (free == moves_.end()) {
-    return Status(StatusCode::kRetry, std::to_string(moves_.size()) + " moves are under way");
   }
   if (Status status = Queue(request, work.value(), after, *free); !status.ok()) {
     return status;

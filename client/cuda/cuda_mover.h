@@ -21,9 +21,11 @@ struct CudaMoverOptions {
   /// Of each of six staging buffers in device memory; what one block needs at least. 16 MiB keep
   /// the copy engines busy with blocks of 1 MiB.
   std::size_t staging_bytes = 16 << 20;
-  std::uint32_t moves = 16;         ///< That may be under way at once.
-  std::uint32_t move_blocks = 512;  ///< Most blocks of one move, at most kMaxMoveBlocks.
+  std::uint32_t moves = 16;  ///< That may be under way at once, 1 to 1024.
 };
+
+/// True when one of these is device memory. False without a GPU or driver.
+bool IsGpuMemory(std::span<void* const> bases) noexcept;
 
 class CudaMover final : public PageMover {
  public:
@@ -39,6 +41,7 @@ class CudaMover final : public PageMover {
   Status RegisterFrames(std::span<std::byte> memory, bool read_only) override;
   void DeregisterFrames(std::span<std::byte> memory) override;
   Result<StreamPoint> Mark(void* stream) override;
+  void Forget(StreamPoint point) override;
   Result<MoveId> Start(const MoveRequest& request) override;
   Status Done(MoveId move) override;
   Status OrderBehind(void* stream, MoveId move, std::uint32_t layers) override;

@@ -26,11 +26,13 @@ std::uint32_t AlignmentOf(std::uint64_t bits) noexcept {
 
 }  // namespace
 
-Result<std::unique_ptr<TransferLane>> TransferLane::Make(MoveWay way, std::size_t staging_bytes) {
+Result<std::unique_ptr<TransferLane>> TransferLane::Make(MoveWay way, std::size_t staging_bytes,
+                                                         std::uint32_t block_pages) {
   std::unique_ptr<TransferLane> lane(new TransferLane(way, staging_bytes));
   if (Status status = lane->Prepare(); !status.ok()) {
     return status;
   }
+  lane->pages_.reserve(kMaxMoveBlocks * block_pages);
   return lane;
 }
 

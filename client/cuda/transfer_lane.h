@@ -33,7 +33,8 @@ struct LaneMove {
 class TransferLane {
  public:
   /// staging_bytes: of each of the lane's buffers. @return kRetry when the device has no memory.
-  static Result<std::unique_ptr<TransferLane>> Make(MoveWay way, std::size_t staging_bytes);
+  static Result<std::unique_ptr<TransferLane>> Make(MoveWay way, std::size_t staging_bytes,
+                                                    std::uint32_t block_pages);
   ~TransferLane();
   TransferLane(const TransferLane&) = delete;
   TransferLane& operator=(const TransferLane&) = delete;

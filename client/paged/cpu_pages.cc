@@ -1,16 +1,22 @@
 #include "client/paged/cpu_pages.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "base/streaming_copy.h"
 
 namespace terrace::paged {
 namespace {
 
-// From so many bytes on a unit is written past the caches: below it the first and last line of
-// each, which are written in part, cost more than is won.
-constexpr std::uint32_t kStreamedBytes = 2048;
+constexpr std::size_t kLineBytes = 64;
+// What is read is asked of the memory so long before: pages lie anywhere, so that the processor,
+// which reads ahead of a walk by itself, begins anew at each unit. Half of it gains less.
+constexpr std::size_t kAheadBytes = 4096;
+constexpr std::size_t kAheadUnitsMax = 32;
 
 /// Of a unit on the paged side, without what the innermost dimension adds.
 struct Row {
@@ -69,42 +75,125 @@ void ForEachUnit(const PageMap& map, const PageTables& tables, const Copy& copy)
   });
 }
 
-/// Calls `walk` with a copy of units whose length the compiler knows, for the usual lengths.
-template <typename Walk>
-void WithUnitCopy(std::uint32_t bytes, const Walk& walk) {
-  const auto fixed = [&]<std::size_t kBytes>() {
-    walk([](std::byte* to, const std::byte* from) { std::memcpy(to, from, kBytes); });
-  };
-  switch (bytes) {
-    case 64: return fixed.template operator()<64>();
-    case 128: return fixed.template operator()<128>();
-    case 256: return fixed.template operator()<256>();
-    case 512: return fixed.template operator()<512>();
-    default: break;
-  }
-  if (bytes < kStreamedBytes) {
-    return walk([bytes](std::byte* to, const std::byte* from) { std::memcpy(to, from, bytes); });
-  }
-  walk([bytes](std::byte* to, const std::byte* from) { StreamPart(to, from, bytes); });
-  FinishStream();
+/// Copies one unit past the caches, and asks for the bytes at `next` meanwhile (null: for none).
+using CopyUnit = void (*)(std::byte* to, const std::byte* from, std::size_t bytes,
+                          const std::byte* next);
+
+#if defined(__x86_64__)
+
+/// Bytes before the first whole line of `to`.
+std::size_t HeadOf(const std::byte* to, std::size_t bytes) {
+  const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(to) % kLineBytes;
+  return misaligned == 0 ? 0 : std::min(bytes, kLineBytes - misaligned);
 }
+
+/// Asks for what is read kAheadBytes after the line at `done`.
+[[gnu::always_inline]] inline void AskAhead(const std::byte* from, std::size_t done,
+                                            std::size_t bytes, const std::byte* next) {
+  if (done + kAheadBytes < bytes) {
+    __builtin_prefetch(from + done + kAheadBytes, 0, 2);
+  } else if (next != nullptr) {
+    __builtin_prefetch(next + (done + kAheadBytes - bytes), 0, 2);
+  }
+}
+
+[[gnu::target("avx512f")]] void CopyUnit512(std::byte* to, const std::byte* from, std::size_t bytes,
+                                            const std::byte* next) {
+  std::size_t done = HeadOf(to, bytes);
+  if (done != 0) std::memcpy(to, from, done);
+  for (; bytes - done >= kLineBytes; done += kLineBytes) {
+    AskAhead(from, done, bytes, next);
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + done), _mm512_loadu_si512(from + done));
+  }
+  if (done != bytes) std::memcpy(to + done, from + done, bytes - done);
+}
+
+[[gnu::target("avx2")]] void CopyUnit256(std::byte* to, const std::byte* from, std::size_t bytes,
+                                         const std::byte* next) {
+  std::size_t done = HeadOf(to, bytes);
+  if (done != 0) std::memcpy(to, from, done);
+  for (; bytes - done >= kLineBytes; done += kLineBytes) {
+    AskAhead(from, done, bytes, next);
+    const auto* source = reinterpret_cast<const __m256i*>(from + done);
+    auto* destination = reinterpret_cast<__m256i*>(to + done);
+    _mm256_stream_si256(destination, _mm256_loadu_si256(source));
+    _mm256_stream_si256(destination + 1, _mm256_loadu_si256(source + 1));
+  }
+  if (done != bytes) std::memcpy(to + done, from + done, bytes - done);
+}
+
+#endif
+
+void CopyUnitPlain(std::byte* to, const std::byte* from, std::size_t bytes, const std::byte*) {
+  StreamPart(to, from, bytes);
+}
+
+CopyUnit UnitCopyOf(CpuWidth width) {
+#if defined(__x86_64__)
+  if (width == CpuWidth::kAvx512) return CopyUnit512;
+  if (width == CpuWidth::kAvx2) return CopyUnit256;
+#endif
+  return CopyUnitPlain;
+}
+
+/// Units on their way: each is copied when so many later ones are known that what they read has
+/// been asked for in time.
+class UnitStream {
+ public:
+  explicit UnitStream(std::size_t bytes)
+      : bytes_(bytes),
+        ahead_(std::clamp<std::size_t>(kAheadBytes / bytes, 1, kAheadUnitsMax)),
+        copy_(UnitCopyOf(WidthOfCpu())) {}
+
+  void Add(std::byte* to, const std::byte* from) {
+    const bool small = bytes_ < kAheadBytes;
+    if (small) {
+      for (std::size_t done = 0; done < bytes_; done += kLineBytes) {
+        __builtin_prefetch(from + done, 0, 2);
+      }
+    }
+    Unit& slot = units_[added_ % ahead_];
+    if (added_ >= ahead_) copy_(slot.to, slot.from, bytes_, small ? nullptr : from);
+    slot = {to, from};
+    ++added_;
+  }
+  /// Copies what is left; the bytes are there for other threads then.
+  void Finish() {
+    for (std::size_t i = added_ - std::min(added_, ahead_); i < added_; ++i) {
+      const Unit& slot = units_[i % ahead_];
+      copy_(slot.to, slot.from, bytes_, nullptr);
+    }
+    FinishStream();
+  }
+
+ private:
+  struct Unit {
+    std::byte* to = nullptr;
+    const std::byte* from = nullptr;
+  };
+  const std::size_t bytes_;
+  const std::size_t ahead_;
+  const CopyUnit copy_;
+  std::size_t added_ = 0;
+  std::array<Unit, kAheadUnitsMax> units_;
+};
 
 }  // namespace
 
 void Gather(const PageMap& map, const PageTables& tables, std::byte* frame) noexcept {
-  WithUnitCopy(map.unit_bytes, [&](const auto& copy) {
-    ForEachUnit(map, tables, [&](std::uint64_t paged, std::uint64_t stored) {
-      copy(frame + stored, reinterpret_cast<const std::byte*>(paged));
-    });
+  UnitStream stream(map.unit_bytes);
+  ForEachUnit(map, tables, [&](std::uint64_t paged, std::uint64_t stored) {
+    stream.Add(frame + stored, AddressOf(paged));
   });
+  stream.Finish();
 }
 
 void Scatter(const PageMap& map, const PageTables& tables, const std::byte* frame) noexcept {
-  WithUnitCopy(map.unit_bytes, [&](const auto& copy) {
-    ForEachUnit(map, tables, [&](std::uint64_t paged, std::uint64_t stored) {
-      copy(reinterpret_cast<std::byte*>(paged), frame + stored);
-    });
+  UnitStream stream(map.unit_bytes);
+  ForEachUnit(map, tables, [&](std::uint64_t paged, std::uint64_t stored) {
+    stream.Add(AddressOf(paged), frame + stored);
   });
+  stream.Finish();
 }
 
 }  // namespace terrace::paged

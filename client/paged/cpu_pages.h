@@ -8,11 +8,17 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "client/paged/page_map.h"
 #include "client/paged/quant_map.h"
 
 namespace terrace::paged {
+
+/// What a place of page_map.h points to, on this side.
+inline std::byte* AddressOf(std::uint64_t paged) noexcept {
+  return reinterpret_cast<std::byte*>(paged);  // NOLINT(performance-no-int-to-ptr): it was one
+}
 
 /// From pages into a frame. REQUIRES: tables with an entry per layer and page of the map; memory
 /// that does not overlap.

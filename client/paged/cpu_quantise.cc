@@ -70,6 +70,23 @@ TERRACE_INLINE std::uint32_t AmaxBits(const Group& group) {
   return BitsOf(Element::ToFloat(most));
 }
 
+// Rows have their lengths by value: bytes that are written could else be the length itself.
+template <typename Element, typename Stored>
+TERRACE_INLINE void EncodeRow(const typename Element::Bits* from, typename Stored::Byte* to,
+                              std::uint32_t width, float inverse) {
+  for (std::uint32_t i = 0; i < width; ++i) {
+    to[i] = Stored::Encode(Multiply(Element::ToFloat(from[i]), inverse));
+  }
+}
+
+template <typename Element, typename Stored>
+TERRACE_INLINE void DecodeRow(const typename Stored::Byte* from, typename Element::Bits* to,
+                              std::uint32_t width, float scale) {
+  for (std::uint32_t i = 0; i < width; ++i) {
+    to[i] = Element::FromFloat(Dequantise(Stored::Decode(from[i]), scale));
+  }
+}
+
 /// @return the scale.
 template <typename Element, typename Stored>
 TERRACE_INLINE float EncodeGroup(const Group& group) {
@@ -79,13 +96,10 @@ TERRACE_INLINE float EncodeGroup(const Group& group) {
     return scale.scale;
   }
   for (std::uint32_t token = 0; token < group.tokens; ++token) {
-    const auto* row =
-        reinterpret_cast<const typename Element::Bits*>(group.rows + token * group.stride);
-    auto* to =
-        reinterpret_cast<typename Stored::Byte*>(group.payload) + std::size_t{token} * group.width;
-    for (std::uint32_t i = 0; i < group.width; ++i) {
-      to[i] = Stored::Encode(Multiply(Element::ToFloat(row[i]), scale.inverse));
-    }
+    EncodeRow<Element, Stored>(
+        reinterpret_cast<const typename Element::Bits*>(group.rows + token * group.stride),
+        reinterpret_cast<typename Stored::Byte*>(group.payload) + std::size_t{token} * group.width,
+        group.width, scale.inverse);
   }
   return scale.scale;
 }
@@ -93,12 +107,11 @@ TERRACE_INLINE float EncodeGroup(const Group& group) {
 template <typename Element, typename Stored>
 TERRACE_INLINE float DecodeGroup(const Group& group, float scale) {
   for (std::uint32_t token = 0; token < group.tokens; ++token) {
-    auto* row = reinterpret_cast<typename Element::Bits*>(group.rows + token * group.stride);
-    const auto* from = reinterpret_cast<const typename Stored::Byte*>(group.payload) +
-                       std::size_t{token} * group.width;
-    for (std::uint32_t i = 0; i < group.width; ++i) {
-      row[i] = Element::FromFloat(Dequantise(Stored::Decode(from[i]), scale));
-    }
+    DecodeRow<Element, Stored>(
+        reinterpret_cast<const typename Stored::Byte*>(group.payload) +
+            std::size_t{token} * group.width,
+        reinterpret_cast<typename Element::Bits*>(group.rows + token * group.stride), group.width,
+        scale);
   }
   return scale;
 }
@@ -169,7 +182,7 @@ Functions FunctionsOf(const QuantMap& map, CpuWidth width) {
 }
 
 Group GroupAt(const QuantMap& map, const GroupPlace& place, std::byte* frame) {
-  return {.rows = reinterpret_cast<std::byte*>(place.paged),
+  return {.rows = AddressOf(place.paged),
           .stride = map.token_stride,
           .tokens = map.group_tokens,
           .width = map.head_dim,

@@ -21,19 +21,20 @@ struct Dimension {
   std::uint64_t stored = 0;  // stride, bytes
 };
 
-/// Of layer, part, page, head and token, the outermost in the stored block first.
-using Dimensions = std::vector<Dimension>;
+/// Some of layer, part, page, head and token, the outermost in the stored block first.
+struct Dimensions {
+  std::array<Dimension, kMaxPageDims> of{};
+  std::size_t count = 0;
+
+  void Add(const Dimension& dimension) { of[count++] = dimension; }
+  Dimension& back() { return of[count - 1]; }
+};
 
 Status CheckArguments(const CacheLayout& cache, const StoredLayout& stored,
                       std::span<void* const> bases, LayerSpan layers) {
   if (Status status = ValidateStored(cache, stored); !status.ok()) return status;
   if (Status status = ValidateBases(cache, bases); !status.ok()) return status;
-  if (layers.first >= cache.layers || layers.count > cache.layers - layers.first) {
-    return Status::Invalid("layers is " + std::to_string(layers.count) + " from " +
-                           std::to_string(layers.first) + " on, and cache.layers is " +
-                           std::to_string(cache.layers));
-  }
-  return {};
+  return ValidateLayers(cache, layers);
 }
 
 /// What is between two neighbours of `bases`; 0: not always the same, or there are no two.
@@ -57,10 +58,10 @@ Dimensions DimensionsOf(const CacheLayout& cache, const StoredLayout& stored,
   if (stored.order == StoredOrder::kTokensFirst) {
     token.stored *= cache.heads;
     page.stored *= cache.heads;
-    return {layer, part, page, token, head};
+    return {.of = {layer, part, page, token, head}, .count = 5};
   }
   head.stored *= stored.block_tokens;
-  return {layer, part, head, page, token};
+  return {.of = {layer, part, head, page, token}, .count = 5};
 }
 
 bool Follows(const Dimension& outer, const Dimension& inner) {
@@ -73,45 +74,41 @@ bool Follows(const Dimension& outer, const Dimension& inner) {
 void Merge(Dimensions& dimensions, std::uint64_t& unit) {
   Dimensions ones;  // kLayer and kPage are always there
   Dimensions kept;
-  const auto keep_one = [&](DimKind kind) {
-    if (kind != DimKind::kStride) ones.push_back({.kind = kind});
+  const auto add_one = [&ones](const Dimension& dimension) {
+    if (dimension.kind == DimKind::kStride) return;
+    ones.Add({.kind = dimension.kind, .paged = dimension.paged});
   };
-  for (const Dimension& dimension : dimensions) {
+  for (const Dimension& dimension : dimensions.of) {
     if (dimension.count == 1) {
-      Dimension one = dimension;
-      one.stored = 0;
-      if (one.kind != DimKind::kStride) ones.push_back(one);
+      add_one(dimension);
       continue;
     }
-    const bool joins = !kept.empty() && Follows(kept.back(), dimension) &&
+    const bool joins = kept.count != 0 && Follows(kept.back(), dimension) &&
                        kept.back().kind != DimKind::kPage && dimension.kind != DimKind::kPage &&
                        kept.back().paged != 0;
     if (!joins) {
-      kept.push_back(dimension);
+      kept.Add(dimension);
       continue;
     }
-    keep_one(kept.back().kind);
-    kept.back().count *= dimension.count;
-    kept.back().kind = DimKind::kStride;
-    kept.back().paged = dimension.paged;
-    kept.back().stored = dimension.stored;
+    add_one(kept.back());
+    const std::uint32_t count = kept.back().count * dimension.count;
+    kept.back() = dimension;
+    kept.back().count = count;
   }
-  while (!kept.empty() && kept.back().kind != DimKind::kPage &&
+  while (kept.count != 0 && kept.back().kind != DimKind::kPage &&
          kept.back().paged == static_cast<std::int64_t>(unit) && kept.back().stored == unit) {
-    keep_one(kept.back().kind);
+    add_one(kept.back());
     unit *= kept.back().count;
-    kept.pop_back();
+    --kept.count;
   }
-  ones.insert(ones.end(), kept.begin(), kept.end());
-  dimensions = std::move(ones);
+  for (std::size_t i = 0; i < kept.count; ++i) ones.Add(kept.of[i]);
+  dimensions = ones;
 }
 
 }  // namespace
 
-Result<PageMap> MakePageMap(const CacheLayout& cache, const StoredLayout& stored,
-                            std::span<void* const> bases, LayerSpan layers) {
-  if (Status status = CheckArguments(cache, stored, bases, layers); !status.ok()) return status;
-  if (IsQuantised(stored)) return Status::Invalid("stored.type is quantised: no page map has it");
+PageMap BuildPageMap(const CacheLayout& cache, const StoredLayout& stored,
+                     std::span<void* const> bases, LayerSpan layers) {
   layers = Filled(cache, layers);
   const StoredShape shape = ShapeOf(cache, stored);
   Dimensions dimensions =
@@ -122,7 +119,8 @@ Result<PageMap> MakePageMap(const CacheLayout& cache, const StoredLayout& stored
   map.unit_bytes = static_cast<std::uint32_t>(unit);
   map.units = 1;
   map.block_pages = shape.block_pages;
-  for (const Dimension& dimension : dimensions) {
+  for (std::size_t i = 0; i < dimensions.count; ++i) {
+    const Dimension& dimension = dimensions.of[i];
     PageDim& made = map.dim[map.dims++];
     made.count = MakeDivisor(dimension.count);
     made.kind = dimension.kind;
@@ -133,10 +131,7 @@ Result<PageMap> MakePageMap(const CacheLayout& cache, const StoredLayout& stored
   return map;
 }
 
-Result<QuantMap> MakeQuantMap(const CacheLayout& cache, const StoredLayout& stored,
-                              std::span<void* const> bases, LayerSpan layers) {
-  if (Status status = CheckArguments(cache, stored, bases, layers); !status.ok()) return status;
-  if (!IsQuantised(stored)) return Status::Invalid("stored.type is lossless: no scales to map");
+QuantMap BuildQuantMap(const CacheLayout& cache, const StoredLayout& stored, LayerSpan layers) {
   layers = Filled(cache, layers);
   const StoredShape shape = ShapeOf(cache, stored);
   QuantMap map;
@@ -151,7 +146,7 @@ Result<QuantMap> MakeQuantMap(const CacheLayout& cache, const StoredLayout& stor
   map.items = layers.count * cache.parts * cache.heads * shape.groups;
   map.block_pages = shape.block_pages;
   map.section_bytes = shape.frame_section_bytes;
-  map.payload_bytes = cache.heads * stored.block_tokens * shape.row_bytes;
+  map.payload_bytes = std::uint64_t{cache.heads} * stored.block_tokens * shape.row_bytes;
   map.padding = static_cast<std::uint32_t>(map.section_bytes - map.payload_bytes -
                                            ScaleBytes(cache.heads, shape.groups));
   map.part_stride = cache.part_stride;
@@ -159,6 +154,20 @@ Result<QuantMap> MakeQuantMap(const CacheLayout& cache, const StoredLayout& stor
   map.token_stride = cache.token_stride;
   map.head_stride = cache.head_stride;
   return map;
+}
+
+Result<PageMap> MakePageMap(const CacheLayout& cache, const StoredLayout& stored,
+                            std::span<void* const> bases, LayerSpan layers) {
+  if (Status status = CheckArguments(cache, stored, bases, layers); !status.ok()) return status;
+  if (IsQuantised(stored)) return Status::Invalid("stored.type is quantised: no page map has it");
+  return BuildPageMap(cache, stored, bases, layers);
+}
+
+Result<QuantMap> MakeQuantMap(const CacheLayout& cache, const StoredLayout& stored,
+                              std::span<void* const> bases, LayerSpan layers) {
+  if (Status status = CheckArguments(cache, stored, bases, layers); !status.ok()) return status;
+  if (!IsQuantised(stored)) return Status::Invalid("stored.type is lossless: no scales to map");
+  return BuildQuantMap(cache, stored, layers);
 }
 
 std::vector<std::uint64_t> LayerTable(std::span<void* const> bases, LayerSpan layers) {

@@ -24,6 +24,12 @@ Result<PageMap> MakePageMap(const CacheLayout& cache, const StoredLayout& stored
 Result<QuantMap> MakeQuantMap(const CacheLayout& cache, const StoredLayout& stored,
                               std::span<void* const> bases, LayerSpan layers = {});
 
+// The same without a look at the arguments, for those who have had them looked at. Allocate
+// nothing.
+PageMap BuildPageMap(const CacheLayout& cache, const StoredLayout& stored,
+                     std::span<void* const> bases, LayerSpan layers);
+QuantMap BuildQuantMap(const CacheLayout& cache, const StoredLayout& stored, LayerSpan layers);
+
 /// What PageTables::layer_bases points to.
 std::vector<std::uint64_t> LayerTable(std::span<void* const> bases, LayerSpan layers);
 

@@ -36,7 +36,7 @@ struct MoveRequest {
   std::span<const BlockMove> blocks;  ///< At least 1, at most kMaxMoveBlocks.
   std::uint32_t first_layer = 0;      ///< Of the cache's layers.
   std::uint32_t layers = 0;           ///< At least 1.
-  StreamPoint after;                  ///< From Mark. The move uses it up, also when it fails.
+  StreamPoint after;  ///< From Mark. The move uses it up, also when it fails, but for kRetry.
   /// The first layer first, then the next: OrderBehind can wait for some of them. Otherwise all at
   /// once, which may be faster.
   bool layer_by_layer = false;
@@ -64,8 +64,11 @@ class PageMover {
   /// null), now is. @return kRetry when too many points are out.
   virtual Result<StreamPoint> Mark(void* stream) = 0;
 
-  /// Begins to move. @return kRetry when too many moves are under way: again after one has ended;
-  /// kInvalid names the field of the request.
+  /// Gives up a point that no move was given.
+  virtual void Forget(StreamPoint /*point*/) {}
+
+  /// Begins to move. @return kRetry when too many moves are under way: nothing was used up, ask
+  /// again after one has ended; kInvalid names the field of the request.
   virtual Result<MoveId> Start(const MoveRequest& request) = 0;
   /// Ok: all bytes are there. kRetry: it goes on. Anything else: it failed. Nothing touches pages
   /// and frames of a move any more once this has answered something else than kRetry, which it does

@@ -82,18 +82,17 @@ TERRACE_HOST_DEVICE std::uint16_t ToBf16(float value) {
   return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// The following compute all cases and choose, so that a compiler makes vectors of them.
+
 TERRACE_HOST_DEVICE float FromFp16(std::uint16_t half) {
   const std::uint32_t sign = (std::uint32_t{half} & 0x8000) << 16;
   const std::uint32_t magnitude = std::uint32_t{half} & 0x7fff;
-  if (magnitude >= 0x7c00) {  // infinite, NaN
-    return FloatOf(sign | 0x7f800000 | ((magnitude & 0x3ff) << 13));
-  }
-  if (magnitude >= 0x400) {
-    return FloatOf(sign | ((magnitude << 13) + 0x38000000));
-  }
-  // magnitude x 2^-24, exactly: as the last bits of a number whose unit that is, less that number.
-  const float value = Add(FloatOf(0x3f000000 | magnitude), -0.5F);
-  return FloatOf(sign | BitsOf(value));
+  // Below 2^-14, magnitude x 2^-24, exactly: as the last bits of a number whose unit that is, less
+  // that number.
+  const std::uint32_t small = BitsOf(Add(FloatOf(0x3f000000 | (magnitude & 0x3ff)), -0.5F));
+  const std::uint32_t exponent = magnitude >= 0x7c00 ? 0x70000000 : 0x38000000;  // infinite, NaN
+  const std::uint32_t normal = (magnitude << 13) + exponent;
+  return FloatOf(sign | (magnitude < 0x400 ? small : normal));
 }
 
 /// Rounded to nearest even, beyond 65,504 to infinity; any NaN becomes 0x7e00.
@@ -101,17 +100,12 @@ TERRACE_HOST_DEVICE std::uint16_t ToFp16(float value) {
   const std::uint32_t bits = BitsOf(value);
   const std::uint32_t sign = (bits >> 16) & 0x8000;
   const std::uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) {
-    return 0x7e00;
-  }
-  if (magnitude >= 0x47800000) {  // 2^16
-    return static_cast<std::uint16_t>(sign | 0x7c00);
-  }
-  if (magnitude < 0x38800000) {  // 2^-14: the sum's unit is that of subnormal halves
-    return static_cast<std::uint16_t>(sign | (BitsOf(Add(FloatOf(magnitude), 0.5F)) - 0x3f000000));
-  }
-  const std::uint32_t rounded = magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000;
-  return static_cast<std::uint16_t>(sign | (rounded >> 13));
+  // Below 2^-14 the unit of the sum is that of subnormal halves.
+  const std::uint32_t small = BitsOf(Add(FloatOf(magnitude), 0.5F)) - 0x3f000000;
+  const std::uint32_t normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13;
+  const std::uint32_t finite = magnitude < 0x38800000 ? small : normal;
+  const std::uint32_t half = sign | (magnitude >= 0x47800000 ? 0x7c00 : finite);  // 2^16
+  return static_cast<std::uint16_t>(magnitude > 0x7f800000 ? 0x7e00 : half);
 }
 
 /// fp8 e4m3 (1.4.3, no infinity): rounded to nearest even, beyond 448 to 448; NaN becomes 0x7f.
@@ -119,32 +113,22 @@ TERRACE_HOST_DEVICE std::uint8_t ToE4m3(float value) {
   const std::uint32_t bits = BitsOf(value);
   const std::uint32_t sign = (bits >> 24) & 0x80;
   const std::uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) {
-    return 0x7f;
-  }
-  if (magnitude >= 0x43e00000) {  // 448
-    return static_cast<std::uint8_t>(sign | 0x7e);
-  }
-  if (magnitude < 0x3c800000) {  // 2^-6: the sum's unit is that of subnormals, 2^-9
-    return static_cast<std::uint8_t>(sign |
-                                     (BitsOf(Add(FloatOf(magnitude), 16384.0F)) - 0x46800000));
-  }
-  const std::uint32_t rounded = magnitude + 0x7ffff + ((magnitude >> 20) & 1) - 0x3c000000;
-  return static_cast<std::uint8_t>(sign | (rounded >> 20));
+  // Below 2^-6 the unit of the sum is that of subnormals, 2^-9.
+  const std::uint32_t small = BitsOf(Add(FloatOf(magnitude), 16384.0F)) - 0x46800000;
+  const std::uint32_t normal = (magnitude + 0x7ffff + ((magnitude >> 20) & 1) - 0x3c000000) >> 20;
+  const std::uint32_t finite = magnitude < 0x3c800000 ? small : normal;
+  const std::uint32_t byte = sign | (magnitude >= 0x43e00000 ? 0x7e : finite);  // 448
+  return static_cast<std::uint8_t>(magnitude > 0x7f800000 ? 0x7f : byte);
 }
 
 TERRACE_HOST_DEVICE float FromE4m3(std::uint8_t bits) {
   const std::uint32_t sign = (std::uint32_t{bits} & 0x80) << 24;
   const std::uint32_t magnitude = std::uint32_t{bits} & 0x7f;
-  if (magnitude == 0x7f) {
-    return FloatOf(kNanBits);
-  }
-  if (magnitude >= 8) {
-    return FloatOf(sign | ((magnitude << 20) + 0x3c000000));
-  }
-  // magnitude x 2^-9, exactly, as in FromFp16.
-  const float value = Add(FloatOf(0x46800000 | magnitude), -16384.0F);
-  return FloatOf(sign | BitsOf(value));
+  // Below 2^-6, magnitude x 2^-9, exactly, as in FromFp16.
+  const std::uint32_t small = BitsOf(Add(FloatOf(0x46800000 | (magnitude & 7)), -16384.0F));
+  const std::uint32_t normal = (magnitude << 20) + 0x3c000000;
+  const std::uint32_t finite = sign | (magnitude < 8 ? small : normal);
+  return FloatOf(magnitude == 0x7f ? kNanBits : finite);
 }
 
 /// Rounded to nearest even, to -127 to 127. REQUIRES: no NaN.

@@ -1,6 +1,5 @@
 #include "client/paged/stored_shape.h"
 
-#include <algorithm>
 #include <string>
 
 namespace terrace {
@@ -105,27 +104,23 @@ void DescribeBlocks(const CacheLayout& cache, const StoredLayout& stored, std::u
   const paged::StoredShape shape = paged::ShapeOf(cache, stored);
   const bool quantised = paged::IsQuantised(stored);
   const bool heads_first = quantised || stored.order == StoredOrder::kHeadsFirst;
+  const std::string heads = " heads=" + std::to_string(shape.heads_total);
+  const std::string tokens = " tokens=" + std::to_string(stored.block_tokens);
   // Separate tensors of K and V and one tensor of both store the same bytes: the text counts their
   // sections, not their layers.
-  descriptor.layout = "sections=" + std::to_string(shape.layers_total * cache.parts) +
-                      (heads_first ? " heads=" + std::to_string(shape.heads_total) : "") +
-                      " tokens=" + std::to_string(stored.block_tokens) +
-                      (heads_first ? "" : " heads=" + std::to_string(shape.heads_total)) +
-                      " dim=" + std::to_string(cache.head_dim);
-  descriptor.kv_dtype = paged::TypeName(cache.type);
+  const std::string layout = "sections=" + std::to_string(shape.layers_total * cache.parts) +
+                             (heads_first ? heads + tokens : tokens + heads) +
+                             " dim=" + std::to_string(cache.head_dim);
+  std::string dtype = paged::TypeName(cache.type);
   if (quantised) {
-    descriptor.kv_dtype += std::string(" as ") +
-                           (stored.type == StoredType::kInt8 ? "int8" : "fp8_e4m3") +
-                           " scaled per head and " + std::to_string(shape.group_tokens) + " tokens";
+    dtype += std::string(" as ") + (stored.type == StoredType::kInt8 ? "int8" : "fp8_e4m3") +
+             " scaled per head and " + std::to_string(shape.group_tokens) + " tokens";
   }
+  const bool first = descriptor.groups.empty();
+  descriptor.layout = first ? layout : descriptor.layout + "; " + layout;
+  descriptor.kv_dtype = first ? dtype : descriptor.kv_dtype + "; " + dtype;
   descriptor.block_tokens = stored.block_tokens;
-  const auto same = [&](const GroupSpec& spec) { return spec.id == group; };
-  auto spec = std::find_if(descriptor.groups.begin(), descriptor.groups.end(), same);
-  if (spec == descriptor.groups.end()) {
-    descriptor.groups.push_back({.id = group});
-    spec = descriptor.groups.end() - 1;
-  }
-  spec->block_bytes = shape.block_bytes;
+  descriptor.groups.push_back({.id = group, .block_bytes = shape.block_bytes});
 }
 
 }  // namespace terrace

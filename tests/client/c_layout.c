@@ -4,6 +4,7 @@
 
 #include "client/terrace.h"
 #include "client/terrace_events.h"
+#include "client/terrace_paged.h"
 #include "tests/client/c_story.h"
 
 #define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " has another size")
@@ -212,6 +213,25 @@ AT(terrace_event, placement_bytes, 113);
 
 SIZE(terrace_event_gap, 24);
 AT(terrace_event_gap, reactor, 16);
+
+SIZE(terrace_paged, 8);
+SIZE(terrace_paged_block, 8);
+_Static_assert(sizeof(terrace_cache_layout) >= 64, "version 1.3 has 64 bytes");
+AT(terrace_cache_layout, layers, 4);
+AT(terrace_cache_layout, type, 28);
+AT(terrace_cache_layout, part_stride, 32);
+AT(terrace_cache_layout, head_stride, 56);
+_Static_assert(sizeof(terrace_stored_layout) >= 40, "version 1.3 has 40 bytes");
+AT(terrace_stored_layout, block_tokens, 4);
+AT(terrace_stored_layout, group_tokens, 32);
+_Static_assert(sizeof(terrace_paged_options) >= 56, "version 1.3 has 56 bytes");
+AT(terrace_paged_options, place, 4);
+AT(terrace_paged_options, cache, 16);
+AT(terrace_paged_options, layer_bases, 32);
+AT(terrace_paged_options, staging_bytes, 48);
+_Static_assert(sizeof(terrace_paged_call) >= 24, "version 1.3 has 24 bytes");
+AT(terrace_paged_call, ack, 12);
+AT(terrace_paged_call, stream, 16);
 
 _Static_assert(sizeof(terrace_event_query) >= 24, "version 1.0 has 24 bytes");
 AT(terrace_event_query, space, 8);

@@ -35,7 +35,7 @@ cd "$work" # not where a folder terrace/ lies
 timeout 60 "$work/venv/bin/python" "$source/client/examples/hello.py" "$address" ||
   die "hello.py failed"
 for test in python_test python_pieces_test python_hints_test python_handoff_test \
-    python_events_test python_plan_test; do
+    python_events_test python_plan_test python_paged_test; do
   PYTHONDONTWRITEBYTECODE=1 timeout 180 "$work/venv/bin/python" \
     "$source/tests/client/$test.py" "$terraced"
 done

@@ -263,8 +263,7 @@ double LargeCopy(StreamTimer& timer, const PagedOnGpu& cache, const HostFrames& 
 void MeasureToHost(const std::string& name, const PagedOnGpu& cache, const StoredLayout& stored,
                    const BenchOptions& options, std::vector<Figure>& figures) {
   constexpr std::uint32_t kMoveBlocks = 512;
-  auto mover = paged::CudaMover::Make(cache.layout(), stored, cache.bases(),
-                                      {.moves = 16, .move_blocks = kMoveBlocks});
+  auto mover = paged::CudaMover::Make(cache.layout(), stored, cache.bases(), {.moves = 16});
   Require(mover.status(), "CudaMover");
   const HostFrames frames(*mover.value());
   const std::uint64_t frame_bytes = FrameBytes(cache.layout(), stored);
@@ -385,9 +384,7 @@ class LayerOverlap {
 void MeasureOverlap(const std::string& name, const PagedOnGpu& cache, const BenchOptions& options,
                     std::vector<Figure>& figures) {
   const StoredLayout stored{.block_tokens = 16, .order = StoredOrder::kTokensFirst};
-  auto mover = paged::CudaMover::Make(
-      cache.layout(), stored, cache.bases(),
-      {.moves = 128, .move_blocks = static_cast<std::uint32_t>(cache.pages().size())});
+  auto mover = paged::CudaMover::Make(cache.layout(), stored, cache.bases(), {.moves = 128});
   Require(mover.status(), "CudaMover");
   const HostFrames frames(*mover.value());
   for (const MoveWay way : {MoveWay::kGather, MoveWay::kScatter}) {

@@ -15,8 +15,11 @@ from terrace._event_types import (Event, EventBatch, EventCause, EventGap, Event
                                   identity_of)
 from terrace._library import functions as _functions
 from terrace._memory import Chain, Region
+from terrace._paged import PagedCache
 from terrace._plan import LoadPlan, plan
 from terrace._results import (Completion, Lease, LentBlock, LentBlocks, PrefixMatch, Reservation)
+from terrace._tensors import (Element, Form, Layout, StoredLayout, StoredOrder, StoredType,
+                              layout_of)
 from terrace._types import (BLOCK_DTYPE, BLOCK_PIECES_DTYPE, BLOCK_RESULT_DTYPE, FRAGMENT_DTYPE,
                             PIECE_DTYPE, Ack, Block, BlockPieces, BlockResult, BlockResults,
                             DeadlineError, Error, ExpiredError, Fragment, Group, GroupPolicy,
@@ -30,11 +33,11 @@ __version__: str = _functions.version
 __all__ = [
     "BLOCK_DTYPE", "BLOCK_PIECES_DTYPE", "BLOCK_RESULT_DTYPE", "FRAGMENT_DTYPE", "PIECE_DTYPE",
     "Ack", "AsyncClient", "Block", "BlockPieces", "BlockResult", "BlockResults", "Chain", "Client",
-    "Completion", "DeadlineError", "Error", "Event", "EventBatch", "EventCause", "EventGap",
-    "EventKind", "ExpiredError", "Fragment", "Group", "GroupPolicy",
-    "GroupPresence", "Hints", "IncompatibleError", "InvalidError", "Lease", "LentBlock",
+    "Completion", "DeadlineError", "Element", "Error", "Event", "EventBatch", "EventCause", "EventGap",
+    "EventKind", "ExpiredError", "Form", "Fragment", "Group", "GroupPolicy",
+    "GroupPresence", "Hints", "IncompatibleError", "InvalidError", "Layout", "Lease", "LentBlock",
     "LentBlocks", "Link", "LoadPlan", "LoadSource", "Match", "Namespace", "NamespaceInfo",
-    "NotDurable", "PeerDeadError", "Piece", "PrefixMatch", "Presence", "Region", "Reservation",
-    "RetryError", "Sample", "Status", "StopPolicy", "Tier", "UnsupportedError", "identity_of",
-    "plan",
+    "NotDurable", "PagedCache", "PeerDeadError", "Piece", "PrefixMatch", "Presence", "Region", "Reservation",
+    "RetryError", "Sample", "Status", "StopPolicy", "StoredLayout", "StoredOrder", "StoredType",
+    "Tier", "UnsupportedError", "identity_of", "layout_of", "plan",
 ]

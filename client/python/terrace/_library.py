@@ -11,7 +11,7 @@ from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int
 from typing import Any
 
 ABI_MAJOR = 1
-ABI_MINOR = 2  # the oldest minor version that has everything used here
+ABI_MINOR = 3  # the oldest minor version that has everything used here
 NAME = "libterrace.so.0"
 
 
@@ -175,6 +175,36 @@ class EventBatchStruct(Structure):
                 ("behind", c_uint64)]
 
 
+class CacheLayoutStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("layers", c_uint32), ("parts", c_uint32),
+                ("pages", c_uint32), ("page_tokens", c_uint32), ("heads", c_uint32),
+                ("head_dim", c_uint32), ("type", c_uint32), ("part_stride", c_int64),
+                ("page_stride", c_int64), ("token_stride", c_int64), ("head_stride", c_int64)]
+
+
+class StoredLayoutStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("block_tokens", c_uint32),
+                ("layers_total", c_uint32), ("first_layer", c_uint32),
+                ("heads_total", c_uint32), ("first_head", c_uint32), ("order", c_uint32),
+                ("type", c_uint32), ("group_tokens", c_uint32), ("reserved", c_uint32)]
+
+
+class PagedOptionsStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("place", c_uint32), ("device", c_uint32),
+                ("direct_bytes", c_uint32), ("cache", POINTER(CacheLayoutStruct)),
+                ("stored", POINTER(StoredLayoutStruct)), ("layer_bases", POINTER(c_void_p)),
+                ("layer_base_count", c_uint64), ("staging_bytes", c_uint64)]
+
+
+class PagedBlockStruct(Structure):
+    _fields_ = [("position", c_uint32), ("valid_tokens", c_uint32)]
+
+
+class PagedCallStruct(Structure):
+    _fields_ = [("struct_size", c_uint32), ("first_layer", c_uint32),
+                ("layer_count", c_uint32), ("ack", c_uint32), ("stream", c_void_p)]
+
+
 HANDLE, TIME, COUNT = c_uint64, c_int64, c_uint64
 TARGET = (HANDLE, c_uint32, HANDLE, KindStruct)
 RECORDS = (c_void_p, COUNT)
@@ -189,6 +219,8 @@ HANDOFF = TARGET + (POINTER(TokenStruct),)
 CURSOR = (HANDLE, c_char_p, COUNT, POINTER(EventQueryStruct))
 TOKENS = TARGET + RECORDS + (c_uint32, c_void_p, c_void_p)
 RESERVE = TARGET + (c_uint32, c_uint32, c_uint32)
+PAGED = TARGET + TWO_RECORDS + (POINTER(PagedCallStruct),)
+PAGED_PARTS = (HANDLE,) + TWO_RECORDS + (POINTER(PagedCallStruct),)
 
 # Arguments of each function but the last, which is a terrace_error*.
 PROTOTYPES: dict[str, tuple[Any, ...]] = {
@@ -283,6 +315,26 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "event_identity": (KindStruct, c_char_p, c_uint32, POINTER(c_uint64), POINTER(c_uint64)),
     "put_tokens": TOKENS + RESULTS,
     "submit_put_tokens": TOKENS + TICKET,
+    # terrace_paged.h
+    "make_layout": (c_uint32, POINTER(CacheLayoutStruct), POINTER(c_int64)),
+    "stored_block": (POINTER(CacheLayoutStruct), POINTER(StoredLayoutStruct), POINTER(c_uint64),
+                     POINTER(c_uint32)),
+    "open_paged": (HANDLE, POINTER(PagedOptionsStruct), POINTER(HANDLE)),
+    "close_paged": (HANDLE,),
+    "paged_open_namespace": (HANDLE, POINTER(DescriptorStruct), c_uint32, TIME,
+                             POINTER(c_uint32)),
+    "paged_get": PAGED + RESULTS,
+    "paged_put": PAGED + RESULTS,
+    "paged_submit_get": PAGED + TICKET,
+    "paged_submit_put": PAGED + TICKET,
+    "paged_write": PAGED_PARTS + RESULTS,
+    "paged_submit_write": PAGED_PARTS + TICKET,
+    "paged_poll": (HANDLE, POINTER(HANDLE), COUNT, POINTER(c_uint64)),
+    "paged_wait_for_completion": (HANDLE, TIME),
+    "paged_completion_fd": (HANDLE, POINTER(c_int)),
+    "paged_cancel": (HANDLE, c_uint64, TIME),
+    "paged_fence": (HANDLE,) + RECORDS + (TIME,),
+    "paged_drain": (HANDLE, TIME),
 }
 
 

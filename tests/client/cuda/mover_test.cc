@@ -109,7 +109,7 @@ class CudaMoverTest : public testing::Test {
 };
 
 // Staging buffers of 2 MiB take two blocks: a move of 64 goes round them many times.
-constexpr CudaMoverOptions kSmall{.staging_bytes = 2 << 20, .moves = 4, .move_blocks = 64};
+constexpr CudaMoverOptions kSmall{.staging_bytes = 2 << 20, .moves = 4};
 
 TEST_F(CudaMoverTest, GathersAndScattersThroughStagingBuffers) {
   TERRACE_NEEDS_GPU();
@@ -226,14 +226,16 @@ TEST_F(CudaMoverTest, RefusesMoreMovesThanItHasRoomForAndGoesOnAfterwards) {
     ASSERT_TRUE(move.ok()) << move.status().ToString();
     moves.push_back(move.value());
   }
-  EXPECT_EQ(mover_->Start({MoveWay::kGather, blocks, 0, 24, {}}).status().code(),
+  const auto point = mover_->Mark(stream);
+  EXPECT_EQ(mover_->Start({MoveWay::kGather, blocks, 0, 24, point.value(), false}).code(),
             StatusCode::kRetry);
   EXPECT_EQ(mover_->Done(moves[0]).code(), StatusCode::kRetry);
   pollfd waiting{mover_->EventFd(), POLLIN, 0};
   EXPECT_EQ(poll(&waiting, 1, 20000), 1);
   for (const MoveId move : moves) EXPECT_TRUE(Finish(move).ok());
   EXPECT_EQ(mover_->Done(moves[0]).code(), StatusCode::kInvalid);
-  EXPECT_TRUE(Move(MoveWay::kGather, blocks, 0, 24).ok());
+  // The refused move did not use its point up.
+  EXPECT_TRUE(Move(MoveWay::kGather, blocks, 0, 24, point.value()).ok());
   ASSERT_CUDA(cudaStreamDestroy(stream));
 }
 
