@@ -229,6 +229,8 @@ class TERRACE_API LentBlock {
   /// kInvalid when there is nothing to give back. A few loads and stores and a getpid. After fork()
   /// the block stays the parent's: kExpired in the child.
   StatusCode Release() noexcept;
+  /// For the library's own parts.
+  [[nodiscard]] const LentMemory* memory() const noexcept { return memory_.get(); }
 
  private:
   [[nodiscard]] bool IsLent() const noexcept;

@@ -56,6 +56,7 @@ struct Doubt {
   MoveId move;                       // 0: the daemon may write to the frames
   std::vector<std::uint32_t> pages;  // of the move
   std::vector<std::uint32_t> frames;
+  std::vector<LentBlock> lent;  // that the move reads
 };
 
 class OperationBook {

@@ -8,8 +8,6 @@ namespace terrace::paged {
 namespace {
 
 constexpr std::size_t kChunksUnderWay = 2;
-/// A move that goes on so long after its call's deadline is left in doubt.
-constexpr std::chrono::milliseconds kGrace{1000};
 
 bool NamesOne(std::span<const std::uint32_t> pages, const std::vector<std::uint32_t>& of) {
   return std::any_of(of.begin(), of.end(), [&](std::uint32_t page) {
@@ -52,7 +50,7 @@ void Transfer::Run() {
   const bool gets = operation_.kind == OperationKind::kGet;
   if (setup_.direct && operation_.kind != OperationKind::kWrite && RangeToGet().count == 1) {
     RunDirect();
-  } else if (gets && setup_.on_cpu && !setup_.wide && RangeToGet().count == 1) {
+  } else if (gets && !setup_.wide && RangeToGet().count == 1) {
     RunInFrames(ScatterLent());
   } else {
     RunInFrames(all);
@@ -125,7 +123,7 @@ void Transfer::Finish(Chunk& chunk) {
 void Transfer::GiveBack(Chunk& chunk) {
   if (chunk.frames.empty()) return;
   if (chunk.doubtful) {
-    book_.AddDoubt({.move = {}, .pages = {}, .frames = std::move(chunk.frames)});
+    book_.AddDoubt({.move = {}, .pages = {}, .frames = std::move(chunk.frames), .lent = {}});
     return;
   }
   machinery_.frames.GiveBack(chunk.frames);
@@ -164,10 +162,11 @@ void Transfer::StartMove(Chunk& chunk, MoveWay way) {
 bool Transfer::FinishMove(Chunk& chunk) {
   if (!chunk.move) return false;
   const Status status =
-      machinery_.moves.Wait(*chunk.move, std::max(operation_.deadline, In({})) + kGrace);
+      machinery_.moves.Wait(*chunk.move, std::max(operation_.deadline, In({})) + kMoveGrace);
   operation_.after = {};
   if (status.code() == StatusCode::kRetry) {
-    Doubt doubt{.move = *chunk.move, .pages = {}, .frames = std::exchange(chunk.frames, {})};
+    Doubt doubt{
+        .move = *chunk.move, .pages = {}, .frames = std::exchange(chunk.frames, {}), .lent = {}};
     for (const std::uint32_t block : chunk.moved) {
       const auto pages = PagesOf(block);
       doubt.pages.insert(doubt.pages.end(), pages.begin(), pages.end());

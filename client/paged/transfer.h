@@ -5,6 +5,7 @@
 // one behind the other; of a CPU it is one after the other on the same thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -19,6 +20,9 @@
 namespace terrace::paged {
 
 /// What all transfers of a PagedCache share.
+/// A move that goes on so long after its call's deadline is left in doubt.
+inline constexpr std::chrono::milliseconds kMoveGrace{1000};
+
 struct Machinery {
   PagedSetup& setup;
   OperationBook& book;
@@ -71,6 +75,8 @@ class Transfer {
   /// @return the blocks that could not be lent.
   Blocks ScatterLent();
   void ScatterLent(const Blocks& blocks, Blocks& others);
+  /// Entry i of `lent` is block blocks[i], and may be read by the mover.
+  void ScatterFrom(std::vector<LentBlock> lent, const Blocks& blocks, Blocks& others);
 
   /// Runs a call of the Client that uses `memory`; kCancelled when the operation was.
   template <typename Call>

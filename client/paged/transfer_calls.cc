@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "client/paged/cpu_pages.h"
+#include "client/paged/lent_frames.h"
 #include "client/paged/make_map.h"
 #include "client/paged/transfer.h"
 
@@ -209,11 +210,16 @@ void Transfer::ScatterLent(const Blocks& blocks, Blocks& others) {
     others.insert(others.end(), blocks.begin(), blocks.end());
     return;
   }
-  const std::uint64_t offset = RangeToGet().offset;
+  // The CPU scatters one after the other, and can be cancelled in between; a GPU all at once.
+  const std::size_t most = setup_.on_cpu ? 1 : blocks.size();
+  std::vector<LentBlock> chosen;
+  Blocks chosen_blocks;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     LentBlock& block = lent.value()[i];
     BlockResult& result = operation_.results[blocks[i]];
-    if (GetMayHelp(block.status)) {
+    const bool can =
+        block.status != StatusCode::kOk || setup_.on_cpu || CanScatterFrom(setup_.mover, block);
+    if (GetMayHelp(block.status) || !can) {
       others.push_back(blocks[i]);
       continue;
     }
@@ -224,23 +230,50 @@ void Transfer::ScatterLent(const Blocks& blocks, Blocks& others) {
       result.status = StatusCode::kIncompatible;
       continue;
     }
-    if (!book_.BeginTouch(operation_))
-      return Fail(std::span(blocks).subspan(i), Status(StatusCode::kCancelled));
+    chosen.push_back(std::move(block));
+    chosen_blocks.push_back(blocks[i]);
+    if (chosen.size() < most) continue;
+    ScatterFrom(std::exchange(chosen, {}), std::exchange(chosen_blocks, {}), others);
+  }
+  if (!chosen.empty()) ScatterFrom(std::move(chosen), chosen_blocks, others);
+}
+
+void Transfer::ScatterFrom(std::vector<LentBlock> lent, const Blocks& blocks, Blocks& others) {
+  if (!book_.BeginTouch(operation_)) return Fail(blocks, Status(StatusCode::kCancelled));
+  const std::uint64_t offset = RangeToGet().offset;
+  std::vector<BlockMove> moves;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
     // Only read: of a scatter the frame is the source.
-    const BlockMove move{.frame = const_cast<std::byte*>(block.bytes().data()) + offset,
-                         .pages = PagesOf(blocks[i]).data()};
-    const Result<MoveId> started = machinery_.moves.Start({.way = MoveWay::kScatter,
-                                                           .blocks = {&move, 1},
-                                                           .first_layer = operation_.layers.first,
-                                                           .layers = operation_.layers.count,
-                                                           .after = {}},
-                                                          operation_.deadline);
-    const Status moved = started.ok() ? machinery_.moves.Wait(started.value(), operation_.deadline)
-                                      : started.status();
-    book_.EndTouch(operation_);
-    const StatusCode intact = block.Release();
-    result.status = moved.ok() ? intact : moved.code();
-    if (result.status == StatusCode::kExpired) others.push_back(blocks[i]);
+    moves.push_back({.frame = const_cast<std::byte*>(lent[i].bytes().data()) + offset,
+                     .pages = PagesOf(blocks[i]).data()});
+  }
+  const Result<MoveId> started = machinery_.moves.Start({.way = MoveWay::kScatter,
+                                                         .blocks = moves,
+                                                         .first_layer = operation_.layers.first,
+                                                         .layers = operation_.layers.count,
+                                                         .after = operation_.after},
+                                                        operation_.deadline);
+  if (started.code() != StatusCode::kTimeout) operation_.after = {};
+  Status moved = started.status();
+  if (started.ok()) {
+    moved =
+        machinery_.moves.Wait(started.value(), std::max(operation_.deadline, In({})) + kMoveGrace);
+  }
+  book_.EndTouch(operation_);
+  if (started.ok() && moved.code() == StatusCode::kRetry) {
+    Doubt doubt{.move = started.value(), .pages = {}, .frames = {}, .lent = std::move(lent)};
+    for (const std::uint32_t block : blocks) {
+      const auto pages = PagesOf(block);
+      doubt.pages.insert(doubt.pages.end(), pages.begin(), pages.end());
+    }
+    book_.AddDoubt(std::move(doubt));
+    return Fail(blocks, Status(StatusCode::kInDoubt, "the pages are still being moved"));
+  }
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const StatusCode intact = lent[i].Release();
+    StatusCode& status = operation_.results[blocks[i]].status;
+    status = moved.ok() ? intact : moved.code();
+    if (status == StatusCode::kExpired) others.push_back(blocks[i]);
   }
 }
 

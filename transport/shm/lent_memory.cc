@@ -17,7 +17,16 @@ Result<std::shared_ptr<const ExtentMapping>> ExtentMapping::Map(int fd, std::uin
   return std::shared_ptr<const ExtentMapping>(new ExtentMapping(*mapping, bytes));
 }
 
-ExtentMapping::~ExtentMapping() { ::munmap(mapping_.begin, mapping_.mapped); }
+ExtentMapping::~ExtentMapping() {
+  attached_.reset();
+  ::munmap(mapping_.begin, mapping_.mapped);
+}
+
+bool ExtentMapping::Attach(const std::function<std::shared_ptr<void>()>& make) const {
+  const std::lock_guard lock(mutex_);
+  if (attached_ == nullptr) attached_ = make();
+  return attached_ != nullptr;
+}
 
 Result<std::unique_ptr<LentMemory>> LentMemory::Make(const Loan& loan,
                                                      std::shared_ptr<SharedPage> page,

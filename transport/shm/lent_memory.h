@@ -13,7 +13,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 
 #include "base/link.h"
@@ -34,11 +36,18 @@ class ExtentMapping {
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
     return {mapping_.begin, size_};
   }
+  /// What `make` returns is destroyed before the memory is unmapped: a registration of it
+  /// somewhere, for instance. Only the first that is made stays; while there is none, each caller
+  /// tries.
+  /// @return whether there is one now.
+  bool Attach(const std::function<std::shared_ptr<void>()>& make) const;
 
  private:
   ExtentMapping(SealedMapping mapping, std::size_t size) : mapping_(mapping), size_(size) {}
   const SealedMapping mapping_;
   const std::size_t size_;
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<void> attached_;  // guarded by mutex_
 };
 
 class LentMemory {
@@ -66,6 +75,7 @@ class LentMemory {
   /// nothing back, and answers false.
   bool Release() noexcept;
   [[nodiscard]] bool released() const noexcept { return released_.load(); }
+  [[nodiscard]] const ExtentMapping& extent() const noexcept { return *extent_; }
 
  private:
   LentMemory(const Loan& loan, std::shared_ptr<SharedPage> page,
