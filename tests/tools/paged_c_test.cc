@@ -101,7 +101,8 @@ TEST_F(PagedC, BlocksGoOutOfPagesAndIntoOthers) {
   std::uint64_t count = 0;
   ASSERT_EQ(terrace_paged_poll(paged_, &result, 1, &count, &error_), TERRACE_OK);
   ASSERT_EQ(count, 1u);
-  terrace_answer answer = TERRACE_ANSWER_INIT;
+  terrace_answer answer{};
+  answer.struct_size = sizeof(answer);
   ASSERT_EQ(terrace_result_answer(result, &answer, &error_), TERRACE_OK);
   EXPECT_EQ(answer.ticket, ticket);
   ASSERT_EQ(answer.block_count, 2u);

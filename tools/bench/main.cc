@@ -43,15 +43,16 @@ int main(int argc, char** argv) {
                                               {"recovery", terrace::bench::BenchRecovery},
                                               {"fanout", terrace::bench::BenchFanout},
                                               {"scatter", terrace::bench::BenchScatter},
+                                              {"gather", terrace::bench::BenchGather},
                                               {"handoff", terrace::bench::BenchHandoff}};
   CLI::App app("terrace-bench: measures one path of Terrace against a limit taken in the same run");
   std::string path;
   bool json = false;
   BenchOptions options;
-  app.add_option(
-         "path", path,
-         "dram, tcp, lend, fanout, scatter, handoff, match, index, idle, events, nvme, nvme-mixed, "
-         "plan or recovery")
+  app.add_option("path", path,
+                 "dram, tcp, lend, fanout, scatter, gather, handoff, match, index, idle, events, "
+                 "nvme, nvme-mixed, "
+                 "plan or recovery")
       ->required()
       ->check(CLI::IsMember(&paths));
   app.add_flag("--json", json, "print JSON instead of a table");

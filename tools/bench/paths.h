@@ -27,6 +27,9 @@ std::vector<Figure> BenchLend(const BenchOptions& options);
 std::vector<Figure> BenchFanout(const BenchOptions& options);
 /// A block of 4 MiB in 64 and in 512 pieces, against one in one piece, on this host and over TCP.
 std::vector<Figure> BenchScatter(const BenchOptions& options);
+/// Pages of an engine's cache to dense frames and back on one core, as they are and quantised,
+/// against memcpy.
+std::vector<Figure> BenchGather(const BenchOptions& options);
 /// Layers from a producer to a consumer: how soon they are there, what a killed producer costs, and
 /// what 1,000 hand-offs at once hold.
 std::vector<Figure> BenchHandoff(const BenchOptions& options);
