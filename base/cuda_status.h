@@ -8,7 +8,7 @@
 
 #include "base/status.h"
 
-namespace terrace::paged {
+namespace terrace {
 
 /// Ok, or a Status that names the call and the error. No memory is kRetry, no device or driver
 /// kUnsupported, and what the driver does not offer, too; everything else kIo. Clears the error
@@ -46,12 +46,12 @@ cudaError_t AllocatePinned(T*& memory, std::size_t bytes) noexcept {
   return error;
 }
 
-}  // namespace terrace::paged
+}  // namespace terrace
 
 /// Returns the Status of a CUDA call when it failed.
 #define TERRACE_CUDA_TRY(call)                                                \
   do {                                                                        \
     if (const cudaError_t cuda_error_ = (call); cuda_error_ != cudaSuccess) { \
-      return ::terrace::paged::CudaStatus(cuda_error_, #call);                \
+      return ::terrace::CudaStatus(cuda_error_, #call);                \
     }                                                                         \
   } while (false)
