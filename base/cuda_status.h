@@ -30,6 +30,32 @@ inline Status CudaStatus(cudaError_t error, const char* call) {
   }
 }
 
+/// The error stays with the context: every later call of this process on that device answers it.
+inline bool CudaErrorIsSticky(cudaError_t error) noexcept {
+  switch (error) {
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContained:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorTensorMemoryLeak:
+    case cudaErrorMpsClientTerminated:
+    case cudaErrorMpsRpcFailure:
+    case cudaErrorExternalDevice:
+    case cudaErrorUnknown: return true;
+    default: return false;
+  }
+}
+
 /// cudaMalloc and cudaHostAlloc that keep the type; null after an error.
 template <typename T>
 cudaError_t AllocateDevice(T*& memory, std::size_t bytes) noexcept {

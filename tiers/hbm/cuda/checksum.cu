@@ -1,6 +1,6 @@
-// A thread block hashes one piece. Its first warps read it, 8 KiB a warp at a time, and leave the
-// sums of each 1 KiB in shared memory; its last warp scrambles one after the other behind them, so
-// that the serial part hides behind the reading, of this piece and of others.
+// A thread block takes one piece. Its first warps read it, 8 KiB a warp at a time, store it where
+// it is copied to, and leave the sums of each 1 KiB in shared memory; its last warp scrambles one
+// after the other behind them, so that the serial part hides behind the reading.
 #include "tiers/hbm/cuda/checksum.h"
 #include "tiers/hbm/xxh3_pieces.h"
 
@@ -31,10 +31,11 @@ struct Vector {
 
 struct Piece {
   const std::byte* from;
+  std::byte* to;  // null: not copied
   std::uint32_t bytes;
-  std::uint32_t blocks;   // that are scrambled; one more, partial or empty, is not
-  std::uint32_t stripes;  // of the blocks; the last 64 bytes are one more
-  std::uint64_t* checksum;
+  std::uint32_t blocks;     // that are scrambled; one more, partial or empty, is not
+  std::uint32_t stripes;    // of the blocks; the last 64 bytes are one more
+  std::uint64_t* checksum;  // null: not hashed
 };
 
 // Chunks have a barrier each: the readers only arrive at it, the scrambler waits.
@@ -61,6 +62,24 @@ __device__ __forceinline__ Vector Load(const std::byte* from) {
   return value;
 }
 
+template <bool kAligned>
+__device__ __forceinline__ void Store(std::byte* to, const Vector& value) {
+  if constexpr (kAligned) {
+    asm volatile("st.global.cs.v2.u64 [%0], {%1, %2};" ::"l"(to), "l"(value.even), "l"(value.odd)
+                 : "memory");
+  } else {
+    memcpy(to, &value, sizeof value);
+  }
+}
+
+// By threads `thread` of `threads`.
+__device__ __forceinline__ void CopyBytes(const Piece& piece, std::uint32_t begin,
+                                          std::uint32_t thread, std::uint32_t threads) {
+  for (std::uint32_t i = begin + thread; i < piece.bytes; i += threads) {
+    piece.to[i] = piece.from[i];
+  }
+}
+
 __device__ __forceinline__ void Add(Vector& sum, const Vector& value, const Vector& key) {
   AddLanes(sum.even, sum.odd, value.even, value.odd, key.even, key.odd);
 }
@@ -79,21 +98,30 @@ __device__ __forceinline__ void Exchange(Vector* sums, std::uint32_t lane) {
   }
 }
 
-// The sums of kWarpBlocks blocks from `first` on, by one warp, to shared memory.
+// kWarpBlocks blocks from `first` on, by one warp: their bytes to where they are copied to, their
+// sums to shared memory.
 template <bool kAligned, bool kWhole>
-__device__ __forceinline__ void SumBlocks(const Piece& piece, std::uint32_t first,
-                                          const Vector (&keys)[2], Vector* block_sums) {
+__device__ __forceinline__ void ReadBlocks(const Piece& piece, std::uint32_t first,
+                                           const Vector (&keys)[2], Vector* block_sums) {
   const std::uint32_t lane = threadIdx.x % kWarp;
   const std::uint32_t first_stripe = first * kBlockStripes + lane / kStripeThreads;
-  const std::byte* from =
-      piece.from + first_stripe * kStripeBytes + lane % kStripeThreads * sizeof(Vector);
+  const std::uint32_t at = first_stripe * kStripeBytes + lane % kStripeThreads * sizeof(Vector);
   Vector values[kWarpBlocks * 2];
 #pragma unroll
   for (std::uint32_t i = 0; i < kWarpBlocks * 2; ++i) {
     if (kWhole || first_stripe + i * kRowStripes < piece.stripes) {
-      values[i] = Load<kAligned>(from + i * kRowStripes * kStripeBytes);
+      values[i] = Load<kAligned>(piece.from + at + i * kRowStripes * kStripeBytes);
     }
   }
+  if (piece.to != nullptr) {
+#pragma unroll
+    for (std::uint32_t i = 0; i < kWarpBlocks * 2; ++i) {
+      if (kWhole || first_stripe + i * kRowStripes < piece.stripes) {
+        Store<kAligned>(piece.to + at + i * kRowStripes * kStripeBytes, values[i]);
+      }
+    }
+  }
+  if (piece.checksum == nullptr) return;
   Vector sums[kWarpBlocks];
 #pragma unroll
   for (std::uint32_t i = 0; i < kWarpBlocks * 2; ++i) {
@@ -121,11 +149,11 @@ __device__ __forceinline__ void ReadPiece(const Piece& piece, Vector* block_sums
   for (std::uint32_t chunk = 0; chunk <= piece.blocks / kChunkBlocks; ++chunk) {
     const std::uint32_t first = chunk * kChunkBlocks + threadIdx.x / kWarp * kWarpBlocks;
     if ((first + kWarpBlocks) * kBlockStripes <= piece.stripes) {
-      SumBlocks<kAligned, true>(piece, first, keys, block_sums);
+      ReadBlocks<kAligned, true>(piece, first, keys, block_sums);
     } else {
-      SumBlocks<kAligned, false>(piece, first, keys, block_sums);
+      ReadBlocks<kAligned, false>(piece, first, keys, block_sums);
     }
-    ChunkIsThere(chunk);
+    if (piece.checksum != nullptr) ChunkIsThere(chunk);
   }
 }
 
@@ -152,27 +180,38 @@ __device__ __forceinline__ void ScrambleBlocks(const Piece& piece, const std::ui
 }
 
 __global__ void __launch_bounds__(kThreads, 3)
-    ChecksumPieces(const __grid_constant__ ChecksumRanges ranges) {
+    TakePieces(const __grid_constant__ PieceRanges ranges) {
   __shared__ Vector block_sums[kPieceBlocks * kStripeThreads];
   __shared__ std::uint64_t lanes[kLanes];
   std::uint32_t index = 0;
   while (index + 1 < ranges.count && ranges.range[index + 1].first_piece <= blockIdx.x) ++index;
-  const ChecksumRange& range = ranges.range[index];
+  const PieceRange& range = ranges.range[index];
   const std::uint64_t number = blockIdx.x - range.first_piece;
   const std::uint64_t done = number * kPieceBytes;
   Piece piece;
   piece.from = range.from + done;
+  piece.to = range.to == nullptr ? nullptr : range.to + done;
   piece.bytes = static_cast<std::uint32_t>(min(range.bytes - done, std::uint64_t{kPieceBytes}));
-  piece.checksum = range.checksums + number;
+  piece.checksum = range.checksums == nullptr ? nullptr : range.checksums + number;
   if (piece.bytes <= kShortBytes) {
-    if (threadIdx.x == 0) *piece.checksum = HashShort(device_secret, piece.from, piece.bytes);
+    if (piece.to != nullptr) CopyBytes(piece, 0, threadIdx.x, kThreads);
+    if (piece.checksum != nullptr && threadIdx.x == 0) {
+      *piece.checksum = HashShort(device_secret, piece.from, piece.bytes);
+    }
     return;
   }
   piece.blocks = (piece.bytes - 1) / kBlockBytes;
   piece.stripes = (piece.bytes - 1) / kStripeBytes;
+  const std::uint64_t places =
+      reinterpret_cast<std::uint64_t>(piece.from) | reinterpret_cast<std::uint64_t>(piece.to);
   if (threadIdx.x / kWarp == kReaders) {
-    ScrambleBlocks(piece, reinterpret_cast<const std::uint64_t*>(block_sums), lanes);
-  } else if (reinterpret_cast<std::uint64_t>(piece.from) % sizeof(Vector) == 0) {
+    if (piece.to != nullptr) {
+      CopyBytes(piece, piece.stripes * kStripeBytes, threadIdx.x % kWarp, kWarp);
+    }
+    if (piece.checksum != nullptr) {
+      ScrambleBlocks(piece, reinterpret_cast<const std::uint64_t*>(block_sums), lanes);
+    }
+  } else if (places % sizeof(Vector) == 0) {
     ReadPiece<true>(piece, block_sums);
   } else {
     ReadPiece<false>(piece, block_sums);
@@ -181,7 +220,7 @@ __global__ void __launch_bounds__(kThreads, 3)
 
 }  // namespace
 
-cudaError_t LaunchChecksums(ChecksumRanges& ranges, cudaStream_t stream) noexcept {
+cudaError_t LaunchPieces(PieceRanges& ranges, cudaStream_t stream) noexcept {
   std::uint64_t pieces = 0;
   for (std::uint32_t i = 0; i < ranges.count; ++i) {
     ranges.range[i].first_piece = static_cast<std::uint32_t>(pieces);
@@ -189,7 +228,7 @@ cudaError_t LaunchChecksums(ChecksumRanges& ranges, cudaStream_t stream) noexcep
   }
   if (pieces == 0) return cudaSuccess;
   ranges.pieces = static_cast<std::uint32_t>(pieces);
-  ChecksumPieces<<<ranges.pieces, kThreads, 0, stream>>>(ranges);
+  TakePieces<<<ranges.pieces, kThreads, 0, stream>>>(ranges);
   return cudaGetLastError();
 }
 

@@ -1,4 +1,5 @@
-// The checksums of many pieces in device memory, by one kernel: base/checksum.h's, piece by piece.
+// Copies and checksums of many pieces in device memory by one kernel, which reads every byte once.
+// The checksums are base/checksum.h's, piece by piece.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -9,23 +10,25 @@
 namespace terrace {
 
 /// One stretch of device memory, in pieces of 256 KiB of which the last may be shorter.
-struct ChecksumRange {
+struct PieceRange {
   const std::byte* from = nullptr;
+  std::byte* to = nullptr;  ///< Null: nothing is copied.
   std::uint64_t bytes = 0;
-  std::uint64_t* checksums = nullptr;  ///< One a piece; the device's or pinned host memory.
-  std::uint32_t first_piece = 0;       ///< Of the launch; LaunchChecksums fills it.
+  /// One a piece, the device's or pinned host memory; null: none are computed.
+  std::uint64_t* checksums = nullptr;
+  std::uint32_t first_piece = 0;  ///< Of the launch; LaunchPieces fills it.
 };
 
 /// What one launch takes, as the kernel's parameter.
-struct ChecksumRanges {
+struct PieceRanges {
   static constexpr std::uint32_t kMost = 64;
-  ChecksumRange range[kMost];
+  PieceRange range[kMost];
   std::uint32_t count = 0;
-  std::uint32_t pieces = 0;  ///< Of all of them; LaunchChecksums fills it.
+  std::uint32_t pieces = 0;  ///< Of all of them; LaunchPieces fills it.
 };
 
-/// Queues the checksums of all ranges; ranges of 0 bytes have none. Fast where `from` is a multiple
-/// of 16, right everywhere. REQUIRES: less than 2^31 pieces.
-cudaError_t LaunchChecksums(ChecksumRanges& ranges, cudaStream_t stream) noexcept;
+/// Queues all ranges. Fast where `from` and `to` are multiples of 16, right everywhere.
+/// REQUIRES: less than 2^31 pieces; no range is written to and also read or written by another.
+cudaError_t LaunchPieces(PieceRanges& ranges, cudaStream_t stream) noexcept;
 
 }  // namespace terrace
