@@ -7,7 +7,7 @@
 #include <bit>
 #include <string>
 
-#include "client/cuda/cuda_status.h"
+#include "base/cuda_status.h"
 #include "client/paged/make_map.h"
 
 namespace terrace::paged {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "client/cuda/cuda_status.h"
+#include "base/cuda_status.h"
 
 namespace terrace::paged {
 namespace {

@@ -19,7 +19,7 @@
 #include "base/random.h"
 #include "client/cuda/copy_pages.h"
 #include "client/cuda/cuda_mover.h"
-#include "client/cuda/cuda_status.h"
+#include "base/cuda_status.h"
 #include "client/cuda/quantise_pages.h"
 #include "client/layout.hpp"
 #include "client/paged/make_map.h"
@@ -51,7 +51,7 @@ template <typename T>
 class DeviceArray {
  public:
   explicit DeviceArray(std::size_t count) {
-    Require(paged::AllocateDevice(data_, count * sizeof(T)), "cudaMalloc");
+    Require(AllocateDevice(data_, count * sizeof(T)), "cudaMalloc");
   }
   explicit DeviceArray(std::span<const T> values) : DeviceArray(values.size()) {
     Require(cudaMemcpy(data_, values.data(), values.size_bytes(), cudaMemcpyHostToDevice),

@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "client/cuda/cuda_status.h"
+#include "base/cuda_status.h"
 
 namespace terrace::paged {
 

@@ -8,7 +8,7 @@
 
 #include "base/status.h"
 
-namespace terrace::paged {
+namespace terrace {
 
 /// Ok, or a Status that names the call and the error. No memory is kRetry, no device or driver
 /// kUnsupported, and what the driver does not offer, too; everything else kIo. Clears the error
@@ -30,6 +30,32 @@ inline Status CudaStatus(cudaError_t error, const char* call) {
   }
 }
 
+/// The error stays with the context: every later call of this process on that device answers it.
+inline bool CudaErrorIsSticky(cudaError_t error) noexcept {
+  switch (error) {
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContained:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorTensorMemoryLeak:
+    case cudaErrorMpsClientTerminated:
+    case cudaErrorMpsRpcFailure:
+    case cudaErrorExternalDevice:
+    case cudaErrorUnknown: return true;
+    default: return false;
+  }
+}
+
 /// cudaMalloc and cudaHostAlloc that keep the type; null after an error.
 template <typename T>
 cudaError_t AllocateDevice(T*& memory, std::size_t bytes) noexcept {
@@ -46,12 +72,12 @@ cudaError_t AllocatePinned(T*& memory, std::size_t bytes) noexcept {
   return error;
 }
 
-}  // namespace terrace::paged
+}  // namespace terrace
 
 /// Returns the Status of a CUDA call when it failed.
 #define TERRACE_CUDA_TRY(call)                                                \
   do {                                                                        \
     if (const cudaError_t cuda_error_ = (call); cuda_error_ != cudaSuccess) { \
-      return ::terrace::paged::CudaStatus(cuda_error_, #call);                \
+      return ::terrace::CudaStatus(cuda_error_, #call);                \
     }                                                                         \
   } while (false)
