@@ -1,4 +1,4 @@
-// The path `gather` on a GPU: what it costs that the blocks of a cache in device memory lie in
+// The path `gather-gpu`: what it costs that the blocks of a cache in device memory lie in
 // pages.
 //
 // Limits, all in the same run: a device-to-device copy of the same bytes, one large copy between
@@ -16,33 +16,57 @@
 #include <thread>
 #include <vector>
 
+#include "base/cuda_status.h"
 #include "base/random.h"
 #include "client/cuda/copy_pages.h"
 #include "client/cuda/cuda_mover.h"
-#include "base/cuda_status.h"
 #include "client/cuda/quantise_pages.h"
 #include "client/layout.hpp"
 #include "client/paged/make_map.h"
 #include "tools/bench/busy_kernel.h"
-#include "tools/bench/gather_path.h"
+#include "tools/bench/paths.h"
 
 namespace terrace::bench {
 namespace {
 
 using paged::MoveWay;
 
+/// A model's cache on one rank, bf16, pages of 16 tokens, as vLLM lays it out.
+struct Geometry {
+  const char* name;
+  std::uint32_t layers;
+  std::uint32_t heads;
+  std::uint32_t head_dim;
+  bool latent;
+
+  [[nodiscard]] CacheLayout Layout(std::uint32_t pages) const noexcept {
+    const CacheShape shape{layers, pages, 16, heads, head_dim, ElementType::kBf16};
+    return latent ? Latent(shape) : PartsFirst(shape, PageOrder::kNhd);
+  }
+  /// Of one layer's tensor.
+  [[nodiscard]] std::uint64_t LayerBytes(std::uint32_t pages) const noexcept {
+    return std::uint64_t{latent ? 1U : 2U} * pages * 16 * heads * head_dim * 2;
+  }
+};
+
+constexpr Geometry kGeometries[] = {
+    {"llama3-8b", 32, 8, 128, false},
+    {"llama3-70b-tp8", 80, 1, 128, false},
+    {"deepseek-v3-mla", 61, 1, 576, true},
+};
+
 constexpr std::uint64_t kHostBytes = std::uint64_t{2} << 30;  // of pinned frames, walked in turn
 constexpr paged::CopyGrid kWholeDevice{4096, 0};
 
 void Require(cudaError_t error, const char* what) {
   if (error != cudaSuccess) {
-    std::fprintf(stderr, "terrace-bench gather: %s: %s\n", what, cudaGetErrorString(error));
+    std::fprintf(stderr, "terrace-bench gather-gpu: %s: %s\n", what, cudaGetErrorString(error));
     std::exit(1);
   }
 }
 void Require(const Status& status, const char* what) {
   if (!status.ok()) {
-    std::fprintf(stderr, "terrace-bench gather: %s: %s\n", what, status.ToString().c_str());
+    std::fprintf(stderr, "terrace-bench gather-gpu: %s: %s\n", what, status.ToString().c_str());
     std::exit(1);
   }
 }
@@ -107,7 +131,7 @@ class StreamTimer {
 /// A cache of `pages` pages in device memory, filled with numbers, its pages in a random order.
 class PagedOnGpu {
  public:
-  PagedOnGpu(const GatherGeometry& geometry, std::uint32_t pages)
+  PagedOnGpu(const Geometry& geometry, std::uint32_t pages)
       : cache_(geometry.Layout(pages)),
         layer_bytes_(geometry.LayerBytes(pages)),
         memory_(layer_bytes_ * cache_.layers) {
@@ -400,14 +424,15 @@ void MeasureOverlap(const std::string& name, const PagedOnGpu& cache, const Benc
 
 }  // namespace
 
-std::vector<Figure> GatherOnGpu(const BenchOptions& options) {
+std::vector<Figure> BenchGatherGpu(const BenchOptions& options) {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
     (void)cudaGetLastError();
+    std::fprintf(stderr, "terrace-bench gather-gpu: no GPU or no driver: nothing is measured\n");
     return {};
   }
   std::vector<Figure> figures;
-  for (const GatherGeometry& geometry : kGatherGeometries) {
+  for (const Geometry& geometry : kGeometries) {
     for (const std::uint32_t pages : {256U, 4096U}) {
       const PagedOnGpu cache(geometry, pages);
       const std::string name = std::string(geometry.name) + "_" + std::to_string(pages);

@@ -30,6 +30,9 @@ std::vector<Figure> BenchScatter(const BenchOptions& options);
 /// Pages of an engine's cache to dense frames and back on one core, as they are and quantised,
 /// against memcpy.
 std::vector<Figure> BenchGather(const BenchOptions& options);
+/// The same on a GPU: to frames on the device and in pinned host memory, quantised, and beside a
+/// kernel; none where there is no GPU. Only in builds with CUDA.
+std::vector<Figure> BenchGatherGpu(const BenchOptions& options);
 /// Layers from a producer to a consumer: how soon they are there, what a killed producer costs, and
 /// what 1,000 hand-offs at once hold.
 std::vector<Figure> BenchHandoff(const BenchOptions& options);
