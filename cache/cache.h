@@ -214,7 +214,7 @@ struct PrefixRequest {
 enum class WriteReason : std::uint8_t {
   kPut = 0,         ///< everything is, or nothing is known of the block
   kDurable = 1,     ///< its client asked for it
-  kDemoted = 2,     ///< it was worth it, when it came close to eviction or at a clean stop
+  kDemoted = 2,     ///< it was worth it, when it was its turn to leave DRAM or at a clean stop
   kReinserted = 3,  ///< its segment was used again
 };
 inline constexpr std::size_t kWriteReasons = 4;

@@ -23,6 +23,9 @@ constexpr int kLeasedMax = 8192;
 /// Blocks among the first candidates that are being written to NVMe (write_behind.cc), and pinned
 /// so long: a device that hangs must not stand in the way.
 constexpr int kWritingMax = 64;
+/// Likewise those that wait for that because it was their turn to leave (demote.cc): a chain more
+/// than may wait at once.
+constexpr int kDemotingMax = 2048;
 /// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
 /// is always looked at, though an extent of small frames is more than this.
 constexpr std::size_t kFramesInTheWayMax = 65'536;
@@ -80,7 +83,6 @@ void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& re
 Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,
                                            const ChainGuard& guard) {
   Result<FrameId> frame = arena->Allocate(tenant, block_bytes);
-  if (nvme != nullptr) nvme->LookAhead(frame.code() == StatusCode::kRetry);
   for (int round = 0; round < kRoundsMax && frame.code() == StatusCode::kRetry; ++round) {
     if (!EvictFor(tenant, block_bytes, guard)) break;
     frame = arena->Allocate(tenant, block_bytes);
@@ -123,15 +125,16 @@ struct Cache::Impl::PutOffAtEnd {
 bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
                              Among among) {
   const auto may_go = [&](BlockId id) {
-    return Evictable(id, guard) &&
-           (among.unwritten || nvme == nullptr || !nvme->MayBeWritten(id)) &&
-           (among.kept || !policy->Keeps(id));
+    if (!Evictable(id, guard) || (!among.kept && policy->Keeps(id))) return false;
+    if (nvme == nullptr || (among.unwritten && nvme->Waits(id))) return true;
+    return nvme->LetGo(id);
   };
   BlockId candidate = among.kept ? policy->FirstKept() : policy->First();
   PutOffAtEnd put_off{.cache = *this};
   std::size_t frames_looked_at = 0;
   int leased = 0;
   int writing = 0;
+  int demoting = 0;
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     if (frames_looked_at > kFramesInTheWayMax) break;
     if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
@@ -145,6 +148,13 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
         arena->Header((*index)[candidate].frame).pins != 0) {
       candidate = policy->After(candidate);
       ++writing;
+      --looked;
+      continue;
+    }
+    if (!among.unwritten && demoting < kDemotingMax && nvme != nullptr &&
+        nvme->Demoting(candidate)) {
+      candidate = policy->After(candidate);
+      ++demoting;
       --looked;
       continue;
     }

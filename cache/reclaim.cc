@@ -29,6 +29,7 @@ constexpr std::size_t kYieldEvery = 1024;
 void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
   const bool new_to_nvme = !(*cache.index)[id].record.exists();
   cache.index->SetRecord(id, place);
+  cache.index->SetRefused(id, false);
   if (new_to_nvme) cache.TellMoved(id, kTierSetDram | kTierSetNvme);
   segments[place.segment()].push_back(id);
   cache.CountBlocks();

@@ -123,8 +123,7 @@ constexpr ConfigKey kKeys[] = {
      TERRACE_FIELD(nvme.write_bytes_per_day)},
     {"nvme", "write", ConfigKind::kText, "name", "\"everything\"", 0, 0,
      "What is written: everything that is put, at once; or worth: what will most probably be read "
-     "again, when it comes close to eviction from DRAM and at a clean stop. Then kill -9 takes "
-     "what "
+     "again, when it is its turn to leave DRAM and at a clean stop. Then kill -9 takes what "
      "was in DRAM alone. Blocks of which cache.policy knows nothing are written as with "
      "everything. DURABLE puts are written either way.",
      TERRACE_FIELD(nvme.write)},

@@ -153,8 +153,10 @@ const MetricInfo kTierExtentsReplaced = {
 const MetricInfo kTierExtentsKept = {
     "terrace_tier_extents_not_let_go_total", kCounter, kSum,
     "Times that an extent stayed with its tenant because a client kept it mapped."};
-const MetricInfo kIndexBytes = {"terrace_index_bytes", kGauge, kSum,
-                                "Memory of the index and of the eviction policy."};
+const MetricInfo kIndexBytes = {
+    "terrace_index_bytes", kGauge, kSum,
+    "Memory of the index and of the eviction policy, and of placement keys "
+    "that wait with their blocks, without the copies of the keys."};
 const MetricInfo kIndexCapacity = {"terrace_index_capacity_blocks", kGauge, kSum,
                                    "Blocks that the index has room for."};
 const MetricInfo kEventsPublished = {
@@ -189,9 +191,8 @@ const MetricInfo kNvmeBlocksWritten = {"terrace_nvme_blocks_written_total", kCou
                                        "reinsert when a segment was reused."};
 const MetricInfo kNvmeWrittenBlockBytes = {
     "terrace_nvme_written_block_bytes_total", kCounter, kSum,
-    "Bytes of the blocks that were written to NVMe, by reason: put, durable, demoted when they "
-    "came "
-    "close to eviction and were worth it, reinserted when a segment was reused."};
+    "Bytes of the blocks that were written to NVMe, by reason: put, durable, demoted when it was "
+    "their turn to leave DRAM and they were worth it, reinserted when a segment was reused."};
 const MetricInfo kNvmeRefused = {
     "terrace_nvme_refused_blocks_total", kCounter, kSum,
     "Blocks that left DRAM without a record, as they were not worth the write."};
