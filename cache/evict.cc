@@ -26,6 +26,8 @@ constexpr int kWritingMax = 64;
 /// Likewise those that wait for that because it was their turn to leave (demote.cc): a chain more
 /// than may wait at once.
 constexpr int kDemotingMax = 2048;
+/// Likewise those of the chain that room is made for.
+constexpr int kGuardedMax = 1024;
 /// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
 /// is always looked at, though an extent of small frames is more than this.
 constexpr std::size_t kFramesInTheWayMax = 65'536;
@@ -40,10 +42,15 @@ bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
   if (id == kNoBlock) return false;  // a frame that is being loaded
   const BlockEntry& entry = (*index)[id];
   if (entry.state != BlockState::kPublished || arena->Header(entry.frame).pins != 0) return false;
-  // A block is useless without its ancestors: they stay, and the deeper block is refused. What is
-  // on NVMe stays all the same.
+  return !Guarded(id, guard);
+}
+
+// A block is useless without its ancestors: they stay, and the deeper block is refused. What is on
+// NVMe stays all the same.
+bool Cache::Impl::Guarded(BlockId id, const ChainGuard& guard) const {
+  const BlockEntry& entry = (*index)[id];
   const bool may_go = entry.record.exists() && !guard.spares_written;
-  return may_go || entry.position >= guard.position || !guard.blocks->Contains(id);
+  return !may_go && entry.position < guard.position && guard.blocks->Contains(id);
 }
 
 void Cache::Impl::Evict(BlockId id, MissReason reason) {
@@ -122,6 +129,24 @@ struct Cache::Impl::PutOffAtEnd {
   }
 };
 
+struct Cache::Impl::PassedOver {
+  int writing = 0;
+  int demoting = 0;
+  int guarded = 0;
+};
+
+bool Cache::Impl::PassesOver(BlockId id, const ChainGuard& guard, Among among,
+                             PassedOver& passed) const {
+  if (nvme != nullptr && nvme->Waits(id)) {
+    const bool pinned = arena->Header((*index)[id].frame).pins != 0;
+    if (pinned && passed.writing < kWritingMax) return ++passed.writing > 0;
+    const bool demoting = !among.unwritten && nvme->Demoting(id);
+    if (demoting && passed.demoting < kDemotingMax) return ++passed.demoting > 0;
+  }
+  if (passed.guarded >= kGuardedMax || !Guarded(id, guard)) return false;
+  return ++passed.guarded > 0;
+}
+
 bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
                              Among among) {
   const auto may_go = [&](BlockId id) {
@@ -133,28 +158,18 @@ bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const C
   PutOffAtEnd put_off{.cache = *this};
   std::size_t frames_looked_at = 0;
   int leased = 0;
-  int writing = 0;
-  int demoting = 0;
+  PassedOver passed;
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     if (frames_looked_at > kFramesInTheWayMax) break;
     if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
+    if (PassesOver(candidate, guard, among, passed)) {
+      candidate = policy->After(candidate);
+      --looked;
+      continue;
+    }
     if (leased < kLeasedMax && IsLeased(candidate)) {
       put_off.blocks.push_back(std::exchange(candidate, policy->After(candidate)));
       ++leased;
-      --looked;
-      continue;
-    }
-    if (writing < kWritingMax && nvme != nullptr && nvme->Waits(candidate) &&
-        arena->Header((*index)[candidate].frame).pins != 0) {
-      candidate = policy->After(candidate);
-      ++writing;
-      --looked;
-      continue;
-    }
-    if (!among.unwritten && demoting < kDemotingMax && nvme != nullptr &&
-        nvme->Demoting(candidate)) {
-      candidate = policy->After(candidate);
-      ++demoting;
       --looked;
       continue;
     }

@@ -150,6 +150,7 @@ class TerracePolicy final : public EvictionPolicy {
   std::size_t found_list_ = 0;
   bool found_old_ = true;
   float bound_ = 0;
+  mutable BlockId rest_ = kNoBlock;  // where After left the list of the first; kNoBlock: not yet
   std::size_t again_ = 0;
 };
 
@@ -393,6 +394,7 @@ TerracePolicy::Ends TerracePolicy::LookAtEnds(std::size_t kind) {
 
 BlockId TerracePolicy::First() {
   if (history_.WantsEstimate()) Learn();
+  rest_ = kNoBlock;
   first_ = again_ > 0 ? Again() : kNoBlock;
   if (first_ != kNoBlock) {
     --again_;
@@ -446,13 +448,17 @@ BlockId TerracePolicy::Search() {
   return first;
 }
 
-/// What leaves next comes from the end where the first did; then the other lists, each from its
-/// oldest block on.
+/// What leaves next comes from the end where the first did, up to what is more valuable than the
+/// next best end; then from the other lists, each from its oldest block on; then the rest.
 BlockId TerracePolicy::After(BlockId block) const noexcept {
   const std::size_t kind = lists_[block].kind;
-  const bool young = kind == found_list_ && !found_old_;
-  const BlockId next = young ? lists_.FromYoung(block, open_) : lists_.Next(block);
-  return next != kNoBlock ? next : ListAfter(kind);
+  const bool found = kind == found_list_;
+  BlockId next = found && !found_old_ ? lists_.FromYoung(block, open_) : lists_.Next(block);
+  if (found && rest_ == kNoBlock && next != kNoBlock && Value(next) > bound_) rest_ = next;
+  if (next != kNoBlock && !(found && next == rest_)) return next;
+  if (found && next == kNoBlock && rest_ != kNoBlock) return kNoBlock;  // that was the rest
+  next = ListAfter(kind);
+  return next != kNoBlock ? next : rest_;
 }
 
 /// The oldest block of the list after that one: behind the list that the first came from the one

@@ -10,8 +10,8 @@
 namespace terrace::replay {
 namespace {
 
-/// As in cache/evict.cc.
-constexpr int kCandidatesMax = 64;
+/// As in cache/evict.cc: what may leave is passed over for no other reason here.
+constexpr int kGuardedMax = 1024 + 64;
 /// Blocks of a request in transfer at once, which are pinned: cache.window_per_request.
 constexpr std::uint32_t kWindow = 4;
 
@@ -208,7 +208,7 @@ bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, 
 
 BlockId SimulatedTiers::FindVictim(Slice& slice, std::span<const std::uint32_t> in_transfer) const {
   BlockId victim = slice.policy->First();
-  for (int looked = 0; looked < kCandidatesMax && victim != kNoBlock; ++looked) {
+  for (int looked = 0; looked < kGuardedMax && victim != kNoBlock; ++looked) {
     const std::uint32_t block = slice.block_of[victim];
     if (guarded_[block] != request_number_) return victim;
     const bool pinned = std::ranges::find(in_transfer, block) != in_transfer.end();

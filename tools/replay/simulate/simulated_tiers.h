@@ -7,8 +7,8 @@
 //   - a put touches those of its blocks that are in DRAM, then inserts those that are on no tier in
 //     chain order, each just behind its parent;
 //   - it never evicts the blocks of the same request, or the one before it, that come before the
-//     block that needs room; at most 64 candidates are looked at; when one block finds no room, the
-//     later ones of the request are refused too: a chain that does not fit keeps its prefix.
+//     block that needs room; at most 1,024 of these are passed over; when one block finds no room,
+//     the later ones of the request are refused too: a chain that does not fit keeps its prefix.
 // The NVMe tier is a log in a ring of segments:
 //   - every block that a put stores is appended to the current segment;
 //   - when that has more than half of its records, the next segment of the ring is reclaimed, in
