@@ -83,6 +83,7 @@ void Cache::Impl::PutOff(BlockId id) { policy->PutOff(AsNew(id)); }
 void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& request) {
   std::erase_if(found, [this](BlockId id) { return !(*index)[id].InDram(); });
   policy->Touch(found, request);
+  counters.hints_ignored.store(policy->IgnoredHints(), std::memory_order_relaxed);
   if (nvme == nullptr) return;
   for (const BlockId id : found) nvme->NoteUse(id);
 }

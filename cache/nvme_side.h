@@ -115,13 +115,14 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
     bool abandoned = false;  ///< the block was forgotten meanwhile
     std::vector<LoadWaiter*> waiters;
   };
-  /// kOk: `pin` holds the block's frame. kMiss and kRetry as a get answers them; kPending: look
+  /// kOk: `pin` holds the block's frame. kMiss and kRetry as a get answers them; kTimeout also at
+  /// once where reads are limited and its turn comes after the deadline; kPending: look
   /// again, its record has moved, or it came to DRAM or went before the task began; `locator` as in
   /// MakeDurable. `guard` as in AllocateFrame.
   Task<StatusCode> ReadBlock(BlockId id, Locator locator, RequestFacts facts, ChainGuard guard,
                              Nanos deadline, Hold* pin);
   Result<std::shared_ptr<Load>> StartLoad(BlockId id, const RequestFacts& facts,
-                                          const ChainGuard& guard);
+                                          const ChainGuard& guard, Nanos deadline);
   Task<void> RunLoad(std::shared_ptr<Load> load);
   [[nodiscard]] bool Describes(const nvme::RecordHeader& header, BlockId id) const;
   StatusCode FinishLoad(Load& load, const Status& status, const nvme::RecordHeader& header);

@@ -113,7 +113,8 @@ const MetricInfo kHints = {"terrace_hints_total", kCounter, kSum,
                            "Hints that came with requests, by kind; for each reactor that the "
                            "request reached."};
 const MetricInfo kHintsIgnored = {"terrace_hints_ignored_total", kCounter, kSum,
-                                  "Hints that were out of bounds and so left out, by reason."};
+                                  "Hints that were out of bounds, or one kind more than the policy "
+                                  "tells apart (requests), and so left out, by reason."};
 
 const MetricInfo kHandoffs = {"terrace_handoffs", kGauge, kSum, "Hand-offs that are open now."};
 const MetricInfo kHandoffBytes = {"terrace_handoff_bytes", kGauge, kSum,
