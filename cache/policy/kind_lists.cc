@@ -1,7 +1,5 @@
 #include "cache/policy/kind_lists.h"
 
-#include <utility>
-
 namespace terrace {
 
 void KindLists::Append(BlockId block) {
@@ -67,10 +65,6 @@ BlockId KindLists::FromYoung(BlockId block, std::uint32_t open) const noexcept {
   const BlockId head = links_.Previous(DeepestOf(block));
   if (head != kNoBlock) return DeepestOf(head);
   return state_[list.blocks.back].when == open ? DeepestOf(list.blocks.back) : kNoBlock;
-}
-
-bool KindLists::TakeChanged(std::size_t kind) noexcept {
-  return std::exchange(lists_[kind].changed, false);
 }
 
 }  // namespace terrace

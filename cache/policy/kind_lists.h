@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "cache/policy/block_links.h"
@@ -60,7 +61,9 @@ class KindLists {
   /// kNoBlock: it is the last.
   [[nodiscard]] BlockId FromYoung(BlockId block, std::uint32_t open) const noexcept;
   /// The list was changed since this was last asked.
-  [[nodiscard]] bool TakeChanged(std::size_t kind) noexcept;
+  [[nodiscard]] bool TakeChanged(std::size_t kind) noexcept {
+    return std::exchange(lists_[kind].changed, false);
+  }
 
   static constexpr std::size_t kBytesPerBlock = BlockLinks::kBytesPerBlock + sizeof(BlockState);
   [[nodiscard]] std::size_t FixedBytes() const noexcept { return lists_.size() * sizeof(List); }

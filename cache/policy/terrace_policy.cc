@@ -4,12 +4,10 @@
 // block of a kind and age is used now, ReuseIndex makes a value of it. Values rise with age up to
 // the time of the usual pause and fall after it, so the least valuable block is at an end of the
 // list of its kind (kind_lists.h): the oldest, or the deepest of the last request. What is put off
-// (a lease holds it) waits in a list of its own, out of reach of both ends, and then counts as the
-// average of all kinds.
+// (a lease holds it) waits in a list of its own and then counts as the average of all kinds.
 //
-// Constant time a call: a search looks at two values of each kind, which are remembered while
-// neither the list nor the step of age changes, and the next few evictions take from where it found
-// the least.
+// Constant time a call: a search looks at two values of each kind, remembered while neither list
+// nor step of age changes; the next few evictions take from where it found the least.
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -57,6 +55,7 @@ class TerracePolicy final : public EvictionPolicy {
         lists_(capacity_blocks),
         history_(capacity_blocks),
         kinds_(history_) {
+    unknown_.fill(-1);
     Learn();
   }
 
@@ -83,12 +82,15 @@ class TerracePolicy final : public EvictionPolicy {
   static std::uint32_t TagOf(std::uint64_t identity) noexcept {
     return static_cast<std::uint32_t>(identity ^ identity >> 32);
   }
-  [[nodiscard]] std::uint32_t Now() const noexcept {
-    return static_cast<std::uint32_t>(uses_ / uses_per_tick_);
+  [[nodiscard]] std::uint32_t Now() const noexcept { return now_; }
+  /// Most are never asked for between two estimates.
+  [[nodiscard]] float ValueOf(std::size_t kind, std::size_t step) const noexcept {
+    float& value = index_[kind][step];
+    if (value < 0) value = ReuseIndex((*hazards_)[kind], step);
+    return value;
   }
   [[nodiscard]] float Value(BlockId block) const noexcept {
-    const BlockState& state = lists_[block];
-    return index_[state.kind][AgeStep(Now() - state.when)];
+    return ValueOf(lists_[block].kind, AgeStep(Now() - lists_[block].when));
   }
 
   /// What is remembered of blocks that come: the deepest that was here before.
@@ -139,10 +141,12 @@ class TerracePolicy final : public EvictionPolicy {
   KindLists lists_;
   ReuseHistory history_;
   BlockKinds kinds_;
-  std::vector<Ends> ends_;       // by kind
-  std::vector<AgeArray> index_;  // by kind, of the last estimate
+  std::vector<Ends> ends_;  // by kind
+  AgeArray unknown_;
+  mutable std::vector<AgeArray> index_;  // by kind, of the last estimate; below 0: not known yet
   const std::vector<AgeArray>* hazards_ = nullptr;
-  std::uint64_t uses_ = 0;
+  std::uint32_t now_ = 0;   // in ticks
+  std::size_t uses_ = 0;    // since then
   std::uint32_t open_ = 0;  // when the request that is under way was
   // What First found: the block, the list behind it, the end that it came from, the value of the
   // next best end, and how often that end may be used again without a search.
@@ -321,7 +325,10 @@ void TerracePolicy::Regroup(BlockId head, std::size_t count, std::uint16_t kind,
 }
 
 void TerracePolicy::CountUse(const BlockState& state, std::size_t blocks) {
-  ++uses_;
+  if (++uses_ == uses_per_tick_) {
+    uses_ = 0;
+    ++now_;
+  }
   if (history_.Samples(state.tag)) history_.Used(state.tag, state.kind, blocks, state.when);
 }
 
@@ -335,9 +342,7 @@ void TerracePolicy::Learn() {
 void TerracePolicy::AddLists() {
   lists_.Resize(hazards_->size());
   ends_.resize(hazards_->size(), Ends{.until = Now()});
-  for (std::size_t kind = index_.size(); kind < hazards_->size(); ++kind) {
-    index_.push_back(ReuseIndex((*hazards_)[kind]));
-  }
+  index_.resize(hazards_->size(), unknown_);
 }
 
 std::uint16_t TerracePolicy::KindOfTurn(std::uint32_t turn, std::uint32_t blocks,
@@ -386,7 +391,7 @@ TerracePolicy::Ends TerracePolicy::LookAtEnds(std::size_t kind) {
       const std::uint32_t until = lists_[block].when + AgeOfStep(step + 1);
       if (static_cast<std::int32_t>(until - ends.until) < 0) ends.until = until;
     }
-    return index_[kind][step];
+    return ValueOf(kind, step);
   };
   ends.oldest_value = value_of(ends.oldest);
   ends.youngest_value = value_of(ends.youngest);
