@@ -53,7 +53,7 @@ struct BlockEntry {
                               ///< hint: that number may name another block by now
   BlockState state : 2;
   std::uint8_t gets : 2;  ///< since it was put or written again to keep it, up to kReinsertGets
-  bool refused : 1;       ///< not worth a write, when it came close to eviction; until it is used
+  bool refused : 1;       ///< not worth a write, when it was its turn to leave; until it is used
   /// Of a block that was used since a start, as WritePrice::ToByte has it: what it was worth when
   /// it was last used, or left DRAM; 0: not known. Kept here for the time that it is on NVMe only.
   std::uint8_t value;

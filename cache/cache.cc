@@ -213,7 +213,8 @@ FrameArena& Cache::arena() noexcept { return *impl_->arena; }
 
 std::uint64_t Cache::IndexBytes() const noexcept {
   return impl_->index->Bytes() + impl_->index->capacity() * impl_->policy->BytesPerBlock() +
-         impl_->policy->FixedBytes();
+         impl_->policy->FixedBytes() +
+         (impl_->nvme != nullptr ? impl_->nvme->placements.Bytes() : 0);
 }
 
 std::uint64_t Cache::IndexCapacity() const noexcept { return impl_->index->capacity(); }

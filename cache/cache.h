@@ -214,7 +214,7 @@ struct PrefixRequest {
 enum class WriteReason : std::uint8_t {
   kPut = 0,         ///< everything is, or nothing is known of the block
   kDurable = 1,     ///< its client asked for it
-  kDemoted = 2,     ///< it was worth it, when it came close to eviction or at a clean stop
+  kDemoted = 2,     ///< it was worth it, when it was its turn to leave DRAM or at a clean stop
   kReinserted = 3,  ///< its segment was used again
 };
 inline constexpr std::size_t kWriteReasons = 4;
@@ -291,6 +291,7 @@ struct CacheCounters {
   /// Of write_price.h, in millionths: the share, and the price now; 0 where everything is written.
   std::atomic<std::uint64_t> nvme_share_ppm{0}, nvme_price_ppm{0};
   std::atomic<std::uint64_t> prefetch_blocks{0}, prefetch_loads{0};  ///< asked for; read for them
+  std::atomic<std::uint64_t> hints_ignored{0};  ///< requests, of EvictionPolicy::IgnoredHints
   std::atomic<std::uint64_t> touched{0};
   std::atomic<std::uint64_t> retained_blocks{0}, retained_bytes{0};  ///< now
   std::atomic<std::uint64_t> retain_refused{0};      ///< no room, though older labels gave way

@@ -214,6 +214,12 @@ struct Cache::Impl {
   };
   bool EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard, Among among);
   [[nodiscard]] bool Evictable(BlockId id, const ChainGuard& guard);
+  /// Of the chain that room is made for, and would be missed.
+  [[nodiscard]] bool Guarded(BlockId id, const ChainGuard& guard) const;
+  struct PassedOver;
+  /// Others are to be looked at instead, and it does not count as one that was: up to a limit.
+  [[nodiscard]] bool PassesOver(BlockId id, const ChainGuard& guard, Among among,
+                                PassedOver& passed) const;
   /// A block in DRAM that is pinned, most probably by a lease.
   [[nodiscard]] bool IsLeased(BlockId id) const;
   /// Takes the block out of DRAM: out of the cache, unless it is on NVMe as well; `reason` is why

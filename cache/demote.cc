@@ -1,5 +1,6 @@
 // Which blocks of DRAM go to NVMe when only those are written that are worth it (write_price.h):
-// published -> looked at when it comes close to eviction -> queued with its ancestors, or refused.
+// published -> offered when it is its turn to leave -> queued with its ancestors and passed over
+// until it is written, or refused and gone.
 //
 // Without that, or where the policy knows nothing of a block, it is queued when it is published.
 #include <algorithm>
@@ -15,6 +16,11 @@ namespace {
 /// Ancestors that are written with a block at once; those above have been there for longer, and are
 /// looked at in their turn.
 constexpr std::size_t kAncestorsMax = 1024;
+/// Blocks that are passed over until they are written: an eighth of those in DRAM, within these.
+/// When so many wait, the devices do not keep up.
+constexpr std::uint64_t kDemotingShare = 8;
+constexpr std::uint64_t kDemotingLeast = 64;
+constexpr std::uint64_t kDemotingMost = 1024;
 }  // namespace
 
 void NvmeSide::OnPublished(BlockId id, KeyView placement, bool durable) {
@@ -54,7 +60,7 @@ void NvmeSide::OnPromoted(BlockId id, KeyView placement) {
 
 void NvmeSide::OnEvict(BlockId id) {
   if (!price) return;
-  if (!Waits(id) && (MayBeWritten(id) || (*cache.index)[id].refused)) {
+  if ((*cache.index)[id].refused && !(*cache.index)[id].record.exists()) {
     Count(cache.counters.nvme_refused_blocks);
     Count(cache.counters.nvme_refused_bytes, (*cache.index)[id].block_bytes);
   }
@@ -62,40 +68,31 @@ void NvmeSide::OnEvict(BlockId id) {
   placements.Drop(id);
 }
 
-bool NvmeSide::MayBeWritten(BlockId id) const {
-  if (Waits(id)) return true;
-  const BlockEntry& entry = (*cache.index)[id];
-  return price && !entry.refused && !entry.record.exists() && placements.Has(id);
+bool NvmeSide::Demoting(BlockId id) const {
+  const auto write = pending.find(id);
+  return write != pending.end() && write->second->reason == WriteReason::kDemoted;
 }
 
-void NvmeSide::LookAhead(bool no_room) {
-  if (!price || closing) return;
-  const std::uint64_t blocks = cache.index->in_dram();
-  const std::uint64_t window = DemotionWindow(blocks);
-  const ArenaStats arena = cache.arena->Stats();
-  const bool near = blocks == 0 || (arena.capacity_bytes - arena.used_bytes) / window <
-                                       arena.used_bytes / std::max<std::uint64_t>(blocks, 1);
-  if (!no_room && !near) return;
-  if (++since_looked_ahead < window / 2) return;
-  since_looked_ahead = 0;
-  BlockId id = cache.policy->First();
-  for (std::uint64_t looked = 0; looked < window && id != kNoBlock; ++looked) {
-    Demote(id);
-    id = cache.policy->After(id);
+bool NvmeSide::LetGo(BlockId id) {
+  if (Waits(id)) return false;
+  const BlockEntry& entry = (*cache.index)[id];
+  if (!price || entry.refused || entry.record.exists() || !placements.Has(id)) return true;
+  const std::uint64_t most =
+      std::clamp(cache.index->in_dram() / kDemotingShare, kDemotingLeast, kDemotingMost);
+  if (demoting >= most) {
+    tier.CountDeclined(NotDurable::kQueueFull);
+    return true;
   }
+  const bool pays = price->Offer(ValueOf(id), entry.block_bytes);
   cache.counters.nvme_price_ppm.store(static_cast<std::uint64_t>(price->price() * 1e6),
                                       std::memory_order_relaxed);
+  const NotDurable declined = pays ? QueueChain(id) : NotDurable::kNone;
+  // What is declined now may be written when it is its turn again.
+  if (!pays || declined == NotDurable::kGone) cache.index->SetRefused(id, true);
+  return !pays || declined != NotDurable::kNone;
 }
 
-void NvmeSide::Demote(BlockId id) {
-  const BlockEntry& entry = (*cache.index)[id];
-  if (entry.state != BlockState::kPublished || Waits(id) || !MayBeWritten(id)) return;
-  if (!price->Offer(ValueOf(id), entry.block_bytes) || !QueueChain(id)) {
-    cache.index->SetRefused(id, true);
-  }
-}
-
-bool NvmeSide::QueueChain(BlockId id) {
+NotDurable NvmeSide::QueueChain(BlockId id) {
   std::vector<BlockId> chain;
   for (BlockId next = id; next != kNoBlock && chain.size() < kAncestorsMax;
        next = cache.index->ParentOf(next)) {
@@ -108,7 +105,7 @@ bool NvmeSide::QueueChain(BlockId id) {
   // The parent of the first was known and is on no tier any more: nobody will find these.
   if (!chain.empty() && (*cache.index)[chain.back()].parent != kNoBlock &&
       cache.index->ParentOf(chain.back()) == kNoBlock) {
-    return false;
+    return NotDurable::kGone;
   }
   // Those before it first: without them it is of no use.
   for (; !chain.empty(); chain.pop_back()) {
@@ -116,11 +113,12 @@ bool NvmeSide::QueueChain(BlockId id) {
     const auto write = Queue(chain.back(), placements.Of(chain.back()), false, &declined);
     if (write == nullptr) {
       tier.CountDeclined(declined);
-      return false;
+      return declined;
     }
     write->reason = WriteReason::kDemoted;
+    ++demoting;
   }
-  return true;
+  return NotDurable::kNone;
 }
 
 void NvmeSide::QueueWhatIsWorthIt() {
@@ -135,7 +133,8 @@ void NvmeSide::QueueWhatIsWorthIt() {
   }
   std::ranges::sort(worth, std::greater<>());
   for (const auto& [value, id] : worth) {
-    if (!Waits(id)) (void)QueueChain(id);
+    const NotDurable declined = Waits(id) ? NotDurable::kNone : QueueChain(id);
+    if (declined != NotDurable::kNone && declined != NotDurable::kGone) return;
   }
 }
 

@@ -23,6 +23,11 @@ constexpr int kLeasedMax = 8192;
 /// Blocks among the first candidates that are being written to NVMe (write_behind.cc), and pinned
 /// so long: a device that hangs must not stand in the way.
 constexpr int kWritingMax = 64;
+/// Likewise those that wait for that because it was their turn to leave (demote.cc): a chain more
+/// than may wait at once.
+constexpr int kDemotingMax = 2048;
+/// Likewise those of the chain that room is made for.
+constexpr int kGuardedMax = 1024;
 /// Frames in the way looked at before an allocation gives up, over all candidates; one candidate
 /// is always looked at, though an extent of small frames is more than this.
 constexpr std::size_t kFramesInTheWayMax = 65'536;
@@ -37,10 +42,15 @@ bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
   if (id == kNoBlock) return false;  // a frame that is being loaded
   const BlockEntry& entry = (*index)[id];
   if (entry.state != BlockState::kPublished || arena->Header(entry.frame).pins != 0) return false;
-  // A block is useless without its ancestors: they stay, and the deeper block is refused. What is
-  // on NVMe stays all the same.
+  return !Guarded(id, guard);
+}
+
+// A block is useless without its ancestors: they stay, and the deeper block is refused. What is on
+// NVMe stays all the same.
+bool Cache::Impl::Guarded(BlockId id, const ChainGuard& guard) const {
+  const BlockEntry& entry = (*index)[id];
   const bool may_go = entry.record.exists() && !guard.spares_written;
-  return may_go || entry.position >= guard.position || !guard.blocks->Contains(id);
+  return !may_go && entry.position < guard.position && guard.blocks->Contains(id);
 }
 
 void Cache::Impl::Evict(BlockId id, MissReason reason) {
@@ -73,6 +83,7 @@ void Cache::Impl::PutOff(BlockId id) { policy->PutOff(AsNew(id)); }
 void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& request) {
   std::erase_if(found, [this](BlockId id) { return !(*index)[id].InDram(); });
   policy->Touch(found, request);
+  counters.hints_ignored.store(policy->IgnoredHints(), std::memory_order_relaxed);
   if (nvme == nullptr) return;
   for (const BlockId id : found) nvme->NoteUse(id);
 }
@@ -80,7 +91,6 @@ void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& re
 Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,
                                            const ChainGuard& guard) {
   Result<FrameId> frame = arena->Allocate(tenant, block_bytes);
-  if (nvme != nullptr) nvme->LookAhead(frame.code() == StatusCode::kRetry);
   for (int round = 0; round < kRoundsMax && frame.code() == StatusCode::kRetry; ++round) {
     if (!EvictFor(tenant, block_bytes, guard)) break;
     frame = arena->Allocate(tenant, block_bytes);
@@ -120,31 +130,47 @@ struct Cache::Impl::PutOffAtEnd {
   }
 };
 
+struct Cache::Impl::PassedOver {
+  int writing = 0;
+  int demoting = 0;
+  int guarded = 0;
+};
+
+bool Cache::Impl::PassesOver(BlockId id, const ChainGuard& guard, Among among,
+                             PassedOver& passed) const {
+  if (nvme != nullptr && nvme->Waits(id)) {
+    const bool pinned = arena->Header((*index)[id].frame).pins != 0;
+    if (pinned && passed.writing < kWritingMax) return ++passed.writing > 0;
+    const bool demoting = !among.unwritten && nvme->Demoting(id);
+    if (demoting && passed.demoting < kDemotingMax) return ++passed.demoting > 0;
+  }
+  if (passed.guarded >= kGuardedMax || !Guarded(id, guard)) return false;
+  return ++passed.guarded > 0;
+}
+
 bool Cache::Impl::EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard,
                              Among among) {
   const auto may_go = [&](BlockId id) {
-    return Evictable(id, guard) &&
-           (among.unwritten || nvme == nullptr || !nvme->MayBeWritten(id)) &&
-           (among.kept || !policy->Keeps(id));
+    if (!Evictable(id, guard) || (!among.kept && policy->Keeps(id))) return false;
+    if (nvme == nullptr || (among.unwritten && nvme->Waits(id))) return true;
+    return nvme->LetGo(id);
   };
   BlockId candidate = among.kept ? policy->FirstKept() : policy->First();
   PutOffAtEnd put_off{.cache = *this};
   std::size_t frames_looked_at = 0;
   int leased = 0;
-  int writing = 0;
+  PassedOver passed;
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     if (frames_looked_at > kFramesInTheWayMax) break;
     if (!among.kept && policy->Keeps(candidate)) break;  // so are all behind it
-    if (leased < kLeasedMax && IsLeased(candidate)) {
-      put_off.blocks.push_back(std::exchange(candidate, policy->After(candidate)));
-      ++leased;
+    if (PassesOver(candidate, guard, among, passed)) {
+      candidate = policy->After(candidate);
       --looked;
       continue;
     }
-    if (writing < kWritingMax && nvme != nullptr && nvme->Waits(candidate) &&
-        arena->Header((*index)[candidate].frame).pins != 0) {
-      candidate = policy->After(candidate);
-      ++writing;
+    if (leased < kLeasedMax && IsLeased(candidate)) {
+      put_off.blocks.push_back(std::exchange(candidate, policy->After(candidate)));
+      ++leased;
       --looked;
       continue;
     }

@@ -12,11 +12,16 @@
 namespace terrace {
 
 Result<std::shared_ptr<NvmeSide::Load>> NvmeSide::StartLoad(BlockId id, const RequestFacts& facts,
-                                                            const ChainGuard& guard) {
+                                                            const ChainGuard& guard,
+                                                            Nanos deadline) {
   const BlockEntry& entry = (*cache.index)[id];
   if (!tier.log().Readable(entry.record)) {
     Count(cache.counters.load_io_errors);
     return Status(StatusCode::kMiss, "its device is offline");
+  }
+  // Whoever lost patience before its turn would keep a frame, and delay those behind it.
+  if (tier.log().ReadBegins(entry.record) > deadline) {
+    return Status(StatusCode::kTimeout, "its device may be read again after the deadline only");
   }
   const Result<FrameId> frame = cache.AllocateFrame(facts.tenant, entry.block_bytes, guard);
   if (!frame.ok()) {
@@ -42,7 +47,7 @@ Task<StatusCode> NvmeSide::ReadBlock(BlockId id, Locator locator, RequestFacts f
   if (const auto found = loads.find(id); found != loads.end()) {
     load = found->second;
   } else {
-    auto started = StartLoad(id, facts, guard);
+    auto started = StartLoad(id, facts, guard, deadline);
     if (!started.ok()) co_return started.code();
     load = std::move(started).value();
   }

@@ -86,14 +86,14 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   void NoteUse(BlockId id);
   /// It is about to leave DRAM for another; it still is in the policy.
   void OnEvict(BlockId id);
-  /// It waits to be written, or has not been looked at yet.
-  [[nodiscard]] bool MayBeWritten(BlockId id) const;
-  /// A frame is wanted; no_room: none is free. Looks at the blocks that leave next, now and then.
-  void LookAhead(bool no_room);
-  void Demote(BlockId id);
-  /// Queues a block, and those of its chain before it that have no record. False: one was declined,
-  /// or what was before them is gone.
-  bool QueueChain(BlockId id);
+  /// It is its turn to leave DRAM: if it has no record it is offered. False: it waits to be
+  /// written. REQUIRES: published.
+  [[nodiscard]] bool LetGo(BlockId id);
+  /// It waits to be written because it was its turn to leave.
+  [[nodiscard]] bool Demoting(BlockId id) const;
+  /// Queues a block, and those of its chain before it that have no record. Else why one was
+  /// declined; kGone: what was before them is on no tier.
+  NotDurable QueueChain(BlockId id);
   /// For a clean stop: the most valuable ones first.
   void QueueWhatIsWorthIt();
   /// REQUIRES: price, in DRAM.
@@ -115,13 +115,14 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
     bool abandoned = false;  ///< the block was forgotten meanwhile
     std::vector<LoadWaiter*> waiters;
   };
-  /// kOk: `pin` holds the block's frame. kMiss and kRetry as a get answers them; kPending: look
+  /// kOk: `pin` holds the block's frame. kMiss and kRetry as a get answers them; kTimeout also at
+  /// once where reads are limited and its turn comes after the deadline; kPending: look
   /// again, its record has moved, or it came to DRAM or went before the task began; `locator` as in
   /// MakeDurable. `guard` as in AllocateFrame.
   Task<StatusCode> ReadBlock(BlockId id, Locator locator, RequestFacts facts, ChainGuard guard,
                              Nanos deadline, Hold* pin);
   Result<std::shared_ptr<Load>> StartLoad(BlockId id, const RequestFacts& facts,
-                                          const ChainGuard& guard);
+                                          const ChainGuard& guard, Nanos deadline);
   Task<void> RunLoad(std::shared_ptr<Load> load);
   [[nodiscard]] bool Describes(const nvme::RecordHeader& header, BlockId id) const;
   StatusCode FinishLoad(Load& load, const Status& status, const nvme::RecordHeader& header);
@@ -160,7 +161,7 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   std::uint64_t queue_bytes = 0;
   std::optional<WritePrice> price;  ///< when only what is worth it is written
   Placements placements;            ///< with it: of the blocks in DRAM
-  std::uint64_t since_looked_ahead = ~std::uint64_t{0} >> 1;  ///< frames wanted
+  std::uint64_t demoting = 0;       ///< of pending, because it was their turn to leave
   std::size_t writers = 0;
   std::unordered_map<BlockId, std::shared_ptr<Load>> loads;
   PrefetchQueue prefetches{[this] { return loads.size() > prefetches.active(); }};

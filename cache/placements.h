@@ -45,6 +45,10 @@ class Placements {
     TERRACE_CHECK(Has(block));
     return KeyOf(of_block_[block]);
   }
+  /// Memory, as far as it is fixed: without the copies.
+  [[nodiscard]] std::size_t Bytes() const noexcept {
+    return of_block_.size() * sizeof(of_block_[0]);
+  }
   /// Copies that are held now.
   [[nodiscard]] std::size_t copies() const noexcept { return entries_.size() - free_.size(); }
 

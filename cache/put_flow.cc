@@ -295,6 +295,7 @@ Result<BlockId> Cache::Impl::ReserveBlock(PutState& state, std::size_t which) {
                                   .identities = identities,
                                   .request = state.facts});
     state.extends = true;
+    counters.hints_ignored.store(policy->IgnoredHints(), std::memory_order_relaxed);
   }
   block.behind = static_cast<std::uint32_t>(state.wanted.size() - 1 - which);
   block.partial = header.valid_tokens < state.space->spec.block_tokens;

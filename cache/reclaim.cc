@@ -29,6 +29,7 @@ constexpr std::size_t kYieldEvery = 1024;
 void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
   const bool new_to_nvme = !(*cache.index)[id].record.exists();
   cache.index->SetRecord(id, place);
+  cache.index->SetRefused(id, false);
   if (new_to_nvme) cache.TellMoved(id, kTierSetDram | kTierSetNvme);
   segments[place.segment()].push_back(id);
   cache.CountBlocks();
@@ -66,7 +67,8 @@ Task<bool> NvmeSide::Reinsert(BlockId id) {
   const std::span<std::byte> payload(moving.get(), bytes);
   const nvme::PagePool::Page page = tier.pages().Take();
   auto& header = page.Make<nvme::RecordHeader>();
-  const Status read = co_await tier.Read(place, &header, payload);
+  // The log waits for it: it must not stand behind what clients read.
+  const Status read = co_await tier.Read(place, &header, payload, false);
   if (!read.ok() || !names() || !Describes(header, id)) co_return false;
   header.sequence = 0;
   nvme::NvmeTier::WriteRequest request;

@@ -202,6 +202,7 @@ void NvmeSide::End(Write& write, NotDurable outcome) {
   const auto found = pending.find(write.id);
   if (found != pending.end() && found->second.get() == &write) pending.erase(found);
   queue_bytes -= write.bytes;
+  if (write.reason == WriteReason::kDemoted) --demoting;
   if (price && outcome != NotDurable::kNone) price->Unwrote(write.bytes);
   cache.counters.write_queue_bytes.store(queue_bytes, std::memory_order_relaxed);
   write.ended = true;

@@ -12,15 +12,15 @@ constexpr double kMemory = 0.25;
 constexpr double kPricedEvery = 1.0 / 512;
 /// Of the tier's capacity: bytes came after which the rates are halved.
 constexpr double kRateMemory = 1;
-/// Of the tier's capacity: credit at most, both ways.
-constexpr double kCreditMax = 1.0 / 32;
+/// Of the tier's capacity: credit at most, and what is owed that stops the writes.
+constexpr double kCreditMax = 1.0 / 4;
 }  // namespace
 
 WritePrice::WritePrice(double share, std::uint64_t capacity_bytes)
     : share_(share),
       capacity_(static_cast<double>(capacity_bytes)),
       credit_max_(capacity_ * kCreditMax),
-      credit_(credit_max_ / 2) {}
+      credit_(0) {}
 
 void WritePrice::Came(std::uint64_t bytes, bool put) noexcept {
   came_ += 1;

@@ -4,12 +4,13 @@
 // Model. A block has a *value*: the probability that it is used again while its record would stay
 // (EvictionPolicy::ReuseWithin over Horizon), times the share of its tokens that are there. Every
 // byte costs the same to compute again, as far as anybody here knows: so the value is the expected
-// saving per byte written. Blocks are offered when they come close to eviction from DRAM; their
+// saving per byte written. Blocks are offered when it is their turn to leave DRAM; their
 // values, in classes an eighth of an octave wide and weighed by bytes, make a distribution that
 // forgets: it halves each time kMemory bytes were offered. The *price* is the value at which the
 // share of it that may be written ends. Where that share leads away from the budget, a *credit*
 // corrects it: each byte put adds `share` of a byte, each byte written, for whatever reason, takes
-// one; it stays within a bound both ways, and nothing is written below the lower one.
+// one. It is at most a quarter of what the tier holds; when as much is owed nothing is written
+// until some of it is paid back. What is owed beyond all that the tier holds is forgotten.
 //
 // A value of 1 stands for a policy that does not know: it is worth any price, whatever the
 // budget says.
@@ -46,7 +47,7 @@ class WritePrice {
   /// Blocks that come into DRAM while a record stays on NVMe, at the present rates; at least 1.
   [[nodiscard]] std::uint64_t Horizon() const noexcept;
 
-  /// A block comes close to eviction. True: write it.
+  /// It is a block's turn to leave DRAM. True: write it.
   [[nodiscard]] bool Offer(double value, std::uint64_t bytes) noexcept;
   /// The same for a block that is not: it changes no price.
   [[nodiscard]] bool Pays(double value) const noexcept;
@@ -67,7 +68,7 @@ class WritePrice {
   const double share_;
   const double capacity_;
   const double credit_max_;
-  double credit_;
+  double credit_ = 0;
   double came_ = 0;                         // blocks, fading
   double came_bytes_ = 0;                   // of them
   double wrote_ = 0;                        // bytes, fading with came_
@@ -76,12 +77,5 @@ class WritePrice {
   double since_priced_ = 0;
   std::size_t price_class_ = kClasses - 1;  // the last class that is written
 };
-
-/// Blocks that leave DRAM next and are looked at, so that what is worth it is written by then: a
-/// sixteenth of those in DRAM. They are looked at each time that half of them may have gone.
-[[nodiscard]] constexpr std::uint64_t DemotionWindow(std::uint64_t blocks_in_dram) noexcept {
-  constexpr std::uint64_t kLeast = 64;
-  return blocks_in_dram / 16 > kLeast ? blocks_in_dram / 16 : kLeast;
-}
 
 }  // namespace terrace

@@ -85,7 +85,7 @@ void ApplyStories(Request& request, const RequestPart& part, const wire::Message
   }
   for (std::uint32_t i = 0; i < count; ++i) {
     const wire::BlockStory& story = *reply->stories()->Get(i);
-    if (story.reason() >= kMissReasonCount) return fail("the daemon tells a reason that is none");
+    // A reason that this version does not know is told as it is: the daemon may be newer.
     const BlockStoryInfo info = Take(story, part.shard);
     if (SaysMore(info, request.stories[i])) request.stories[i] = info;
   }

@@ -42,10 +42,10 @@ if(TERRACE_CUDA)
 endif()
 
 # Machine code for A100 and Hopper, and PTX that later GPUs compile when they load it.
-set(TERRACE_NVCC_FLAGS -std=c++20 -O3 -Xfatbin=-compress-all --expt-relaxed-constexpr --compiler-bindir
-  ${TERRACE_NVCC_HOST} -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90,code=sm_90
-  -gencode=arch=compute_90,code=compute_90 -Werror all-warnings
-  -Xcompiler -Wall,-Wextra,-Werror,-fPIC,-fvisibility=hidden)
+set(TERRACE_NVCC_FLAGS -std=c++20 -O3 -Xfatbin=-compress-all --expt-relaxed-constexpr
+  --compiler-bindir ${TERRACE_NVCC_HOST} -gencode=arch=compute_80,code=sm_80
+  -gencode=arch=compute_90,code=sm_90 -gencode=arch=compute_90,code=compute_90
+  -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror,-fPIC,-fvisibility=hidden)
 
 # terrace_cuda_objects(OUT a.cu ...): compiles them and sets OUT to the object files, to be listed
 # among a library's sources.

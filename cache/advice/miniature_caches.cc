@@ -318,15 +318,28 @@ void MiniatureCaches::Clear(std::uint32_t namespace_id) {
   }
 }
 
-void MiniatureCaches::Halve() {
-  ++shift_;
+void MiniatureCaches::SetSizes() {
   for (std::size_t index = 0; index < points_.size(); ++index) {
     Point& point = points_[index];
-    const PointMask bit = PointMask{1} << index;
     point.dram_bytes = options_.points[index].dram_bytes >> shift_;
     if (point.ring.empty()) continue;
     point.segment_bytes = std::max<std::uint64_t>(
         (options_.points[index].nvme_bytes >> shift_) / point.ring.size(), 1);
+  }
+}
+
+void MiniatureCaches::Double() {
+  TERRACE_CHECK(shift_ > 0);
+  --shift_;
+  SetSizes();
+}
+
+void MiniatureCaches::Halve() {
+  ++shift_;
+  SetSizes();
+  for (std::size_t index = 0; index < points_.size(); ++index) {
+    Point& point = points_[index];
+    const PointMask bit = PointMask{1} << index;
     for (Point::Segment& segment : point.ring) {
       segment.bytes = 0;
       std::erase_if(segment.blocks, [&](BlockId id) {

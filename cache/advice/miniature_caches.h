@@ -93,6 +93,8 @@ class MiniatureCaches {
   void Clear(std::uint32_t namespace_id);
   /// Samples half as many blocks. A walk over the table.
   void Halve();
+  /// Samples twice as many: the points fill again as they come. REQUIRES: shift() > 0.
+  void Double();
 
   [[nodiscard]] std::span<const CurvePoint> points() const noexcept { return options_.points; }
   /// Blocks that the table has room for, and has.
@@ -139,6 +141,8 @@ class MiniatureCaches {
   void Write(Point& point, PointMask bit, BlockId id);
   void Reclaim(Point& point, PointMask bit);
   void TakeFromDram(Point& point, PointMask bit, BlockId id);
+  /// What the sample's share of each point's tiers is.
+  void SetSizes();
 
   const Options options_;
   std::vector<Entry> entries_;

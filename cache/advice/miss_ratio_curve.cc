@@ -18,6 +18,9 @@ constexpr std::size_t kAsked = 4096;
 /// Of the reactor's time, parts of 1000, over kBudgetTime.
 constexpr Nanos kBudgetShare = 8;
 constexpr Nanos kBudgetTime = kSecond;
+/// Calm is who takes so many times less; budget times before a sample grows again, at most.
+constexpr Nanos kCalmPart = 4;
+constexpr std::uint32_t kCalmMost = 3600;
 
 std::uint64_t Scaled(std::uint64_t bytes, double scale) {
   return static_cast<std::uint64_t>(static_cast<double>(bytes) * scale);
@@ -210,9 +213,21 @@ void MissRatioCurve::KeepToBudget(Nanos began, Nanos ended) {
   budget_spent_ += ended - began;
   const Nanos elapsed = ended - budget_began_;
   if (elapsed >= kBudgetTime) {
-    if (budget_spent_ * 1000 > elapsed * kBudgetShare &&
-        caches_.shift() < MiniatureCaches::kShiftMax) {
+    const Nanos thousandths = budget_spent_ * 1000 / elapsed;
+    calm_ = thousandths * kCalmPart <= kBudgetShare ? calm_ + 1 : 0;
+    if (thousandths >= kBudgetShare && caches_.shift() < MiniatureCaches::kShiftMax) {
       caches_.Halve();
+      ++halved_for_time_;
+      if (grown_) calm_wanted_ = std::min(2 * calm_wanted_, kCalmMost);
+      grown_ = false;
+    }
+    // Its blocks must have room then.
+    const bool room = caches_.blocks() * 5 <= caches_.capacity() * 2;
+    if (halved_for_time_ > 0 && calm_ >= calm_wanted_ && caches_.shift() > 0 && room) {
+      caches_.Double();
+      --halved_for_time_;
+      grown_ = true;
+      calm_ = 0;
     }
     budget_began_ = ended;
     budget_spent_ = 0;

@@ -15,8 +15,9 @@
 //
 // Cost: two readings of the clock per run of blocks, some 2 ns per block, and some 100 ns times the
 // number of points per sampled block; when the reactor spends more than 0.8 % of a second here,
-// half as many blocks are sampled from then on. Thread: the owning reactor's, but Read, which any
-// may call.
+// half as many blocks are sampled from then on, and twice as many again after a calm minute; after
+// a longer one, up to an hour, each time that it then takes too much again. Thread: the owning
+// reactor's, but Read, which any may call.
 #pragma once
 
 #include <array>
@@ -154,6 +155,10 @@ class MissRatioCurve {
   std::atomic<PointMask> filled_{0};
   Nanos budget_began_ = 0;
   Nanos budget_spent_ = 0;
+  unsigned halved_for_time_ = 0;    // of the shift
+  bool grown_ = false;              // since it was halved for time last
+  std::uint32_t calm_ = 0;          // budget times in a row that took a quarter of it at most
+  std::uint32_t calm_wanted_ = 60;  // before the sample grows again; more each time it was too soon
 };
 
 }  // namespace terrace

@@ -90,6 +90,9 @@ class EvictionPolicy {
   /// on, and with no change in between, each block comes once.
   [[nodiscard]] virtual BlockId After(BlockId block) const noexcept = 0;
 
+  /// Requests whose hints did not count, because too many different ones were told apart already.
+  [[nodiscard]] virtual std::uint64_t IgnoredHints() const noexcept { return 0; }
+
   /// Bytes of state per block of capacity, and beside them.
   [[nodiscard]] virtual std::size_t BytesPerBlock() const noexcept = 0;
   [[nodiscard]] virtual std::size_t FixedBytes() const noexcept { return 0; }

@@ -34,6 +34,9 @@ class RetainingPolicy final : public EvictionPolicy {
     return ordinary_->Promotes(block);
   }
   [[nodiscard]] double ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept override;
+  [[nodiscard]] std::uint64_t IgnoredHints() const noexcept override {
+    return ordinary_->IgnoredHints();
+  }
   [[nodiscard]] BlockId First() override;
   [[nodiscard]] BlockId After(BlockId block) const noexcept override;
   [[nodiscard]] std::size_t BytesPerBlock() const noexcept override;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <utility>
 
 #include "base/check.h"
 
@@ -96,22 +95,45 @@ void ReuseHistory::Used(std::uint32_t tag, std::uint16_t kind, std::size_t block
   entry = {.tag = tag, .when = now, .weight = static_cast<float>(1 / sampled), .kind = kind};
 }
 
+void ReuseHistory::Drop(std::size_t slot) {
+  // Whoever stands behind it because of it moves up.
+  const std::size_t mask = entries_.size() - 1;
+  for (std::size_t other = (slot + 1) & mask; entries_[other].weight != 0;
+       other = (other + 1) & mask) {
+    const std::size_t from_home = (other - Home(entries_[other].tag)) & mask;
+    if (from_home < ((other - slot) & mask)) continue;
+    entries_[slot] = entries_[other];
+    slot = other;
+  }
+  entries_[slot] = {};
+  --used_;
+}
+
 void ReuseHistory::Sweep(std::uint32_t now, std::vector<AgeArray>& waiting) {
   const bool too_many = used_ * 8 > entries_.size() * 5;
   if (too_many) threshold_ /= 2;
-  const std::vector<Entry> old = std::exchange(entries_, std::vector<Entry>(entries_.size()));
-  used_ = 0;
-  for (const Entry& entry : old) {
-    if (entry.weight == 0 || !Samples(entry.tag)) continue;
-    const std::size_t step = AgeStep(now - entry.when);
-    if (step + 1 == kReuseAges) {
-      kinds_[entry.kind].given_up[step] += entry.weight;
-      observed_ += entry.weight;
+  // From behind a free slot: nobody moves from one end of the walk to the other.
+  std::size_t free = 0;
+  while (entries_[free].weight != 0) ++free;
+  for (std::size_t behind = 1; behind < entries_.size();) {
+    const std::size_t slot = (free + behind) & (entries_.size() - 1);
+    const Entry& entry = entries_[slot];
+    if (entry.weight == 0) {
+      ++behind;
       continue;
     }
-    waiting[entry.kind][step] += entry.weight;
-    entries_[SlotOf(entry.tag)] = entry;
-    ++used_;
+    const std::size_t step = AgeStep(now - entry.when);
+    const bool sampled = Samples(entry.tag);
+    if (sampled && step + 1 < kReuseAges) {
+      waiting[entry.kind][step] += entry.weight;
+      ++behind;
+      continue;
+    }
+    if (sampled) {
+      kinds_[entry.kind].given_up[step] += entry.weight;
+      observed_ += entry.weight;
+    }
+    Drop(slot);  // another may stand there now
   }
   if (!too_many && used_ * 8 < entries_.size() && threshold_ < 0x80000000U)
     threshold_ = threshold_ * 2 + 1;

@@ -84,6 +84,8 @@ class ReuseHistory {
   [[nodiscard]] std::size_t Home(std::uint32_t tag) const noexcept;
   /// Of the tag's entry, or where it would go.
   [[nodiscard]] std::size_t SlotOf(std::uint32_t tag) const noexcept;
+  /// Frees an entry.
+  void Drop(std::size_t slot);
   /// Drops what is too old or no longer sampled, and counts those that wait.
   void Sweep(std::uint32_t now, std::vector<AgeArray>& waiting);
   void Fade();

@@ -14,21 +14,17 @@ double Ticks(std::size_t step) {
 
 }  // namespace
 
-AgeArray ReuseIndex(const AgeArray& hazards) {
-  AgeArray index{};
-  for (std::size_t from = 0; from < kReuseAges; ++from) {
-    double alive = 1;
-    double held = 0;
-    double best = 0;
-    for (std::size_t step = from; step < kReuseAges; ++step) {
-      const double used = alive * static_cast<double>(hazards[step]);
-      held += Ticks(step) * (alive - used / 2);
-      alive -= used;
-      best = std::max(best, (1 - alive) / held);
-    }
-    index[from] = static_cast<float>(best);
+float ReuseIndex(const AgeArray& hazards, std::size_t from) {
+  double alive = 1;
+  double held = 0;
+  double best = 0;
+  for (std::size_t step = from; step < kReuseAges; ++step) {
+    const double used = alive * static_cast<double>(hazards[step]);
+    held += Ticks(step) * (alive - used / 2);
+    alive -= used;
+    best = std::max(best, (1 - alive) / held);
   }
-  return index;
+  return static_cast<float>(best);
 }
 
 double ReuseBefore(const AgeArray& hazards, std::uint32_t age, std::uint32_t until) {

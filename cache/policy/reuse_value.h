@@ -11,8 +11,8 @@
 
 namespace terrace {
 
-/// By age step, uses per tick.
-[[nodiscard]] AgeArray ReuseIndex(const AgeArray& hazards);
+/// Of a block of that age step, uses per tick.
+[[nodiscard]] float ReuseIndex(const AgeArray& hazards, std::size_t from);
 
 /// P(used again before `until` | not before `age`), both in ticks; 0 when until <= age.
 [[nodiscard]] double ReuseBefore(const AgeArray& hazards, std::uint32_t age, std::uint32_t until);

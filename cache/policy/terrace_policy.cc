@@ -1,15 +1,13 @@
 // The policy `terrace`: what will soonest be used again stays. docs/policy.md tells the model.
 //
 // Each block is of a kind (block_kinds.h) since its last use. ReuseHistory learns the chance that a
-// block of a kind and age is used now, ReuseIndex makes a value of it. Each kind has a list in the
-// order of uses, within a request the deepest block first, so suffixes go before prefixes. Values
-// rise with age up to the time of the usual pause and fall after it, so the least valuable block is
-// at an end of a list: the oldest, or the deepest of the last request. A request under way is
-// passed over: its blocks would make room for each other. What is put off (a lease holds it) waits
-// in a list of its own, out of reach of both ends, and then counts as the average of all kinds.
+// block of a kind and age is used now, ReuseIndex makes a value of it. Values rise with age up to
+// the time of the usual pause and fall after it, so the least valuable block is at an end of the
+// list of its kind (kind_lists.h): the oldest, or the deepest of the last request. What is put off
+// (a lease holds it) waits in a list of its own and then counts as the average of all kinds.
 //
-// Constant time a call: each search looks at two blocks of each kind, and the next few evictions
-// take from where it found the least.
+// Constant time a call: a search looks at two values of each kind, remembered while neither list
+// nor step of age changes; the next few evictions take from where it found the least.
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -17,7 +15,7 @@
 
 #include "base/check.h"
 #include "cache/policy/block_kinds.h"
-#include "cache/policy/block_links.h"
+#include "cache/policy/kind_lists.h"
 #include "cache/policy/policies.h"
 #include "cache/policy/reuse_history.h"
 #include "cache/policy/reuse_value.h"
@@ -36,6 +34,8 @@ constexpr std::size_t kAgainShare = 256;
 constexpr std::size_t kAgainMost = 32;
 /// 1 would say that nothing is known.
 constexpr double kAlmostCertain = 0.999;
+/// Of an end where nothing may leave.
+constexpr float kNoValue = std::numeric_limits<float>::infinity();
 
 /// Where the last request that used a block ended.
 enum class End : std::uint8_t {
@@ -45,33 +45,17 @@ enum class End : std::uint8_t {
   kStopped = 3,    ///< here, where an earlier one had gone on
 };
 
-struct [[gnu::packed, gnu::aligned(2)]] BlockState {
-  std::uint32_t tag = 0;   ///< of its identity
-  std::uint32_t when = 0;  ///< last use, in ticks
-  std::uint16_t kind : 10 = 0;
-  std::uint16_t turn : 3 = 0;  ///< of the last request; of a shared block: uses, up to 7
-  std::uint16_t end : 2 = 0;   ///< End
-  std::uint16_t shared : 1 = 0;
-};
-static_assert(sizeof(BlockState) == 10, "see the 96 bytes of block_index.h");
-static_assert(BlockKinds::kKindsMax <= 1 << 10);
-
-struct KindList {
-  BlockLinks::List blocks;            ///< least recently used first
-  BlockId deepest = kNoBlock;         ///< of the last request in it; kNoBlock: not known
-  BlockId closed_head = kNoBlock;     ///< of the request before that: its last block,
-  BlockId closed_deepest = kNoBlock;  ///< and its first; kNoBlock: not known
-};
+static_assert(BlockKinds::kKindsMax <= 1 << 10, "BlockState::kind");
 
 class TerracePolicy final : public EvictionPolicy {
  public:
   explicit TerracePolicy(std::size_t capacity_blocks)
       : uses_per_tick_(std::max<std::size_t>(1, capacity_blocks / kTicksPerCapacity)),
         again_most_(std::clamp<std::size_t>(capacity_blocks / kAgainShare, 1, kAgainMost)),
-        links_(capacity_blocks),
-        state_(capacity_blocks),
+        lists_(capacity_blocks),
         history_(capacity_blocks),
         kinds_(history_) {
+    unknown_.fill(-1);
     Learn();
   }
 
@@ -80,28 +64,33 @@ class TerracePolicy final : public EvictionPolicy {
   void Insert(const NewBlock& block) override;
   void Touch(std::span<const BlockId> chain, const RequestFacts& request) override;
   void PutOff(const NewBlock& block) override;
-  void Remove(BlockId block) override { Unlink(block); }
+  void Remove(BlockId block) override { lists_.Unlink(block); }
   void Evict(BlockId block) override;
   [[nodiscard]] BlockId First() override;
   [[nodiscard]] BlockId After(BlockId block) const noexcept override;
   [[nodiscard]] double ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept override;
+  [[nodiscard]] std::uint64_t IgnoredHints() const noexcept override { return kinds_.ignored(); }
   [[nodiscard]] std::size_t BytesPerBlock() const noexcept override {
-    return BlockLinks::kBytesPerBlock + sizeof(BlockState);
+    return KindLists::kBytesPerBlock;
   }
   [[nodiscard]] std::size_t FixedBytes() const noexcept override {
-    return history_.Bytes() + lists_.size() * sizeof(KindList) + index_.size() * sizeof(AgeArray);
+    return history_.Bytes() + lists_.FixedBytes() + ends_.size() * sizeof(Ends) +
+           index_.size() * sizeof(AgeArray);
   }
 
  private:
   static std::uint32_t TagOf(std::uint64_t identity) noexcept {
     return static_cast<std::uint32_t>(identity ^ identity >> 32);
   }
-  [[nodiscard]] std::uint32_t Now() const noexcept {
-    return static_cast<std::uint32_t>(uses_ / uses_per_tick_);
+  [[nodiscard]] std::uint32_t Now() const noexcept { return now_; }
+  /// Most are never asked for between two estimates.
+  [[nodiscard]] float ValueOf(std::size_t kind, std::size_t step) const noexcept {
+    float& value = index_[kind][step];
+    if (value < 0) value = ReuseIndex((*hazards_)[kind], step);
+    return value;
   }
   [[nodiscard]] float Value(BlockId block) const noexcept {
-    const BlockState& state = state_[block];
-    return index_[state.kind][AgeStep(Now() - state.when)];
+    return ValueOf(lists_[block].kind, AgeStep(Now() - lists_[block].when));
   }
 
   /// What is remembered of blocks that come: the deepest that was here before.
@@ -115,7 +104,7 @@ class TerracePolicy final : public EvictionPolicy {
   /// Used so short a while ago that it was by the same request, of about `blocks` blocks.
   [[nodiscard]] bool IsRecent(BlockId block, std::size_t blocks) const noexcept {
     const auto own = static_cast<std::uint32_t>(blocks / uses_per_tick_);
-    return Now() - state_[block].when < kSameRequest + own;
+    return Now() - lists_[block].when < kSameRequest + own;
   }
   void TouchAgain(std::span<const BlockId> chain);
   void SetKind(BlockId block, std::uint16_t kind);
@@ -124,28 +113,40 @@ class TerracePolicy final : public EvictionPolicy {
   void Regroup(BlockId head, std::size_t count, std::uint16_t kind, bool shared);
   void CountUse(const BlockState& state, std::size_t blocks);
   void Learn();
-  void AddKinds();
+  /// As BlockKinds::OfTurn; a kind that is new has a list and is known as the one above it.
+  std::uint16_t KindOfTurn(std::uint32_t turn, std::uint32_t blocks, std::uint32_t fresh,
+                           const RequestFacts& request);
+  void AddLists();
 
-  void Append(BlockId block);
-  void Unlink(BlockId block);
-  [[nodiscard]] BlockId DeepestOf(BlockId head) const noexcept;
-  [[nodiscard]] BlockId Youngest(KindList& list);
+  /// What may leave of a kind, as it was looked at last.
+  struct Ends {
+    BlockId oldest = kNoBlock;
+    BlockId youngest = kNoBlock;
+    float oldest_value = kNoValue;
+    float youngest_value = kNoValue;
+    std::uint32_t oldest_when = 0;  ///< of the first and the last block of the list
+    std::uint32_t newest_when = 0;
+    std::uint32_t open = 0;   ///< the tick that was passed over
+    std::uint32_t until = 0;  ///< from then on it is to be looked at again
+  };
+  const Ends& EndsOf(std::size_t kind);
+  [[nodiscard]] Ends LookAtEnds(std::size_t kind);
   [[nodiscard]] BlockId EndOf(std::size_t kind, bool old);
   [[nodiscard]] BlockId Again();
   [[nodiscard]] BlockId Search();
-  [[nodiscard]] BlockId FollowerOf(BlockId block) const noexcept;
   [[nodiscard]] BlockId ListAfter(std::size_t kind) const noexcept;
 
   const std::size_t uses_per_tick_;
   const std::size_t again_most_;
-  BlockLinks links_;
-  std::vector<BlockState> state_;
+  KindLists lists_;
   ReuseHistory history_;
   BlockKinds kinds_;
-  std::vector<KindList> lists_;  // by kind
-  std::vector<AgeArray> index_;  // by kind, of the last estimate
+  std::vector<Ends> ends_;  // by kind
+  AgeArray unknown_;
+  mutable std::vector<AgeArray> index_;  // by kind, of the last estimate; below 0: not known yet
   const std::vector<AgeArray>* hazards_ = nullptr;
-  std::uint64_t uses_ = 0;
+  std::uint32_t now_ = 0;   // in ticks
+  std::size_t uses_ = 0;    // since then
   std::uint32_t open_ = 0;  // when the request that is under way was
   // What First found: the block, the list behind it, the end that it came from, the value of the
   // next best end, and how often that end may be used again without a search.
@@ -154,6 +155,7 @@ class TerracePolicy final : public EvictionPolicy {
   std::size_t found_list_ = 0;
   bool found_old_ = true;
   float bound_ = 0;
+  mutable BlockId rest_ = kNoBlock;  // where After left the list of the first; kNoBlock: not yet
   std::size_t again_ = 0;
 };
 
@@ -175,7 +177,7 @@ TerracePolicy::Past TerracePolicy::PastOf(std::span<const std::uint64_t> identit
 
 RequestFacts TerracePolicy::Extend(const Extension& extension) {
   // What left the cache and comes back goes on where it was.
-  TERRACE_CHECK(extension.parent == kNoBlock || links_.Linked(extension.parent));
+  TERRACE_CHECK(extension.parent == kNoBlock || lists_.Linked(extension.parent));
   const Past past = PastOf(extension.identities, extension.blocks);
   const std::uint32_t blocks = extension.position + extension.blocks;
   std::uint32_t turn = past.turn + 1;
@@ -183,39 +185,38 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
   facts.when = Now();
   facts.extended = true;
   const BlockId parent = extension.parent;
-  if (parent != kNoBlock && kinds_.TurnOf(state_[parent].kind) != 0 &&
-      static_cast<End>(state_[parent].end) == End::kPut && IsRecent(parent, extension.position)) {
+  if (parent != kNoBlock && kinds_.TurnOf(lists_[parent].kind) != 0 &&
+      static_cast<End>(lists_[parent].end) == End::kPut && IsRecent(parent, extension.position)) {
     // The same request goes on, in another call.
-    state_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
-    facts.kind = state_[parent].kind;
-    facts.when = state_[parent].when;
+    lists_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
+    facts.kind = lists_[parent].kind;
+    facts.when = lists_[parent].when;
     return facts;
   }
-  if (parent != kNoBlock && !state_[parent].shared) {
-    const auto end = static_cast<End>(state_[parent].end);
+  if (parent != kNoBlock && !lists_[parent].shared) {
+    const auto end = static_cast<End>(lists_[parent].end);
     const bool went_on = end == End::kElsewhere || end == End::kStopped;
     if (went_on && past.looked && past.turn == 0) {
       // Another conversation leaves a chain that went on elsewhere.
       Regroup(parent, extension.position, kinds_.OfShared(1), true);
     } else {
-      turn = std::max<std::uint32_t>(turn, state_[parent].turn + (end == End::kPut ? 1 : 0));
+      turn = std::max<std::uint32_t>(turn, lists_[parent].turn + (end == End::kPut ? 1 : 0));
     }
   }
-  facts.kind = kinds_.OfTurn(turn, blocks, past.fresh, extension.request);
-  if (lists_.size() < kinds_.size()) AddKinds();
+  facts.kind = KindOfTurn(turn, blocks, past.fresh, extension.request);
   if (parent == kNoBlock) return facts;
-  state_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
-  if (!state_[parent].shared && IsRecent(parent, extension.position)) {
+  lists_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
+  if (!lists_[parent].shared && IsRecent(parent, extension.position)) {
     // What the same request found before: all its blocks go together.
-    facts.when = state_[parent].when;
+    facts.when = lists_[parent].when;
     Regroup(parent, extension.position, facts.kind, false);
   }
   return facts;
 }
 
 void TerracePolicy::Insert(const NewBlock& block) {
-  TERRACE_CHECK(block.parent == kNoBlock || links_.Linked(block.parent));
-  BlockState& state = state_.at(block.block);
+  TERRACE_CHECK(block.parent == kNoBlock || lists_.Linked(block.parent));
+  BlockState& state = lists_[block.block];
   const std::uint32_t length = block.position + block.behind + 1;
   state = {};
   state.tag = TagOf(block.identity);
@@ -224,21 +225,18 @@ void TerracePolicy::Insert(const NewBlock& block) {
   if (!block.request.extended) {
     const std::uint64_t identities[] = {block.identity};
     const Past past = PastOf(identities, 1);
-    kind = kinds_.OfTurn(past.turn + 1, length, past.fresh, block.request);
-    if (lists_.size() < kinds_.size()) AddKinds();
+    kind = KindOfTurn(past.turn + 1, length, past.fresh, block.request);
   }
   if (block.partial) kind = kinds_.OfPartial();
   SetKind(block.block, kind);
   state.end = static_cast<std::uint16_t>(block.behind <= 1 ? End::kPut : End::kElsewhere);
   // Just before its parent, if that is of the same request.
-  const bool joins = block.parent != kNoBlock && state_[block.parent].kind == kind &&
-                     state_[block.parent].when == state.when;
+  const bool joins = block.parent != kNoBlock && lists_[block.parent].kind == kind &&
+                     lists_[block.parent].when == state.when;
   if (joins) {
-    KindList& list = lists_[kind];
-    links_.InsertBefore(list.blocks, block.block, block.parent);
-    if (list.deepest == block.parent) list.deepest = block.block;
+    lists_.InsertBefore(block.block, block.parent);
   } else {
-    Append(block.block);
+    lists_.Append(block.block);
   }
   open_ = state.when;
   CountUse(state, length);
@@ -247,20 +245,18 @@ void TerracePolicy::Insert(const NewBlock& block) {
 void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& request) {
   if (chain.empty()) return;
   if (IsRecent(chain.back(), chain.size())) return TouchAgain(chain);
-  BlockState& last = state_[chain.back()];
+  BlockState& last = lists_[chain.back()];
   const auto end = static_cast<End>(last.end);
   const bool went_on = end == End::kElsewhere || end == End::kStopped;
   const std::uint32_t turn = std::min<std::uint32_t>(
       last.shared ? 1 : last.turn + (end == End::kUsed ? 0U : 1U), BlockKinds::kTurnMax);
   last.end = static_cast<std::uint16_t>(went_on ? End::kStopped : End::kUsed);
-  const std::uint16_t kind =
-      kinds_.OfTurn(turn, static_cast<std::uint32_t>(chain.size()), 0, request);
-  if (lists_.size() < kinds_.size()) AddKinds();
+  const std::uint16_t kind = KindOfTurn(turn, static_cast<std::uint32_t>(chain.size()), 0, request);
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
     const BlockId block = chain[i];
-    BlockState& state = state_[block];
-    Unlink(block);
+    BlockState& state = lists_[block];
+    lists_.Unlink(block);
     if (state.shared) {
       state.turn = static_cast<std::uint16_t>(std::min(state.turn + 1, 7) & 7);
       SetKind(block, kinds_.OfShared(state.turn));
@@ -268,7 +264,7 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
       SetKind(block, kind);
     }
     state.when = open_;
-    Append(block);
+    lists_.Append(block);
     CountUse(state, chain.size());
   }
 }
@@ -277,139 +273,139 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
 void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
-    BlockState& state = state_[chain[i]];
-    Unlink(chain[i]);
+    BlockState& state = lists_[chain[i]];
+    lists_.Unlink(chain[i]);
     state.when = open_;
-    Append(chain[i]);
+    lists_.Append(chain[i]);
     CountUse(state, chain.size());
   }
 }
 
 void TerracePolicy::PutOff(const NewBlock& block) {
-  Unlink(block.block);
-  BlockState& state = state_[block.block];
+  lists_.Unlink(block.block);
+  BlockState& state = lists_[block.block];
   state.kind = kinds_.OfPutOff() & 0x3ff;  // its turn stays, and so does what is told of its use
   state.when = Now();
-  Append(block.block);
+  lists_.Append(block.block);
 }
 
 void TerracePolicy::Evict(BlockId block) {
   // Its parent, if that is what comes behind it, is where the chain ends from now on.
-  const BlockState& state = state_.at(block);
-  const BlockId next = links_.Next(block);
-  if (next != kNoBlock && state_[next].when == state.when &&
-      static_cast<End>(state_[next].end) == End::kElsewhere) {
-    state_[next].end = state.end;
+  const BlockState& state = lists_[block];
+  const BlockId next = lists_.Next(block);
+  if (next != kNoBlock && lists_[next].when == state.when &&
+      static_cast<End>(lists_[next].end) == End::kElsewhere) {
+    lists_[next].end = state.end;
   }
-  Unlink(block);
+  lists_.Unlink(block);
 }
 
 void TerracePolicy::SetKind(BlockId block, std::uint16_t kind) {
-  BlockState& state = state_[block];
+  BlockState& state = lists_[block];
   state.kind = kind & 0x3ff;
   if (!state.shared) state.turn = static_cast<std::uint16_t>(kinds_.TurnOf(kind) & 7);
 }
 
 void TerracePolicy::Regroup(BlockId head, std::size_t count, std::uint16_t kind, bool shared) {
-  const std::uint16_t old_kind = state_[head].kind;
-  const std::uint32_t when = state_[head].when;
+  const std::uint16_t old_kind = lists_[head].kind;
+  const std::uint32_t when = lists_[head].when;
   if (old_kind == kind) return;
   for (BlockId block = head; count > 0 && block != kNoBlock; --count) {
-    BlockState& state = state_[block];
+    BlockState& state = lists_[block];
     if (state.when != when || state.kind != old_kind) return;
-    const BlockId next = links_.Next(block);
-    Unlink(block);
+    const BlockId next = lists_.Next(block);
+    lists_.Unlink(block);
     state.shared = shared ? 1 : 0;
     if (shared) state.turn = 1;
     SetKind(block, kind);
-    Append(block);
+    lists_.Append(block);
     if (history_.Samples(state.tag)) history_.Rename(state.tag, kind);
     block = next;
   }
 }
 
 void TerracePolicy::CountUse(const BlockState& state, std::size_t blocks) {
-  ++uses_;
+  if (++uses_ == uses_per_tick_) {
+    uses_ = 0;
+    ++now_;
+  }
   if (history_.Samples(state.tag)) history_.Used(state.tag, state.kind, blocks, state.when);
 }
 
 void TerracePolicy::Learn() {
   hazards_ = &history_.Estimate(Now());
-  lists_.resize(hazards_->size());
-  index_.resize(hazards_->size());
-  std::ranges::transform(*hazards_, index_.begin(), ReuseIndex);
+  index_.clear();
+  ends_.clear();
+  AddLists();
 }
 
-/// Of new kinds is known what is of the kinds above them.
-void TerracePolicy::AddKinds() {
-  lists_.resize(hazards_->size());
-  for (std::size_t kind = index_.size(); kind < hazards_->size(); ++kind) {
-    index_.push_back(ReuseIndex((*hazards_)[kind]));
-  }
+void TerracePolicy::AddLists() {
+  lists_.Resize(hazards_->size());
+  ends_.resize(hazards_->size(), Ends{.until = Now()});
+  index_.resize(hazards_->size(), unknown_);
 }
 
-void TerracePolicy::Append(BlockId block) {
-  KindList& list = lists_[state_[block].kind];
-  const bool begins = list.blocks.size == 0 || state_[list.blocks.back].when != state_[block].when;
-  if (begins) list.deepest = block;
-  links_.PushBack(list.blocks, block);
+std::uint16_t TerracePolicy::KindOfTurn(std::uint32_t turn, std::uint32_t blocks,
+                                        std::uint32_t fresh, const RequestFacts& request) {
+  const std::uint16_t kind = kinds_.OfTurn(turn, blocks, fresh, request);
+  if (lists_.size() < kinds_.size()) AddLists();
+  return kind;
 }
 
-void TerracePolicy::Unlink(BlockId block) {
-  KindList& list = lists_[state_.at(block).kind];
-  const BlockId next = links_.Next(block);
-  const bool more = next != kNoBlock && state_[next].when == state_[block].when;
-  if (list.deepest == block) list.deepest = more ? next : kNoBlock;
-  if (list.closed_deepest == block) list.closed_deepest = more ? next : kNoBlock;
-  if (list.closed_head == block) list.closed_head = kNoBlock;
-  links_.Unlink(list.blocks, block);
-}
-
-/// The first of those before `head` that were used when it was.
-BlockId TerracePolicy::DeepestOf(BlockId head) const noexcept {
-  for (BlockId block = head;;) {
-    const BlockId before = links_.Previous(block);
-    if (before == kNoBlock || state_[before].when != state_[head].when) return block;
-    block = before;
-  }
-}
-
-/// The deepest block of the last request that is not under way; kNoBlock: none.
-BlockId TerracePolicy::Youngest(KindList& list) {
-  if (list.deepest == kNoBlock) list.deepest = DeepestOf(list.blocks.back);
-  if (state_[list.deepest].when != open_) return list.deepest;
-  const BlockId head = links_.Previous(list.deepest);
-  if (head == kNoBlock) return kNoBlock;
-  if (list.closed_head != head || list.closed_deepest == kNoBlock) {
-    list.closed_head = head;
-    list.closed_deepest = DeepestOf(head);
-  }
-  return list.closed_deepest;
-}
-
-/// The oldest block of a list, or Youngest; kNoBlock when it has only the request under way, or
-/// what was put off a short while ago.
+/// The oldest block of a list, or the deepest of the last request in it; kNoBlock when it has only
+/// the request under way, or what was put off a short while ago.
 BlockId TerracePolicy::EndOf(std::size_t kind, bool old) {
-  KindList& list = lists_[kind];
-  if (list.blocks.size == 0) return kNoBlock;
-  const std::uint32_t oldest = state_[list.blocks.front].when;
-  if (kind == kinds_.OfPutOff()) {
-    return old && Now() - oldest >= kPutOffTicks ? list.blocks.front : kNoBlock;
+  const BlockId oldest = lists_.Oldest(kind);
+  if (oldest == kNoBlock) return kNoBlock;
+  const std::uint32_t when = lists_[oldest].when;
+  if (kind == kinds_.OfPutOff()) return old && Now() - when >= kPutOffTicks ? oldest : kNoBlock;
+  if (when == open_) return kNoBlock;
+  return old ? oldest : lists_.Youngest(kind, open_);
+}
+
+const TerracePolicy::Ends& TerracePolicy::EndsOf(std::size_t kind) {
+  Ends& ends = ends_[kind];
+  const bool later = static_cast<std::int32_t>(Now() - ends.until) >= 0;
+  // Another request is under way than when it was looked at, and one of the two is at an end.
+  const bool passes =
+      open_ != ends.open && (ends.oldest_when == open_ || ends.newest_when == open_ ||
+                             ends.oldest_when == ends.open || ends.newest_when == ends.open);
+  if (lists_.TakeChanged(kind) || later || passes) ends = LookAtEnds(kind);
+  return ends;
+}
+
+TerracePolicy::Ends TerracePolicy::LookAtEnds(std::size_t kind) {
+  Ends ends{.oldest = EndOf(kind, true), .youngest = EndOf(kind, false), .open = open_};
+  const BlockId front = lists_.Oldest(kind);
+  ends.until = Now() + (1U << 30);
+  if (front == kNoBlock) return ends;
+  ends.oldest_when = lists_[front].when;
+  ends.newest_when = lists_[lists_.Newest(kind)].when;
+  if (kind == kinds_.OfPutOff() && ends.oldest == kNoBlock) {
+    ends.until = ends.oldest_when + kPutOffTicks;
   }
-  if (oldest == open_) return kNoBlock;
-  return old ? list.blocks.front : Youngest(list);
+  const auto value_of = [&](BlockId block) {
+    if (block == kNoBlock) return kNoValue;
+    const std::size_t step = AgeStep(Now() - lists_[block].when);
+    if (step + 1 < kReuseAges) {
+      const std::uint32_t until = lists_[block].when + AgeOfStep(step + 1);
+      if (static_cast<std::int32_t>(until - ends.until) < 0) ends.until = until;
+    }
+    return ValueOf(kind, step);
+  };
+  ends.oldest_value = value_of(ends.oldest);
+  ends.youngest_value = value_of(ends.youngest);
+  return ends;
 }
 
 BlockId TerracePolicy::First() {
   if (history_.WantsEstimate()) Learn();
+  rest_ = kNoBlock;
   first_ = again_ > 0 ? Again() : kNoBlock;
   if (first_ != kNoBlock) {
     --again_;
   } else {
     first_ = Search();
-  }
-  if (first_ != kNoBlock && lists_[second_list_].blocks.size == 0) {
-    second_list_ = state_[first_].kind;
   }
   return first_;
 }
@@ -423,27 +419,25 @@ BlockId TerracePolicy::Again() {
 
 /// The least valuable of all ends of lists.
 BlockId TerracePolicy::Search() {
-  constexpr float kNone = std::numeric_limits<float>::infinity();
   BlockId best = kNoBlock;
-  float least = kNone;
-  float least_old = kNone;
-  bound_ = kNone;
+  float least = kNoValue;
+  float least_old = kNoValue;
+  bound_ = kNoValue;
   for (std::size_t kind = 0; kind < lists_.size(); ++kind) {
+    const Ends& ends = EndsOf(kind);
+    if (ends.oldest_value < least_old) {
+      least_old = ends.oldest_value;
+      second_list_ = kind;
+    }
     for (const bool old : {true, false}) {
-      const BlockId block = EndOf(kind, old);
-      if (block == kNoBlock) continue;
-      const float value = Value(block);
-      if (old && value < least_old) {
-        least_old = value;
-        second_list_ = kind;
-      }
-      if (best != kNoBlock && value >= least) {
+      const float value = old ? ends.oldest_value : ends.youngest_value;
+      if (value >= least) {
         bound_ = std::min(bound_, value);
         continue;
       }
       bound_ = least;
       least = value;
-      best = block;
+      best = old ? ends.oldest : ends.youngest;
       found_list_ = kind;
       found_old_ = old;
     }
@@ -451,39 +445,46 @@ BlockId TerracePolicy::Search() {
   again_ = again_most_;
   if (best != kNoBlock) return best;
   // All are put off, or of the request under way.
+  found_old_ = true;
   second_list_ = kinds_.OfPutOff();
-  if (lists_[second_list_].blocks.size > 0) return lists_[second_list_].blocks.front;
-  return ListAfter(second_list_);
+  found_list_ = second_list_;
+  if (lists_.Oldest(found_list_) != kNoBlock) return lists_.Oldest(found_list_);
+  const BlockId first = ListAfter(found_list_);
+  if (first != kNoBlock) found_list_ = lists_[first].kind;
+  return first;
 }
 
-/// Behind the first come the list whose oldest block is worth least, then the other lists.
+/// What leaves next comes from the end where the first did, up to what is more valuable than the
+/// next best end; then from the other lists, each from its oldest block on; then the rest.
 BlockId TerracePolicy::After(BlockId block) const noexcept {
-  BlockId next = block == first_ ? ListAfter(lists_.size()) : FollowerOf(block);
-  if (next == first_ && next != kNoBlock) next = FollowerOf(next);
-  return next;
+  const std::size_t kind = lists_[block].kind;
+  const bool found = kind == found_list_;
+  BlockId next = found && !found_old_ ? lists_.FromYoung(block, open_) : lists_.Next(block);
+  if (found && rest_ == kNoBlock && next != kNoBlock && Value(next) > bound_) rest_ = next;
+  if (next != kNoBlock && !(found && next == rest_)) return next;
+  if (found && next == kNoBlock && rest_ != kNoBlock) return kNoBlock;  // that was the rest
+  next = ListAfter(kind);
+  return next != kNoBlock ? next : rest_;
 }
 
-BlockId TerracePolicy::FollowerOf(BlockId block) const noexcept {
-  const BlockId next = links_.Next(block);
-  return next != kNoBlock ? next : ListAfter(state_[block].kind);
-}
-
-/// The front of the first list after that one that has any, that of what was put off last; after
-/// none of them: of the second.
+/// The oldest block of the list after that one: behind the list that the first came from the one
+/// whose oldest block is worth least, then the others, at last what was put off.
 BlockId TerracePolicy::ListAfter(std::size_t kind) const noexcept {
-  if (kind == lists_.size()) return lists_[second_list_].blocks.front;
   const std::size_t last = kinds_.OfPutOff();
-  if (kind == last && kind != second_list_) return kNoBlock;
-  for (kind = kind == second_list_ ? 0 : kind + 1; kind < lists_.size(); ++kind) {
-    const bool its_turn = kind != second_list_ && kind != last;
-    if (its_turn && lists_[kind].blocks.size > 0) return lists_[kind].blocks.front;
+  const bool second = kind == found_list_ && second_list_ != found_list_;
+  if (second && lists_.Oldest(second_list_) != kNoBlock) return lists_.Oldest(second_list_);
+  const bool begins = kind == found_list_ || kind == second_list_;
+  if (kind == last && !begins) return kNoBlock;
+  for (kind = begins ? 0 : kind + 1; kind < lists_.size(); ++kind) {
+    const bool its_turn = kind != found_list_ && kind != second_list_ && kind != last;
+    if (its_turn && lists_.Oldest(kind) != kNoBlock) return lists_.Oldest(kind);
   }
-  return last == second_list_ ? kNoBlock : lists_[last].blocks.front;
+  return last == found_list_ || last == second_list_ ? kNoBlock : lists_.Oldest(last);
 }
 
 double TerracePolicy::ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept {
   if (!history_.Knows()) return 1;
-  const BlockState& state = state_[block];
+  const BlockState& state = lists_[block];
   const std::uint32_t age = Now() - state.when;
   const std::uint64_t ticks = std::min<std::uint64_t>(blocks / uses_per_tick_, 1U << 30);
   const std::uint32_t until = age + static_cast<std::uint32_t>(ticks);

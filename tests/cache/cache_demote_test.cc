@@ -1,4 +1,4 @@
-// Only what is worth it goes to NVMe: when it comes close to eviction, with its ancestors, and
+// Only what is worth it goes to NVMe: when it is its turn to leave DRAM, with its ancestors, and
 // within the budget.
 #include "tests/cache/cache_nvme_fixture.h"
 #include "tests/cache/policy/telling_policy.h"
@@ -47,7 +47,7 @@ class CacheDemoteTest : public CacheNvmeTest {
   std::uint64_t Records() { return cache_->nvme()->Counters().blocks_put; }
 };
 
-TEST_F(CacheDemoteTest, WhatIsWorthAWriteIsWrittenWhenItComesCloseToEvictionAndNotBefore) {
+TEST_F(CacheDemoteTest, WhatIsWorthAWriteIsWrittenWhenItIsItsTurnToLeaveAndNotBefore) {
   MakeMedia();
   const Namespace* space = Open("acme", "a");
   const ChainKeys chain = MakeChain("c", 8);
@@ -144,6 +144,24 @@ TEST_F(CacheDemoteTest, DramGivesWayWhileTheDeviceWritesNothing) {
   Script().LetGo(Op::kWrite);
   time_.RunUntil(time_.Now() + 20 * kSecond);
   Settle();
+}
+
+// A device that is slow for a moment had blocks marked as worth nothing.
+TEST_F(CacheDemoteTest, WhatADeviceCannotTakeNowIsDeclinedAndNotRefused) {
+  cache_options_.nvme_write_share = 1;
+  MakeMedia();
+  const Namespace* space = Open("acme", "a");
+  Script().Hold(Op::kWrite);
+  for (std::size_t put = 0; put < 4 * kFrames / 8; ++put) {
+    PutWorth(space, MakeChain("held" + std::to_string(put), 8), 0, 8, 900);
+  }
+  EXPECT_EQ(cache_->Counters().nvme_refused_blocks, 0U);
+  Script().LetGo(Op::kWrite);
+  time_.RunUntil(time_.Now() + 20 * kSecond);
+  Settle();
+  EXPECT_GT(Records(), 0U);
+  Fill(space, 2 * kFrames, 900);
+  EXPECT_EQ(cache_->Counters().nvme_refused_blocks, 0U) << "the credit was given back";
 }
 
 TEST_F(CacheDemoteTest, ACleanStopWritesWhatIsWorthIt) {

@@ -73,6 +73,26 @@ TEST_F(CacheEvictionTest, WhatWasReadStaysLonger) {
   EXPECT_EQ(Matched(space, second), capacity_ - half - 4);
 }
 
+// Where the policy named the head of the chain that was being put first, 64 blocks of it, nothing
+// was evicted and the rest of the chain was refused.
+TEST_F(CacheEvictionTest, ALongChainWhoseHeadWouldLeaveFirstStillFindsRoom) {
+  CacheOptions options;
+  options.policy = "fifo";
+  options.transfers_max = 256;
+  MakeCache(16 << 20, options);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = MakeChain("long", 150);
+  Put(space, chain, 0, 100);
+  for (int i = 0; cache_->arena().Stats().capacity_bytes - cache_->arena().Stats().used_bytes >
+                  20 * kBlockBytes;
+       ++i) {
+    Put(space, MakeChain("other" + std::to_string(i), 8), 0, 8);
+  }
+  ASSERT_EQ(Matched(space, chain), 100U);
+  EXPECT_EQ(Put(space, chain, 0, 150).blocks.back().status, StatusCode::kOk);
+  EXPECT_EQ(Matched(space, chain), 150U);
+}
+
 TEST_F(CacheEvictionTest, AChainLongerThanTheCacheKeepsItsPrefix) {
   const Namespace* space = Open("acme", "a");
   Put(space, MakeChain("other", 10), 0, 10);

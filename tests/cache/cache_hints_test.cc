@@ -19,7 +19,9 @@ class CacheHintsTest : public CacheTest {
   static constexpr std::size_t kKept = 8;
 
   void SetUp() override {
-    MakeCache(2 << 20);
+    CacheOptions options;
+    options.policy = "leaf-lru";  // whose newest blocks do not give way to each other
+    MakeCache(2 << 20, options);
     space_ = Open("acme", "a");
   }
   BatchAnswer Retain(const Namespace* space, const ChainKeys& chain, std::size_t count,

@@ -119,7 +119,11 @@ TEST_F(CachePredictTest, AGetThatRunsOutOfTimeLeavesNoQueueAndNoComparison) {
   const BatchAnswer got = time_.Run(cache_->Get(link_, call.request));
   EXPECT_LT(time_.Now() - begun, 20 * kMillisecond) << "a limit does not hold a deadline up";
   EXPECT_EQ(got.blocks[15].status, StatusCode::kTimeout);
+  // Requests that had given up went on waiting for their turn, without end and before all others.
+  const std::uint64_t read = cache_->nvme()->log().Counters().records_read;
   time_.RunUntil(time_.Now() + 5 * kSecond);
+  EXPECT_LE(cache_->nvme()->log().Counters().records_read, read + 2)
+      << "none but those whose turn came in time";
   const MatchAnswer match = cache_->Match(call.request.chain, &link_);
   EXPECT_EQ(match.load_from[0].queue_us, 0u);
   EXPECT_EQ(match.load_from[1].queue_us, 0u);

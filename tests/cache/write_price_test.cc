@@ -57,7 +57,8 @@ TEST(WritePriceTest, TheHighestSavingsAreWrittenFirst) {
 TEST(WritePriceTest, WhatIsWrittenForOtherReasonsIsTakenFromTheRest) {
   WritePrice price(0.4, kCapacity);
   const Offered run = OfferEvenly(price, 100'000, kBlock / 5);
-  EXPECT_LE(static_cast<double>(run.written), 0.21 * 100'000 * kBlock);
+  // A quarter of the capacity may be owed at the end.
+  EXPECT_LE(static_cast<double>(run.written), (0.2 * 100'000 + 10'000.0 / 4) * kBlock);
   EXPECT_GE(static_cast<double>(run.written), 0.15 * 100'000 * kBlock);
 }
 

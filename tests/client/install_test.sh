@@ -16,13 +16,13 @@ cmake --install "$build" --prefix "$prefix" --component client >"$work/install.l
   { cat "$work/install.log"; exit 1; }
 for file in include/terrace/{terrace.h,terrace_types.h,terrace.hpp,types.hpp} \
   include/terrace/base/{ack,limits,presence,result,status,tier_kind}.h \
-  lib/libterrace.so lib/libterrace.so.0 lib/libterrace.so.0.1.0 lib/pkgconfig/terrace.pc \
+  lib/libterrace.so lib/libterrace.so.1 lib/libterrace.so.1.0.1.0 lib/pkgconfig/terrace.pc \
   lib/cmake/Terrace/TerraceConfig.cmake lib/cmake/Terrace/TerraceConfigVersion.cmake; do
   [[ -e $prefix/$file ]] || { echo "not installed: $file"; exit 1; }
 done
 # Not piped into grep -q, which would end objdump by SIGPIPE.
 headers=$(objdump -p "$prefix/lib/libterrace.so")
-grep -q 'SONAME  *libterrace.so.0$' <<<"$headers" ||
+grep -q 'SONAME  *libterrace.so.1$' <<<"$headers" ||
   { echo "libterrace.so has the wrong SONAME"; exit 1; }
 
 # A sanitized library needs a sanitized program.

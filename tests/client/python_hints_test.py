@@ -172,6 +172,11 @@ class ToldHintsTest(python_test.DaemonTest):
                 ("hints.session is 65", terrace.Hints(session="s" * 65)),
                 ("hints.category is 99", terrace.Hints(category="c" * 99)),
                 ("hints.session has a zero", terrace.Hints(session="a\0b")),
+                ("hints.session is 5, not a text", terrace.Hints(session=5)),  # type: ignore
+                ("hints.session is b'a', not a text", terrace.Hints(session=b"a")),  # type: ignore
+                ("hints.category is None, not a text",
+                 terrace.Hints(category=None)),  # type: ignore
+                ("hints.session is no UTF-8 at 1", terrace.Hints(session="a\ud800")),
                 ("hints.turn is -1", terrace.Hints(turn=-1)),
                 ("hints.turn is 65536", terrace.Hints(turn=65536)),
                 ("hints.turn is 4294967296", terrace.Hints(turn=1 << 32)),

@@ -23,6 +23,7 @@ class PlanTest(python_test.DaemonTest):
         self.assertEqual(len(match.load_us), 4)
         self.assertGreater(min(match.load_us), 0)
         self.assertEqual(match.load_from[0].tier, terrace.Tier.DRAM)
+        self.assertEqual(list(match.sources), [0, 0, 0, 0])
         plan = self.client.plan(match, tokens=TOKENS, rate=10.0)
         self.assertEqual((plan.front, plan.back, plan.stop), (4, 4, 4), "computing takes seconds")
         self.assertEqual(plan.then, range(TOKENS, TOKENS))
@@ -37,6 +38,7 @@ class PlanTest(python_test.DaemonTest):
         chain, _ = self.stored("planned groups")
         found = self.client.match_groups(self.space, chain, [terrace.GroupPolicy(0)])
         self.assertEqual(len(found.found[0].load_us), 4)
+        self.assertEqual(list(found.found[0].sources), [0, 0, 0, 0])
         plan = self.client.plan(found, tokens=TOKENS + 5, rate=[(0, 10.0), (4096, 5.0)],
                                 overlap=False)
         self.assertEqual(plan.stop, 4)
@@ -68,6 +70,20 @@ class PlanTest(python_test.DaemonTest):
         refused("tokens is", 100, 2**41)
         with self.assertRaises(terrace.InvalidError):
             terrace.plan(terrace.Match(0, b""), tokens=1, rate=1)
+
+    def test_an_argument_of_another_type_is_named(self) -> None:
+        match = self.client.match(self.space, self.stored("types")[0])
+        for text, changed in (
+                ("match is 4,", {"match": 4}), ("match is None,", {"match": None}),
+                ("tokens is '64',", {"tokens": "64"}), ("tokens is None,", {"tokens": None}),
+                ("tokens is 64.5,", {"tokens": 64.5}),
+                ("rate is None,", {"rate": None}), ("rate is 'fast',", {"rate": "fast"}),
+                ("rate is [1.0],", {"rate": [1.0]}), ("rate is [(1,)],", {"rate": [(1,)]}),
+                ("rate is [(None, 1.0)],", {"rate": [(None, 1.0)]})):
+            arguments = {"match": match, "tokens": TOKENS, "rate": 1.0} | changed
+            with self.assertRaises(terrace.InvalidError) as caught:
+                terrace.plan(**arguments)  # type: ignore[arg-type]
+            self.assertIn(text, str(caught.exception))
 
 
 if __name__ == "__main__":

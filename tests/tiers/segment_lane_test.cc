@@ -313,9 +313,9 @@ class SegmentReadLimitTest : public SegmentPaceTest {
     options_.errors_max = 1;
     SegmentPaceTest::SetUp();
   }
-  Task<void> ReadOne(std::size_t which, Nanos* ended, Status* status) {
+  Task<void> ReadOne(std::size_t which, Nanos* ended, Status* status, bool limited = true) {
     Record found(which, kLong);
-    *status = co_await log_->Read(placed_[which].place, found.header, found.payload);
+    *status = co_await log_->Read(placed_[which].place, found.header, found.payload, limited);
     *ended = time_.Now();
   }
   void ReadsComeInSlots();
@@ -355,6 +355,22 @@ TEST_F(SegmentReadLimitTest, AReadThatWaitsForItsSlotIsNotStuckAndEndsWithTheLog
   while (scope.live() > 0) time_.Step();
   EXPECT_LT(time_.Now() - closed, kSlot) << "a stop waits for no slot";
   for (const Status& end : status) EXPECT_TRUE(end.ok()) << end.ToString();
+}
+
+// Reclaim read behind all that clients had asked for, and writes waited for it.
+TEST_F(SegmentReadLimitTest, WhatTheLogItselfReadsStandsBehindNobody) {
+  std::array<Nanos, 6> ended{};
+  std::array<Status, 6> status;
+  const Nanos begin = time_.Now();
+  TaskScope scope;
+  for (std::size_t i = 0; i < 5; ++i) scope.Spawn(ReadOne(i, &ended[i], &status[i]));
+  scope.Spawn(ReadOne(5, &ended[5], &status[5], false));
+  time_.RunReady();
+  EXPECT_NEAR(static_cast<double>(log_->ReadBegins(placed_[0].place) - begin),
+              static_cast<double>(5 * kSlot), static_cast<double>(kMillisecond));
+  while (scope.live() > 0) time_.Step();
+  EXPECT_TRUE(status[5].ok()) << status[5].ToString();
+  EXPECT_LT(ended[5] - begin, kSlot);
 }
 
 TEST_F(SegmentReadLimitTest, ADeviceThatGoesOfflineLetsGoOfThoseThatWait) {

@@ -126,6 +126,24 @@ TEST(Explain, KeysThatAreNoneAreToldWhere) {
   EXPECT_THAT(ParseKey("\x1b[2J1").status().message(), Not(HasSubstr("\x1b")));
 }
 
+// Beside --tenant a name with a slash could not be said.
+TEST(Explain, ANameWithASlashIsWholeBesideATenant) {
+  CommandOptions options;
+  EXPECT_EQ(SpaceOf(options, "plain").name, "plain");
+  EXPECT_EQ(SpaceOf(options, "plain").tenant, "default");
+  EXPECT_EQ(SpaceOf(options, "acme/a/b").tenant, "acme");
+  EXPECT_EQ(SpaceOf(options, "acme/a/b").name, "a/b");
+  options.tenant = "globex";
+  options.tenant_given = true;
+  EXPECT_EQ(SpaceOf(options, "acme/a").tenant, "globex");
+  EXPECT_EQ(SpaceOf(options, "acme/a").name, "acme/a");
+}
+
+TEST(Explain, AReasonOfANewerDaemonIsShownByItsNumber) {
+  const BlockStoryInfo story{.reason = static_cast<MissReason>(200)};
+  EXPECT_THAT(StoryText(story), HasSubstr("unknown (200)"));
+}
+
 TEST(Explain, EveryReasonHasASentence) {
   for (std::size_t i = 1; i < kMissReasonCount; ++i) {
     const BlockStoryInfo story{.reason = static_cast<MissReason>(i)};

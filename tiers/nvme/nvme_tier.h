@@ -118,8 +118,9 @@ class NvmeTier {
   };
   Task<Written> Write(WriteRequest request);
   /// See SegmentLog::Read.
-  Task<Status> Read(RecordPlace place, RecordHeader* header, std::span<std::byte> payload) {
-    return log_.Read(place, header, payload);
+  Task<Status> Read(RecordPlace place, RecordHeader* header, std::span<std::byte> payload,
+                    bool limited = true) {
+    return log_.Read(place, header, payload, limited);
   }
 
   /// A record that was written without durability survives power loss from now on, and is found.

@@ -294,12 +294,13 @@ SegmentLog::ReadSlot SegmentLog::TakeReadSlot(Lane& lane, std::uint64_t bytes) c
 }
 
 Task<Status> SegmentLog::ReadOnce(Lane* lane, RecordPlace place, RecordHeader* header,
-                                  std::span<std::byte> payload) {
+                                  std::span<std::byte> payload, bool limited) {
   const std::uint64_t segment = place.segment() % options_.segments;
   const std::uint64_t bytes = kPageBytes + payload.size();
-  const ReadSlot slot = TakeReadSlot(*lane, bytes);
+  const ReadSlot slot = limited ? TakeReadSlot(*lane, bytes) : ReadSlot{};
   // Close ends these waits.
   if (slot.begin > scheduler_.Now()) co_await Pause(slot.begin);
+  if (!Current(place)) co_return Status(StatusCode::kExpired, "reused while the read waited");
   if (!lane->online) {
     co_return Status(StatusCode::kIo, "device " + lane->device.name() + " is offline");
   }
@@ -356,8 +357,12 @@ Status SegmentLog::CheckRead(const RecordPlace& place, const RecordHeader& heade
   return {};
 }
 
-Task<Status> SegmentLog::Read(RecordPlace place, RecordHeader* header,
-                              std::span<std::byte> payload) {
+Nanos SegmentLog::ReadBegins(const RecordPlace& place) const noexcept {
+  return std::max(scheduler_.Now(), lanes_[LaneOf(place)]->next_read_at);
+}
+
+Task<Status> SegmentLog::Read(RecordPlace place, RecordHeader* header, std::span<std::byte> payload,
+                              bool limited) {
   const Status expired(StatusCode::kExpired, "the record's segment was reused");
   if (!Current(place)) co_return expired;
   if (place.page + payload.size() / kPageBytes >= segment_pages_) {
@@ -369,7 +374,7 @@ Task<Status> SegmentLog::Read(RecordPlace place, RecordHeader* header,
     if (!lane->online) {
       co_return Status(StatusCode::kIo, "device " + lane->device.name() + " is offline");
     }
-    Status status = co_await ReadOnce(lane, place, header, payload);
+    Status status = co_await ReadOnce(lane, place, header, payload, limited);
     if (status.ok()) {
       co_await LongWork{.bytes = payload.size()};
       status = CheckRead(place, *header, payload);

@@ -23,6 +23,7 @@
 //       1)); while there are fewer, writes have a little under way beside them.
 //   G6. With a limit, reads of records have time slots, one after the other, in which a device of
 //       that bandwidth would read them: each begins with its slot and is answered at its end.
+//       What is read to be written again has none.
 //
 // Thread: the owning reactor's, except Counters(). Lifetime: the devices and the owner outlive it;
 // Close ends what it does in the background, and calls of Append and Read have ended by then.
@@ -135,7 +136,11 @@ class SegmentLog {
   /// kExpired: the segment is of another generation. kCorrupt: says which check failed, after a
   /// second read failed too. kIo: the device failed or is offline. Both buffers stay until the
   /// task has ended, which may be long after the reader lost patience.
-  Task<Status> Read(RecordPlace place, RecordHeader* header, std::span<std::byte> payload);
+  /// `limited`: it waits its turn where reads are limited (G6).
+  Task<Status> Read(RecordPlace place, RecordHeader* header, std::span<std::byte> payload,
+                    bool limited = true);
+  /// When a limited read of that record would begin if it were asked for now.
+  [[nodiscard]] Nanos ReadBegins(const RecordPlace& place) const noexcept;
 
   /// What Append has ended before the call survives power loss when it ends with kOk. Calls at the
   /// same time share one sync of the device.
@@ -189,7 +194,7 @@ class SegmentLog {
   Task<void> AcquireWrite(Lane* lane, std::uint64_t bytes);
   void ReleaseWrite(Lane& lane, std::uint64_t bytes, Nanos took);
   Task<Status> ReadOnce(Lane* lane, RecordPlace place, RecordHeader* header,
-                        std::span<std::byte> payload);
+                        std::span<std::byte> payload, bool limited);
   [[nodiscard]] Status CheckRead(const RecordPlace& place, const RecordHeader& header,
                                  std::span<const std::byte> payload);
   /// When a read of so many bytes begins, and when it may be answered (G6).

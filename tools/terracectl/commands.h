@@ -13,6 +13,7 @@ namespace terrace {
 struct CommandOptions {
   std::string address = "127.0.0.1:7420";
   std::string tenant = "default";
+  bool tenant_given = false;                ///< --tenant stood there
   std::chrono::milliseconds timeout{5000};  ///< of connecting, and of each request
   bool json = false;
 };

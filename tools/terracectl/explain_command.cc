@@ -84,11 +84,7 @@ int RunExplain(const CommandOptions& options, const ExplainOptions& explain) {
     if (!key.ok()) return Fail("explain: " + key.status().message(), kUsageError);
     keys.push_back(std::move(key).value());
   }
-  const std::size_t slash = explain.space.find('/');
-  const std::string tenant =
-      slash == std::string::npos ? options.tenant : explain.space.substr(0, slash);
-  const std::string space =
-      slash == std::string::npos ? explain.space : explain.space.substr(slash + 1);
+  const auto [tenant, space] = SpaceOf(options, explain.space);
   const Result<std::unique_ptr<Client>> client =
       Client::Connect({.address = options.address,
                        .tenant = tenant,

@@ -12,7 +12,7 @@
 namespace terrace {
 
 struct ExplainOptions {
-  std::string space;              ///< NAME, or TENANT/NAME, which goes before --tenant
+  std::string space;              ///< SpaceOf tells what it means
   std::vector<std::string> keys;  ///< hexadecimal, in prefix order
   std::string file;               ///< of keys, one a line; "-": standard input
   std::uint32_t group = 0;
@@ -24,6 +24,13 @@ inline constexpr std::size_t kExplainKeysAsked = 65'536;
 
 /// Asks, prints; 0 a get of all would be answered, 3 it would not, 1 failed, 2 a usage error.
 int RunExplain(const CommandOptions& options, const ExplainOptions& explain);
+
+struct SpaceName {
+  std::string tenant;
+  std::string name;
+};
+/// TENANT/NAME, up to the first slash; NAME alone, with all its slashes, beside --tenant.
+SpaceName SpaceOf(const CommandOptions& options, const std::string& text);
 
 /// The bytes of a key in hexadecimal; kInvalid says what is wrong with `text`.
 Result<std::vector<std::byte>> ParseKey(const std::string& text);

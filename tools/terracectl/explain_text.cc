@@ -32,6 +32,13 @@ std::string TiersOf(TierSet tiers) {
   return text.empty() ? "no tier" : text;
 }
 
+/// Of a daemon that is newer than this program: "unknown (19)".
+std::string NameOf(MissReason reason) {
+  std::string name(MissReasonName(reason));
+  const auto number = static_cast<std::size_t>(reason);
+  return number < kMissReasonCount ? name : name + " (" + std::to_string(number) + ")";
+}
+
 /// Why a block that is not stored is not.
 std::string WhyGone(MissReason reason) {
   switch (reason) {
@@ -44,7 +51,7 @@ std::string WhyGone(MissReason reason) {
     case MissReason::kDevice: return "forgotten because its device failed,";
     case MissReason::kPutRefused: return "put, but refused for lack of room,";
     case MissReason::kPutFailed: return "put, but its bytes did not come,";
-    default: return "gone (" + std::string(MissReasonName(reason)) + ")";
+    default: return "gone (" + NameOf(reason) + ")";
   }
 }
 
@@ -65,6 +72,12 @@ std::string Stored(const BlockStoryInfo& story) {
 }
 
 }  // namespace
+
+SpaceName SpaceOf(const CommandOptions& options, const std::string& text) {
+  const std::size_t slash = text.find('/');
+  if (options.tenant_given || slash == std::string::npos) return {options.tenant, text};
+  return {text.substr(0, slash), text.substr(slash + 1)};
+}
 
 Result<std::vector<std::byte>> ParseKey(const std::string& text) {
   const std::string shown = "\"" + Printable(text.substr(0, 2 * kKeyBytesMax)) + "\"";
@@ -119,9 +132,9 @@ std::string StoriesText(std::span<const std::string> keys,
   text += "\nA prefix of " + FormatCount(static_cast<double>(first)) + " of " +
           FormatCount(static_cast<double>(stories.size())) +
           " blocks is there. The first that is missing is number " +
-          FormatCount(static_cast<double>(first + 1)) + " (" +
-          std::string(MissReasonName(missing->reason)) + "). Of those behind it " +
-          FormatCount(static_cast<double>(behind)) + " are there, of no use without it.\n";
+          FormatCount(static_cast<double>(first + 1)) + " (" + NameOf(missing->reason) +
+          "). Of those behind it " + FormatCount(static_cast<double>(behind)) +
+          " are there, of no use without it.\n";
   return text;
 }
 
@@ -135,7 +148,7 @@ std::string StoriesJson(std::span<const std::string> keys,
     if (!hit) prefix = std::min(prefix, i);
     Json block = {{"key", keys[i]},
                   {"hit", hit},
-                  {"reason", hit ? Json(nullptr) : Json(MissReasonName(story.reason))},
+                  {"reason", hit ? Json(nullptr) : Json(NameOf(story.reason))},
                   {"stored", story.published}};
     if (story.published) {
       block["dram"] = (story.tiers & kTierSetDram) != 0;

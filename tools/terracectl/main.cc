@@ -117,6 +117,7 @@ int Run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }
   options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(timeout_seconds * 1e3));
+  options.tenant_given = app.get_option("--tenant")->count() > 0;
   if (fsck->parsed()) return terrace::RunFsck(fsck_options);
   if (stat->parsed()) return terrace::RunStat(options, watch_seconds, count);
   if (events->parsed()) return terrace::RunEvents(options, events_options);

@@ -123,8 +123,7 @@ constexpr ConfigKey kKeys[] = {
      TERRACE_FIELD(nvme.write_bytes_per_day)},
     {"nvme", "write", ConfigKind::kText, "name", "\"everything\"", 0, 0,
      "What is written: everything that is put, at once; or worth: what will most probably be read "
-     "again, when it comes close to eviction from DRAM and at a clean stop. Then kill -9 takes "
-     "what "
+     "again, when it is its turn to leave DRAM and at a clean stop. Then kill -9 takes what "
      "was in DRAM alone. Blocks of which cache.policy knows nothing are written as with "
      "everything. DURABLE puts are written either way.",
      TERRACE_FIELD(nvme.write)},
@@ -141,7 +140,9 @@ constexpr ConfigKey kKeys[] = {
     {"nvme", "read_bytes_per_s", ConfigKind::kBytes, "bytes a second", "0", 0, 1ULL << 40,
      "Most bytes of blocks read from each file or device in a second, for who shares a disk; each "
      "reactor has an equal part. Reads beyond it wait their turn, as on a disk of that bandwidth; "
-     "what a start reads does not count. 0: no limit.",
+     "one whose turn comes after the deadline of its request answers TIMEOUT at once. What a start "
+     "reads does not count, nor what is read to be written again when a segment is reused. 0: no "
+     "limit.",
      TERRACE_FIELD(nvme.read_bytes_per_s)},
     {"nvme", "errors_max", ConfigKind::kNumber, "errors", "8", 1, 1'000'000,
      "Failed operations of a device within a minute after which it is offline; it is tried again "

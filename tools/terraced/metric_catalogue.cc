@@ -113,7 +113,8 @@ const MetricInfo kHints = {"terrace_hints_total", kCounter, kSum,
                            "Hints that came with requests, by kind; for each reactor that the "
                            "request reached."};
 const MetricInfo kHintsIgnored = {"terrace_hints_ignored_total", kCounter, kSum,
-                                  "Hints that were out of bounds and so left out, by reason."};
+                                  "Hints that were out of bounds, or one kind more than the policy "
+                                  "tells apart (requests), and so left out, by reason."};
 
 const MetricInfo kHandoffs = {"terrace_handoffs", kGauge, kSum, "Hand-offs that are open now."};
 const MetricInfo kHandoffBytes = {"terrace_handoff_bytes", kGauge, kSum,
@@ -153,8 +154,10 @@ const MetricInfo kTierExtentsReplaced = {
 const MetricInfo kTierExtentsKept = {
     "terrace_tier_extents_not_let_go_total", kCounter, kSum,
     "Times that an extent stayed with its tenant because a client kept it mapped."};
-const MetricInfo kIndexBytes = {"terrace_index_bytes", kGauge, kSum,
-                                "Memory of the index and of the eviction policy."};
+const MetricInfo kIndexBytes = {
+    "terrace_index_bytes", kGauge, kSum,
+    "Memory of the index and of the eviction policy, and of placement keys "
+    "that wait with their blocks, without the copies of the keys."};
 const MetricInfo kIndexCapacity = {"terrace_index_capacity_blocks", kGauge, kSum,
                                    "Blocks that the index has room for."};
 const MetricInfo kEventsPublished = {
@@ -189,9 +192,8 @@ const MetricInfo kNvmeBlocksWritten = {"terrace_nvme_blocks_written_total", kCou
                                        "reinsert when a segment was reused."};
 const MetricInfo kNvmeWrittenBlockBytes = {
     "terrace_nvme_written_block_bytes_total", kCounter, kSum,
-    "Bytes of the blocks that were written to NVMe, by reason: put, durable, demoted when they "
-    "came "
-    "close to eviction and were worth it, reinserted when a segment was reused."};
+    "Bytes of the blocks that were written to NVMe, by reason: put, durable, demoted when it was "
+    "their turn to leave DRAM and they were worth it, reinserted when a segment was reused."};
 const MetricInfo kNvmeRefused = {
     "terrace_nvme_refused_blocks_total", kCounter, kSum,
     "Blocks that left DRAM without a record, as they were not worth the write."};

@@ -239,6 +239,10 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
     if (parts_.nvme != nullptr) AppendNvmeMetrics(*parts_.cache, *parts_.nvme, labels, samples);
   }
   if (parts_.hints != nullptr) AppendHintMetrics(*parts_.hints, labels, samples);
+  if (parts_.cache != nullptr) {
+    Appender all(labels, samples);
+    all.With("reason", "too_many_kinds").Add(kHintsIgnored, parts_.cache->hints_ignored);
+  }
   if (parts_.arena_stats) AppendArenaMetrics(parts_.arena_stats(), labels, samples);
   if (parts_.server != nullptr) AppendServerMetrics(*parts_.server, labels, samples);
   if (parts_.reactor_counters != nullptr) {

@@ -16,7 +16,7 @@ import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 REPOSITORY = HERE.parent.parent
-BUNDLED_NAME = "libterrace.so.0"
+BUNDLED_NAME = "libterrace.so.1"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same files make the same wheel
 
 

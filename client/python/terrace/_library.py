@@ -7,12 +7,12 @@ import ctypes
 import os
 import pathlib
 from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int32, c_int64,
-                    c_uint8, c_uint16, c_uint32, c_uint64, c_void_p)
+                    c_uint8, c_uint32, c_uint64, c_void_p)
 from typing import Any
 
 ABI_MAJOR = 1
 ABI_MINOR = 3  # the oldest minor version that has everything used here
-NAME = "libterrace.so.0"
+NAME = "libterrace.so.1"
 
 
 class ErrorStruct(Structure):
@@ -103,7 +103,7 @@ class LoadSourceStruct(Structure):
 
 
 class GroupLoadsStruct(Structure):
-    _fields_ = [("load_us", c_void_p), ("sources", POINTER(c_uint16))]
+    _fields_ = [("load_us", c_void_p), ("sources", c_void_p)]
 
 
 class RatePointStruct(Structure):
@@ -140,7 +140,7 @@ class AnswerStruct(Structure):
                 ("reservation", c_int32), ("region", c_uint32), ("token", TokenStruct),
                 ("samples", POINTER(SampleStruct)), ("sample_count", c_uint64),
                 ("namespaces", POINTER(NamespaceStruct)), ("namespace_count", c_uint64),
-                ("load_us", c_void_p), ("sources", POINTER(c_uint16)),
+                ("load_us", c_void_p), ("sources", c_void_p),
                 ("group_loads", POINTER(GroupLoadsStruct)),
                 ("load_from", POINTER(LoadSourceStruct)), ("load_from_count", c_uint64)]
 

@@ -40,10 +40,14 @@ def _points(rate: Rate) -> list[tuple[int, float]]:
     if isinstance(rate, (int, float)):
         return [(0, float(rate))]
     points = []
-    for index, (context, tokens_per_s) in enumerate(rate):
-        if not 0 <= int(context) < 1 << 64:
+    try:
+        pairs = [(int(context), float(tokens_per_s)) for context, tokens_per_s in rate]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidError(f"rate is {rate!r}, neither a number nor pairs of numbers") from error
+    for index, (context, tokens_per_s) in enumerate(pairs):
+        if not 0 <= context < 1 << 64:
             raise InvalidError(f"rate[{index}].context is {context}, must be 0 to 2^40")
-        points.append((int(context), float(tokens_per_s)))
+        points.append((context, tokens_per_s))
     return points
 
 
@@ -55,8 +59,12 @@ def plan(match: Match | PrefixMatch, *, tokens: int, rate: Rate,
     (context, tokens per second) in ascending order. `overlap`: it can compute tokens while blocks
     behind them are loaded; else it loads a prefix, then computes. Asks nobody and never waits.
     """
+    if not isinstance(match, (Match, PrefixMatch)):
+        raise InvalidError(f"match is {match!r}, not what a match answered")
     if match.result is None:
         raise InvalidError("match: it is none that a client answered")
+    if not isinstance(tokens, int):
+        raise InvalidError(f"tokens is {tokens!r}, not a number")
     if not 0 <= tokens < 1 << 64:
         raise InvalidError(f"tokens is {tokens}, must be 1 to 2^40")
     points = _points(rate)

@@ -3,7 +3,8 @@
 import enum
 from collections.abc import Iterator, Sequence
 from ctypes import sizeof, string_at
-from typing import Any, NamedTuple, overload
+from struct import calcsize
+from typing import Any, Literal, NamedTuple, overload
 
 from terrace import _library
 from terrace._library import AnswerStruct, ErrorStruct
@@ -280,6 +281,7 @@ class Match(NamedTuple):
     load_us: Sequence[int] = ()  # predicted time to get each of them alone; empty: an old daemon
     load_from: Sequence[LoadSource] = ()
     result: Any = None  # what `plan` reads
+    sources: Sequence[int] = ()  # which of load_from each of them comes from
 
     def tier(self, position: int) -> Tier:
         return Tier(self.tiers[position])
@@ -292,6 +294,7 @@ class GroupPresence(NamedTuple):
     blocks: bytes  # Presence of each block of the chain
     tiers: bytes
     load_us: Sequence[int] = ()  # as of Match; 0 unless it is ready
+    sources: Sequence[int] = ()  # as of Match; 0xffff unless it is ready
 
 
 class Sample(NamedTuple):
@@ -335,7 +338,8 @@ class Result:
     def match(self) -> Match:
         answer = self.answer
         return Match(answer.matched, bytes_at(answer.tiers, answer.matched),
-                     times_at(answer.load_us, answer.matched), self.load_from(), self)
+                     numbers_at(answer.load_us, answer.matched, "I"), self.load_from(), self,
+                     numbers_at(answer.sources, answer.matched, "H"))
 
     def load_from(self) -> list[LoadSource]:
         return [LoadSource(Tier(source.tier), source.bytes_per_s, source.queue_us,
@@ -347,11 +351,12 @@ class Result:
         found = []
         for i in range(answer.group_count):
             group = answer.groups[i]
-            times = answer.group_loads[i].load_us if answer.group_loads else None
+            loads = answer.group_loads[i] if answer.group_loads else None
             found.append(GroupPresence(group.group, group.shard, group.consecutive,
                                        bytes_at(group.presence, group.block_count),
                                        bytes_at(group.tiers, group.block_count),
-                                       times_at(times, group.block_count)))
+                                       numbers_at(loads and loads.load_us, group.block_count, "I"),
+                                       numbers_at(loads and loads.sources, group.block_count, "H")))
         return found
 
     def samples(self) -> list[Sample]:
@@ -368,8 +373,11 @@ def _first(pointer: Any, count: int) -> Iterator[Any]:
     return (pointer[i] for i in range(count))
 
 
-def times_at(address: int | None, count: int) -> Sequence[int]:
-    return memoryview(bytes_at(address, 4 * count)).cast("I") if address else ()
+def numbers_at(address: int | None, count: int, code: Literal["H", "I"]) -> Sequence[int]:
+    """A copy of numbers of C of that struct code."""
+    if not address:
+        return ()
+    return memoryview(bytes_at(address, calcsize(code) * count)).cast(code)
 
 
 def bytes_at(address: int | None, count: int) -> bytes:

@@ -169,6 +169,37 @@ TEST_F(CurveTest, WhoTakesTooMuchTimeSamplesLess) {
   EXPECT_EQ(rested.Shift(), 0u);
 }
 
+// One busy minute made every later answer unsure.
+TEST_F(CurveTest, TheSampleGrowsAgainWhenThereIsTimeForIt) {
+  SlowClock clock;
+  MissRatioCurve curve(Sized(100), clock);
+  std::uint64_t round = 0;
+  const auto use = [&](int times, Nanos pause) {
+    for (int i = 0; i < times; ++i) {
+      clock.Skip(pause);
+      Use(curve, CurveUse::kPut, round++, 0, 4, false);
+    }
+  };
+  use(3000, 0);
+  const unsigned busy = curve.Shift();
+  EXPECT_GT(busy, 1u);
+  use(20, 3 * kSecond);
+  EXPECT_EQ(curve.Shift(), busy) << "not at once";
+  use(60 * static_cast<int>(busy), 3 * kSecond);
+  EXPECT_EQ(curve.Shift(), 0u);
+  // Growing in vain is tried less and less often.
+  const auto grow = [&] {
+    use(3000, 0);
+    int calm = 0;
+    for (const unsigned before = curve.Shift(); curve.Shift() == before && calm < 5000; ++calm) {
+      use(1, 3 * kSecond);
+    }
+    return calm;
+  };
+  EXPECT_GT(grow(), 100);
+  EXPECT_GT(grow(), 200);
+}
+
 TEST_F(CurveTest, MemoryIsAShareOfTheArenaAboveItsFloor) {
   EXPECT_EQ(MissRatioCurve::BytesFor(64 << 20), MissRatioCurve::kBytesMin);
   EXPECT_EQ(MissRatioCurve::BytesFor(32ULL << 30), (32ULL << 30) / 2500);

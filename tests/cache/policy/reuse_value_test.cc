@@ -13,6 +13,13 @@
 namespace terrace {
 namespace {
 
+/// By age step.
+AgeArray AllOf(const AgeArray& hazards) {
+  AgeArray index{};
+  for (std::size_t step = 0; step < kReuseAges; ++step) index[step] = ReuseIndex(hazards, step);
+  return index;
+}
+
 constexpr std::uint32_t kEnd = 2 * 32768;  // where the last step ends
 
 std::uint32_t EndOf(std::size_t step) { return step + 1 < kReuseAges ? AgeOfStep(step + 1) : kEnd; }
@@ -49,7 +56,7 @@ TEST(ReuseIndexTest, IsTheBestOfAllAgesToStopAt) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     SeededRandom random(seed);
     const AgeArray hazards = RandomHazards(random);
-    const AgeArray index = ReuseIndex(hazards);
+    const AgeArray index = AllOf(hazards);
     for (std::size_t from = 0; from < kReuseAges; ++from) {
       const double best = BestOfAllStops(hazards, from);
       ASSERT_NEAR(index[from], best, 1e-4 * best + 1e-12) << "seed " << seed << " from " << from;
@@ -61,16 +68,16 @@ TEST(ReuseIndexTest, IsTheBestOfAllAgesToStopAt) {
 TEST(ReuseIndexTest, RisesTowardsThePauseAndIsNothingAfterIt) {
   AgeArray hazards{};
   hazards[15] = 0.8F;
-  const AgeArray index = ReuseIndex(hazards);
+  const AgeArray index = AllOf(hazards);
   for (std::size_t step = 1; step <= 15; ++step) EXPECT_GT(index[step], index[step - 1]) << step;
   for (std::size_t step = 16; step < kReuseAges; ++step) EXPECT_EQ(index[step], 0) << step;
 }
 
 TEST(ReuseIndexTest, WhatIsNeverOrAlwaysUsedIsNoDivisionByZero) {
-  EXPECT_EQ(ReuseIndex({}), AgeArray{});
+  EXPECT_EQ(AllOf({}), AgeArray{});
   AgeArray sure{};
   sure.fill(1);
-  for (const float value : ReuseIndex(sure)) {
+  for (const float value : AllOf(sure)) {
     EXPECT_GT(value, 0);
     EXPECT_LE(value, 1);  // the shortest step has 2 ticks: after one on the average
   }

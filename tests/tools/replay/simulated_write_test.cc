@@ -42,6 +42,23 @@ TEST(SimulatedWriteTest, AThirdOfTheWritesHitsAsMuchWhereThePolicyKnowsWhatIsReu
   }
 }
 
+// What left from an end of a list that the look-ahead did not see was never offered: 38 % of the
+// writes cost 2.2 points on a real trace.
+TEST(SimulatedWriteTest, TheDefaultPolicyIsAskedOfEachBlockThatLeaves) {
+  for (const WorkloadKind kind : {WorkloadKind::kConversation, WorkloadKind::kAgent}) {
+    const auto trace = GenerateTrace({.kind = kind, .requests = 6000});
+    ASSERT_TRUE(trace.ok()) << trace.status().ToString();
+    const BlockNumbers blocks = NumberBlocks(*trace);
+    const SimulatedRun everything = Simulate(*trace, blocks, 0, **FindPolicy("terrace"));
+    const SimulatedRun worth = Simulate(*trace, blocks, 0.4, **FindPolicy("terrace"));
+    EXPECT_LE(worth.nvme_blocks_written, 2 * everything.nvme_blocks_written / 5);
+    EXPECT_GE(worth.BlockHitRatio(), everything.BlockHitRatio() - 0.01);
+    const std::uint64_t left = worth.evictions;
+    EXPECT_GE(worth.nvme_blocks_written + worth.nvme_blocks_refused, left - left / 4)
+        << "a block that leaves is written now or before, or refused";
+  }
+}
+
 TEST(SimulatedWriteTest, WhatIsWrittenStaysWithinTheShareOnEverySlice) {
   const auto trace = GenerateTrace({.kind = WorkloadKind::kConversation, .requests = 6000});
   ASSERT_TRUE(trace.ok()) << trace.status().ToString();

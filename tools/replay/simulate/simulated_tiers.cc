@@ -10,8 +10,8 @@
 namespace terrace::replay {
 namespace {
 
-/// As in cache/evict.cc.
-constexpr int kCandidatesMax = 64;
+/// As in cache/evict.cc: what may leave is passed over for no other reason here.
+constexpr int kGuardedMax = 1024 + 64;
 /// Blocks of a request in transfer at once, which are pinned: cache.window_per_request.
 constexpr std::uint32_t kWindow = 4;
 
@@ -30,7 +30,6 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
                 (options.nvme_segments >= 2 && options.nvme_records_per_segment >= 1));
   if (options.nvme_write_share > 0) {
     parent_of_.assign(options.distinct_blocks, kNoBlock);
-    refused_.assign(options.distinct_blocks, false);
     value_.assign(options.distinct_blocks, 0);
     partial_.assign(options.distinct_blocks, false);
   }
@@ -179,7 +178,6 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
 
 bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock block) {
   const std::uint32_t position = block.position;
-  LookAhead(slice);
   if (slice.free.empty() && !Evict(slice, chain, position)) return false;
   const BlockId slot = slice.free.back();
   slice.free.pop_back();
@@ -210,7 +208,7 @@ bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, 
 
 BlockId SimulatedTiers::FindVictim(Slice& slice, std::span<const std::uint32_t> in_transfer) const {
   BlockId victim = slice.policy->First();
-  for (int looked = 0; looked < kCandidatesMax && victim != kNoBlock; ++looked) {
+  for (int looked = 0; looked < kGuardedMax && victim != kNoBlock; ++looked) {
     const std::uint32_t block = slice.block_of[victim];
     if (guarded_[block] != request_number_) return victim;
     const bool pinned = std::ranges::find(in_transfer, block) != in_transfer.end();
@@ -228,7 +226,7 @@ bool SimulatedTiers::Evict(Slice& slice, std::span<const std::uint32_t> chain,
   if (victim == kNoBlock) victim = FindVictim(slice, {});
   if (victim == kNoBlock) return false;
   const std::uint32_t block = slice.block_of[victim];
-  if (slice.price && !HasRecord(block)) ++blocks_refused_;
+  if (slice.price) Offer(slice, victim);
   if (slice.price) value_[block] = static_cast<float>(ValueOf(slice, victim));
   slice.policy->Evict(victim);
   slot_of_[block] = kNoBlock;
@@ -247,42 +245,23 @@ double SimulatedTiers::ValueOf(const Slice& slice, BlockId slot) const {
 void SimulatedTiers::NoteUse(Slice& slice, std::uint32_t block) {
   if (!slice.price || !InDram(block)) return;
   value_[block] = static_cast<float>(ValueOf(slice, slot_of_[block]));
-  refused_[block] = false;
 }
 
-void SimulatedTiers::LookAhead(Slice& slice) {
-  if (!slice.price) return;
-  const std::uint64_t window = DemotionWindow(slice.block_of.size() - slice.free.size());
-  if (slice.free.size() >= window || ++slice.since_looked_ahead < window / 2) return;
-  slice.since_looked_ahead = 0;
-  BlockId slot = slice.policy->First();
-  for (std::size_t looked = 0; looked < window && slot != kNoBlock; ++looked) {
-    const BlockId next = slice.policy->After(slot);
-    if (!HasRecord(slice.block_of[slot])) Demote(slice, slot);
-    slot = next;
-  }
-}
-
-void SimulatedTiers::Demote(Slice& slice, BlockId slot) {
-  const std::uint32_t block = slice.block_of[slot];
-  if (refused_[block]) return;
-  const double value = ValueOf(slice, slot);
-  // Those before it first: without them it is of no use.
+void SimulatedTiers::Offer(Slice& slice, BlockId slot) {
   std::vector<std::uint32_t> chain;
-  for (std::uint32_t next = block; next != kNoBlock && !HasRecord(next) && InDram(next);
-       next = parent_of_[next]) {
+  for (std::uint32_t next = slice.block_of[slot];
+       next != kNoBlock && !HasRecord(next) && InDram(next); next = parent_of_[next]) {
     chain.push_back(next);
   }
+  if (chain.empty()) return;  // it has a record
   const std::uint32_t parent = parent_of_[chain.back()];
   const bool orphan = parent != kNoBlock && !Stored(parent);
-  if (!slice.price->Offer(value, 1) || orphan) {
-    refused_[block] = true;
+  if (!slice.price->Offer(ValueOf(slice, slot), 1) || orphan) {
+    ++blocks_refused_;
     return;
   }
-  while (!chain.empty()) {
-    Append(slice, chain.back());
-    chain.pop_back();
-  }
+  // Those before it first: without them it is of no use.
+  for (; !chain.empty(); chain.pop_back()) Append(slice, chain.back());
 }
 
 bool SimulatedTiers::WorthKeeping(const Slice& slice, std::uint32_t block) const {

@@ -7,8 +7,8 @@
 //   - a put touches those of its blocks that are in DRAM, then inserts those that are on no tier in
 //     chain order, each just behind its parent;
 //   - it never evicts the blocks of the same request, or the one before it, that come before the
-//     block that needs room; at most 64 candidates are looked at; when one block finds no room, the
-//     later ones of the request are refused too: a chain that does not fit keeps its prefix.
+//     block that needs room; at most 1,024 of these are passed over; when one block finds no room,
+//     the later ones of the request are refused too: a chain that does not fit keeps its prefix.
 // The NVMe tier is a log in a ring of segments:
 //   - every block that a put stores is appended to the current segment;
 //   - when that has more than half of its records, the next segment of the ring is reclaimed, in
@@ -25,13 +25,11 @@
 // Where only what is worth it is written (nvme_write_share; cache/demote.cc), by the same
 // WritePrice:
 //   - what a put stores is appended at once only when the policy knows nothing of it;
-//   - while DRAM has less room than the window of those that leave next, and half of that came, the
-//     blocks of the window are looked at, first to leave first: one whose parent was on the same
-//     slice and is on no tier, or whose value does not pay, is refused until it is used again;
-//     else it is appended, after those before it in its chain that have no record;
+//   - a block that leaves DRAM and has no record is offered: one whose parent was on the same slice
+//     and is on no tier, or whose value does not pay, is refused; else it is appended, after those
+//     before it in its chain that have no record;
 //   - a block is written again when its segment is reclaimed if one get or more has found it since
-//   it
-//     was written and its value, as of its last use or eviction, still pays;
+//     it was written and its value, as of its last use or eviction, still pays;
 //   - a block that is not full counts as half full: a trace does not say how full. Nor does
 //     anything wait to be written here, or fail.
 // The daemon's reactors each own a slice of both tiers; a run of blocks belongs to one slice.
@@ -131,7 +129,6 @@ class SimulatedTiers {
     RequestFacts facts;                    // as the policy gave them, once `extends`
     bool extends = false;                  // the policy was asked what it makes of the request
     std::optional<WritePrice> price;       // when only what is worth it is written
-    std::uint64_t since_looked_ahead = ~std::uint64_t{0} >> 1;  // blocks that came
   };
 
   [[nodiscard]] bool Stored(std::uint32_t block) const { return InDram(block) || HasRecord(block); }
@@ -152,12 +149,11 @@ class SimulatedTiers {
   void Write(Slice& slice, std::uint32_t block);
   void Reclaim(Slice& slice);
   void CountGone();
-  /// Looks at the blocks that leave next, and writes those that are worth it.
-  void LookAhead(Slice& slice);
   /// A block that is in DRAM or not was put or got.
   void NoteUse(Slice& slice, std::uint32_t block);
-  /// Offers one, and writes it with those before it in its chain.
-  void Demote(Slice& slice, BlockId slot);
+  /// One leaves DRAM: if it has no record and is worth one, it is written with those before it in
+  /// its chain.
+  void Offer(Slice& slice, BlockId slot);
   [[nodiscard]] double ValueOf(const Slice& slice, BlockId slot) const;
   [[nodiscard]] bool WorthKeeping(const Slice& slice, std::uint32_t block) const;
 
@@ -169,7 +165,6 @@ class SimulatedTiers {
   std::vector<bool> has_record_;  // per block
   // Per block, when only what is worth it is written:
   std::vector<std::uint32_t> parent_of_;  // before it in its chain and on its slice, or kNoBlock
-  std::vector<bool> refused_;             // not worth a write, since it was last used
   std::vector<float> value_;              // when it was last used or offered
   std::vector<bool> partial_;
   std::vector<std::uint8_t> gets_;         // per block, up to kReinsertGets, since it was written
