@@ -79,7 +79,7 @@ INSTANTIATE_TEST_SUITE_P(
     PagedCache, EveryWay,
     ::testing::Values(Way{"LentToSmallPieces", LinkChoice::kAuto, PageOrder::kNhd,
                           StoredOrder::kHeadsFirst, 4096, kMany},
-                      Way{"DirectToLargePieces", LinkChoice::kAuto, PageOrder::kNhd,
+                      Way{"LentToLargePieces", LinkChoice::kAuto, PageOrder::kNhd,
                           StoredOrder::kTokensFirst, 4096, kMany},
                       Way{"DirectOverTcp", LinkChoice::kTcp, PageOrder::kHnd,
                           StoredOrder::kHeadsFirst, 1, kMany},
