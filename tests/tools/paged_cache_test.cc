@@ -54,6 +54,7 @@ TEST_P(EveryWay, WhatWasPutFromPagesComesBackIntoOthers) {
   rank.ExpectAll(rank.cache->Get(rank.space, rank.chain, rank.On(to), {}, Soon()), StatusCode::kOk);
   EXPECT_EQ(rank.Bytes(to), wanted);
   EXPECT_EQ(rank.Bytes(from), wanted);
+  EXPECT_TRUE(rank.cache->Fence(pages, Soon()).ok());
   EXPECT_EQ(rank.Bytes(others), untouched);
   // A part of the layers: the others stay as they are.
   rank.paper.Fill(random);
