@@ -4,8 +4,8 @@
 // and how its blocks are stored (StoredLayout). A call names blocks of a chain and, for each, the
 // pages that hold it, in the order of its tokens. The bytes are gathered from the pages and stored,
 // or got, verified and scattered into them; on the way they are quantised if the stored layout
-// says so. Where nothing changes but the place, and pieces are large, they move without a stop
-// between; else by frames, of which there is a fixed number.
+// says so. Between pages and daemon lie frames, of which there is a fixed number, unless blocks
+// are lent or pieces are large enough to go without.
 //
 //   auto cache = terrace::PagedCache::Open(*client, {.cache = layout, .stored = stored,
 //                                                    .layer_bases = bases});
@@ -47,8 +47,8 @@ struct PagedCacheOptions {
   std::vector<void*> layer_bases{};
   /// Host memory for blocks on their way; at least two of them are made room for. Bytes.
   std::uint64_t staging_bytes = 64 << 20;
-  /// Pieces of at least so many bytes go without frames, where they can: the CPU's cache, lossless.
-  /// 0: none do.
+  /// Over a network, pieces of at least so many bytes go without frames where they can: the CPU's
+  /// cache, lossless. 0: none do.
   std::uint32_t direct_bytes = 4096;
   /// What moves the pages; null: the CPU or the GPU whose memory the cache is.
   std::shared_ptr<paged::PageMover> mover{};

@@ -29,7 +29,7 @@ bool Passed(Deadline deadline) { return In({}) >= deadline; }
 
 }  // namespace
 
-class __attribute__((visibility("hidden"))) PagedCache::Impl {
+class PagedCache::Impl {
  public:
   Impl(std::unique_ptr<paged::PagedSetup> setup, std::unique_ptr<paged::OperationBook> book)
       : setup_(std::move(setup)),
@@ -74,8 +74,7 @@ class __attribute__((visibility("hidden"))) PagedCache::Impl {
   }
   Result<Ticket> Submit(Result<std::shared_ptr<Operation>> made) {
     if (!made.ok()) return made.status();
-    // The ticket is read before a thread may end it.
-    const std::shared_ptr<Operation> operation = made.value();
+    const std::shared_ptr<Operation>& operation = made.value();
     if (Status status = Enter(operation); !status.ok()) return status;
     return operation->ticket;
   }

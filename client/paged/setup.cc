@@ -1,6 +1,7 @@
 #include "client/paged/setup.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <string>
 #include <utility>
@@ -14,6 +15,7 @@ namespace terrace::paged {
 namespace {
 
 constexpr std::uint64_t kFrameAlignment = 4096;
+constexpr std::chrono::milliseconds kQuiesceTime{1000};
 constexpr std::uint32_t kFramesMax = 65536;
 constexpr std::uint32_t kStretchesMax = 65536;  // BlockRange::count
 
@@ -84,8 +86,9 @@ Result<std::unique_ptr<PagedSetup>> PagedSetup::Make(Client& client, PagedCacheO
 
 PagedSetup::~PagedSetup() {
   for (const DirectRegion& region : direct_regions) {
-    // Nothing is under way: refused only if a call is in doubt, and then it stays with the Client.
-    [[maybe_unused]] const Status status = client.DeregisterMemory(region.region);
+    // Nothing is under way, but of an earlier call in doubt the daemon may still write.
+    [[maybe_unused]] Status status = client.Quiesce(region.region, In(kQuiesceTime));
+    status = client.DeregisterMemory(region.region);
   }
   if (frames_region.value == 0 || spare_frames_) return;
   mover->DeregisterFrames(frames);

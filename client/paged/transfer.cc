@@ -47,13 +47,18 @@ void Transfer::Run() {
   SettleDoubts(machinery_, {});
   Blocks all(operation_.count);
   for (std::uint32_t i = 0; i < all.size(); ++i) all[i] = i;
-  const bool gets = operation_.kind == OperationKind::kGet;
-  if (setup_.direct && operation_.kind != OperationKind::kWrite && RangeToGet().count == 1) {
-    RunDirect();
-  } else if (gets && !setup_.wide && RangeToGet().count == 1) {
-    RunInFrames(ScatterLent());
+  const bool stretch = RangeToGet().count == 1;
+  // A block that is lent is copied once, and by this thread or the GPU: whatever its pieces, the
+  // fastest.
+  const bool lends = operation_.kind == OperationKind::kGet && !setup_.wide && stretch;
+  const Blocks left = lends ? ScatterLent() : all;
+  // On this host frames are faster: the daemon has them mapped, and looks up no page of theirs.
+  const bool direct = setup_.direct && operation_.kind != OperationKind::kWrite && stretch &&
+                      setup_.client.LinkName() != "shm";
+  if (direct) {
+    RunDirect(left);
   } else {
-    RunInFrames(all);
+    RunInFrames(left);
   }
   if (operation_.after.value != 0) setup_.mover->Forget(std::exchange(operation_.after, {}));
 }

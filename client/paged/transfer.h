@@ -70,7 +70,7 @@ class Transfer {
   void WriteOne(Chunk& chunk, std::size_t index);
   /// From all heads of a quantised block, which lie behind it, to this rank's.
   void NarrowFrame(std::uint32_t frame) const;
-  void RunDirect();
+  void RunDirect(const Blocks& blocks);
   void DirectChunk(const Blocks& blocks);
   /// @return the blocks that could not be lent.
   Blocks ScatterLent();

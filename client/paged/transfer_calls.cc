@@ -133,19 +133,18 @@ void Transfer::NarrowFrame(std::uint32_t frame) const {
   }
 }
 
-void Transfer::RunDirect() {
+void Transfer::RunDirect(const Blocks& blocks) {
   const PageMap map = BuildPageMap(setup_.cache, setup_.stored, setup_.bases, operation_.layers);
-  const std::size_t blocks_of_call = std::max<std::size_t>(kPiecesOfCallMax / map.units, 1);
-  Blocks chunk;
-  for (std::uint32_t block = 0; block < operation_.count; ++block) {
-    chunk.push_back(block);
-    if (chunk.size() < blocks_of_call && block + 1 < operation_.count) continue;
+  const std::size_t most = std::max<std::size_t>(kPiecesOfCallMax / map.units, 1);
+  for (std::size_t first = 0; first < blocks.size(); first += most) {
+    const Blocks chunk(
+        blocks.begin() + static_cast<std::ptrdiff_t>(first),
+        blocks.begin() + static_cast<std::ptrdiff_t>(std::min(first + most, blocks.size())));
     if (stop_.ok()) {
       DirectChunk(chunk);
     } else {
       Fail(chunk, stop_);
     }
-    chunk.clear();
   }
 }
 

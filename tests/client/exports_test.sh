@@ -1,6 +1,6 @@
 #!/bin/bash
-# libterrace.so shows what terrace.h, terrace.hpp and their sisters promise, and nothing else: an engine must be
-# able to carry its own UCX, flatbuffers and base/ beside it.
+# libterrace.so shows what terrace.h, terrace.hpp and their sisters promise, and nothing else: an
+# engine must be able to carry its own UCX, flatbuffers and base/ beside it.
 #   exports_test.sh LIBRARY C_HEADER...
 set -euo pipefail
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # An engine's developer installs Terrace and builds hello.cc against it, twice: with g++ by
-# pkg-config, and with clang++ by find_package; and hello.c with gcc, as C11. All then talk to a
-# daemon, when there is one.
+# pkg-config, and with clang++ by find_package; hello.c with gcc, as C11; and paged.cc with g++. All
+# then talk to a daemon, when there is one.
 #   install_test.sh BUILD_DIRECTORY SOURCE_DIRECTORY
 set -euo pipefail
 
@@ -15,6 +15,7 @@ prefix=$work/prefix
 cmake --install "$build" --prefix "$prefix" --component client >"$work/install.log" ||
   { cat "$work/install.log"; exit 1; }
 for file in include/terrace/{terrace.h,terrace_types.h,terrace.hpp,types.hpp} \
+  include/terrace/{layout.hpp,paged.hpp,terrace_paged.h} \
   include/terrace/base/{ack,limits,presence,result,status,tier_kind}.h \
   lib/libterrace.so lib/libterrace.so.1 lib/libterrace.so.1.0.1.0 lib/pkgconfig/terrace.pc \
   lib/cmake/Terrace/TerraceConfig.cmake lib/cmake/Terrace/TerraceConfigVersion.cmake; do
@@ -36,6 +37,10 @@ if [[ -z $sanitize ]] && command -v g++ >/dev/null; then
   g++ -Wall -Wextra -Werror -DTERRACE_INSTALLED "$source/client/examples/hello.cc" \
     -o "$work/hello-gcc" $(pkg-config --cflags --libs terrace) "-Wl,-rpath,$prefix/lib"
   programs+=("$work/hello-gcc")
+  # shellcheck disable=SC2046
+  g++ -Wall -Wextra -Werror -DTERRACE_INSTALLED "$source/client/examples/paged.cc" \
+    -o "$work/paged-gcc" $(pkg-config --cflags --libs terrace) "-Wl,-rpath,$prefix/lib"
+  programs+=("$work/paged-gcc")
   # The C++ standard in the flags is not for C: only where to look and what to link.
   # shellcheck disable=SC2046
   gcc -std=c11 -pedantic -Wall -Wextra -Werror -DTERRACE_INSTALLED \
@@ -43,7 +48,7 @@ if [[ -z $sanitize ]] && command -v g++ >/dev/null; then
     $(pkg-config --cflags-only-I --libs terrace) "-Wl,-rpath,$prefix/lib"
   programs+=("$work/hello-c")
   # C++ of an engine that is older than C++20 takes the C header.
-  echo '#include <terrace/terrace.h>' | g++ -std=c++11 -pedantic -Wall -Wextra -Werror \
+  echo '#include <terrace/terrace_paged.h>' | g++ -std=c++11 -pedantic -Wall -Wextra -Werror \
     -I"$prefix/include" -fsyntax-only -x c++ -
 fi
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A Python developer on a fresh Debian 12 installs the package, as docs/client.md says and without a
-# network; then its types are checked, hello.py runs, and the tests of python_test.py and its
-# sisters, all against a real daemon.
+# network; then its types are checked, hello.py and paged.py run, and the tests of python_test.py
+# and its sisters, all against a real daemon.
 #   python_test.sh LIBTERRACE TERRACED SOURCE_DIRECTORY
 set -euo pipefail
 
@@ -34,6 +34,8 @@ start_daemon
 cd "$work" # not where a folder terrace/ lies
 timeout 60 "$work/venv/bin/python" "$source/client/examples/hello.py" "$address" ||
   die "hello.py failed"
+timeout 60 "$work/venv/bin/python" "$source/client/examples/paged.py" "$address" ||
+  die "paged.py failed"
 for test in python_test python_pieces_test python_hints_test python_handoff_test \
     python_events_test python_plan_test python_paged_test; do
   PYTHONDONTWRITEBYTECODE=1 timeout 180 "$work/venv/bin/python" \

@@ -54,6 +54,7 @@ TEST_P(EveryWay, WhatWasPutFromPagesComesBackIntoOthers) {
   rank.ExpectAll(rank.cache->Get(rank.space, rank.chain, rank.On(to), {}, Soon()), StatusCode::kOk);
   EXPECT_EQ(rank.Bytes(to), wanted);
   EXPECT_EQ(rank.Bytes(from), wanted);
+  EXPECT_TRUE(rank.cache->Fence(pages, Soon()).ok());
   EXPECT_EQ(rank.Bytes(others), untouched);
   // A part of the layers: the others stay as they are.
   rank.paper.Fill(random);
@@ -79,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(
     PagedCache, EveryWay,
     ::testing::Values(Way{"LentToSmallPieces", LinkChoice::kAuto, PageOrder::kNhd,
                           StoredOrder::kHeadsFirst, 4096, kMany},
-                      Way{"DirectToLargePieces", LinkChoice::kAuto, PageOrder::kNhd,
+                      Way{"LentToLargePieces", LinkChoice::kAuto, PageOrder::kNhd,
                           StoredOrder::kTokensFirst, 4096, kMany},
                       Way{"DirectOverTcp", LinkChoice::kTcp, PageOrder::kHnd,
                           StoredOrder::kHeadsFirst, 1, kMany},

@@ -32,12 +32,13 @@ __version__: str = _functions.version
 
 __all__ = [
     "BLOCK_DTYPE", "BLOCK_PIECES_DTYPE", "BLOCK_RESULT_DTYPE", "FRAGMENT_DTYPE", "PIECE_DTYPE",
-    "Ack", "AsyncClient", "Block", "BlockPieces", "BlockResult", "BlockResults", "Chain", "Client",
-    "Completion", "DeadlineError", "Element", "Error", "Event", "EventBatch", "EventCause", "EventGap",
-    "EventKind", "ExpiredError", "Form", "Fragment", "Group", "GroupPolicy",
-    "GroupPresence", "Hints", "IncompatibleError", "InvalidError", "Layout", "Lease", "LentBlock",
-    "LentBlocks", "Link", "LoadPlan", "LoadSource", "Match", "Namespace", "NamespaceInfo",
-    "NotDurable", "PagedCache", "PeerDeadError", "Piece", "PrefixMatch", "Presence", "Region", "Reservation",
-    "RetryError", "Sample", "Status", "StopPolicy", "StoredLayout", "StoredOrder", "StoredType",
-    "Tier", "UnsupportedError", "identity_of", "layout_of", "plan",
+    "Ack", "AsyncClient", "Block", "BlockPieces", "BlockResult", "BlockResults", "Chain",
+    "Client", "Completion", "DeadlineError", "Element", "Error", "Event", "EventBatch",
+    "EventCause", "EventGap", "EventKind", "ExpiredError", "Form", "Fragment", "Group",
+    "GroupPolicy", "GroupPresence", "Hints", "IncompatibleError", "InvalidError", "Layout",
+    "Lease", "LentBlock", "LentBlocks", "Link", "LoadPlan", "LoadSource", "Match", "Namespace",
+    "NamespaceInfo", "NotDurable", "PagedCache", "PeerDeadError", "Piece", "PrefixMatch",
+    "Presence", "Region", "Reservation", "RetryError", "Sample", "Status", "StopPolicy",
+    "StoredLayout", "StoredOrder", "StoredType", "Tier", "UnsupportedError", "identity_of",
+    "layout_of", "plan",
 ]
