@@ -30,28 +30,26 @@ std::string ReadLogBytes(const std::string& text, std::uint64_t& bytes) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, Bench> paths = {{"dram", terrace::bench::BenchDram},
-                                              {"tcp", terrace::bench::BenchTcp},
-                                              {"lend", terrace::bench::BenchLend},
-                                              {"match", terrace::bench::BenchMatch},
-                                              {"index", terrace::bench::BenchIndex},
-                                              {"idle", terrace::bench::BenchIdle},
-                                              {"events", terrace::bench::BenchEvents},
-                                              {"nvme", terrace::bench::BenchNvme},
-                                              {"nvme-mixed", terrace::bench::BenchNvmeMixed},
-                                              {"plan", terrace::bench::BenchPlan},
-                                              {"recovery", terrace::bench::BenchRecovery},
-                                              {"fanout", terrace::bench::BenchFanout},
-                                              {"scatter", terrace::bench::BenchScatter},
-                                              {"handoff", terrace::bench::BenchHandoff}};
+  const std::map<std::string, Bench> paths = {
+      {"dram", terrace::bench::BenchDram},      {"tcp", terrace::bench::BenchTcp},
+      {"lend", terrace::bench::BenchLend},      {"match", terrace::bench::BenchMatch},
+      {"index", terrace::bench::BenchIndex},
+#if TERRACE_CUDA
+      {"hbm", terrace::bench::BenchHbm},
+#endif
+      {"idle", terrace::bench::BenchIdle},      {"events", terrace::bench::BenchEvents},
+      {"nvme", terrace::bench::BenchNvme},      {"nvme-mixed", terrace::bench::BenchNvmeMixed},
+      {"plan", terrace::bench::BenchPlan},      {"recovery", terrace::bench::BenchRecovery},
+      {"fanout", terrace::bench::BenchFanout},  {"scatter", terrace::bench::BenchScatter},
+      {"handoff", terrace::bench::BenchHandoff}};
   CLI::App app("terrace-bench: measures one path of Terrace against a limit taken in the same run");
   std::string path;
   bool json = false;
   BenchOptions options;
-  app.add_option(
-         "path", path,
-         "dram, tcp, lend, fanout, scatter, handoff, match, index, idle, events, nvme, nvme-mixed, "
-         "plan or recovery")
+  app.add_option("path", path,
+                 "dram, tcp, lend, fanout, scatter, handoff, hbm (in builds with CUDA), match, "
+                 "index, idle, "
+                 "events, nvme, nvme-mixed, plan or recovery")
       ->required()
       ->check(CLI::IsMember(&paths));
   app.add_flag("--json", json, "print JSON instead of a table");
