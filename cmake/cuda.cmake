@@ -6,6 +6,11 @@
 
 option(TERRACE_CUDA "Build what needs the CUDA toolkit, when nvcc is found" ON)
 
+# What nvcc compiles has no sanitizer in it: such builds are those without CUDA, too.
+if(TERRACE_SANITIZE)
+  set(TERRACE_CUDA OFF)
+endif()
+
 if(TERRACE_CUDA)
   find_program(TERRACE_NVCC nvcc HINTS ENV CUDA_HOME PATH_SUFFIXES bin PATHS /usr/local/cuda/bin)
   find_program(TERRACE_NVCC_HOST NAMES g++-12 g++)

@@ -30,31 +30,33 @@ std::string ReadLogBytes(const std::string& text, std::uint64_t& bytes) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, Bench> paths = {{"dram", terrace::bench::BenchDram},
-                                              {"tcp", terrace::bench::BenchTcp},
-                                              {"lend", terrace::bench::BenchLend},
-                                              {"match", terrace::bench::BenchMatch},
-                                              {"index", terrace::bench::BenchIndex},
-                                              {"idle", terrace::bench::BenchIdle},
-                                              {"events", terrace::bench::BenchEvents},
-                                              {"nvme", terrace::bench::BenchNvme},
-                                              {"nvme-mixed", terrace::bench::BenchNvmeMixed},
-                                              {"plan", terrace::bench::BenchPlan},
-                                              {"recovery", terrace::bench::BenchRecovery},
-                                              {"fanout", terrace::bench::BenchFanout},
-                                              {"scatter", terrace::bench::BenchScatter},
-                                              {"gather", terrace::bench::BenchGather},
+  const std::map<std::string, Bench> paths = {
+      {"dram", terrace::bench::BenchDram},
+      {"tcp", terrace::bench::BenchTcp},
+      {"lend", terrace::bench::BenchLend},
+      {"match", terrace::bench::BenchMatch},
+      {"index", terrace::bench::BenchIndex},
+      {"idle", terrace::bench::BenchIdle},
+      {"events", terrace::bench::BenchEvents},
+      {"nvme", terrace::bench::BenchNvme},
+      {"nvme-mixed", terrace::bench::BenchNvmeMixed},
+      {"plan", terrace::bench::BenchPlan},
+      {"recovery", terrace::bench::BenchRecovery},
+      {"fanout", terrace::bench::BenchFanout},
+      {"scatter", terrace::bench::BenchScatter},
+      {"gather", terrace::bench::BenchGather},
 #if TERRACE_CUDA
-                                              {"gather-gpu", terrace::bench::BenchGatherGpu},
+      {"gather-gpu", terrace::bench::BenchGatherGpu},
+      {"hbm", terrace::bench::BenchHbm},
 #endif
-                                              {"handoff", terrace::bench::BenchHandoff}};
+      {"handoff", terrace::bench::BenchHandoff}};
   CLI::App app("terrace-bench: measures one path of Terrace against a limit taken in the same run");
   std::string path;
   bool json = false;
   BenchOptions options;
   app.add_option("path", path,
                  "dram, tcp, lend, fanout, scatter, gather, handoff, match, index, idle, events, "
-                 "nvme, nvme-mixed, plan, recovery or, in builds with CUDA, gather-gpu")
+                 "nvme, nvme-mixed, plan, recovery or, in builds with CUDA, gather-gpu and hbm")
       ->required()
       ->check(CLI::IsMember(&paths));
   app.add_flag("--json", json, "print JSON instead of a table");

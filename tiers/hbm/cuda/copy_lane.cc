@@ -130,13 +130,15 @@ Status CopyLane::QueueCopies(const Batch& batch) {
   from_.clear();
   to_.clear();
   sizes_.clear();
+  bool pinned = true;
   for (const DeviceCopy* copy : batch.copies) {
+    pinned = pinned && copy->pinned;
     from_.push_back(copy->from);
     to_.push_back(copy->to);
     sizes_.push_back(copy->bytes);
   }
 #if CUDART_VERSION >= 13000
-  if (batch_call_ && sizes_.size() > 1) {
+  if (batch_call_ && pinned && sizes_.size() > 1) {
     cudaMemcpyAttributes attributes{};
     attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
     std::size_t index = 0;

@@ -34,6 +34,7 @@ struct DeviceCopy {
   const std::byte* from = nullptr;
   std::uint64_t bytes = 0;
   std::span<std::uint64_t> checksums;  ///< Empty: none.
+  bool pinned = false;                 ///< The host's side: batches take no other memory.
   Status status{};
   std::coroutine_handle<> waiter{};
 };

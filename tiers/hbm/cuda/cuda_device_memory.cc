@@ -187,15 +187,30 @@ void CudaDeviceMemory::DeregisterHost(std::span<std::byte> memory) {
   UnpinHostMemory(memory);
 }
 
+bool CudaDeviceMemory::IsRegistered(std::span<const std::byte> memory) const {
+  const auto after = registered_.upper_bound(memory.data());
+  if (after == registered_.begin()) return false;
+  const auto& [start, bytes] = *std::prev(after);
+  return memory.data() + memory.size() <= start + bytes;
+}
+
 Task<Status> CudaDeviceMemory::CopyIn(DeviceAddress to, std::span<const std::byte> from,
                                       std::span<std::uint64_t> checksums, CopyUrgency urgency) {
-  return Run({.to = Pointer(to), .from = from.data(), .bytes = from.size(), .checksums = checksums},
+  return Run({.to = Pointer(to),
+              .from = from.data(),
+              .bytes = from.size(),
+              .checksums = checksums,
+              .pinned = IsRegistered(from)},
              CopyWay::kIn, urgency, "CopyIn");
 }
 
 Task<Status> CudaDeviceMemory::CopyOut(std::span<std::byte> to, DeviceAddress from,
                                        std::span<std::uint64_t> checksums, CopyUrgency urgency) {
-  return Run({.to = to.data(), .from = Pointer(from), .bytes = to.size(), .checksums = checksums},
+  return Run({.to = to.data(),
+              .from = Pointer(from),
+              .bytes = to.size(),
+              .checksums = checksums,
+              .pinned = IsRegistered(to)},
              CopyWay::kOut, urgency, "CopyOut");
 }
 

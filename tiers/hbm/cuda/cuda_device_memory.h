@@ -76,6 +76,7 @@ class CudaDeviceMemory final : public DeviceMemory, private Poller {
   void Break(const Status& status);
   Task<Status> Run(DeviceCopy copy, CopyWay way, CopyUrgency urgency, const char* call);
   Status SubmitDirection(Direction& direction, unsigned& queued);
+  [[nodiscard]] bool IsRegistered(std::span<const std::byte> memory) const;
   [[nodiscard]] bool HasWork() const noexcept;
   static void CUDART_CB RingBell(void* self);
 
