@@ -76,7 +76,7 @@ typedef struct terrace_stored_layout {
 typedef struct terrace_paged_options {
   uint32_t struct_size;
   uint32_t place;  /* TERRACE_PLACE_... of the cache's memory */
-  uint32_t device; /* of TERRACE_PLACE_CUDA */
+  uint32_t device; /* of TERRACE_PLACE_CUDA: the addresses say it, too; not looked at */
   uint32_t direct_bytes;
   const terrace_cache_layout* cache;
   const terrace_stored_layout* stored;

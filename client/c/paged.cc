@@ -11,6 +11,7 @@
 #include "client/c/call.h"
 #include "client/c/convert.h"
 #include "client/c/sized.h"
+#include "client/paged/pick_mover.h"
 #include "client/paged.hpp"
 
 using namespace terrace::c;  // NOLINT: the functions below are C's, in no namespace
@@ -119,13 +120,17 @@ Result<terrace::PagedCacheOptions> ToPagedOptions(const terrace_paged_options* o
       !status.ok()) {
     return status;
   }
-  if (known->place != TERRACE_PLACE_CPU) {
-    return Status(terrace::StatusCode::kUnsupported,
-                  "options.place is " + std::to_string(known->place) +
-                      ", and this library moves pages of the CPU's memory only");
+  if (known->place != TERRACE_PLACE_CPU && known->place != TERRACE_PLACE_CUDA) {
+    return Status::Invalid("options.place is " + std::to_string(known->place) +
+                           ", neither TERRACE_PLACE_CPU nor TERRACE_PLACE_CUDA");
   }
   if (Status status = ValidateCache(made.cache); !status.ok()) return status;
   made.layer_bases.assign(known->layer_bases, known->layer_bases + known->layer_base_count);
+  if (known->place == TERRACE_PLACE_CUDA) {
+    if (Status status = terrace::paged::RequireGpuMemory(made.layer_bases); !status.ok()) {
+      return status;
+    }
+  }
   return made;
 }
 

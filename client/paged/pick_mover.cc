@@ -26,4 +26,14 @@ Result<std::shared_ptr<PageMover>> PickMover(const CacheLayout& cache, const Sto
   return cpu.status();
 }
 
+Status RequireGpuMemory(std::span<void* const> bases) {
+#if defined(TERRACE_CUDA)
+  if (IsGpuMemory(bases)) return {};
+  return Status::Invalid("layer_bases are no memory of a GPU, or there is no GPU");
+#else
+  static_cast<void>(bases);
+  return {StatusCode::kUnsupported, "this library was built without CUDA: it moves no GPU's pages"};
+#endif
+}
+
 }  // namespace terrace::paged

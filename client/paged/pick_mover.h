@@ -16,4 +16,8 @@ namespace terrace::paged {
 Result<std::shared_ptr<PageMover>> PickMover(const CacheLayout& cache, const StoredLayout& stored,
                                              std::span<void* const> bases);
 
+/// For who says that the layers are a GPU's. @return kInvalid when they are not, kUnsupported in a
+///         library that was built without CUDA.
+Status RequireGpuMemory(std::span<void* const> bases);
+
 }  // namespace terrace::paged

@@ -145,7 +145,10 @@ TEST_F(PagedC, WhatOnlyCCanGetWrongIsNamed) {
                 "options.layer_base_count is 1, and cache.layers is 2");
   options_.layer_base_count = 2;
   options_.place = TERRACE_PLACE_CUDA + 1;
-  EXPECT_EQ(terrace_open_paged(client_, &options_, &other, &error_), TERRACE_UNSUPPORTED);
+  ExpectInvalid(terrace_open_paged(client_, &options_, &other, &error_), "options.place is 2");
+  options_.place = TERRACE_PLACE_CUDA;  // and the memory is the CPU's
+  const int opened = terrace_open_paged(client_, &options_, &other, &error_);
+  EXPECT_TRUE(opened == TERRACE_INVALID || opened == TERRACE_UNSUPPORTED) << opened;
   options_.place = TERRACE_PLACE_CPU;
   stored_.order = 2;
   ExpectInvalid(terrace_open_paged(client_, &options_, &other, &error_), "stored.order is 2");

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Tensors of torch on a GPU, put and got as they lie, against a real daemon.
+
+    python_gpu_test.py TERRACED
+
+Exits with 77 where torch or a GPU is missing. tools/gpu-check carries it to a machine with both.
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+try:
+    import torch
+except ImportError:
+    print("skipped: torch is not installed")
+    sys.exit(77)
+if not torch.cuda.is_available():
+    print("skipped: torch sees no GPU")
+    sys.exit(77)
+
+import terrace  # noqa: E402
+
+LAYERS, PAGES, TOKENS, HEADS, DIM, BLOCKS = 16, 256, 16, 8, 128, 32
+AXES = ("parts", "pages", "tokens", "heads", "dim")
+CONFIG = """[server]
+listen = "127.0.0.1:0"
+port_file = "{folder}/ports"
+[dram]
+capacity = "2GiB"
+[metrics]
+listen = "127.0.0.1:0"
+"""
+
+
+def start_daemon(program, folder):
+    config = folder / "terraced.toml"
+    config.write_text(CONFIG.format(folder=folder))
+    daemon = subprocess.Popen([program, "--config", config])
+    ports = folder / "ports"
+    for _ in range(200):
+        if ports.exists() and ports.read_text().strip():
+            return daemon, "127.0.0.1:" + ports.read_text().splitlines()[0].rpartition(":")[2]
+        time.sleep(0.05)
+    daemon.kill()
+    raise SystemExit("the daemon did not start")
+
+
+def check(client, kind, most, chain):
+    layers = [torch.randn(2, PAGES, TOKENS, HEADS, DIM, device="cuda").to(torch.bfloat16)
+              for _ in range(LAYERS)]
+    order = torch.randperm(PAGES).tolist()
+    source = [order[4 * i:4 * i + 4] for i in range(BLOCKS)]
+    target = [order[4 * (i + BLOCKS):4 * (i + BLOCKS) + 4] for i in range(BLOCKS)]
+    stored = terrace.StoredLayout(block_tokens=4 * TOKENS, type=kind)
+    with terrace.PagedCache.from_tensors(client, layers, AXES, stored) as cache:
+        space = cache.open_namespace(f"gpu {kind.name}", model="none/gpu")
+        seconds = []
+        cache.put(space, chain, source)
+        for _ in range(5):
+            for layer in layers:
+                layer[:, sum(target, [])] = 0
+            torch.cuda.synchronize()
+            begun = time.monotonic()
+            loaded = cache.get(space, chain, target)
+            seconds.append(time.monotonic() - begun)
+            assert loaded.leading == BLOCKS, loaded
+            error = max((layer[:, sum(target, [])].float()
+                         - layer[:, sum(source, [])].float()).abs().max().item()
+                        for layer in layers)
+            assert error <= most, f"{kind.name}: off by {error}"
+        rate = BLOCKS * cache.block_bytes / min(seconds) / 1e9
+        print(f"{kind.name}: {BLOCKS} blocks of {cache.block_bytes} bytes, off by {error:.4f} at "
+              f"most, best get {rate:.1f} GB/s of stored bytes", flush=True)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        daemon, address = start_daemon(sys.argv[1], pathlib.Path(name))
+        try:
+            chain = terrace.Chain([b"gpu block %d" % i for i in range(BLOCKS)])
+            with terrace.Client(address, name="gpu", timeout=20.0) as client:
+                check(client, terrace.StoredType.LOSSLESS, 0.0, chain)
+                check(client, terrace.StoredType.FP8_E4M3, 6.0 / 16 + 0.01, chain)
+                check(client, terrace.StoredType.INT8, 6.0 / 254 + 0.02, chain)
+        finally:
+            daemon.kill()
+            daemon.wait()
+
+
+if __name__ == "__main__":
+    main()
