@@ -47,7 +47,6 @@ int main(int argc, char** argv) {
       {"gather", terrace::bench::BenchGather},
 #if TERRACE_CUDA
       {"gather-gpu", terrace::bench::BenchGatherGpu},
-      {"hbm", terrace::bench::BenchHbm},
 #endif
       {"handoff", terrace::bench::BenchHandoff}};
   CLI::App app("terrace-bench: measures one path of Terrace against a limit taken in the same run");
@@ -56,7 +55,7 @@ int main(int argc, char** argv) {
   BenchOptions options;
   app.add_option("path", path,
                  "dram, tcp, lend, fanout, scatter, gather, handoff, match, index, idle, events, "
-                 "nvme, nvme-mixed, plan, recovery or, in builds with CUDA, gather-gpu and hbm")
+                 "nvme, nvme-mixed, plan, recovery or, in builds with CUDA, gather-gpu")
       ->required()
       ->check(CLI::IsMember(&paths));
   app.add_flag("--json", json, "print JSON instead of a table");

@@ -36,9 +36,6 @@ std::vector<Figure> BenchGatherGpu(const BenchOptions& options);
 /// Layers from a producer to a consumer: how soon they are there, what a killed producer costs, and
 /// what 1,000 hand-offs at once hold.
 std::vector<Figure> BenchHandoff(const BenchOptions& options);
-/// Blocks into and out of a GPU's memory and within it, their checksums, the latency of one; none
-/// where there is no GPU. Only in builds with CUDA.
-std::vector<Figure> BenchHbm(const BenchOptions& options);
 /// Match of 256 and 2,000 keys, above an empty request.
 std::vector<Figure> BenchMatch(const BenchOptions& options);
 /// Memory of the index at 1 M blocks.
