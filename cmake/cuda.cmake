@@ -1,4 +1,4 @@
-# The CUDA toolkit, when the machine has one: TERRACE_CUDA says whether its parts are built. A GPU or
+# The CUDA toolkit, when there is one: TERRACE_CUDA says whether its parts are built. A GPU or
 # a driver is needed by neither the build nor the start of what it makes.
 #
 # nvcc is called by custom commands instead of CMake's CUDA language, because that links its probe
