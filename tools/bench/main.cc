@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
                                               {"recovery", terrace::bench::BenchRecovery},
                                               {"fanout", terrace::bench::BenchFanout},
                                               {"scatter", terrace::bench::BenchScatter},
-                                              {"handoff", terrace::bench::BenchHandoff}};
+                                              {"handoff", terrace::bench::BenchHandoff},
+                                              {"hbm", terrace::bench::BenchHbm}};
   CLI::App app("terrace-bench: measures one path of Terrace against a limit taken in the same run");
   std::string path;
   bool json = false;
@@ -51,7 +52,7 @@ int main(int argc, char** argv) {
   app.add_option(
          "path", path,
          "dram, tcp, lend, fanout, scatter, handoff, match, index, idle, events, nvme, nvme-mixed, "
-         "plan or recovery")
+         "plan, recovery or hbm")
       ->required()
       ->check(CLI::IsMember(&paths));
   app.add_flag("--json", json, "print JSON instead of a table");
