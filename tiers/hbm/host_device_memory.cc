@@ -150,6 +150,14 @@ void HostDeviceMemory::Lose(std::string why) {
   if (health_.ok()) health_ = {StatusCode::kIo, name() + ": " + std::move(why)};
 }
 
+void HostDeviceMemory::Rot() noexcept {
+  constexpr std::uint64_t kPage = 4096;
+  for (const auto& [first, allocation] : allocations_) {
+    std::byte* const bytes = allocation.memory.get() + (first - allocation.memory.get());
+    for (std::uint64_t at = 0; at < allocation.bytes; at += kPage) bytes[at] ^= std::byte{2};
+  }
+}
+
 std::size_t HostDeviceMemory::in_flight() const noexcept {
   return static_cast<std::size_t>(std::ranges::count(slots_, true, &Slot::used));
 }

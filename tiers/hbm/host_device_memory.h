@@ -47,6 +47,8 @@ class HostDeviceMemory final : public DeviceMemory {
   void CorruptBatches(std::uint64_t batches) noexcept { corrupt_ = batches; }
   /// The next batches, this many, end with kIo without their bytes, and the device goes on.
   void FailBatches(std::uint64_t batches) noexcept { fail_ = batches; }
+  /// A bit flips in every page of what is allocated.
+  void Rot() noexcept;
   /// No batch ends until this is set back.
   void Hang(bool hangs) noexcept { hangs_ = hangs; }
 
