@@ -255,6 +255,9 @@ struct CacheCounters {
   /// Of copies in HBM: blocks now; copied in, read out, given up for others; failed on the way.
   std::atomic<std::uint64_t> blocks_hbm{0}, hbm_promotions{0}, hbm_loads{0};
   std::atomic<std::uint64_t> hbm_evictions{0}, hbm_failures{0};
+  /// Of the GPUs: bytes of their pools, and of the frames in them; how many they are, and are lost.
+  std::atomic<std::uint64_t> hbm_capacity_bytes{0}, hbm_used_bytes{0};
+  std::atomic<std::uint64_t> hbm_gpus{0}, hbm_gpus_offline{0};
   std::atomic<std::uint64_t> get_failures{0};  ///< found, but the push or the loan failed
   std::atomic<std::uint64_t> blocks_lent{0};   ///< of the hits
   std::atomic<std::uint64_t> put_requests{0}, put_blocks{0}, put_stored{0}, put_exists{0};

@@ -18,10 +18,25 @@ HbmSide::HbmSide(Cache::Impl& the_cache, std::vector<HbmTier*> the_tiers)
       policy(MakeLruPolicy(the_cache.index->capacity())),
       owners(tiers.size()) {
   TERRACE_CHECK(!tiers.empty() && cache.nvme != nullptr);
+  cache.counters.hbm_gpus.store(tiers.size());
+  CountTiers();
 }
 
 std::size_t HbmSide::NumberOf(const HbmTier& tier) const {
   return static_cast<std::size_t>(std::ranges::find(tiers, &tier) - tiers.begin());
+}
+
+void HbmSide::CountTiers() {
+  HbmStats sum;
+  std::uint64_t offline = 0;
+  for (const HbmTier* tier : tiers) {
+    sum.capacity_bytes += tier->Stats().capacity_bytes;
+    sum.used_bytes += tier->Stats().used_bytes;
+    if (!tier->health().ok()) ++offline;
+  }
+  cache.counters.hbm_capacity_bytes.store(sum.capacity_bytes, std::memory_order_relaxed);
+  cache.counters.hbm_used_bytes.store(sum.used_bytes, std::memory_order_relaxed);
+  cache.counters.hbm_gpus_offline.store(offline, std::memory_order_relaxed);
 }
 
 bool HbmSide::Wants(BlockId id) const {
@@ -168,10 +183,12 @@ void HbmSide::Drop(BlockId id) {
     Uncount(cache.counters.blocks_hbm);
   }
   if (copy->users == 0) copy->tier->Free(copy->frame);
+  CountTiers();
 }
 
 void HbmSide::EndUse(Copy& copy) {
   if (--copy.users == 0 && copy.dropped) copy.tier->Free(copy.frame);
+  CountTiers();
 }
 
 Task<void> HbmSide::Close() {

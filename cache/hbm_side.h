@@ -68,6 +68,7 @@ struct HbmSide {
   [[nodiscard]] bool MayGo(const HbmTier& tier, FrameId frame) const;
   void Drop(BlockId id);
   void EndUse(Copy& copy);
+  void CountTiers();
   [[nodiscard]] Status Validate() const;
 
   Cache::Impl& cache;
