@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "cache/cache_impl.h"
 #include "cache/handoffs.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 #include "cache/reservations.h"
 
@@ -120,6 +121,22 @@ void Cache::AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::L
   impl_->MakeCurve();
 }
 
+Status Cache::AttachHbm(std::vector<HbmTier*> tiers) {
+  if (tiers.empty()) return Status::Invalid("hbm: no GPU is named");
+  if (impl_->nvme == nullptr) {
+    return Status::Invalid("hbm: keeps copies of blocks on NVMe, and there is no NVMe tier");
+  }
+  if (impl_->options.arena.lendable) {
+    return Status(StatusCode::kUnsupported,
+                  "hbm: the DRAM tier lends memory, which cannot stay pinned");
+  }
+  for (HbmTier* tier : tiers) {
+    if (Status failed = tier->Pin(impl_->arena->Memory()); !failed.ok()) return failed;
+  }
+  impl_->hbm = std::make_unique<HbmSide>(*impl_, std::move(tiers));
+  return {};
+}
+
 Status Cache::Recover(IndexStore& store, const nvme::ReadSlice& read) {
   return impl_->nvme->Recover(store, read);
 }
@@ -179,6 +196,7 @@ Task<void> Cache::Close() {
   co_await impl_->handoffs->Close();
   co_await impl_->reservations->Close();
   if (impl_->nvme != nullptr) co_await impl_->nvme->Close();
+  if (impl_->hbm != nullptr) co_await impl_->hbm->Close();
 }
 
 nvme::NvmeTier* Cache::nvme() noexcept {

@@ -54,6 +54,7 @@
 #include "cache/policy/policies.h"
 #include "cache/policy/request_facts.h"
 #include "tiers/dram/frame_arena.h"
+#include "tiers/hbm/hbm_tier.h"
 #include "tiers/nvme/nvme_tier.h"
 
 namespace terrace {
@@ -250,7 +251,13 @@ struct BlockStory {
 struct CacheCounters {
   std::atomic<std::uint64_t> match_requests{0}, match_blocks{0}, match_hits{0};
   std::atomic<std::uint64_t> get_requests{0}, get_blocks{0}, get_misses{0};
-  std::atomic<std::uint64_t> get_hits_dram{0}, get_hits_nvme{0};
+  std::atomic<std::uint64_t> get_hits_dram{0}, get_hits_nvme{0}, get_hits_hbm{0};
+  /// Of copies in HBM: blocks now; copied in, read out, given up for others; failed on the way.
+  std::atomic<std::uint64_t> blocks_hbm{0}, hbm_promotions{0}, hbm_loads{0};
+  std::atomic<std::uint64_t> hbm_evictions{0}, hbm_failures{0};
+  /// Of the GPUs: bytes of their pools, and of the frames in them; how many they are, and are lost.
+  std::atomic<std::uint64_t> hbm_capacity_bytes{0}, hbm_used_bytes{0};
+  std::atomic<std::uint64_t> hbm_gpus{0}, hbm_gpus_offline{0};
   std::atomic<std::uint64_t> get_failures{0};  ///< found, but the push or the loan failed
   std::atomic<std::uint64_t> blocks_lent{0};   ///< of the hits
   std::atomic<std::uint64_t> put_requests{0}, put_blocks{0}, put_stored{0}, put_exists{0};
@@ -337,6 +344,11 @@ class Cache {
   /// `journal` and `scheduler` outlive the cache, the devices of `lanes` too.
   void AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::LaneStart> lanes,
                   nvme::IndexJournal& journal, Scheduler& scheduler);
+  /// Keeps copies of blocks in the memory of GPUs (cache/hbm_side.h), one tier each; they outlive
+  /// the cache's Close, which ends their moves, and not the cache: they have its arena pinned.
+  /// After AttachNvme, before the reactor runs. kInvalid: no tier, or none of NVMe below;
+  /// kUnsupported: of a lendable arena, whose memory is replaced while it is pinned. Blocks.
+  Status AttachHbm(std::vector<HbmTier*> tiers);
   /// Finds what an earlier run left on NVMe. Blocks of namespaces that the registry does not know
   /// are dropped, but those at the end of the log say whose they are, and the registry adopts that.
   /// `read` is from the devices of the lanes. After AttachNvme, before the reactor runs; blocks.

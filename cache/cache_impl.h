@@ -32,6 +32,7 @@ class Handoff;
 class Handoffs;
 class OpenPut;
 class Reservations;
+struct HbmSide;
 struct NvmeSide;
 
 /// Of the arena one byte, and of the index one block, in so many may be kept by labels: what is
@@ -105,6 +106,8 @@ struct Cache::Impl {
                             MissReason* why);
   /// The block's frame goes to the client for a while, instead of its bytes.
   BlockAnswer LendBlock(GetState& state, Hold pin, TierKind tier);
+  /// A block of a get came from there.
+  void CountHit(TierKind tier) noexcept;
   /// `bytes` of a block were got.
   void CountTokens(const FrameHeader& header, std::uint64_t bytes);
   /// `bytes`: how many were to move.
@@ -352,6 +355,7 @@ struct Cache::Impl {
   Arrivals arrivals;
   std::unique_ptr<Reservations> reservations;
   std::unique_ptr<Handoffs> handoffs;
+  std::unique_ptr<HbmSide> hbm;    ///< null without GPUs; used by `nvme`, whose tier is below it
   std::unique_ptr<NvmeSide> nvme;  ///< null without the tier; last: it uses all the others
 };
 

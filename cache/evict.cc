@@ -8,6 +8,7 @@
 #include "base/counter.h"
 #include "base/crash_point.h"
 #include "cache/cache_impl.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
@@ -86,6 +87,8 @@ void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& re
   counters.hints_ignored.store(policy->IgnoredHints(), std::memory_order_relaxed);
   if (nvme == nullptr) return;
   for (const BlockId id : found) nvme->NoteUse(id);
+  if (hbm == nullptr) return;
+  for (const BlockId id : found) hbm->NoteUse(id);
 }
 
 Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,

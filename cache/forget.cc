@@ -9,6 +9,7 @@
 #include "base/counter.h"
 #include "base/crash_point.h"
 #include "cache/cache_impl.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 #include "cache/reservations.h"
 
@@ -133,6 +134,7 @@ void Cache::Impl::Forget(BlockId id, EventCause why, MissReason reason) {
     retention.OnForget(id);
     CountRetained();
   }
+  if (hbm != nullptr) hbm->OnForget(id);
   if (nvme != nullptr) nvme->OnForget(id);
   leases.OnForget(id);
   arrivals.Tell(Arrivals::Of((*index)[id].locator()));  // whoever brought it has given up

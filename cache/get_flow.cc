@@ -9,6 +9,7 @@
 #include "base/counter.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
@@ -204,7 +205,7 @@ BlockAnswer Cache::Impl::LendBlock(GetState& state, Hold pin, TierKind tier) {
     Count(counters.get_failures);
     return {.status = loan.code()};
   }
-  Count(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram);
+  CountHit(tier);
   Count(counters.bytes_got, header.block_bytes);
   CountTokens(header, header.block_bytes);
   Count(counters.blocks_lent);
@@ -229,10 +230,10 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
       *pin = arena->Pin((*index)[id].frame);
       co_return StatusCode::kOk;
     }
-    *tier = TierKind::kNvme;
+    *tier = hbm != nullptr && hbm->Holds(id) ? TierKind::kHbm : TierKind::kNvme;
     *why = MissReason::kTimeout;
     if (clock.Now() >= state.request.deadline) co_return StatusCode::kTimeout;
-    state.loads.OnRead(wanted.index);
+    if (*tier == TierKind::kNvme) state.loads.OnRead(wanted.index);
     const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
     const StatusCode read =
         co_await nvme->ReadBlock(id, locator, state.facts, guard, state.request.deadline, pin);
@@ -250,6 +251,14 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
   co_return StatusCode::kRetry;
 }
 
+void Cache::Impl::CountHit(TierKind tier) noexcept {
+  switch (tier) {
+    case TierKind::kHbm: return Count(counters.get_hits_hbm);
+    case TierKind::kNvme: return Count(counters.get_hits_nvme);
+    default: return Count(counters.get_hits_dram);
+  }
+}
+
 void Cache::Impl::CountTokens(const FrameHeader& header, std::uint64_t bytes) {
   const Namespace* space = registry.Find(header.namespace_id);
   // The blocks of other groups and shards are of the same tokens.
@@ -262,7 +271,7 @@ StatusCode Cache::Impl::AfterPush(FrameId frame, TierKind tier, std::uint64_t by
                                   const Status& status) {
   const FrameHeader& header = arena->Header(frame);
   if (status.ok()) {
-    Count(tier == TierKind::kNvme ? counters.get_hits_nvme : counters.get_hits_dram);
+    CountHit(tier);
     Count(counters.bytes_got, bytes);
     CountTokens(header, bytes);
     return StatusCode::kOk;

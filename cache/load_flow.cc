@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/counter.h"
 #include "base/crash_point.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
@@ -15,7 +16,7 @@ Result<std::shared_ptr<NvmeSide::Load>> NvmeSide::StartLoad(BlockId id, const Re
                                                             const ChainGuard& guard,
                                                             Nanos deadline) {
   const BlockEntry& entry = (*cache.index)[id];
-  if (!tier.log().Readable(entry.record)) {
+  if (!tier.log().Readable(entry.record) && (cache.hbm == nullptr || !cache.hbm->Holds(id))) {
     Count(cache.counters.load_io_errors);
     return Status(StatusCode::kMiss, "its device is offline");
   }
@@ -111,24 +112,43 @@ StatusCode NvmeSide::FinishLoad(Load& load, const Status& status,
   }
   Count(counters.loads);
   FillFrame(load, header, cache.registry.Find(entry.namespace_id)->tenant_id);
-  if (cache.policy->Promotes(load.id)) {
-    cache.arena->Header(load.frame).block_id = load.id;
-    --loose_frames;
-    cache.index->SetFrame(load.id, load.frame);
-    cache.TellMoved(load.id, kTierSetDram | kTierSetNvme);
-    NewBlock block = cache.AsNew(load.id);
-    block.returns = true;
-    block.request = load.facts;
-    cache.policy->Insert(block);
-    OnPromoted(load.id, std::span(header.placement).first(header.placement_bytes));
-    cache.CountBlocks();
-  }
+  KeepLoaded(load, std::span(header.placement).first(header.placement_bytes));
   return StatusCode::kOk;
 }
 
-Task<void> NvmeSide::RunLoad(std::shared_ptr<Load> load) {
-  Hold pin = cache.arena->Pin(load->frame);
-  if (CanaryIs(Canary::kFreeFrameEarly)) pin = Hold();
+void NvmeSide::KeepLoaded(const Load& load, KeyView placement) {
+  if (!cache.policy->Promotes(load.id)) return;
+  cache.arena->Header(load.frame).block_id = load.id;
+  --loose_frames;
+  cache.index->SetFrame(load.id, load.frame);
+  cache.TellMoved(load.id, kTierSetDram | kTierSetNvme);
+  NewBlock block = cache.AsNew(load.id);
+  block.returns = true;
+  block.request = load.facts;
+  cache.policy->Insert(block);
+  OnPromoted(load.id, placement);
+  cache.CountBlocks();
+}
+
+Task<bool> NvmeSide::LoadFromHbm(std::shared_ptr<Load> load, StatusCode* code) {
+  const std::shared_ptr<HbmSide::Copy> copy =
+      load->abandoned ? nullptr : cache.hbm->BeginRead(load->id);
+  if (copy == nullptr) co_return false;
+  if (!(co_await cache.hbm->ReadAndEnd(copy, load->frame)).ok()) co_return false;
+  *code = StatusCode::kMiss;
+  if (load->abandoned) co_return true;
+  // The header as it was in DRAM, but for what is this frame's own.
+  FrameHeader& frame = cache.arena->Header(load->frame);
+  FrameHeader header = copy->header;
+  header.pins = frame.pins;
+  header.block_id = frame.block_id;
+  frame = header;
+  KeepLoaded(*load, copy->placement);
+  *code = StatusCode::kOk;
+  co_return true;
+}
+
+Task<StatusCode> NvmeSide::LoadRecord(std::shared_ptr<Load> load) {
   const nvme::PagePool::Page page = tier.pages().Take();
   auto& header = page.Make<nvme::RecordHeader>();
   const std::uint32_t device = tier.log().LaneOf(load->place);
@@ -138,7 +158,16 @@ Task<void> NvmeSide::RunLoad(std::shared_ptr<Load> load) {
       co_await tier.Read(load->place, &header, cache.arena->PayloadPages(load->frame));
   cache.estimate.EndRead(device, bytes, status.ok());
   CrashHere(CrashPoint::kLoadRead);
-  const StatusCode code = FinishLoad(*load, status, header);
+  co_return FinishLoad(*load, status, header);
+}
+
+Task<void> NvmeSide::RunLoad(std::shared_ptr<Load> load) {
+  Hold pin = cache.arena->Pin(load->frame);
+  if (CanaryIs(Canary::kFreeFrameEarly)) pin = Hold();
+  StatusCode code = StatusCode::kMiss;
+  if (cache.hbm == nullptr || !co_await LoadFromHbm(load, &code)) {
+    code = co_await LoadRecord(load);
+  }
   const auto found = loads.find(load->id);
   if (found != loads.end() && found->second == load) loads.erase(found);
   for (LoadWaiter* waiter : std::exchange(load->waiters, {})) {

@@ -4,6 +4,7 @@
 
 #include "base/counter.h"
 #include "cache/cache_impl.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
@@ -63,12 +64,13 @@ TierKind Cache::Impl::TierOf(BlockId id) const {
   const BlockEntry& entry = (*index)[id];
   if (entry.state != BlockState::kPublished) return TierKind::kNone;
   if (entry.InDram()) return TierKind::kDram;
+  if (hbm != nullptr && hbm->Holds(id)) return TierKind::kHbm;
   return nvme->tier.log().Readable(entry.record) ? TierKind::kNvme : TierKind::kNone;
 }
 
 std::uint8_t Cache::Impl::SourceOf(BlockId id) const {
   const BlockEntry& entry = (*index)[id];
-  if (entry.InDram()) return 0;
+  if (entry.InDram() || (hbm != nullptr && hbm->Holds(id))) return 0;
   return LoadEstimate::SourceOfDevice(nvme->tier.log().LaneOf(entry.record));
 }
 

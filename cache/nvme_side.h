@@ -124,8 +124,13 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   Result<std::shared_ptr<Load>> StartLoad(BlockId id, const RequestFacts& facts,
                                           const ChainGuard& guard, Nanos deadline);
   Task<void> RunLoad(std::shared_ptr<Load> load);
+  Task<StatusCode> LoadRecord(std::shared_ptr<Load> load);
   [[nodiscard]] bool Describes(const nvme::RecordHeader& header, BlockId id) const;
   StatusCode FinishLoad(Load& load, const Status& status, const nvme::RecordHeader& header);
+  /// Reads the block from a GPU's memory, if it is there: false when it must come from NVMe.
+  Task<bool> LoadFromHbm(std::shared_ptr<Load> load, StatusCode* code);
+  /// What was loaded is the block's frame from now on, if the policy says so.
+  void KeepLoaded(const Load& load, KeyView placement);
   void FillFrame(const Load& load, const nvme::RecordHeader& header, TenantId tenant);
 
   // reclaim.cc

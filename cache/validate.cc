@@ -4,6 +4,7 @@
 
 #include "base/checksum.h"
 #include "cache/cache_impl.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
@@ -47,6 +48,7 @@ Status Cache::Impl::Validate() const {
   }
   if (status.ok()) status = retention.Validate();
   if (status.ok()) status = ValidateMisses();
+  if (status.ok() && hbm != nullptr) status = hbm->Validate();
   return status.ok() ? ValidatePolicy() : status;
 }
 

@@ -1,5 +1,5 @@
-# The CUDA toolkit, when the machine has one: TERRACE_CUDA says whether its parts are built. A GPU
-# or a driver is needed by neither the build nor the start of what it makes.
+# The CUDA toolkit, when there is one: TERRACE_CUDA says whether its parts are built. A GPU or
+# a driver is needed by neither the build nor the start of what it makes.
 #
 # nvcc is called by custom commands instead of CMake's CUDA language, because that links its probe
 # with the flags of clang and lld, which nvcc does not know.

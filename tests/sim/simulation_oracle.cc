@@ -259,7 +259,8 @@ void SimulationOracle::AllEnded() {
                                  counters.put_no_space + counters.put_failures) {
     Fail("the outcomes of puts do not add up to the blocks put");
   }
-  if (counters.get_blocks != counters.get_hits_dram + counters.get_hits_nvme + counters.get_misses +
+  if (counters.get_blocks != counters.get_hits_dram + counters.get_hits_hbm +
+                                 counters.get_hits_nvme + counters.get_misses +
                                  counters.get_failures) {
     Fail("the outcomes of gets do not add up to the blocks got");
   }

@@ -51,6 +51,7 @@ class Metrics : public testing::Test {
     cache_[1].blocks_nvme = 7;
     for (std::uint32_t index = 0; index < 2; ++index) {
       cache_[index].get_hits_dram = 10 + index;
+      cache_[index].hbm_gpus = 2;
       server_[index].peers_shm = 3;
       hints_[index].Taken(HintKind::kDone) = 2;
       hints_[index].Ignored(HintFault::kTurn) = 4;
@@ -189,6 +190,7 @@ TEST_F(Metrics, PrometheusTextHasHelpTypeAndOneLineASample) {
   EXPECT_THAT(text, HasSubstr("# TYPE terrace_get_blocks_hit_total counter\n"
                               "terrace_get_blocks_hit_total{reactor=\"0\",tier=\"dram\"} 10\n"
                               "terrace_get_blocks_hit_total{reactor=\"0\",tier=\"nvme\"} 0\n"
+                              "terrace_get_blocks_hit_total{reactor=\"0\",tier=\"hbm\"} 0\n"
                               "terrace_get_blocks_hit_total{reactor=\"1\",tier=\"dram\"} 11\n"));
   EXPECT_THAT(text, HasSubstr("# HELP terrace_tier_capacity_bytes "));
   EXPECT_THAT(text, HasSubstr("terrace_build_info{version=\"0.1.0\"} 1\n"));

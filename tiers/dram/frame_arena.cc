@@ -289,6 +289,10 @@ std::span<std::byte> FrameArena::PayloadPages(FrameId frame) noexcept {
   return bytes;
 }
 
+std::span<std::byte> FrameArena::Memory() noexcept {
+  return {impl_->payload->base(), impl_->payload->bytes()};
+}
+
 std::span<std::byte> FrameArena::Payload(FrameId frame) noexcept {
   return {impl_->FrameAddress(frame), Header(frame).block_bytes};
 }

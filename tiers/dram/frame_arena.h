@@ -130,6 +130,8 @@ class FrameArena final : public Hold::Owner, public ExtentSource {
   [[nodiscard]] std::span<std::byte> PayloadPages(FrameId frame) noexcept;
   [[nodiscard]] FrameHeader& Header(FrameId frame) noexcept;
   [[nodiscard]] std::span<std::uint64_t> Checksums(FrameId frame) noexcept;
+  /// Where all payloads lie, for devices that pin it; with `lendable` its pages are replaced (A6).
+  [[nodiscard]] std::span<std::byte> Memory() noexcept;
   /// Asks the CPU to load the header's first lines, for batched lookups.
   void PrefetchHeader(FrameId frame) const noexcept;
 

@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
 #if TERRACE_CUDA
       {"gather-gpu", terrace::bench::BenchGatherGpu},
 #endif
+      {"hbm", terrace::bench::BenchHbm},
       {"handoff", terrace::bench::BenchHandoff}};
   CLI::App app("terrace-bench: measures one path of Terrace against a limit taken in the same run");
   std::string path;
@@ -55,7 +56,7 @@ int main(int argc, char** argv) {
   BenchOptions options;
   app.add_option("path", path,
                  "dram, tcp, lend, fanout, scatter, gather, handoff, match, index, idle, events, "
-                 "nvme, nvme-mixed, plan, recovery or, in builds with CUDA, gather-gpu")
+                 "nvme, nvme-mixed, plan, recovery, hbm or, in builds with CUDA, gather-gpu")
       ->required()
       ->check(CLI::IsMember(&paths));
   app.add_flag("--json", json, "print JSON instead of a table");

@@ -52,5 +52,7 @@ std::vector<Figure> BenchNvmeMixed(const BenchOptions& options);
 std::vector<Figure> BenchPlan(const BenchOptions& options);
 /// Time from the start of a daemon to its being ready with 1 M blocks on NVMe.
 std::vector<Figure> BenchRecovery(const BenchOptions& options);
+/// Blocks to, from and within GPU 0 with their checksums, against the GPU's own rates.
+std::vector<Figure> BenchHbm(const BenchOptions& options);
 
 }  // namespace terrace::bench

@@ -117,6 +117,25 @@ void AddToNvme(const Sample& sample, NvmeSummary& nvme) {
   if (sample.name == "terrace_nvme_state") nvme.state = LabelValue(sample.labels, "state");
 }
 
+struct HbmField {
+  std::string_view name;
+  double HbmSummary::* field;
+};
+constexpr HbmField kHbmFields[] = {
+    {"terrace_hbm_gpus", &HbmSummary::gpus},
+    {"terrace_hbm_gpus_offline", &HbmSummary::gpus_offline},
+    {"terrace_hbm_blocks_copied_in_total", &HbmSummary::copied_in},
+    {"terrace_hbm_loads_total", &HbmSummary::loads},
+    {"terrace_hbm_evicted_copies_total", &HbmSummary::evicted_copies},
+    {"terrace_hbm_failures_total", &HbmSummary::failures},
+};
+
+void AddToHbm(const Sample& sample, HbmSummary& hbm) {
+  for (const HbmField& known : kHbmFields) {
+    if (sample.name == known.name) hbm.*known.field += sample.value;
+  }
+}
+
 void AddToHints(const Sample& sample, StatSummary& summary) {
   if (!(sample.value > 0)) return;
   if (sample.name == "terrace_hints_total") {
@@ -159,6 +178,7 @@ StatSummary Summarize(std::span<const Sample> samples) {
       TierOf(summary, LabelValue(sample.labels, "tier")).*known.field += sample.value;
     }
     AddToNvme(sample, summary.nvme);
+    AddToHbm(sample, summary.hbm);
     AddToHints(sample, summary);
     if (sample.name == "terrace_build_info") summary.version = LabelValue(sample.labels, "version");
     if (sample.name == "terrace_misses_total" && sample.value > 0) {

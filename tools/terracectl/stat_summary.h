@@ -28,6 +28,11 @@ struct TierSummary {
   double prediction_error = 0;  ///< sum of their relative errors
 };
 
+/// The GPUs that keep copies of blocks; none: no HBM tier.
+struct HbmSummary {
+  double gpus = 0, gpus_offline = 0, copied_in = 0, loads = 0, evicted_copies = 0, failures = 0;
+};
+
 /// The NVMe tier's devices, index and writes.
 struct NvmeSummary {
   std::string state;  ///< on, off or disabled; empty: a daemon that does not know of the tier
@@ -52,6 +57,7 @@ struct StatSummary {
   double uptime_seconds = 0;
   std::vector<TierSummary> tiers;  ///< those that the daemon has, fastest first
   NvmeSummary nvme;
+  HbmSummary hbm;
 
   double match_requests = 0, match_blocks = 0, match_hits = 0;
   double get_requests = 0, get_blocks = 0, get_hits = 0, get_misses = 0, get_failures = 0;

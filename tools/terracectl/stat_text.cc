@@ -140,6 +140,16 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
   return text + "\n";
 }
 
+std::string Hbm(const HbmSummary& hbm) {
+  if (hbm.gpus == 0) return "";
+  std::string text = "hbm      " + FormatCount(hbm.gpus - hbm.gpus_offline) + " of " +
+                     FormatCount(hbm.gpus) + " GPUs online";
+  if (hbm.gpus_offline > 0) text += " (the others are LOST until a restart)";
+  return text + ", " + FormatCount(hbm.copied_in) + " blocks copied in, " + FormatCount(hbm.loads) +
+         " read, " + FormatCount(hbm.evicted_copies) + " gave way, " + FormatCount(hbm.failures) +
+         " failed\n";
+}
+
 std::string NvmeBudget(double left_bytes) {
   if (left_bytes > 0) return "write budget " + Bytes(left_bytes) + " left";
   if (left_bytes < 0) return "write budget overdrawn by " + Bytes(-left_bytes);
@@ -197,8 +207,8 @@ std::string StatText(std::string_view address, const StatSummary& now, const Sta
   std::string text = "terraced " + Printable(now.version) + " at " + Printable(address) + ", up " +
                      FormatDuration(now.uptime_seconds) + "\n";
   if (rates != nullptr && rates->restarted) text += "the daemon was restarted meanwhile\n";
-  text +=
-      "\n" + Tiers(now) + "\n" + Requests(now, rates) + "\n" + Facts(now, rates) + Nvme(now, rates);
+  text += "\n" + Tiers(now) + "\n" + Requests(now, rates) + "\n" + Facts(now, rates) +
+          Hbm(now.hbm) + Nvme(now, rates);
   return text;
 }
 

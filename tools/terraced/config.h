@@ -69,6 +69,13 @@ struct NvmeConfig {
   friend bool operator==(const NvmeConfig&, const NvmeConfig&) = default;
 };
 
+struct HbmConfig {
+  std::vector<std::string> gpus;                  ///< numbers as CUDA has them; empty: no HBM tier
+  std::uint64_t gpu_capacity_bytes = 1ULL << 30;  ///< of each GPU, over all reactors
+  [[nodiscard]] bool enabled() const noexcept { return !gpus.empty(); }
+  friend bool operator==(const HbmConfig&, const HbmConfig&) = default;
+};
+
 struct LogConfig {
   LogLevel level = LogLevel::kInfo;
   std::string file;  ///< empty: standard error
@@ -86,6 +93,7 @@ struct DaemonConfig {
   ServerConfig server;
   DramConfig dram;
   NvmeConfig nvme;
+  HbmConfig hbm;
   CacheConfig cache;
   LogConfig log;
   MetricsConfig metrics;

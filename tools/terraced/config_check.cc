@@ -163,6 +163,36 @@ void CheckNvme(const DaemonConfig& config, Problems& problems) {
   }
 }
 
+void CheckHbm(const DaemonConfig& config, Problems& problems) {
+  const HbmConfig& hbm = config.hbm;
+  if (!hbm.enabled()) return;
+  if (!config.nvme.enabled()) {
+    problems.push_back({{"hbm.gpus", "nvme.folder"},
+                        "the HBM tier keeps copies of blocks on NVMe: set nvme.folder"});
+  }
+  if (config.server.same_host && config.dram.lend_percent > 0) {
+    problems.push_back({{"hbm.gpus", "dram.lend_percent"},
+                        "GPUs copy from memory that stays where it is, and what is lent does not: "
+                        "set dram.lend_percent = 0"});
+  }
+  for (auto gpu = hbm.gpus.begin(); gpu != hbm.gpus.end(); ++gpu) {
+    const bool number = !gpu->empty() && gpu->size() <= 3 &&
+                        gpu->find_first_not_of("0123456789") == std::string::npos;
+    if (!number) {
+      problems.push_back({{"hbm.gpus"}, "\"" + *gpu + "\" is not the number of a GPU"});
+    } else if (std::find(hbm.gpus.begin(), gpu, *gpu) != gpu) {
+      problems.push_back({{"hbm.gpus"}, "names GPU " + *gpu + " twice"});
+    }
+  }
+  constexpr std::uint64_t kPoolBytesMin = 2ULL << 20;  // tiers/hbm/hbm_tier.h
+  if (hbm.gpu_capacity_bytes < kPoolBytesMin * config.server.reactors) {
+    problems.push_back({{"hbm.gpu_capacity", "server.reactors"},
+                        FormatByteSize(hbm.gpu_capacity_bytes) + " is too little for " +
+                            std::to_string(config.server.reactors) +
+                            " reactors, which need 2 MiB each"});
+  }
+}
+
 void CheckFolder(const std::string& key, const std::string& path, Problems& problems) {
   if (path.empty()) return;
   std::error_code error;
@@ -185,6 +215,7 @@ std::vector<ConfigProblem> FindContradictions(const DaemonConfig& config,
   CheckTimes(config.server, problems);
   CheckMemory(config, memory_bytes, problems);
   CheckNvme(config, problems);
+  CheckHbm(config, problems);
   CheckFolder("server.port_file", config.server.port_file, problems);
   CheckFolder("log.file", config.log.file, problems);
   if (!config.log.file.empty() && config.log.file == config.server.port_file) {

@@ -16,10 +16,11 @@ constexpr std::uint64_t kMebibyte = 1ULL << 20;
 constexpr std::uint64_t kGibibyte = 1ULL << 30;
 constexpr std::uint64_t kNumberMax = 0xffffffff;
 
-constexpr std::array<ConfigSection, 6> kSections = {{
+constexpr std::array<ConfigSection, 7> kSections = {{
     {"server", "Who may connect, and the threads that serve them."},
     {"dram", "The DRAM tier: memory that holds blocks."},
     {"nvme", "The NVMe tier: a log on files or raw devices, warm after a restart."},
+    {"hbm", "The HBM tier: memory of GPUs that keeps copies of blocks that are used again."},
     {"cache", "The index, and how many transfers run at once."},
     {"log", "What is logged, and where."},
     {"metrics", "The HTTP port with /metrics (Prometheus), /healthz and /advice."},
@@ -151,6 +152,15 @@ constexpr ConfigKey kKeys[] = {
     {"nvme", "stuck_ms", ConfigKind::kNumber, "milliseconds", "10000", 100, 600'000,
      "An operation under way for longer takes its device offline until it ends.",
      TERRACE_FIELD(nvme.stuck_ms)},
+
+    {"hbm", "gpus", ConfigKind::kTexts, "numbers of GPUs", "[]", 0, 0,
+     "GPUs whose memory is used, by CUDA's numbers, such as [\"0\", \"1\"]. Needs a build with "
+     "CUDA, an NVMe tier, and dram.lend_percent = 0. Empty: no HBM tier.",
+     TERRACE_FIELD(hbm.gpus)},
+    {"hbm", "gpu_capacity", ConfigKind::kBytes, "bytes", "\"1GiB\"", 2 * kMebibyte, 1ULL << 40,
+     "Memory of each of these GPUs, over all reactors, taken when the daemon starts. At least 2 "
+     "MiB for each reactor.",
+     TERRACE_FIELD(hbm.gpu_capacity_bytes)},
 
     {"cache", "transfers_max", ConfigKind::kNumber, "blocks", "64", 1, 65536,
      "Blocks in transfer at once on one reactor, over all its clients. The rest wait their turn.",

@@ -65,6 +65,8 @@ extern const MetricInfo kNvmeQueueBytes, kNvmeBudgetLeft, kNvmeIndexHealthy, kNv
 extern const MetricInfo kNvmeIndexFailures, kNvmeState, kRemovalsNotLogged;
 extern const MetricInfo kNvmeWrittenBlockBytes, kNvmeRefused, kNvmeRefusedBytes, kNvmeWriteShare;
 extern const MetricInfo kNvmeWritePrice, kGetTokens;
+// HBM: copies in the memory of GPUs.
+extern const MetricInfo kHbmGpus, kHbmGpusOffline, kHbmCopiedIn, kHbmLoads, kHbmDropped, kHbmFailed;
 // Transport: clients and links.
 extern const MetricInfo kClients, kClientsByLink, kClientConnects, kClientDisconnects;
 extern const MetricInfo kClientsRefused, kClientsTimedOut, kMalformedMessages;

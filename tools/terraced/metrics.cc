@@ -237,6 +237,7 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
     AppendLoadMetrics(parts_.cache->predicted, parts_.nvme != nullptr, labels, samples);
     if (parts_.events != nullptr) AppendEventMetrics(*parts_.events, labels, samples);
     if (parts_.nvme != nullptr) AppendNvmeMetrics(*parts_.cache, *parts_.nvme, labels, samples);
+    if (parts_.cache->hbm_gpus.load() > 0) AppendHbmMetrics(*parts_.cache, labels, samples);
   }
   if (parts_.hints != nullptr) AppendHintMetrics(*parts_.hints, labels, samples);
   if (parts_.cache != nullptr) {

@@ -44,6 +44,9 @@ void AppendLoadMetrics(const LoadCounters& counters, bool with_nvme, const Metri
                        std::vector<MetricSample>& samples);
 void AppendNvmeMetrics(const CacheCounters& cache, const nvme::NvmeTier& tier,
                        const MetricLabels& labels, std::vector<MetricSample>& samples);
+/// For a cache with an HBM tier.
+void AppendHbmMetrics(const CacheCounters& cache, const MetricLabels& labels,
+                      std::vector<MetricSample>& samples);
 void AppendHintMetrics(const HintCounters& counters, const MetricLabels& labels,
                        std::vector<MetricSample>& samples);
 void AppendMissMetrics(const CacheCounters& counters, const MetricLabels& labels,

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "tiers/hbm/gpu.h"
 #include "tools/terraced/daemon_options.h"
 
 namespace terrace {
@@ -22,6 +23,7 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
         shared.nvme->Attach(*shard->cache_, *shard->reactor_, place.index);
     if (!slice.ok()) return slice.status();
     shard->nvme_ = std::move(slice).value();
+    if (Status failed = shard->AttachHbm(shared.config); !failed.ok()) return failed;
   }
   Shard* const self = shard.get();
   shard->service_ = std::make_unique<RequestService>(
@@ -37,6 +39,23 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
     self->server_->RecallExtent(extent, edition);
   });
   return shard;
+}
+
+Status Shard::AttachHbm(const DaemonConfig& config) {
+  if (!config.hbm.enabled()) return {};
+  std::vector<HbmTier*> tiers;
+  for (const std::string& number : config.hbm.gpus) {
+    auto gpu = OpenGpu(std::stoi(number));
+    if (!gpu.ok()) return {gpu.code(), "hbm.gpus: \"" + number + "\": " + gpu.status().message()};
+    auto tier = HbmTier::Create(
+        **gpu,
+        {.capacity_bytes = config.hbm.gpu_capacity_bytes / config.server.reactors, .copies = {}});
+    if (!tier.ok()) return {tier.code(), "hbm.gpu_capacity: " + tier.status().message()};
+    gpus_.push_back(std::move(*gpu));
+    hbm_.push_back(std::move(*tier));
+    tiers.push_back(hbm_.back().get());
+  }
+  return cache_->AttachHbm(std::move(tiers));
 }
 
 Shard::~Shard() { Join(); }

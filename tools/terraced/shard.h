@@ -7,12 +7,15 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "base/random.h"
 #include "base/reactor.h"
 #include "base/result.h"
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
+#include "tiers/hbm/device_memory.h"
+#include "tiers/hbm/hbm_tier.h"
 #include "tools/terraced/config.h"
 #include "tools/terraced/nvme_store.h"
 #include "tools/terraced/request_service.h"
@@ -58,6 +61,8 @@ class Shard {
  private:
   Shard(ShardPlace place, Random& random) : place_(place), random_(random) {}
   Task<void> Stop();
+  /// Opens the GPUs of the configuration and gives the cache its part of their memory.
+  Status AttachHbm(const DaemonConfig& config);
 
   const ShardPlace place_;
   Random& random_;
@@ -67,6 +72,8 @@ class Shard {
   std::unique_ptr<Reactor> reactor_;
   NvmeStore::Slice nvme_;
   std::unique_ptr<Cache> cache_;
+  std::vector<std::unique_ptr<DeviceMemory>> gpus_;
+  std::vector<std::unique_ptr<HbmTier>> hbm_;  ///< have the cache's arena pinned
   std::unique_ptr<RequestService> service_;
   std::unique_ptr<Server> server_;
   TaskScope stopping_;

@@ -1,0 +1,288 @@
+#include "tiers/hbm/cuda/cuda_device_memory.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/checksum.h"
+#include "tiers/hbm/gpu.h"
+
+namespace terrace {
+namespace {
+
+std::string Describe(cudaError_t error) {
+  return std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
+}
+
+/// What a call answers without the device being the worse for it.
+bool IsPassing(cudaError_t error) {
+  switch (error) {
+    case cudaErrorMemoryAllocation:
+    case cudaErrorInvalidValue:
+    case cudaErrorNotSupported:
+    case cudaErrorOperatingSystem:
+    case cudaErrorHostMemoryAlreadyRegistered:
+    case cudaErrorHostMemoryNotRegistered:
+    case cudaErrorCallRequiresNewerDriver: return true;
+    default: return false;
+  }
+}
+
+StatusCode CodeOf(cudaError_t error) {
+  switch (error) {
+    case cudaErrorMemoryAllocation: return StatusCode::kRetry;
+    case cudaErrorInvalidValue:
+    case cudaErrorHostMemoryAlreadyRegistered:
+    case cudaErrorHostMemoryNotRegistered: return StatusCode::kInvalid;
+    case cudaErrorNotSupported:
+    case cudaErrorCallRequiresNewerDriver: return StatusCode::kUnsupported;
+    default: return StatusCode::kIo;
+  }
+}
+
+cudaMemcpyKind KindOf(CopyDirection direction) {
+  switch (direction) {
+    case CopyDirection::kIn: return cudaMemcpyHostToDevice;
+    case CopyDirection::kOut: return cudaMemcpyDeviceToHost;
+    case CopyDirection::kWithin: break;
+  }
+  return cudaMemcpyDeviceToDevice;
+}
+
+}  // namespace
+
+Result<int> CountGpus() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());  // or the next call would answer it again
+    return Status(StatusCode::kUnsupported, "no GPU: " + Describe(error));
+  }
+  if (count == 0) return Status(StatusCode::kUnsupported, "no GPU: the driver shows none");
+  return count;
+}
+
+Result<std::unique_ptr<DeviceMemory>> OpenGpu(int index) {
+  const Result<int> count = CountGpus();
+  if (!count.ok()) return count.status();
+  if (index < 0 || index >= *count) {
+    return Status::Invalid("there is no GPU " + std::to_string(index) + ": this machine shows " +
+                           std::to_string(*count) + ", numbered from 0");
+  }
+  return CudaDeviceMemory::Open(index);
+}
+
+Result<std::unique_ptr<DeviceMemory>> CudaDeviceMemory::Open(int index) {
+  std::unique_ptr<CudaDeviceMemory> device(new CudaDeviceMemory(index));
+  if (Status failed = device->Start(); !failed.ok()) return failed;
+  return std::unique_ptr<DeviceMemory>(std::move(device));
+}
+
+CudaDeviceMemory::CudaDeviceMemory(int index)
+    : index_(index), name_("gpu " + std::to_string(index)) {}
+
+Status CudaDeviceMemory::Start() {
+  cudaDeviceProp properties;
+  Status status = Note(cudaGetDeviceProperties(&properties, index_), "cudaGetDeviceProperties");
+  if (status.ok()) name_ += " (" + std::string(properties.name) + ")";
+  if (status.ok()) status = Enter();
+  int lowest = 0;
+  int highest = 0;
+  if (status.ok()) {
+    status = Note(cudaDeviceGetStreamPriorityRange(&lowest, &highest),
+                  "cudaDeviceGetStreamPriorityRange");
+  }
+  const auto make_stream = [&](cudaStream_t& stream, std::size_t urgency) {
+    const bool demand = urgency == static_cast<std::size_t>(CopyUrgency::kDemand);
+    if (!status.ok()) return;
+    status = Note(
+        cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, demand ? highest : lowest),
+        "cudaStreamCreateWithPriority");
+  };
+  for (std::size_t i = 0; i < copy_streams_.size(); ++i) {
+    make_stream(copy_streams_[i], i % kCopyUrgencies);
+  }
+  for (std::size_t i = 0; i < sum_streams_.size(); ++i) make_stream(sum_streams_[i], i);
+  for (Slot& slot : slots_) {
+    for (cudaEvent_t* event : {&slot.copied, &slot.summed}) {
+      if (!status.ok()) break;
+      status =
+          Note(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    }
+    if (status.ok()) {
+      status = Note(cudaHostAlloc(reinterpret_cast<void**>(&slot.pieces),
+                                  CopyBatch::kPiecesMax * sizeof(KernelPiece), 0),
+                    "cudaHostAlloc");
+    }
+    if (status.ok()) {
+      status = Note(cudaHostAlloc(reinterpret_cast<void**>(&slot.checksums),
+                                  CopyBatch::kPiecesMax * sizeof(std::uint64_t), 0),
+                    "cudaHostAlloc");
+    }
+  }
+  return status;
+}
+
+CudaDeviceMemory::~CudaDeviceMemory() {
+  // What fails here has failed before: the device is lost, and all of its memory with it.
+  if (cudaSetDevice(index_) != cudaSuccess) return;
+  static_cast<void>(cudaDeviceSynchronize());
+  for (const Slot& slot : slots_) {
+    if (slot.copied != nullptr) static_cast<void>(cudaEventDestroy(slot.copied));
+    if (slot.summed != nullptr) static_cast<void>(cudaEventDestroy(slot.summed));
+    static_cast<void>(cudaFreeHost(slot.pieces));
+    static_cast<void>(cudaFreeHost(slot.checksums));
+  }
+  for (const cudaStream_t stream : copy_streams_) {
+    if (stream != nullptr) static_cast<void>(cudaStreamDestroy(stream));
+  }
+  for (const cudaStream_t stream : sum_streams_) {
+    if (stream != nullptr) static_cast<void>(cudaStreamDestroy(stream));
+  }
+}
+
+Status CudaDeviceMemory::Note(cudaError_t error, std::string_view call) {
+  if (error == cudaSuccess) return {};
+  static_cast<void>(cudaGetLastError());  // of what passes, the runtime keeps a copy
+  Status status(CodeOf(error), name_ + ": " + std::string(call) + ": " + Describe(error));
+  if (!IsPassing(error) && health_.ok()) health_ = status;
+  return status;
+}
+
+Status CudaDeviceMemory::Enter() {
+  if (!health_.ok()) return health_;
+  return Note(cudaSetDevice(index_), "cudaSetDevice");
+}
+
+Result<DeviceSpace> CudaDeviceMemory::Space() {
+  if (Status failed = Enter(); !failed.ok()) return failed;
+  std::size_t free = 0;
+  std::size_t total = 0;
+  if (Status failed = Note(cudaMemGetInfo(&free, &total), "cudaMemGetInfo"); !failed.ok()) {
+    return failed;
+  }
+  return DeviceSpace{.total_bytes = total, .free_bytes = free};
+}
+
+Result<std::byte*> CudaDeviceMemory::Allocate(std::uint64_t bytes) {
+  if (Status failed = Enter(); !failed.ok()) return failed;
+  void* memory = nullptr;
+  const Status status =
+      Note(cudaMalloc(&memory, bytes), "cudaMalloc of " + std::to_string(bytes) + " bytes");
+  if (!status.ok()) return status;
+  return static_cast<std::byte*>(memory);
+}
+
+Status CudaDeviceMemory::Free(std::byte* memory) {
+  if (Status failed = Enter(); !failed.ok()) return failed;
+  return Note(cudaFree(memory), "cudaFree");
+}
+
+Status CudaDeviceMemory::PinHost(std::span<std::byte> memory) {
+  if (Status failed = Enter(); !failed.ok()) return failed;
+  // Portable: pinned for every GPU of the process.
+  return Note(cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterPortable),
+              "cudaHostRegister of " + std::to_string(memory.size()) + " bytes");
+}
+
+Status CudaDeviceMemory::UnpinHost(std::span<std::byte> memory) {
+  if (Status failed = Enter(); !failed.ok()) return failed;
+  return Note(cudaHostUnregister(memory.data()), "cudaHostUnregister");
+}
+
+Result<std::size_t> CudaDeviceMemory::Submit(const CopyBatch& batch) {
+  TERRACE_CHECK(batch.copies.size() <= CopyBatch::kCopiesMax &&
+                batch.pieces.size() <= CopyBatch::kPiecesMax);
+  if (Status failed = Enter(); !failed.ok()) return failed;
+  const auto slot = std::ranges::find(slots_, false, &Slot::used);
+  if (slot == slots_.end()) {
+    return Status(StatusCode::kRetry, name_ + ": too many batches in flight");
+  }
+  slot->used = true;
+  slot->sums = false;
+  // A failure half way leaves copies queued, which Poll waits for.
+  slot->failed = StartBatch(*slot, batch);
+  return static_cast<std::size_t>(slot - slots_.begin());
+}
+
+Status CudaDeviceMemory::StartBatch(Slot& slot, const CopyBatch& batch) {
+  const auto direction = static_cast<std::size_t>(batch.direction);
+  const auto urgency = static_cast<std::size_t>(batch.urgency);
+  const cudaStream_t copies = copy_streams_[direction * kCopyUrgencies + urgency];
+  Status status = QueueCopies(batch, copies);
+  // Recorded whatever happened: it stands for what was queued.
+  const Status recorded = Note(cudaEventRecord(slot.copied, copies), "cudaEventRecord");
+  if (status.ok()) status = recorded;
+  if (status.ok() && !batch.pieces.empty()) status = QueueSums(slot, batch, sum_streams_[urgency]);
+  return status;
+}
+
+Status CudaDeviceMemory::QueueCopies(const CopyBatch& batch, cudaStream_t stream) {
+  const cudaMemcpyKind kind = KindOf(batch.direction);
+#if CUDART_VERSION >= 13000
+  if (batch_call_ && batch.copies.size() > 1) {
+    std::array<void*, CopyBatch::kCopiesMax> to;
+    std::array<const void*, CopyBatch::kCopiesMax> from;
+    std::array<std::size_t, CopyBatch::kCopiesMax> bytes;
+    for (std::size_t i = 0; i < batch.copies.size(); ++i) {
+      to[i] = batch.copies[i].to;
+      from[i] = batch.copies[i].from;
+      bytes[i] = batch.copies[i].bytes;
+    }
+    cudaMemcpyAttributes attributes{};
+    attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
+    std::size_t first = 0;  // the attributes hold from this copy on
+    const cudaError_t error = cudaMemcpyBatchAsync(
+        to.data(), from.data(), bytes.data(), batch.copies.size(), &attributes, &first, 1, stream);
+    if (error != cudaErrorCallRequiresNewerDriver && error != cudaErrorNotSupported) {
+      return Note(error, "cudaMemcpyBatchAsync");
+    }
+    static_cast<void>(cudaGetLastError());
+    batch_call_ = false;
+  }
+#endif
+  for (const DeviceCopy& copy : batch.copies) {
+    Status status = Note(cudaMemcpyAsync(copy.to, copy.from, copy.bytes, kind, stream),
+                         "cudaMemcpyAsync of " + std::to_string(copy.bytes) + " bytes");
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status CudaDeviceMemory::QueueSums(Slot& slot, const CopyBatch& batch, cudaStream_t stream) {
+  for (std::size_t i = 0; i < batch.pieces.size(); ++i) {
+    slot.pieces[i] = {.at = batch.pieces[i].at, .bytes = batch.pieces[i].bytes};
+  }
+  if (batch.direction != CopyDirection::kOut && !batch.copies.empty()) {
+    Status status = Note(cudaStreamWaitEvent(stream, slot.copied, 0), "cudaStreamWaitEvent");
+    if (!status.ok()) return status;
+  }
+  Status status = Note(LaunchChecksums(slot.pieces, static_cast<std::uint32_t>(batch.pieces.size()),
+                                       slot.checksums, stream),
+                       "launch of the checksums");
+  if (!status.ok()) return status;
+  slot.sums = true;
+  return Note(cudaEventRecord(slot.summed, stream), "cudaEventRecord");
+}
+
+std::optional<Status> CudaDeviceMemory::Poll(std::size_t index,
+                                             std::span<std::uint64_t> checksums) {
+  Slot& slot = slots_[index];
+  TERRACE_CHECK(slot.used);
+  Status status = Enter();
+  for (const cudaEvent_t event : {slot.copied, slot.sums ? slot.summed : nullptr}) {
+    if (!status.ok() || event == nullptr) continue;
+    const cudaError_t error = cudaEventQuery(event);
+    if (error == cudaErrorNotReady) {
+      static_cast<void>(cudaGetLastError());
+      return std::nullopt;
+    }
+    status = Note(error, "cudaEventQuery");
+  }
+  slot.used = false;
+  if (status.ok()) status = std::exchange(slot.failed, Status());
+  if (status.ok()) std::copy_n(slot.checksums, checksums.size(), checksums.begin());
+  return status;
+}
+
+}  // namespace terrace

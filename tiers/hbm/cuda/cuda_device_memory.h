@@ -1,0 +1,74 @@
+// CudaDeviceMemory: a DeviceMemory over the CUDA runtime.
+//
+// Model. Each lane (direction and urgency) has a stream of its own, demand with the higher
+// priority, and each urgency one for checksums: a batch's checksums wait for its copies by an
+// event, and the next batch's copies do not wait for them. A batch has ended when both its events
+// have. Its copies go to the driver in one call where it has that (CUDA 13), else one by one.
+//
+// The pieces of a batch and their checksums lie in pinned memory of its slot, which the kernel
+// reads and writes over the bus.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "tiers/hbm/cuda/checksum_kernel.h"
+#include "tiers/hbm/device_memory.h"
+
+namespace terrace {
+
+class CudaDeviceMemory final : public DeviceMemory {
+ public:
+  /// As OpenGpu. REQUIRES: 0 <= index < number of GPUs.
+  static Result<std::unique_ptr<DeviceMemory>> Open(int index);
+  /// Waits for what is in flight.
+  ~CudaDeviceMemory() override;
+  CudaDeviceMemory(const CudaDeviceMemory&) = delete;
+  CudaDeviceMemory& operator=(const CudaDeviceMemory&) = delete;
+
+  [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+  [[nodiscard]] const Status& health() const noexcept override { return health_; }
+  Result<DeviceSpace> Space() override;
+  Result<std::byte*> Allocate(std::uint64_t bytes) override;
+  Status Free(std::byte* memory) override;
+  Status PinHost(std::span<std::byte> memory) override;
+  Status UnpinHost(std::span<std::byte> memory) override;
+  Result<std::size_t> Submit(const CopyBatch& batch) override;
+  std::optional<Status> Poll(std::size_t slot, std::span<std::uint64_t> checksums) override;
+  [[nodiscard]] Nanos PollPause() const noexcept override { return 0; }
+
+ private:
+  struct Slot {
+    bool used = false;
+    bool sums = false;  ///< has pieces
+    Status failed;      ///< what was queued of it runs to its end first
+    cudaEvent_t copied = nullptr;
+    cudaEvent_t summed = nullptr;
+    KernelPiece* pieces = nullptr;       ///< pinned, kPiecesMax of them
+    std::uint64_t* checksums = nullptr;  ///< likewise
+  };
+
+  explicit CudaDeviceMemory(int index);
+  Status Start();
+  /// Makes the device current for this thread.
+  Status Enter();
+  /// The Status of what `call` answered; keeps what is sticky.
+  Status Note(cudaError_t error, std::string_view call);
+  Status StartBatch(Slot& slot, const CopyBatch& batch);
+  Status QueueCopies(const CopyBatch& batch, cudaStream_t stream);
+  Status QueueSums(Slot& slot, const CopyBatch& batch, cudaStream_t stream);
+
+  const int index_;
+  std::string name_;
+  Status health_;
+  bool batch_call_ = true;  ///< the driver takes many copies in one call
+  std::array<cudaStream_t, kCopyDirections * kCopyUrgencies> copy_streams_{};
+  std::array<cudaStream_t, kCopyUrgencies> sum_streams_{};
+  std::array<Slot, kSlots> slots_;
+};
+
+}  // namespace terrace

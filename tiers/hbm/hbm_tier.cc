@@ -1,0 +1,144 @@
+#include "tiers/hbm/hbm_tier.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/checksum.h"
+
+namespace terrace {
+namespace {
+
+constexpr std::uint64_t kCapacityStep = 2 << 20;
+constexpr std::uint64_t kCapacityMax = 16ULL << 40;  // what 4 KiB pages in 32 bits reach
+constexpr std::uint64_t kExtentBytes = 1ULL << 30;
+constexpr TenantId kOwner = 0;
+
+std::uint32_t PagesOf(std::uint64_t bytes) noexcept {
+  return static_cast<std::uint32_t>((bytes + kPageBytes - 1) / kPageBytes);
+}
+
+ExtentGeometry GeometryOf(std::uint64_t capacity_bytes) noexcept {
+  return GeometryFor(capacity_bytes / kCapacityStep * kCapacityStep, kExtentBytes);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<HbmTier>> HbmTier::Create(DeviceMemory& device, const HbmOptions& options) {
+  const std::uint64_t bytes = options.capacity_bytes / kCapacityStep * kCapacityStep;
+  if (bytes == 0 || bytes >= kCapacityMax) {
+    return Status::Invalid(device.name() + ": a pool of " + std::to_string(options.capacity_bytes) +
+                           " bytes is not 2 MiB to 16 TiB");
+  }
+  const Result<DeviceSpace> space = device.Space();
+  if (!space.ok()) return space.status();
+  const auto too_large = [&] {
+    return Status::Invalid(
+        device.name() + ": a pool of " + std::to_string(bytes) +
+        " bytes is more than is free there: " + std::to_string(space->free_bytes) + " of " +
+        std::to_string(space->total_bytes));
+  };
+  if (bytes > space->free_bytes) return too_large();
+  const Result<std::byte*> pool = device.Allocate(bytes);
+  if (pool.code() == StatusCode::kRetry) return too_large();
+  if (!pool.ok()) return pool.status();
+  return std::unique_ptr<HbmTier>(new HbmTier(device, options, *pool));
+}
+
+HbmTier::HbmTier(DeviceMemory& device, const HbmOptions& options, std::byte* pool)
+    : device_(device),
+      pool_(pool),
+      slabs_(GeometryOf(options.capacity_bytes)),
+      engine_(device, options.copies) {
+  stats_.capacity_bytes = options.capacity_bytes / kCapacityStep * kCapacityStep;
+}
+
+HbmTier::~HbmTier() {
+  // Of a lost device nothing can be given back; its driver does that when the process ends.
+  for (const std::span<std::byte> memory : pinned_) {
+    [[maybe_unused]] const Status unpinned = device_.UnpinHost(memory);
+  }
+  [[maybe_unused]] const Status freed = device_.Free(pool_);
+}
+
+Status HbmTier::Pin(std::span<std::byte> memory) {
+  Status status = device_.PinHost(memory);
+  if (status.ok()) pinned_.push_back(memory);
+  return status;
+}
+
+Result<FrameId> HbmTier::Allocate(std::uint64_t block_bytes) {
+  if (!health().ok()) return health();
+  const std::uint32_t pages = PagesOf(block_bytes);
+  if (pages == 0 || pages > slabs_.geometry().extent_pages) {
+    return Status::Invalid(
+        name() + ": no frame of " + std::to_string(block_bytes) + " bytes, at most " +
+        std::to_string(std::uint64_t{slabs_.geometry().extent_pages} * kPageBytes));
+  }
+  const FrameId frame = slabs_.Allocate(kOwner, pages);
+  if (frame == kNoFrame) return Status(StatusCode::kRetry, name() + ": no frame is free");
+  ++stats_.frames;
+  stats_.used_bytes += std::uint64_t{slabs_.PlaceOf(frame).frame_pages} * kPageBytes;
+  return frame;
+}
+
+void HbmTier::Free(FrameId frame) {
+  TERRACE_CHECK(slabs_.IsAllocated(frame));
+  --stats_.frames;
+  stats_.used_bytes -= std::uint64_t{slabs_.PlaceOf(frame).frame_pages} * kPageBytes;
+  slabs_.Free(frame);
+}
+
+std::vector<FrameId> HbmTier::FramesInTheWay(FrameId victim, std::uint64_t block_bytes) const {
+  return slabs_.FramesInTheWay(victim, kOwner, PagesOf(block_bytes));
+}
+
+Task<Status> HbmTier::MoveChecked(CopyDirection direction, CopyUrgency urgency, DeviceCopy copy,
+                                  const std::byte* checked,
+                                  std::span<const std::uint64_t> checksums) {
+  TERRACE_CHECK(checksums.size() == ChecksumPieceCount(copy.bytes));
+  std::vector<DevicePiece> pieces(checksums.size());
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const std::size_t at = i * kChecksumPieceBytes;
+    pieces[i] = {
+        .at = checked + at,
+        .bytes = static_cast<std::uint32_t>(std::min(kChecksumPieceBytes, copy.bytes - at))};
+  }
+  std::vector<std::uint64_t> found(pieces.size());
+  Status status = co_await engine_.Run({.direction = direction,
+                                        .urgency = urgency,
+                                        .copies = {&copy, 1},
+                                        .pieces = pieces,
+                                        .checksums = found});
+  if (status.ok() && !std::ranges::equal(found, checksums)) {
+    ++stats_.corrupt;
+    const auto wrong = std::ranges::mismatch(found, checksums).in1 - found.begin();
+    status = Status(StatusCode::kCorrupt,
+                    name() + ": piece " + std::to_string(wrong) + " has another checksum");
+  }
+  co_return status;
+}
+
+Task<Status> HbmTier::Fill(FrameId frame, std::span<const std::byte> from,
+                           std::span<const std::uint64_t> checksums, CopyUrgency urgency) {
+  TERRACE_CHECK(slabs_.IsAllocated(frame));
+  const DeviceCopy copy = {.to = AddressOf(frame), .from = from.data(), .bytes = from.size()};
+  return MoveChecked(CopyDirection::kIn, urgency, copy, copy.to, checksums);
+}
+
+Task<Status> HbmTier::Read(FrameId frame, std::span<std::byte> to,
+                           std::span<const std::uint64_t> checksums, CopyUrgency urgency) {
+  TERRACE_CHECK(slabs_.IsAllocated(frame));
+  const DeviceCopy copy = {.to = to.data(), .from = AddressOf(frame), .bytes = to.size()};
+  return MoveChecked(CopyDirection::kOut, urgency, copy, copy.from, checksums);
+}
+
+Task<Status> HbmTier::CopyTo(FrameId frame, std::span<std::byte> to,
+                             std::span<const std::uint64_t> checksums) {
+  TERRACE_CHECK(slabs_.IsAllocated(frame));
+  const DeviceCopy copy = {.to = to.data(), .from = AddressOf(frame), .bytes = to.size()};
+  return MoveChecked(CopyDirection::kWithin, CopyUrgency::kDemand, copy, copy.to, checksums);
+}
+
+Task<void> HbmTier::Close() { return engine_.Drain(); }
+
+}  // namespace terrace

@@ -1,0 +1,104 @@
+// HbmTier: one GPU's pool of device memory, cut into frames that hold one block each.
+//
+// Model. The pool is allocated once and cut as the DRAM arena is (slab_allocator.h), for one owner:
+// its memory is shown to no client. What is in a frame is the owner's to know; this class moves
+// bytes and checks them. Every Fill, Read and CopyTo compares checksums that the GPU computed with
+// those that the owner kept since the block was put.
+//
+//   H1. A frame's bytes are touched only between Allocate and Free of that frame; a frame is freed
+//       when no Fill, Read or CopyTo of it is under way.
+//   H2. Host memory that is copied from or to was pinned (Pin).
+//   H3. A GPU that is lost takes the tier offline: health() says why, calls answer kIo, and frames
+//       are only there to be freed.
+//
+// Thread: the scheduler's that is current, but for Create and the destructor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/task.h"
+#include "tiers/dram/slab_allocator.h"
+#include "tiers/hbm/copy_engine.h"
+#include "tiers/hbm/device_memory.h"
+
+namespace terrace {
+
+struct HbmOptions {
+  std::uint64_t capacity_bytes = 0;  ///< of the pool; rounded down to 2 MiB, at least 2 MiB
+  CopyLimits copies;
+};
+
+struct HbmStats {
+  std::uint64_t capacity_bytes = 0;
+  std::uint64_t used_bytes = 0;  ///< of frames, rounded sizes
+  std::uint64_t frames = 0;
+  std::uint64_t corrupt = 0;  ///< blocks whose bytes did not have their checksums
+};
+
+class HbmTier {
+ public:
+  /// Allocates the pool. kInvalid names what is wrong with the capacity: below 2 MiB, or more than
+  /// the GPU has free. Blocks. The device outlives the tier.
+  static Result<std::unique_ptr<HbmTier>> Create(DeviceMemory& device, const HbmOptions& options);
+  /// REQUIRES: Close has ended, or nothing was ever moved.
+  ~HbmTier();
+  HbmTier(const HbmTier&) = delete;
+  HbmTier& operator=(const HbmTier&) = delete;
+
+  /// Pins host memory until the tier goes, which must be before the memory does. Blocks.
+  Status Pin(std::span<std::byte> memory);
+
+  /// A free frame of at least `block_bytes`; kRetry when there is none: free those of
+  /// FramesInTheWay and ask again. kInvalid: no frame can be so large. kIo: the tier is offline.
+  Result<FrameId> Allocate(std::uint64_t block_bytes);
+  /// REQUIRES: allocated, H1.
+  void Free(FrameId frame);
+  /// Which frames must be freed, `victim` among them, so that Allocate(block_bytes) finds room.
+  /// Empty: freeing around this victim cannot help. REQUIRES: victim allocated.
+  [[nodiscard]] std::vector<FrameId> FramesInTheWay(FrameId victim,
+                                                    std::uint64_t block_bytes) const;
+
+  /// Fills a frame with a block. kCorrupt: what stands there now has other checksums, and is of no
+  /// use. `checksums`: ChecksumPieceCount(from.size()) of them; they, and the bytes, outlive the
+  /// task, as below. Otherwise as CopyEngine::Run. REQUIRES: the frame holds so many bytes.
+  Task<Status> Fill(FrameId frame, std::span<const std::byte> from,
+                    std::span<const std::uint64_t> checksums, CopyUrgency urgency);
+  /// The block in a frame, to host memory. kCorrupt: `to` must not be used. Likewise.
+  Task<Status> Read(FrameId frame, std::span<std::byte> to,
+                    std::span<const std::uint64_t> checksums, CopyUrgency urgency);
+  /// The same, to device memory of a client, which is mapped on this GPU: what arrived there is
+  /// what is checked. REQUIRES: `to` is a multiple of DevicePiece::kAlignment.
+  Task<Status> CopyTo(FrameId frame, std::span<std::byte> to,
+                      std::span<const std::uint64_t> checksums);
+  /// Ends when nothing is under way. No call after it.
+  Task<void> Close();
+
+  [[nodiscard]] const Status& health() const noexcept { return engine_.health(); }
+  [[nodiscard]] const std::string& name() const noexcept { return device_.name(); }
+  [[nodiscard]] HbmStats Stats() const noexcept { return stats_; }
+  [[nodiscard]] const CopyCounters& copies() const noexcept { return engine_.counters(); }
+
+ private:
+  HbmTier(DeviceMemory& device, const HbmOptions& options, std::byte* pool);
+  [[nodiscard]] std::byte* AddressOf(FrameId frame) const noexcept {
+    return pool_ + static_cast<std::uint64_t>(frame) * kPageBytes;
+  }
+  /// Runs one copy, and compares the checksums of what then stands at `checked`, device memory.
+  Task<Status> MoveChecked(CopyDirection direction, CopyUrgency urgency, DeviceCopy copy,
+                           const std::byte* checked, std::span<const std::uint64_t> checksums);
+
+  DeviceMemory& device_;
+  std::byte* const pool_;
+  SlabAllocator slabs_;
+  CopyEngine engine_;
+  HbmStats stats_;
+  std::vector<std::span<std::byte>> pinned_;
+};
+
+}  // namespace terrace

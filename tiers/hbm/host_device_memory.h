@@ -1,0 +1,91 @@
+// HostDeviceMemory: a DeviceMemory whose device is memory of the host, for machines without a GPU.
+//
+// Model. A batch takes its latency and then its bytes at the bandwidth, one after the other in each
+// lane (direction and urgency); its bytes move in the Poll that finds it due. So what is changed
+// too early shows. Batches due are found by the clock of the current scheduler: under a ManualClock
+// a whole run repeats. Faults are set for the calls to come.
+//
+// Thread: one at a time.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tiers/hbm/device_memory.h"
+
+namespace terrace {
+
+struct HostDeviceOptions {
+  std::string name = "host double 0";
+  std::uint64_t total_bytes = 64ULL << 20;
+  Nanos latency = 10 * kMicrosecond;             ///< of a batch
+  std::uint64_t bytes_per_microsecond = 50'000;  ///< of a lane
+};
+
+class HostDeviceMemory final : public DeviceMemory {
+ public:
+  explicit HostDeviceMemory(HostDeviceOptions options = {});
+
+  [[nodiscard]] const std::string& name() const noexcept override { return options_.name; }
+  [[nodiscard]] const Status& health() const noexcept override { return health_; }
+  Result<DeviceSpace> Space() override;
+  Result<std::byte*> Allocate(std::uint64_t bytes) override;
+  Status Free(std::byte* memory) override;
+  Status PinHost(std::span<std::byte> memory) override;
+  Status UnpinHost(std::span<std::byte> memory) override;
+  Result<std::size_t> Submit(const CopyBatch& batch) override;
+  std::optional<Status> Poll(std::size_t slot, std::span<std::uint64_t> checksums) override;
+  [[nodiscard]] Nanos PollPause() const noexcept override { return kPause; }
+
+  /// The device is lost: as a sticky error.
+  void Lose(std::string why);
+  /// The next batches with copies, this many, get one byte wrong in their first copy.
+  void CorruptBatches(std::uint64_t batches) noexcept { corrupt_ = batches; }
+  /// The next batches, this many, end with kIo without their bytes, and the device goes on.
+  void FailBatches(std::uint64_t batches) noexcept { fail_ = batches; }
+  /// A bit flips in every page of what is allocated.
+  void Rot() noexcept;
+  /// No batch ends until this is set back.
+  void Hang(bool hangs) noexcept { hangs_ = hangs; }
+
+  [[nodiscard]] std::size_t in_flight() const noexcept;
+  [[nodiscard]] std::uint64_t submitted() const noexcept { return submitted_; }
+  [[nodiscard]] std::size_t pinned_ranges() const noexcept { return pinned_.size(); }
+
+ private:
+  static constexpr Nanos kPause = 2 * kMicrosecond;
+  struct Slot {
+    bool used = false;
+    Nanos due = 0;
+    bool corrupt = false;
+    bool fails = false;
+    std::vector<DeviceCopy> copies;
+    std::vector<DevicePiece> pieces;
+  };
+
+  [[nodiscard]] bool OnDevice(const std::byte* at, std::size_t bytes) const;
+  [[nodiscard]] bool OnPinnedHost(const std::byte* at, std::size_t bytes) const;
+  [[nodiscard]] Status CheckPlaces(const CopyBatch& batch) const;
+
+  const HostDeviceOptions options_;
+  Status health_;
+  struct Allocation {
+    std::unique_ptr<std::byte[]> memory;
+    std::uint64_t bytes = 0;
+  };
+  std::map<const std::byte*, Allocation> allocations_;  ///< by first byte
+  std::uint64_t allocated_ = 0;
+  std::map<const std::byte*, std::size_t> pinned_;  ///< bytes by first byte
+  std::array<Slot, kSlots> slots_;
+  std::array<Nanos, kCopyDirections * kCopyUrgencies> lane_free_{};  ///< when its last batch ends
+  std::uint64_t corrupt_ = 0;
+  std::uint64_t fail_ = 0;
+  std::uint64_t submitted_ = 0;
+  bool hangs_ = false;
+};
+
+}  // namespace terrace

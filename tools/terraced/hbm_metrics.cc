@@ -1,0 +1,24 @@
+// AppendHbmMetrics of metrics.h.
+#include "base/tier_kind.h"
+#include "tools/terraced/metric_appender.h"
+#include "tools/terraced/metrics.h"
+
+namespace terrace {
+
+void AppendHbmMetrics(const CacheCounters& cache, const MetricLabels& labels,
+                      std::vector<MetricSample>& samples) {
+  Appender all(labels, samples);
+  Appender hbm = all.With(kTierLabel, TierName(TierKind::kHbm));
+  hbm.Add(kTierBlocks, cache.blocks_hbm);
+  hbm.Add(kTierCapacity, cache.hbm_capacity_bytes);
+  hbm.Add(kTierUsed, cache.hbm_used_bytes);
+  hbm.Add(kGetBlocksHit, cache.get_hits_hbm);
+  all.Add(kHbmGpus, cache.hbm_gpus);
+  all.Add(kHbmGpusOffline, cache.hbm_gpus_offline);
+  all.Add(kHbmCopiedIn, cache.hbm_promotions);
+  all.Add(kHbmLoads, cache.hbm_loads);
+  all.Add(kHbmDropped, cache.hbm_evictions);
+  all.Add(kHbmFailed, cache.hbm_failures);
+}
+
+}  // namespace terrace
