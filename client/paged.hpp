@@ -86,7 +86,8 @@ struct PagedCompletion {
 class TERRACE_API PagedCache {
  public:
   /// Looks at all of the layout, allocates the frames and starts the threads.
-  /// @return kInvalid names the field, or the layer that is memory of neither this process nor a GPU.
+  /// @return kInvalid names the field, or the layer that is memory of neither this process nor a
+  ///         GPU.
   static Result<std::unique_ptr<PagedCache>> Open(Client& client, PagedCacheOptions options);
   /// Ends what is under way with kCancelled and waits until nothing touches the pages, at most 1 s
   /// beyond what the Client takes to let go. Frames that a move may still write to are leaked.
