@@ -78,6 +78,6 @@ cudaError_t AllocatePinned(T*& memory, std::size_t bytes) noexcept {
 #define TERRACE_CUDA_TRY(call)                                                \
   do {                                                                        \
     if (const cudaError_t cuda_error_ = (call); cuda_error_ != cudaSuccess) { \
-      return ::terrace::CudaStatus(cuda_error_, #call);                \
+      return ::terrace::CudaStatus(cuda_error_, #call);                       \
     }                                                                         \
   } while (false)

@@ -11,8 +11,8 @@
 #include "client/c/call.h"
 #include "client/c/convert.h"
 #include "client/c/sized.h"
-#include "client/paged/pick_mover.h"
 #include "client/paged.hpp"
+#include "client/paged/pick_mover.h"
 
 using namespace terrace::c;  // NOLINT: the functions below are C's, in no namespace
 using terrace::BlockResult;

@@ -30,26 +30,25 @@ std::string ReadLogBytes(const std::string& text, std::uint64_t& bytes) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, Bench> paths = {
-      {"dram", terrace::bench::BenchDram},
-      {"tcp", terrace::bench::BenchTcp},
-      {"lend", terrace::bench::BenchLend},
-      {"match", terrace::bench::BenchMatch},
-      {"index", terrace::bench::BenchIndex},
-      {"idle", terrace::bench::BenchIdle},
-      {"events", terrace::bench::BenchEvents},
-      {"nvme", terrace::bench::BenchNvme},
-      {"nvme-mixed", terrace::bench::BenchNvmeMixed},
-      {"plan", terrace::bench::BenchPlan},
-      {"recovery", terrace::bench::BenchRecovery},
-      {"fanout", terrace::bench::BenchFanout},
-      {"scatter", terrace::bench::BenchScatter},
-      {"gather", terrace::bench::BenchGather},
+  const std::map<std::string, Bench> paths = {{"dram", terrace::bench::BenchDram},
+                                              {"tcp", terrace::bench::BenchTcp},
+                                              {"lend", terrace::bench::BenchLend},
+                                              {"match", terrace::bench::BenchMatch},
+                                              {"index", terrace::bench::BenchIndex},
+                                              {"idle", terrace::bench::BenchIdle},
+                                              {"events", terrace::bench::BenchEvents},
+                                              {"nvme", terrace::bench::BenchNvme},
+                                              {"nvme-mixed", terrace::bench::BenchNvmeMixed},
+                                              {"plan", terrace::bench::BenchPlan},
+                                              {"recovery", terrace::bench::BenchRecovery},
+                                              {"fanout", terrace::bench::BenchFanout},
+                                              {"scatter", terrace::bench::BenchScatter},
+                                              {"gather", terrace::bench::BenchGather},
 #if TERRACE_CUDA
-      {"gather-gpu", terrace::bench::BenchGatherGpu},
+                                              {"gather-gpu", terrace::bench::BenchGatherGpu},
 #endif
-      {"hbm", terrace::bench::BenchHbm},
-      {"handoff", terrace::bench::BenchHandoff}};
+                                              {"hbm", terrace::bench::BenchHbm},
+                                              {"handoff", terrace::bench::BenchHandoff}};
   CLI::App app("terrace-bench: measures one path of Terrace against a limit taken in the same run");
   std::string path;
   bool json = false;
