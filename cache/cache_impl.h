@@ -131,7 +131,7 @@ struct Cache::Impl {
   [[nodiscard]] BlockId ParentOf(const PutState& state, std::size_t which);
   /// Adds blocks above the request's own to those that eviction spares for it.
   void GuardAncestors(PutState& state);
-  /// First key of the run that a block of the request lies in.
+  /// First key of the run that a block of the request lies in. `wanted` is of WantedBlocks(chain).
   static KeyView PlacementOf(const ChainSlice& chain, const WantedBlock& wanted);
   /// Key of the block before it, or empty.
   static KeyView ParentKeyOf(const ChainSlice& chain, const WantedBlock& wanted);
@@ -282,10 +282,10 @@ struct Cache::Impl {
   /// A block of a put found no room.
   void CountNoSpace(const Locator& locator);
   /// Shows the curve what a request uses, before it changes anything. found[i] is of wanted[i], or
-  /// there is no `found` and it is looked up.
+  /// there is no `found` and it is looked up. `places`: of a put, as in its request.
   void ShowCurve(CurveUse use, const ChainSlice& chain, std::uint64_t block_bytes,
                  std::span<const WantedBlock> wanted, std::span<const BlockId> found,
-                 const RequestFacts& facts);
+                 const RequestFacts& facts, std::span<const BlockPlace> places = {});
   /// Of the clock; it comes round after 45 days.
   [[nodiscard]] std::uint16_t Minute() const;
   /// Made anew when a tier is added: before the first request.

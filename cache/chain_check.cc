@@ -195,14 +195,16 @@ std::vector<WantedBlock> WantedBlocks(const ChainSlice& chain, std::size_t keys,
   std::vector<WantedBlock> wanted;
   wanted.reserve(keys);
   bool ascending = true;
-  for (const RunSlice& run : chain.runs) {
+  for (std::size_t at = 0; at < chain.runs.size(); ++at) {
+    const RunSlice& run = chain.runs[at];
     for (std::size_t i = 0; i < run.keys.size(); ++i) {
       const auto position = static_cast<std::uint32_t>(run.first_position + i);
       ascending = ascending && (wanted.empty() || wanted.back().position <= position);
       wanted.push_back({.key = run.keys[i],
                         .hash = HashLocator(hash, chain.group, chain.shard, run.keys[i]),
                         .position = position,
-                        .index = static_cast<std::uint32_t>(wanted.size())});
+                        .index = static_cast<std::uint32_t>(wanted.size()),
+                        .run = static_cast<std::uint32_t>(at)});
     }
   }
   if (!ascending) {

@@ -42,6 +42,7 @@ struct WantedBlock {
   Hash128 hash;
   std::uint32_t position = 0;
   std::uint32_t index = 0;  ///< in the request, and so in its answer
+  std::uint32_t run = 0;    ///< of the chain slice; set by WantedBlocks
 };
 
 /// The keys of a checked chain, in ascending order of positions.

@@ -64,7 +64,8 @@ ReserveAnswer Cache::Impl::Reserve(Link& link, std::uint64_t client,
     return {.status = status};
   }
   GuardAncestors(state);
-  ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, {}, state.facts);
+  ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, {}, state.facts,
+            put_request.places);
   const Result<BlockId> reserved = ReserveBlock(state, 0);
   if (!reserved.ok()) {
     CountNoSpace({.namespace_id = request.chain.namespace_id, .hash = wanted.hash});

@@ -81,7 +81,8 @@ Task<BatchAnswer> Cache::Impl::OpenHandoff(Link& link, std::uint64_t client, std
   handoff->keep = request.keep;
   handoff->receivers = request.receivers;
   GuardAncestors(state);
-  ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, {}, state.facts);
+  ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, {}, state.facts,
+            put_request.places);
   state.answer.blocks.resize(state.wanted.size());
   for (std::size_t which = 0; which < state.wanted.size(); ++which) {
     if (which % kYieldEvery == kYieldEvery - 1) co_await Yield{};

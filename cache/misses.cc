@@ -11,9 +11,6 @@
 namespace terrace {
 
 namespace {
-/// Runs of one request that the curve is shown.
-constexpr std::size_t kRunsShownMax = 512;
-
 constexpr Nanos kMinute = 60 * kSecond;
 
 }  // namespace
@@ -32,9 +29,9 @@ void Cache::Impl::MakeCurve() {
 
 void Cache::Impl::ShowCurve(CurveUse use, const ChainSlice& chain, std::uint64_t block_bytes,
                             std::span<const WantedBlock> wanted, std::span<const BlockId> found,
-                            const RequestFacts& facts) {
-  // Each run costs a look at all of them: who names so many is not what is learned from.
-  if (chain.runs.size() > kRunsShownMax) return;
+                            const RequestFacts& facts, std::span<const BlockPlace> places) {
+  const Namespace* const space = registry.Find(chain.namespace_id);
+  const std::uint32_t full = space != nullptr ? space->spec.block_tokens : 0;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const WantedBlock& block = wanted[i];
     const bool goes_on = i > 0 && wanted[i - 1].position + 1 == block.position;
@@ -46,8 +43,9 @@ void Cache::Impl::ShowCurve(CurveUse use, const ChainSlice& chain, std::uint64_t
       curve->Begin(use, chain.namespace_id, block_bytes, parent, facts);
     }
     const BlockId id = found.empty() ? FindBlock(chain, block.hash, block.key).id : found[i];
+    const std::uint32_t tokens = places.empty() ? 0 : places[block.index].valid_tokens;
     curve->Add(block.hash, id != kNoBlock, block.position,
-               static_cast<std::uint32_t>(wanted.size() - 1 - i));
+               static_cast<std::uint32_t>(wanted.size() - 1 - i), tokens > 0 && tokens < full);
   }
   if (!wanted.empty()) curve->End();
 }

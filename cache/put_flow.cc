@@ -65,7 +65,8 @@ Task<BatchAnswer> Cache::Impl::Put(Link& link, const PutRequest& request) {
   {
     std::vector<BlockId> found(state.wanted.size());
     FindBatch(request.chain, state.wanted, found);
-    ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, found, state.facts);
+    ShowCurve(CurveUse::kPut, request.chain, state.block_bytes, state.wanted, found, state.facts,
+              request.places);
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
     TouchInDram(std::move(found), state.facts);
@@ -306,22 +307,13 @@ Result<BlockId> Cache::Impl::ReserveBlock(PutState& state, std::size_t which) {
 }
 
 KeyView Cache::Impl::ParentKeyOf(const ChainSlice& chain, const WantedBlock& wanted) {
-  for (const RunSlice& run : chain.runs) {
-    if (wanted.position < run.first_position) continue;
-    const std::uint32_t index = wanted.position - run.first_position;
-    if (index < run.keys.size()) return index == 0 ? run.parent : run.keys[index - 1];
-  }
-  return {};
+  const RunSlice& run = chain.runs[wanted.run];
+  const std::uint32_t index = wanted.position - run.first_position;
+  return index == 0 ? run.parent : run.keys[index - 1];
 }
 
 KeyView Cache::Impl::PlacementOf(const ChainSlice& chain, const WantedBlock& wanted) {
-  for (const RunSlice& run : chain.runs) {
-    if (wanted.position >= run.first_position &&
-        wanted.position - run.first_position < run.keys.size()) {
-      return run.placement;
-    }
-  }
-  return {};
+  return chain.runs[wanted.run].placement;
 }
 
 void Cache::Impl::PublishPut(BlockId id, KeyView placement, Ack ack, const PutOrigin& origin) {

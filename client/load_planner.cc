@@ -76,9 +76,12 @@ class Planner {
         since = turn;
       }
     }
-    std::ranges::sort(found, std::greater<>());
-    for (const auto& [length, stop] : found) {
-      if (turns_.size() == kTurnsMax) break;
+    // The longest first; most are never looked at.
+    std::ranges::make_heap(found);
+    while (!found.empty() && turns_.size() < kTurnsMax) {
+      std::ranges::pop_heap(found);
+      const std::uint32_t stop = found.back().second;
+      found.pop_back();
       if (stop > 0 && std::ranges::find(turns_, stop) == turns_.end()) turns_.push_back(stop);
     }
     turns_.push_back(match_.longest);

@@ -40,15 +40,24 @@ struct MiniatureCaches::Point {
   std::uint64_t segment_bytes = 0;
 };
 
+std::unique_ptr<EvictionPolicy> MiniatureCaches::FollowerOf(const EvictionPolicy& first,
+                                                            std::size_t blocks) const {
+  std::unique_ptr<EvictionPolicy> follower = first.Follower(blocks);
+  return follower != nullptr ? std::move(follower) : options_.policy->make(blocks);
+}
+
 MiniatureCaches::MiniatureCaches(Options options) : options_(std::move(options)) {
   const std::size_t count = options_.points.size();
   TERRACE_CHECK(count >= 1 && count <= kPointsMax && options_.policy != nullptr);
-  const auto like_them = options_.policy->make(kBlocksUsual);
-  const std::size_t policy_bytes =
-      like_them->BytesPerBlock() + like_them->FixedBytes() / kBlocksUsual;
+  const auto first = options_.policy->make(kBlocksUsual);
+  const auto other = FollowerOf(*first, kBlocksUsual);
+  const auto bytes_of = [](const EvictionPolicy& policy) {
+    return policy.BytesPerBlock() + policy.FixedBytes() / kBlocksUsual;
+  };
+  const std::size_t policies_bytes = bytes_of(*first) + (count - 1) * bytes_of(*other);
   std::size_t rings = 0;
   for (const CurvePoint& point : options_.points) rings += point.nvme_bytes > 0 ? 1 : 0;
-  const std::size_t each = sizeof(Entry) + 2 * sizeof(BlockId) + count * policy_bytes +
+  const std::size_t each = sizeof(Entry) + 2 * sizeof(BlockId) + policies_bytes +
                            rings * 2 * sizeof(BlockId);  // a vector may be half empty
   const std::size_t blocks = std::clamp(options_.memory_bytes / each, kBlocksMin, kBlocksMax);
   entries_.resize(blocks);
@@ -59,7 +68,8 @@ MiniatureCaches::MiniatureCaches(Options options) : options_(std::move(options))
   }
   for (const CurvePoint& point : options_.points) {
     Point& made = points_.emplace_back();
-    made.policy = options_.policy->make(blocks);
+    made.policy = points_.size() == 1 ? options_.policy->make(blocks)
+                                      : FollowerOf(*points_.front().policy, blocks);
     made.dram_bytes = point.dram_bytes;
     if (point.nvme_bytes == 0) continue;
     const double segments = options_.nvme_segments * point.nvme_scale;
@@ -150,7 +160,10 @@ std::size_t MiniatureCaches::Run(std::span<Reference> chain, std::uint64_t befor
   }
   const BlockId ancestor = before == 0 ? kNoBlock : Find(before);
   if (ancestor != kNoBlock) entries_[ancestor].request = request_;
-  for (std::size_t point = 0; point < points_.size(); ++point) Use(point, chain, ancestor, facts);
+  RequestFacts thinned = facts;
+  thinned.thinned = static_cast<std::uint8_t>(shift_);
+  // The first point last, for it teaches the others.
+  for (std::size_t point = points_.size(); point-- > 0;) Use(point, chain, ancestor, thinned);
   for (const BlockId id : ids_) {
     if (id != kNoBlock) gone_.push_back(id);
   }
@@ -167,12 +180,20 @@ BlockId MiniatureCaches::InDram(std::size_t point, BlockId id) const noexcept {
 void MiniatureCaches::Use(std::size_t point, std::span<Reference> chain, BlockId before,
                           const RequestFacts& facts) {
   const PointMask bit = PointMask{1} << point;
-  present_.clear();
-  for (std::size_t i = 0; i < chain.size(); ++i) {
-    if (ids_[i] != kNoBlock && (chain[i].dram & bit) != 0) present_.push_back(ids_[i]);
-  }
   EvictionPolicy& policy = *points_[point].policy;
-  policy.Touch(present_, facts);
+  // What a cache of that size lacks ends the get; what is behind it is used by the put that
+  // follows.
+  std::size_t next = 0;
+  for (const bool got : {true, false}) {
+    present_.clear();
+    for (; next < chain.size(); ++next) {
+      const bool there = ids_[next] != kNoBlock && (chain[next].dram & bit) != 0;
+      if (there) present_.push_back(ids_[next]);
+      const bool lacks = ((chain[next].dram | chain[next].nvme) & bit) == 0;
+      if (got && lacks && chain[next].use == How::kRead) break;
+    }
+    policy.Touch(present_, facts);
+  }
   bool full = false;
   bool extends = false;
   RequestFacts extended = facts;
@@ -189,6 +210,8 @@ void MiniatureCaches::Use(std::size_t point, std::span<Reference> chain, BlockId
                    .identity = entry.identity,
                    .position = one.position,
                    .behind = static_cast<std::uint32_t>(chain.size() - 1 - i),
+                   .partial = one.partial,
+                   .got = one.use == How::kRead,
                    .request = facts};
     if ((entry.record & bit) != 0) {
       // On NVMe only: a get brings it to DRAM; without room it stays where it is.

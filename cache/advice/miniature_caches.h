@@ -79,6 +79,7 @@ class MiniatureCaches {
     How use = How::kRead;
     std::uint32_t position = 0;  ///< in its chain
     std::uint32_t behind = 0;    ///< blocks that the request names after it, sampled or not
+    bool partial = false;        ///< put with fewer tokens than a block holds
     bool counts = false;         ///< for the caller alone
     PointMask dram = 0;          ///< out: points that had it in DRAM
     PointMask nvme = 0;          ///< out: points that had it on NVMe only
@@ -121,6 +122,9 @@ class MiniatureCaches {
   };
   struct Point;
 
+  /// A policy that learns from `first`, or one of its own where there is nothing to learn.
+  [[nodiscard]] std::unique_ptr<EvictionPolicy> FollowerOf(const EvictionPolicy& first,
+                                                           std::size_t blocks) const;
   [[nodiscard]] std::size_t BucketOf(std::uint64_t identity) const noexcept {
     return identity & (buckets_.size() - 1);
   }

@@ -16,7 +16,7 @@ constexpr double kNvmeScales[] = {0, 0.25, 0.5, 2, 4};
 constexpr std::size_t kTrails = 1024;
 constexpr std::size_t kAsked = 4096;
 /// Of the reactor's time, parts of 1000, over kBudgetTime.
-constexpr Nanos kBudgetShare = 8;
+constexpr Nanos kBudgetShare = 4;
 constexpr Nanos kBudgetTime = kSecond;
 /// Calm is who takes so many times less; budget times before a sample grows again, at most.
 constexpr Nanos kCalmPart = 4;
@@ -107,7 +107,7 @@ void MissRatioCurve::Begin(CurveUse use, std::uint32_t namespace_id, std::uint64
 }
 
 void MissRatioCurve::Add(const Hash128& hash, bool there, std::uint32_t position,
-                         std::uint32_t behind) {
+                         std::uint32_t behind, bool partial) {
   const std::uint64_t identity = IdentityOf({.namespace_id = namespace_id_, .hash = hash});
   bool counts = use_ == CurveUse::kGet;
   auto how = MiniatureCaches::How::kRead;
@@ -136,8 +136,12 @@ void MissRatioCurve::Add(const Hash128& hash, bool there, std::uint32_t position
   if (counts && !at_.real_broken) ++hits_;
   if (!caches_.Samples(identity)) return;
   at_.ancestor = identity;
-  sampled_.push_back(
-      {.identity = identity, .use = how, .position = position, .behind = behind, .counts = counts});
+  sampled_.push_back({.identity = identity,
+                      .use = how,
+                      .position = position,
+                      .behind = behind,
+                      .partial = partial,
+                      .counts = counts});
 }
 
 void MissRatioCurve::Count(Number Tally::* number, std::uint64_t by) noexcept {

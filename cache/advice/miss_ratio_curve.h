@@ -14,7 +14,7 @@
 // in kGroups groups by their blocks' hashes, whose spread says how sure an answer is.
 //
 // Cost: two readings of the clock per run of blocks, some 2 ns per block, and some 100 ns times the
-// number of points per sampled block; when the reactor spends more than 0.8 % of a second here,
+// number of points per sampled block; when the reactor spends more than 0.4 % of a second here,
 // half as many blocks are sampled from then on, and twice as many again after a calm minute; after
 // a longer one, up to an hour, each time that it then takes too much again. Thread: the owning
 // reactor's, but Read, which any may call.
@@ -83,8 +83,9 @@ class MissRatioCurve {
   void Begin(CurveUse use, std::uint32_t namespace_id, std::uint64_t block_bytes,
              const std::optional<Hash128>& parent, const RequestFacts& facts = {});
   /// `there`: the cache has the block, or it is being put. `behind`: blocks that the request names
-  /// after it.
-  void Add(const Hash128& hash, bool there, std::uint32_t position, std::uint32_t behind);
+  /// after it. `partial`: it is being put with fewer tokens than a block holds.
+  void Add(const Hash128& hash, bool there, std::uint32_t position, std::uint32_t behind,
+           bool partial = false);
   void End();
 
   /// The block went otherwise than for room.

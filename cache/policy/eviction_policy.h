@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 
@@ -33,7 +34,8 @@ struct NewBlock {
   std::uint32_t behind = 0;    ///< blocks that the same request brings after it
   bool partial = false;        ///< it has fewer tokens than a block holds
   bool returns = false;        ///< used again now: it comes back from a lower tier
-  RequestFacts request{};      ///< as Extend gave it, of the request that brings or uses it
+  bool got = false;        ///< in a miniature: a get found it in the real cache, a put may follow
+  RequestFacts request{};  ///< as Extend gave it, of the request that brings or uses it
 };
 
 /// What a request is about to bring.
@@ -89,6 +91,14 @@ class EvictionPolicy {
   /// The block to evict if `block` cannot be (it is pinned); kNoBlock after the last. From First
   /// on, and with no change in between, each block comes once.
   [[nodiscard]] virtual BlockId After(BlockId block) const noexcept = 0;
+
+  /// A policy for another cache that sees the same requests, which uses what this one learns and
+  /// learns nothing itself; null for policies that learn nothing. Whoever shows a request to both
+  /// shows it to this one last. It may outlive this one.
+  [[nodiscard]] virtual std::unique_ptr<EvictionPolicy> Follower(
+      std::size_t /*capacity_blocks*/) const {
+    return nullptr;
+  }
 
   /// Requests whose hints did not count, because too many different ones were told apart already.
   [[nodiscard]] virtual std::uint64_t IgnoredHints() const noexcept { return 0; }

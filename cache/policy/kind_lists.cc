@@ -7,12 +7,14 @@ void KindLists::Append(BlockId block) {
   list.changed = true;
   const bool begins = list.blocks.size == 0 || state_[list.blocks.back].when != state_[block].when;
   if (begins) list.deepest = block;
+  ++blocks_;
   links_.PushBack(list.blocks, block);
 }
 
 void KindLists::InsertBefore(BlockId block, BlockId other) {
   List& list = lists_[state_[block].kind];
   list.changed = true;
+  ++blocks_;
   links_.InsertBefore(list.blocks, block, other);
   if (list.deepest == other) list.deepest = block;
   if (list.closed_deepest == other) list.closed_deepest = block;
@@ -32,6 +34,7 @@ void KindLists::Unlink(BlockId block) {
   if (list.deepest == block) list.deepest = more ? next : kNoBlock;
   if (list.closed_deepest == block) list.closed_deepest = more ? next : kNoBlock;
   if (list.closed_head == block) list.closed_head = kNoBlock;
+  --blocks_;
   links_.Unlink(list.blocks, block);
 }
 

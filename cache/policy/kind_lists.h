@@ -44,6 +44,9 @@ class KindLists {
   [[nodiscard]] bool Linked(BlockId block) const noexcept { return links_.Linked(block); }
   [[nodiscard]] BlockId Next(BlockId block) const noexcept { return links_.Next(block); }
 
+  /// Linked ones.
+  [[nodiscard]] std::size_t Blocks() const noexcept { return blocks_; }
+
   /// Into the list of its kind: at the back, or right before one of the same kind and tick.
   void Append(BlockId block);
   void InsertBefore(BlockId block, BlockId other);
@@ -82,6 +85,7 @@ class KindLists {
   BlockLinks links_;
   std::vector<BlockState> state_;
   std::vector<List> lists_;  // by kind
+  std::size_t blocks_ = 0;
 };
 
 }  // namespace terrace

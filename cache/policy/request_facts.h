@@ -15,6 +15,8 @@ struct RequestFacts {
   std::uint32_t category = 0;  ///< hash of the category's name
   std::uint16_t turn = 0;      ///< of the session; the first is 1
   Continuation continuation = Continuation::kUnknown;
+  /// The policy is shown 1 of 2^thinned blocks, of a miniature; numbers and lengths are of all.
+  std::uint8_t thinned = 0;
   /// The policy's own, from Extend to Insert.
   bool extended = false;
   std::uint16_t kind = 0;

@@ -1,34 +1,34 @@
 // The policy `terrace`: what will soonest be used again stays. docs/policy.md tells the model.
 //
 // Each block is of a kind (block_kinds.h) since its last use. ReuseHistory learns the chance that a
-// block of a kind and age is used now, ReuseIndex makes a value of it. Values rise with age up to
-// the time of the usual pause and fall after it, so the least valuable block is at an end of the
-// list of its kind (kind_lists.h): the oldest, or the deepest of the last request. What is put off
-// (a lease holds it) waits in a list of its own and then counts as the average of all kinds.
+// block of a kind and age is used now, ReuseIndex makes a value of it; both are in LearnedReuse,
+// which several policies may share. Values rise with age up to the time of the usual pause and fall
+// after it, so the least valuable block is at an end of the list of its kind (kind_lists.h): the
+// oldest, or the deepest of the last request. What is put off (a lease holds it) waits in a list of
+// its own and then counts as the average of all kinds.
 //
 // Constant time a call: a search looks at two values of each kind, remembered while neither list
 // nor step of age changes; the next few evictions take from where it found the least.
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
-#include "cache/policy/block_kinds.h"
 #include "cache/policy/kind_lists.h"
+#include "cache/policy/learned_reuse.h"
 #include "cache/policy/policies.h"
-#include "cache/policy/reuse_history.h"
 #include "cache/policy/reuse_value.h"
 
 namespace terrace {
 namespace {
 
-/// A tick is so many uses of blocks for each block of capacity.
-constexpr std::size_t kTicksPerCapacity = 512;
 /// A put follows the get of the same request within so many ticks after those of its own uses.
 constexpr std::uint32_t kSameRequest = 4;
 /// What is put off is not offered for so many ticks, an eighth of the capacity, while others are.
-constexpr std::uint32_t kPutOffTicks = kTicksPerCapacity / 8;
+constexpr std::uint32_t kPutOffTicks = LearnedReuse::kTicksPerCapacity / 8;
 /// Evictions from where the last search found its block: at most one block in so many.
 constexpr std::size_t kAgainShare = 256;
 constexpr std::size_t kAgainMost = 32;
@@ -49,14 +49,14 @@ static_assert(BlockKinds::kKindsMax <= 1 << 10, "BlockState::kind");
 
 class TerracePolicy final : public EvictionPolicy {
  public:
-  explicit TerracePolicy(std::size_t capacity_blocks)
-      : uses_per_tick_(std::max<std::size_t>(1, capacity_blocks / kTicksPerCapacity)),
+  /// `teaches`: what becomes of its blocks is learned from; else it only uses what is known.
+  TerracePolicy(std::size_t capacity_blocks, std::shared_ptr<LearnedReuse> learned, bool teaches)
+      : teaches_(teaches),
         again_most_(std::clamp<std::size_t>(capacity_blocks / kAgainShare, 1, kAgainMost)),
         lists_(capacity_blocks),
-        history_(capacity_blocks),
-        kinds_(history_) {
-    unknown_.fill(-1);
-    Learn();
+        learned_(std::move(learned)),
+        kinds_(learned_->kinds()) {
+    TakeOver();
   }
 
   [[nodiscard]] std::string_view name() const noexcept override { return "terrace"; }
@@ -74,23 +74,19 @@ class TerracePolicy final : public EvictionPolicy {
     return KindLists::kBytesPerBlock;
   }
   [[nodiscard]] std::size_t FixedBytes() const noexcept override {
-    return history_.Bytes() + lists_.FixedBytes() + ends_.size() * sizeof(Ends) +
-           index_.size() * sizeof(AgeArray);
+    return (teaches_ ? learned_->Bytes() : 0) + lists_.FixedBytes() + ends_.size() * sizeof(Ends);
+  }
+  [[nodiscard]] std::unique_ptr<EvictionPolicy> Follower(std::size_t capacity) const override {
+    return std::make_unique<TerracePolicy>(capacity, learned_, false);
   }
 
  private:
   static std::uint32_t TagOf(std::uint64_t identity) noexcept {
     return static_cast<std::uint32_t>(identity ^ identity >> 32);
   }
-  [[nodiscard]] std::uint32_t Now() const noexcept { return now_; }
-  /// Most are never asked for between two estimates.
-  [[nodiscard]] float ValueOf(std::size_t kind, std::size_t step) const noexcept {
-    float& value = index_[kind][step];
-    if (value < 0) value = ReuseIndex((*hazards_)[kind], step);
-    return value;
-  }
+  [[nodiscard]] std::uint32_t Now() const noexcept { return learned_->Now(); }
   [[nodiscard]] float Value(BlockId block) const noexcept {
-    return ValueOf(lists_[block].kind, AgeStep(Now() - lists_[block].when));
+    return learned_->ValueOf(lists_[block].kind, AgeStep(Now() - lists_[block].when));
   }
 
   /// What is remembered of blocks that come: the deepest that was here before.
@@ -103,8 +99,12 @@ class TerracePolicy final : public EvictionPolicy {
                             std::uint32_t blocks) const noexcept;
   /// Used so short a while ago that it was by the same request, of about `blocks` blocks.
   [[nodiscard]] bool IsRecent(BlockId block, std::size_t blocks) const noexcept {
-    const auto own = static_cast<std::uint32_t>(blocks / uses_per_tick_);
+    const auto own = static_cast<std::uint32_t>(blocks / learned_->uses_per_tick());
     return Now() - lists_[block].when < kSameRequest + own;
+  }
+  /// How many of a request's `blocks` are shown.
+  static std::uint32_t Shown(std::uint32_t blocks, const RequestFacts& request) noexcept {
+    return std::max(blocks >> request.thinned, 1U);
   }
   void TouchAgain(std::span<const BlockId> chain);
   void SetKind(BlockId block, std::uint16_t kind);
@@ -112,7 +112,8 @@ class TerracePolicy final : public EvictionPolicy {
   /// become of that kind.
   void Regroup(BlockId head, std::size_t count, std::uint16_t kind, bool shared);
   void CountUse(const BlockState& state, std::size_t blocks);
-  void Learn();
+  /// What was found of another estimate counts no more.
+  void TakeOver();
   /// As BlockKinds::OfTurn; a kind that is new has a list and is known as the one above it.
   std::uint16_t KindOfTurn(std::uint32_t turn, std::uint32_t blocks, std::uint32_t fresh,
                            const RequestFacts& request);
@@ -136,18 +137,14 @@ class TerracePolicy final : public EvictionPolicy {
   [[nodiscard]] BlockId Search();
   [[nodiscard]] BlockId ListAfter(std::size_t kind) const noexcept;
 
-  const std::size_t uses_per_tick_;
+  const bool teaches_;
   const std::size_t again_most_;
   KindLists lists_;
-  ReuseHistory history_;
-  BlockKinds kinds_;
-  std::vector<Ends> ends_;  // by kind
-  AgeArray unknown_;
-  mutable std::vector<AgeArray> index_;  // by kind, of the last estimate; below 0: not known yet
-  const std::vector<AgeArray>* hazards_ = nullptr;
-  std::uint32_t now_ = 0;   // in ticks
-  std::size_t uses_ = 0;    // since then
-  std::uint32_t open_ = 0;  // when the request that is under way was
+  const std::shared_ptr<LearnedReuse> learned_;
+  BlockKinds& kinds_;
+  std::vector<Ends> ends_;      // by kind
+  std::uint64_t estimate_ = 0;  // that they are of
+  std::uint32_t open_ = 0;      // when the request that is under way was
   // What First found: the block, the list behind it, the end that it came from, the value of the
   // next best end, and how often that end may be used again without a search.
   BlockId first_ = kNoBlock;
@@ -164,9 +161,9 @@ TerracePolicy::Past TerracePolicy::PastOf(std::span<const std::uint64_t> identit
   Past past{.turn = 0, .fresh = blocks, .looked = false};
   for (std::size_t i = 0; i < identities.size(); ++i) {
     const std::uint32_t tag = TagOf(identities[i]);
-    if (!history_.Samples(tag)) continue;
+    if (!learned_->history().Samples(tag)) continue;
     past.looked = true;
-    const std::uint32_t turn = kinds_.TurnOf(history_.LastKind(tag));
+    const std::uint32_t turn = kinds_.TurnOf(learned_->history().LastKind(tag));
     if (turn == 0) continue;
     past.turn = turn;
     const std::size_t fresh = identities.size() - i - 1;
@@ -180,13 +177,14 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
   TERRACE_CHECK(extension.parent == kNoBlock || lists_.Linked(extension.parent));
   const Past past = PastOf(extension.identities, extension.blocks);
   const std::uint32_t blocks = extension.position + extension.blocks;
+  const std::uint32_t before = Shown(extension.position, extension.request);
   std::uint32_t turn = past.turn + 1;
   RequestFacts facts = extension.request;
   facts.when = Now();
   facts.extended = true;
   const BlockId parent = extension.parent;
   if (parent != kNoBlock && kinds_.TurnOf(lists_[parent].kind) != 0 &&
-      static_cast<End>(lists_[parent].end) == End::kPut && IsRecent(parent, extension.position)) {
+      static_cast<End>(lists_[parent].end) == End::kPut && IsRecent(parent, before)) {
     // The same request goes on, in another call.
     lists_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
     facts.kind = lists_[parent].kind;
@@ -198,7 +196,7 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
     const bool went_on = end == End::kElsewhere || end == End::kStopped;
     if (went_on && past.looked && past.turn == 0) {
       // Another conversation leaves a chain that went on elsewhere.
-      Regroup(parent, extension.position, kinds_.OfShared(1), true);
+      Regroup(parent, before, kinds_.OfShared(1), true);
     } else {
       turn = std::max<std::uint32_t>(turn, lists_[parent].turn + (end == End::kPut ? 1 : 0));
     }
@@ -206,10 +204,10 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
   facts.kind = KindOfTurn(turn, blocks, past.fresh, extension.request);
   if (parent == kNoBlock) return facts;
   lists_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
-  if (!lists_[parent].shared && IsRecent(parent, extension.position)) {
+  if (!lists_[parent].shared && IsRecent(parent, before)) {
     // What the same request found before: all its blocks go together.
     facts.when = lists_[parent].when;
-    Regroup(parent, extension.position, facts.kind, false);
+    Regroup(parent, before, facts.kind, false);
   }
   return facts;
 }
@@ -229,7 +227,8 @@ void TerracePolicy::Insert(const NewBlock& block) {
   }
   if (block.partial) kind = kinds_.OfPartial();
   SetKind(block.block, kind);
-  state.end = static_cast<std::uint16_t>(block.behind <= 1 ? End::kPut : End::kElsewhere);
+  const End last = block.got ? End::kUsed : End::kPut;
+  state.end = static_cast<std::uint16_t>(block.behind <= 1 ? last : End::kElsewhere);
   // Just before its parent, if that is of the same request.
   const bool joins = block.parent != kNoBlock && lists_[block.parent].kind == kind &&
                      lists_[block.parent].when == state.when;
@@ -239,7 +238,7 @@ void TerracePolicy::Insert(const NewBlock& block) {
     lists_.Append(block.block);
   }
   open_ = state.when;
-  CountUse(state, length);
+  CountUse(state, Shown(length, block.request));
 }
 
 void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& request) {
@@ -251,7 +250,8 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
   const std::uint32_t turn = std::min<std::uint32_t>(
       last.shared ? 1 : last.turn + (end == End::kUsed ? 0U : 1U), BlockKinds::kTurnMax);
   last.end = static_cast<std::uint16_t>(went_on ? End::kStopped : End::kUsed);
-  const std::uint16_t kind = KindOfTurn(turn, static_cast<std::uint32_t>(chain.size()), 0, request);
+  const std::uint16_t kind =
+      KindOfTurn(turn, static_cast<std::uint32_t>(chain.size() << request.thinned), 0, request);
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
     const BlockId block = chain[i];
@@ -319,30 +319,24 @@ void TerracePolicy::Regroup(BlockId head, std::size_t count, std::uint16_t kind,
     if (shared) state.turn = 1;
     SetKind(block, kind);
     lists_.Append(block);
-    if (history_.Samples(state.tag)) history_.Rename(state.tag, kind);
+    if (teaches_) learned_->Renamed(state.tag, kind);
     block = next;
   }
 }
 
 void TerracePolicy::CountUse(const BlockState& state, std::size_t blocks) {
-  if (++uses_ == uses_per_tick_) {
-    uses_ = 0;
-    ++now_;
-  }
-  if (history_.Samples(state.tag)) history_.Used(state.tag, state.kind, blocks, state.when);
+  if (teaches_) learned_->Used(state.tag, state.kind, blocks, state.when);
 }
 
-void TerracePolicy::Learn() {
-  hazards_ = &history_.Estimate(Now());
-  index_.clear();
+void TerracePolicy::TakeOver() {
+  estimate_ = learned_->estimate();
   ends_.clear();
   AddLists();
 }
 
 void TerracePolicy::AddLists() {
-  lists_.Resize(hazards_->size());
-  ends_.resize(hazards_->size(), Ends{.until = Now()});
-  index_.resize(hazards_->size(), unknown_);
+  lists_.Resize(kinds_.size());
+  ends_.resize(kinds_.size(), Ends{.until = Now()});
 }
 
 std::uint16_t TerracePolicy::KindOfTurn(std::uint32_t turn, std::uint32_t blocks,
@@ -391,7 +385,7 @@ TerracePolicy::Ends TerracePolicy::LookAtEnds(std::size_t kind) {
       const std::uint32_t until = lists_[block].when + AgeOfStep(step + 1);
       if (static_cast<std::int32_t>(until - ends.until) < 0) ends.until = until;
     }
-    return ValueOf(kind, step);
+    return learned_->ValueOf(kind, step);
   };
   ends.oldest_value = value_of(ends.oldest);
   ends.youngest_value = value_of(ends.youngest);
@@ -399,7 +393,8 @@ TerracePolicy::Ends TerracePolicy::LookAtEnds(std::size_t kind) {
 }
 
 BlockId TerracePolicy::First() {
-  if (history_.WantsEstimate()) Learn();
+  if (learned_->history().WantsEstimate()) learned_->Learn();
+  if (estimate_ != learned_->estimate()) TakeOver();
   rest_ = kNoBlock;
   first_ = again_ > 0 ? Again() : kNoBlock;
   if (first_ != kNoBlock) {
@@ -443,6 +438,7 @@ BlockId TerracePolicy::Search() {
     }
   }
   again_ = again_most_;
+  if (teaches_) learned_->FitTo(lists_.Blocks());
   if (best != kNoBlock) return best;
   // All are put off, or of the request under way.
   found_old_ = true;
@@ -483,18 +479,19 @@ BlockId TerracePolicy::ListAfter(std::size_t kind) const noexcept {
 }
 
 double TerracePolicy::ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept {
-  if (!history_.Knows()) return 1;
+  if (!learned_->history().Knows()) return 1;
   const BlockState& state = lists_[block];
   const std::uint32_t age = Now() - state.when;
-  const std::uint64_t ticks = std::min<std::uint64_t>(blocks / uses_per_tick_, 1U << 30);
+  const std::uint64_t ticks = std::min<std::uint64_t>(blocks / learned_->uses_per_tick(), 1U << 30);
   const std::uint32_t until = age + static_cast<std::uint32_t>(ticks);
-  return std::min(ReuseBefore((*hazards_)[state.kind], age, until), kAlmostCertain);
+  return std::min(ReuseBefore(learned_->HazardsOf(state.kind), age, until), kAlmostCertain);
 }
 
 }  // namespace
 
 std::unique_ptr<EvictionPolicy> MakeTerracePolicy(std::size_t capacity_blocks) {
-  return std::make_unique<TerracePolicy>(capacity_blocks);
+  return std::make_unique<TerracePolicy>(capacity_blocks,
+                                         std::make_shared<LearnedReuse>(capacity_blocks), true);
 }
 
 }  // namespace terrace

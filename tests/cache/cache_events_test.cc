@@ -9,6 +9,7 @@
 namespace terrace {
 namespace {
 
+using testing::AsKey;
 using testing::CacheNvmeTest;
 using testing::ChainKeys;
 using testing::ClientCall;
@@ -111,6 +112,40 @@ TEST_F(CacheEventsTest, ACommitTellsAllThatARouterNeeds) {
     ASSERT_EQ(event.tokens.size(), i == 1 ? sizeof ids : 0);
     if (i == 1) EXPECT_EQ(std::memcmp(event.tokens.data(), ids, sizeof ids), 0);
   }
+}
+
+// A router files each block under its parent: one of another chain would be a wrong prefix.
+TEST_F(CacheEventsTest, BlocksOfManyRunsOverTheSamePositionsKeepTheirOwnParents) {
+  MakeMedia();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chains[] = {MakeChain("c", 12), MakeChain("d", 12)};
+  ClientCall call = Call(space, chains[0], 0, 12);
+  call.request.chain.runs.clear();
+  call.request.places.resize(24);
+  for (const ChainKeys& chain : chains) {  // a run for each block, all in one request
+    for (std::uint32_t i = 0; i < 12; ++i) {
+      call.request.chain.runs.push_back({.placement = AsKey(chain[i - i % 8]),
+                                         .first_position = i,
+                                         .parent = i > 0 ? AsKey(chain[i - 1]) : KeyView(),
+                                         .keys = {AsKey(chain[i])}});
+    }
+  }
+  for (std::size_t i = 12; i < 24; ++i) call.request.places[i] = call.request.places[i - 12];
+  const BatchAnswer answer = time_.Run(cache_->Put(link_, call.request));
+  ASSERT_EQ(answer.blocks.size(), 24u) << answer.status.ToString();
+  std::size_t told = 0;
+  for (std::uint64_t at = 1; at < Next(); ++at) {
+    const BlockEvent event = cache_->events().At(at);
+    if (event.kind != EventKind::kCommitted) continue;
+    ++told;
+    const std::string key = Text(event.key);
+    const std::string name = key.substr(0, 2);
+    const std::uint32_t i = event.position;
+    EXPECT_EQ(key, name + std::to_string(i));
+    EXPECT_EQ(Text(event.parent), i == 0 ? "" : name + std::to_string(i - 1)) << key;
+    EXPECT_EQ(Text(event.placement), name + (i < 8 ? "0" : "8")) << key;
+  }
+  EXPECT_EQ(told, 24u);
 }
 
 TEST_F(CacheEventsTest, EachChangeOfTiersIsToldOnce) {

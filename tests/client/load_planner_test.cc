@@ -11,6 +11,7 @@
 
 #include "base/load_time.h"
 #include "base/random.h"
+#include "client/block_sources.h"
 #include "client/compute_time.h"
 #include "client/prefix_match.h"
 
@@ -275,6 +276,48 @@ TEST(LoadPlanner, SixtyThousandBlocksAreNoMoreWorkThanTheirStretches) {
   const LoadPlan plan = Planned(match, Request(65'536 * kTokens, 3000));
   EXPECT_EQ(plan.stop, 65'536u);
   EXPECT_LT(plan.seconds, plan.compute_all_seconds);
+}
+
+// A table of stretches and sources would take hundreds of megabytes.
+TEST(LoadPlanner, AMillionScatteredBlocksOfManySourcesTakeLittleMemoryAndTime) {
+  constexpr std::uint32_t kBlocks = 1 << 20;
+  constexpr std::size_t kSources = 64;
+  SeededRandom random(5);
+  std::vector<std::uint16_t> of_block(kBlocks);
+  for (std::uint16_t& source : of_block) {
+    const auto drawn = random.Below(kSources + 1);
+    source = drawn == kSources ? kNoSource : static_cast<std::uint16_t>(drawn);
+  }
+  const BlockSources sources({}, 3, of_block, kSources);
+  EXPECT_LE(sources.Bytes(), 10 * std::size_t{kBlocks});
+  for (int round = 0; round < 200; ++round) {
+    const auto end = static_cast<std::uint32_t>(random.Below(kBlocks + 1));
+    const std::uint64_t span = round % 2 == 0 ? end : std::min<std::uint64_t>(end, 700);
+    const std::uint32_t first = end - static_cast<std::uint32_t>(random.Below(span + 1));
+    std::vector<std::uint64_t> expected(kSources);
+    for (std::uint32_t i = first; i < end; ++i) {
+      if (of_block[i] != kNoSource) expected[of_block[i]] += 3;
+    }
+    std::vector<std::uint64_t> bytes(kSources);
+    sources.AddBytes(first, end, bytes);
+    ASSERT_EQ(bytes, expected) << first << " to " << end;
+  }
+
+  PrefixMatch match;
+  match.block_tokens = kTokens;
+  match.longest = kBlocks;
+  for (std::size_t i = 0; i < kSources; ++i) {
+    match.load_from.push_back(i == 0 ? Connection(3000) : Device(100));
+  }
+  GroupPresence& pair = match.found.emplace_back();
+  pair.block_bytes = 4 * kMB;
+  for (std::uint32_t i = 0; i < kBlocks; ++i) {
+    match.stops.push_back(i + 1);
+    pair.sources.push_back(of_block[i] == kNoSource ? std::uint16_t{0} : of_block[i]);
+  }
+  const LoadPlan plan = Planned(match, Request(std::uint64_t{kBlocks} * kTokens, 3000));
+  EXPECT_GT(plan.stop, 0u);
+  EXPECT_LE(plan.seconds, std::min(plan.load_all_seconds, plan.compute_all_seconds) + 1e-9);
 }
 
 /// The message of a request that is refused.

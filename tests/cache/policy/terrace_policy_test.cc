@@ -306,6 +306,39 @@ TEST(TerracePolicyTest, LearnsThatConversationsComeBackAndScansDoNot) {
   EXPECT_EQ(terrace.Held(talk), talk.size());
 }
 
+// An index has room for blocks of 4 KiB; a cache of larger ones is full with far fewer, and an age
+// counted by the room would be too coarse to tell a request from the next.
+TEST(TerracePolicyTest, LearnsAsMuchWhereTheIndexHasRoomForManyMore) {
+  constexpr std::size_t kBlocks = 300;
+  Tier fits(MakeTerracePolicy(kBlocks), kBlocks);
+  Tier larger(MakeTerracePolicy(256 * kBlocks), kBlocks);
+  Mix mix(1, 0.3);
+  Mix same(1, 0.3);
+  HitsOf(fits, mix, 3000);
+  HitsOf(larger, same, 3000);
+  const std::size_t expected = HitsOf(fits, mix, 3000);
+  EXPECT_GT(HitsOf(larger, same, 3000), expected * 9 / 10) << "of " << expected;
+}
+
+// Small caches of the same requests see too little to learn from it.
+TEST(TerracePolicyTest, AFollowerKnowsWhatItsTeacherLearned) {
+  constexpr std::size_t kBlocks = 300;
+  auto teacher = MakeTerracePolicy(kBlocks);
+  Tier follows(teacher->Follower(kBlocks), kBlocks);
+  Tier teaches(std::move(teacher), kBlocks);
+  Mix mix(1, 0.3);
+  Mix same(1, 0.3);
+  std::size_t hits = 0;
+  std::size_t taught = 0;
+  for (int i = 0; i < 6000; ++i) {
+    hits += follows.Request(mix.Draw().chain);
+    taught += teaches.Request(same.Draw().chain);
+  }
+  EXPECT_GT(hits, taught * 9 / 10);
+  EXPECT_LT(hits, taught * 11 / 10);
+  EXPECT_EQ(MakeLeafLruPolicy(kBlocks)->Follower(kBlocks), nullptr) << "it learns nothing";
+}
+
 // A conversation that left must not start anew when it returns: its later turns are what stays.
 TEST(TerracePolicyTest, AChainThatWasEvictedAndComesBackIsKnownAgain) {
   constexpr std::size_t kBlocks = 64;

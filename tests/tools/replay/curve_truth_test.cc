@@ -20,11 +20,11 @@ Trace Workload(WorkloadKind kind, std::uint64_t seed) {
 }
 
 void ExpectTrue(const Trace& trace, double share, SimulatedTiersOptions tiers,
-                std::uint64_t memory_bytes) {
+                std::uint64_t memory_bytes, const RequestShape& shape = {}) {
   const BlockNumbers blocks = NumberBlocks(trace);
   tiers.distinct_blocks = blocks.distinct;
   tiers.dram_blocks = static_cast<std::uint64_t>(blocks.distinct * share);
-  const CurveStudy study = StudyCurve(trace, blocks, tiers, {}, memory_bytes);
+  const CurveStudy study = StudyCurve(trace, blocks, tiers, shape, memory_bytes);
   EXPECT_LE(study.bytes, memory_bytes + (128 << 10));
   for (const CurveStudy::Point& point : study.points) {
     EXPECT_NEAR(point.estimated, point.exact, kPoints)
@@ -64,8 +64,15 @@ TEST(CurveTruth, AThinSampleIsWithinTwoPointsOfTheTruth) {
 TEST(CurveTruth, EveryPolicyIsTheDaemonsOwn) {
   const Trace trace = Workload(WorkloadKind::kMix, 11);
   for (const PolicyKind& kind : Policies()) {
-    // `terrace` learns in each miniature, which takes more memory than the blocks do.
-    ExpectTrue(trace, 0.1, {.policy = &kind}, kind.name == "terrace" ? 16 << 20 : 4 << 20);
+    ExpectTrue(trace, 0.1, {.policy = &kind}, 4 << 20, {.batch_blocks = 64});
+  }
+}
+
+// Blocks that are not full hardly ever return, so a miniature must know them, too.
+TEST(CurveTruth, WhatThePolicyLearnsIsKnownAtEachSize) {
+  const PolicyKind& learns = **FindPolicy("terrace");
+  for (const WorkloadKind kind : {WorkloadKind::kConversation, WorkloadKind::kAgent}) {
+    ExpectTrue(Workload(kind, 7), 0.1, {.policy = &learns}, 4 << 20, {.batch_blocks = 64});
   }
 }
 

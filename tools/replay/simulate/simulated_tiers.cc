@@ -67,6 +67,11 @@ std::uint32_t SimulatedTiers::Match(std::span<const std::uint32_t> chain) const 
   return static_cast<std::uint32_t>(absent - chain.begin());
 }
 
+bool SimulatedTiers::EndsPartial(std::span<const std::uint32_t> chain, std::uint32_t position,
+                                 const RequestOrigin& origin) {
+  return origin.ends_partial && position + 1 == chain.size();
+}
+
 void SimulatedTiers::ShowCurve(CurveUse use, std::span<const std::uint32_t> chain,
                                std::uint32_t first, std::uint32_t count,
                                const RequestOrigin& origin) {
@@ -79,7 +84,8 @@ void SimulatedTiers::ShowCurve(CurveUse use, std::span<const std::uint32_t> chai
   curve_->Begin(use, 1, kSimulatedBlockBytes, parent, origin.facts);
   for (std::uint32_t position = first; position < first + count; ++position) {
     curve_->Add(hash_of(chain[position]), Stored(chain[position]), position,
-                first + count - 1 - position);
+                first + count - 1 - position,
+                use == CurveUse::kPut && EndsPartial(chain, position, origin));
   }
   curve_->End();
 }
@@ -157,7 +163,7 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
     const NewBlock as_new{.identity = block,
                           .position = position,
                           .behind = slice.positions.back() - position,
-                          .partial = origin.ends_partial && position + 1 == chain.size(),
+                          .partial = EndsPartial(chain, position, origin),
                           .request = origin.facts};
     if (!Insert(slice, chain, as_new)) return;
     ++stored_;

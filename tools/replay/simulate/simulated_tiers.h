@@ -134,6 +134,8 @@ class SimulatedTiers {
   [[nodiscard]] bool Stored(std::uint32_t block) const { return InDram(block) || HasRecord(block); }
   [[nodiscard]] std::size_t SliceOf(std::span<const std::uint32_t> chain,
                                     std::uint32_t position) const;
+  [[nodiscard]] static bool EndsPartial(std::span<const std::uint32_t> chain,
+                                        std::uint32_t position, const RequestOrigin& origin);
   void ShowCurve(CurveUse use, std::span<const std::uint32_t> chain, std::uint32_t first,
                  std::uint32_t count, const RequestOrigin& origin);
   /// Fills positions and present of every slice for a request.
