@@ -70,8 +70,8 @@ struct PagedPart {
 
 struct PagedCallOptions {
   LayerSpan layers{};  ///< Of the cache's layers: Get and WriteParts of some. All by default.
-  /// The engine's stream: pages are touched after what it has queued there now. Of a GPU; null for
-  /// a CPU, and for pages that nobody writes or reads any more.
+  /// The engine's stream: pages are touched after what it has queued there now. Of a GPU, where
+  /// null is the default stream, and none that is being captured into a graph; null for a CPU.
   void* stream = nullptr;
   Ack ack = Ack::kCommitted;  ///< Put.
 };

@@ -40,6 +40,16 @@ std::uint64_t IdOf(std::uint32_t use, std::size_t index) noexcept {
   return (std::uint64_t{use} << 32) | (index + 1);
 }
 
+// An event of such a stream cannot be waited for outside of its graph, and trying ends the capture.
+bool IsCaptured(cudaStream_t stream) noexcept {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  if (cudaStreamIsCapturing(stream, &status) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return true;  // the default stream, while one that it waits for is captured
+  }
+  return status != cudaStreamCaptureStatusNone;
+}
+
 // Wakes who waits for moves; on a thread of the driver, which may call nothing of CUDA.
 void CUDART_CB TellEnd(void* fd) noexcept {
   const std::uint64_t one = 1;
@@ -229,6 +239,9 @@ void CudaMover::DeregisterFrames(std::span<std::byte> memory) {
 
 Result<StreamPoint> CudaMover::Mark(void* stream) {
   const OnDevice here(device_);
+  if (IsCaptured(static_cast<cudaStream_t>(stream))) {
+    return Status::Invalid("stream is being captured into a graph: its work is queued later");
+  }
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < points_.size(); ++i) {
     Slot& point = points_[i];

@@ -61,7 +61,8 @@ class PageMover {
   virtual void DeregisterFrames(std::span<std::byte> memory) = 0;
 
   /// Takes the point where `stream`, the engine's (a cudaStream_t; the CPU's mover takes only
-  /// null), now is. @return kRetry when too many points are out.
+  /// null), now is. @return kRetry when too many points are out; kInvalid for a stream that is
+  /// being captured into a graph.
   virtual Result<StreamPoint> Mark(void* stream) = 0;
 
   /// Gives up a point that no move was given.

@@ -239,6 +239,24 @@ TEST_F(CudaMoverTest, RefusesMoreMovesThanItHasRoomForAndGoesOnAfterwards) {
   ASSERT_CUDA(cudaStreamDestroy(stream));
 }
 
+TEST_F(CudaMoverTest, AStreamThatIsCapturedIsRefusedAndItsGraphGoesOn) {
+  TERRACE_NEEDS_GPU();
+  Start({.block_tokens = 16}, kSmall);
+  cudaStream_t stream = nullptr;
+  ASSERT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  ASSERT_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+  EXPECT_EQ(mover_->Mark(stream).code(), StatusCode::kInvalid);
+  ASSERT_CUDA(cudaMemsetAsync(memory_->device(), 0x22, 1024, stream));
+  cudaGraph_t graph = nullptr;
+  ASSERT_CUDA(cudaStreamEndCapture(stream, &graph));
+  ASSERT_NE(graph, nullptr);
+  ASSERT_CUDA(cudaGraphDestroy(graph));
+  const auto point = mover_->Mark(stream);
+  ASSERT_TRUE(point.ok()) << point.status().ToString();
+  EXPECT_TRUE(Move(MoveWay::kGather, Blocks(0, 1), 0, 24, point.value()).ok());
+  ASSERT_CUDA(cudaStreamDestroy(stream));
+}
+
 TEST_F(CudaMoverTest, ScattersFromMemoryThatIsMappedReadOnly) {
   TERRACE_NEEDS_GPU();
   Start({.block_tokens = 16}, kSmall);
