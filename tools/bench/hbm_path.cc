@@ -76,6 +76,8 @@ class Gpu0 {
     reactor_->Start();
   }
   ~Gpu0() {
+    while (TasksLeft() > 0) {  // they have said their result, and end in the next turn
+    }
     reactor_->Stop();
     reactor_->Join();
     reactor_->RemovePoller(memory_->poller());
@@ -137,6 +139,11 @@ class Gpu0 {
     std::uint64_t next = 0;  // block
   };
 
+  std::size_t TasksLeft() {
+    std::promise<std::size_t> left;
+    reactor_->Post([&] { left.set_value(scope_.live()); });
+    return left.get_future().get();
+  }
   void QueueWithin(std::uint64_t bytes, cudaStream_t stream) const {
     Require(cudaMemcpyAsync(Device(pool_ + kPoolBytes / 2), Device(pool_), bytes,
                             cudaMemcpyDeviceToDevice, stream),
@@ -164,7 +171,10 @@ class Gpu0 {
         return;
     }
   }
-  static std::byte* Device(DeviceAddress address) { return reinterpret_cast<std::byte*>(address); }
+  static std::byte* Device(DeviceAddress address) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): what CUDA takes for an address of the device
+    return reinterpret_cast<std::byte*>(address);
+  }
 
   /// Blocks one after the other until none is left; some workers share the work.
   static Task<void> Worker(Work* work) {

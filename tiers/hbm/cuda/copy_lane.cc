@@ -35,6 +35,14 @@ Status CopyLane::Prepare() {
     TERRACE_CUDA_TRY(AllocatePinned(batch.checksums, kBatchPieces * sizeof(std::uint64_t)));
     batch.copies.reserve(options_.batch_copies);
   }
+  // The first launch loads the kernel, which takes milliseconds, or says that there is none for
+  // this device.
+  ranges_.range[0] = {.from = reinterpret_cast<const std::byte*>(batches_[0].checksums),
+                      .bytes = sizeof(std::uint64_t),
+                      .checksums = batches_[0].checksums + 1};
+  ranges_.count = 1;
+  TERRACE_CUDA_TRY(LaunchPieces(ranges_, side_));
+  TERRACE_CUDA_TRY(cudaStreamSynchronize(side_));
   from_.reserve(options_.batch_copies);
   to_.reserve(options_.batch_copies);
   sizes_.reserve(options_.batch_copies);

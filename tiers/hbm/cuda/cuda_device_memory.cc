@@ -28,7 +28,10 @@ constexpr std::uint64_t kWithinBytes = std::uint64_t{256} << 20;
 // Demand batches that go before a background one that waits.
 constexpr std::size_t kPassedOverMax = 8;
 
-std::byte* Pointer(DeviceAddress address) { return reinterpret_cast<std::byte*>(address); }
+std::byte* Pointer(DeviceAddress address) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): what CUDA takes for an address of the device
+  return reinterpret_cast<std::byte*>(address);
+}
 DeviceAddress Address(const void* pointer) { return reinterpret_cast<DeviceAddress>(pointer); }
 
 // The allocation that `memory` lies in ends so many bytes behind it. By the driver, because the
@@ -139,7 +142,8 @@ Status CudaDeviceMemory::Noted(cudaError_t error, const char* call) {
 
 void CudaDeviceMemory::Break(const Status& status) {
   if (!state_.ok()) return;
-  state_ = {StatusCode::kIo, name_ + ": " + status.message()};
+  const bool named = status.message().starts_with(name_);
+  state_ = {StatusCode::kIo, named ? status.message() : name_ + ": " + status.message()};
   for (Direction& direction : directions_) {
     for (auto& lane : direction.lanes) lane->FailAll(state_);
   }
@@ -258,7 +262,12 @@ unsigned CudaDeviceMemory::Poll() {
     std::uint64_t count = 0;
     [[maybe_unused]] const ssize_t bytes = ::read(bell_, &count, sizeof count);
   }
-  if (!HasWork() || !UseDevice().ok()) return 0;
+  if (!HasWork()) return 0;
+  // Whatever keeps the device from being asked would keep the copies from ever ending.
+  if (const Status status = UseDevice(); !status.ok()) {
+    Break(status);
+    return 1;
+  }
   unsigned events = 0;
   for (Direction& direction : directions_) {
     Status status;
@@ -293,7 +302,7 @@ Status CudaDeviceMemory::SubmitDirection(Direction& direction, unsigned& queued)
 
 bool CudaDeviceMemory::Arm() {
   if (!HasWork()) return true;
-  if (!UseDevice().ok()) return false;
+  if (!UseDevice().ok()) return false;  // Poll ends them
   bool under_way = false;
   for (Direction& direction : directions_) {
     for (auto& lane : direction.lanes) {
