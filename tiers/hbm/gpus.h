@@ -23,7 +23,8 @@ struct GpusFound {
       why_none;  ///< Empty when there are some; "built without CUDA", "no CUDA driver: ...".
 };
 
-/// Starts the driver, but nothing on a device. May take seconds. Any thread.
+/// Starts the driver, but nothing on a device. May take seconds. The first call sets a variable of
+/// the environment for the driver: before other threads read theirs.
 GpusFound FindGpus();
 /// One line for a start message: "2 GPUs: 0 NVIDIA H200 (141 GB), ..." or "no GPU: ...".
 std::string DescribeGpus(const GpusFound& found);

@@ -32,7 +32,7 @@ constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kHostBytes = 1024 * kMiB;      // pinned, walked in turn
 constexpr std::uint64_t kPoolBytes = 2 * kHostBytes;   // on the device
 constexpr std::uint64_t kDeviceWork = 8 * kPoolBytes;  // of what stays on the device, a round
-constexpr std::size_t kWorkers = 128;                  // blocks asked for at once
+constexpr std::size_t kWorkers = 512;                  // blocks asked for at once
 constexpr std::uint64_t kBlocks[] = {kMiB, 4 * kMiB, 16 * kMiB};
 
 void Require(cudaError_t error, const char* what) {

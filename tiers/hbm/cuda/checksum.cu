@@ -183,8 +183,11 @@ __global__ void __launch_bounds__(kThreads, 3)
     TakePieces(const __grid_constant__ PieceRanges ranges) {
   __shared__ Vector block_sums[kPieceBlocks * kStripeThreads];
   __shared__ std::uint64_t lanes[kLanes];
-  std::uint32_t index = 0;
-  while (index + 1 < ranges.count && ranges.range[index + 1].first_piece <= blockIdx.x) ++index;
+  std::uint32_t index = 0;  // the last range that begins at or before this piece
+  for (std::uint32_t end = ranges.count; end - index > 1;) {
+    const std::uint32_t middle = (index + end) / 2;
+    (ranges.range[middle].first_piece <= blockIdx.x ? index : end) = middle;
+  }
   const PieceRange& range = ranges.range[index];
   const std::uint64_t number = blockIdx.x - range.first_piece;
   const std::uint64_t done = number * kPieceBytes;

@@ -21,7 +21,7 @@ struct PieceRange {
 
 /// What one launch takes, as the kernel's parameter.
 struct PieceRanges {
-  static constexpr std::uint32_t kMost = 64;
+  static constexpr std::uint32_t kMost = 128;
   PieceRange range[kMost];
   std::uint32_t count = 0;
   std::uint32_t pieces = 0;  ///< Of all of them; LaunchPieces fills it.

@@ -25,9 +25,15 @@ Result<std::unique_ptr<CopyLane>> CopyLane::Make(const CopyLaneOptions& options)
 }
 
 Status CopyLane::Prepare() {
-  for (cudaStream_t* stream : {&stream_, &side_}) {
-    TERRACE_CUDA_TRY(
-        cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, options_.priority));
+  const auto make = [this](cudaStream_t& stream) {
+    return cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, options_.priority);
+  };
+  const bool within = options_.way == CopyWay::kWithin;
+  TERRACE_CUDA_TRY(make(rings_));
+  if (!within) TERRACE_CUDA_TRY(make(hashes_));
+  for (std::size_t i = 0; i < kBatches; ++i) {
+    if (within || i == 0) TERRACE_CUDA_TRY(make(copies_[i]));
+    batches_[i].stream = copies_[within ? i : 0];
   }
   for (Batch& batch : batches_) {
     TERRACE_CUDA_TRY(cudaEventCreateWithFlags(&batch.copied, cudaEventDisableTiming));
@@ -41,8 +47,8 @@ Status CopyLane::Prepare() {
                       .bytes = sizeof(std::uint64_t),
                       .checksums = batches_[0].checksums + 1};
   ranges_.count = 1;
-  TERRACE_CUDA_TRY(LaunchPieces(ranges_, side_));
-  TERRACE_CUDA_TRY(cudaStreamSynchronize(side_));
+  TERRACE_CUDA_TRY(LaunchPieces(ranges_, rings_));
+  TERRACE_CUDA_TRY(cudaStreamSynchronize(rings_));
   from_.reserve(options_.batch_copies);
   to_.reserve(options_.batch_copies);
   sizes_.reserve(options_.batch_copies);
@@ -51,11 +57,14 @@ Status CopyLane::Prepare() {
 
 CopyLane::~CopyLane() {
   TERRACE_CHECK(in_flight_ == 0 && waiting_.empty());
-  for (cudaStream_t stream : {stream_, side_}) {
-    if (stream == nullptr) continue;
+  const auto end = [](cudaStream_t stream) {
+    if (stream == nullptr) return;
     (void)cudaStreamSynchronize(stream);
     (void)cudaStreamDestroy(stream);
-  }
+  };
+  for (cudaStream_t stream : copies_) end(stream);
+  end(hashes_);
+  end(rings_);
   for (Batch& batch : batches_) {
     if (batch.copied != nullptr) (void)cudaEventDestroy(batch.copied);
     if (batch.hashed != nullptr) (void)cudaEventDestroy(batch.hashed);
@@ -102,25 +111,26 @@ Status CopyLane::Submit() {
   if (batch.status.ok()) return {};
   if (CudaErrorIsSticky(error_)) return batch.status;
   // Part of it may be under way: its buffers are the caller's again only behind that.
+  TERRACE_LANE_TRY(cudaEventRecord(batch.copied, batch.stream));
+  if (hashes_ == nullptr) return {};
   batch.hashes = true;
-  TERRACE_LANE_TRY(cudaEventRecord(batch.copied, stream_));
-  TERRACE_LANE_TRY(cudaEventRecord(batch.hashed, side_));
+  TERRACE_LANE_TRY(cudaEventRecord(batch.hashed, hashes_));
   return {};
 }
 
 Status CopyLane::Queue(Batch& batch) {
   if (options_.way == CopyWay::kWithin) {
-    TERRACE_LANE_TRY(LaunchPieces(ranges_, stream_));
-    TERRACE_LANE_TRY(cudaEventRecord(batch.copied, stream_));
+    TERRACE_LANE_TRY(LaunchPieces(ranges_, batch.stream));
+    TERRACE_LANE_TRY(cudaEventRecord(batch.copied, batch.stream));
     return {};
   }
   if (options_.way == CopyWay::kOut) {
     if (Status status = QueueHashes(batch); !status.ok()) return status;
   }
   if (Status status = QueueCopies(batch); !status.ok()) return status;
-  TERRACE_LANE_TRY(cudaEventRecord(batch.copied, stream_));
+  TERRACE_LANE_TRY(cudaEventRecord(batch.copied, batch.stream));
   if (options_.way == CopyWay::kIn && ranges_.count > 0) {
-    TERRACE_LANE_TRY(cudaStreamWaitEvent(side_, batch.copied, 0));
+    TERRACE_LANE_TRY(cudaStreamWaitEvent(hashes_, batch.copied, 0));
     return QueueHashes(batch);
   }
   return {};
@@ -128,8 +138,8 @@ Status CopyLane::Queue(Batch& batch) {
 
 Status CopyLane::QueueHashes(Batch& batch) {
   if (ranges_.count == 0) return {};
-  TERRACE_LANE_TRY(LaunchPieces(ranges_, side_));
-  TERRACE_LANE_TRY(cudaEventRecord(batch.hashed, side_));
+  TERRACE_LANE_TRY(LaunchPieces(ranges_, hashes_));
+  TERRACE_LANE_TRY(cudaEventRecord(batch.hashed, hashes_));
   batch.hashes = true;
   return {};
 }
@@ -150,8 +160,9 @@ Status CopyLane::QueueCopies(const Batch& batch) {
     cudaMemcpyAttributes attributes{};
     attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
     std::size_t index = 0;
-    const cudaError_t error = cudaMemcpyBatchAsync(to_.data(), from_.data(), sizes_.data(),
-                                                   sizes_.size(), &attributes, &index, 1, stream_);
+    const cudaError_t error =
+        cudaMemcpyBatchAsync(to_.data(), from_.data(), sizes_.data(), sizes_.size(), &attributes,
+                             &index, 1, batch.stream);
     if (error != cudaErrorCallRequiresNewerDriver && error != cudaErrorNotSupported) {
       TERRACE_LANE_TRY(error);
       return {};
@@ -161,7 +172,7 @@ Status CopyLane::QueueCopies(const Batch& batch) {
   }
 #endif
   for (std::size_t i = 0; i < sizes_.size(); ++i) {
-    TERRACE_LANE_TRY(cudaMemcpyAsync(to_[i], from_[i], sizes_[i], cudaMemcpyDefault, stream_));
+    TERRACE_LANE_TRY(cudaMemcpyAsync(to_[i], from_[i], sizes_[i], cudaMemcpyDefault, batch.stream));
   }
   return {};
 }
@@ -201,9 +212,9 @@ Status CopyLane::RingAtEnd(cudaHostFn_t ring, void* context) {
     Batch& batch = batches_[(first_ + i) % kBatches];
     if (batch.rings) continue;
     batch.rings = true;
-    // Behind the batch's checksums, which are on the same stream, and its copies.
-    TERRACE_LANE_TRY(cudaStreamWaitEvent(side_, batch.copied, 0));
-    TERRACE_LANE_TRY(cudaLaunchHostFunc(side_, ring, context));
+    TERRACE_LANE_TRY(cudaStreamWaitEvent(rings_, batch.copied, 0));
+    if (batch.hashes) TERRACE_LANE_TRY(cudaStreamWaitEvent(rings_, batch.hashed, 0));
+    TERRACE_LANE_TRY(cudaLaunchHostFunc(rings_, ring, context));
   }
   return {};
 }

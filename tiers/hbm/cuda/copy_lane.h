@@ -50,7 +50,7 @@ struct CopyLaneOptions {
 class CopyLane {
  public:
   /// With the device at once.
-  static constexpr std::size_t kBatches = 2;
+  static constexpr std::size_t kBatches = 3;
   /// Checksums of one batch, at most.
   static constexpr std::size_t kBatchPieces = 2048;
 
@@ -79,11 +79,12 @@ class CopyLane {
 
  private:
   struct Batch {
+    cudaStream_t stream = nullptr;  // what it copies on
     cudaEvent_t copied = nullptr;
     cudaEvent_t hashed = nullptr;
     std::uint64_t* checksums = nullptr;  // pinned, of all copies one after the other
     std::vector<DeviceCopy*> copies;
-    bool hashes = false;  // on the side stream
+    bool hashes = false;  // `hashed` is recorded, too
     bool rings = false;
     Status status;
   };
@@ -97,8 +98,10 @@ class CopyLane {
   [[nodiscard]] Batch& First() noexcept { return batches_[first_]; }
 
   const CopyLaneOptions options_;
-  cudaStream_t stream_ = nullptr;
-  cudaStream_t side_ = nullptr;  // checksums, and what rings
+  cudaStream_t copies_[kBatches] = {};  // one, or one for each batch
+  cudaStream_t hashes_ = nullptr;       // null where the copying kernel does them
+  // What rings has a stream of its own: it is queued late, and must not wait for later batches.
+  cudaStream_t rings_ = nullptr;
   Batch batches_[kBatches];
   std::size_t first_ = 0;
   std::size_t in_flight_ = 0;

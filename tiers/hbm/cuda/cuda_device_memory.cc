@@ -18,10 +18,10 @@
 namespace terrace {
 namespace {
 
-// A megabyte alone leaves the bus idle for a seventh of its time, 16 of them as a batch for a
-// hundredth; 16 MiB take 0.3 ms, which is how long the end of a small copy may wait for others.
-constexpr std::size_t kBusCopies = 16;
-constexpr std::uint64_t kBusBytes = std::uint64_t{16} << 20;
+// A megabyte alone leaves the bus idle for a seventh of its time, 8 of them as a batch for a
+// fiftieth. 8 MiB take 0.15 ms, and three such batches are what a small copy may wait for.
+constexpr std::size_t kBusCopies = 64;
+constexpr std::uint64_t kBusBytes = std::uint64_t{8} << 20;
 // Within the device 256 MiB take about as long.
 constexpr std::size_t kWithinCopies = PieceRanges::kMost;
 constexpr std::uint64_t kWithinBytes = std::uint64_t{256} << 20;

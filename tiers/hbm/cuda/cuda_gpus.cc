@@ -1,6 +1,7 @@
 // What a build with CUDA has of gpus.h.
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "base/cuda_status.h"
@@ -10,6 +11,11 @@
 namespace terrace {
 
 GpusFound FindGpus() {
+  // Read by the driver when it starts. With the 8 queues that are its default, streams share them,
+  // and wait for each other.
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): once, before there are threads that read variables
+  static const int once = ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+  (void)once;
   GpusFound found;
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
