@@ -53,7 +53,7 @@ bool IsCaptured(cudaStream_t stream) noexcept {
 // Wakes who waits for moves; on a thread of the driver, which may call nothing of CUDA.
 void CUDART_CB TellEnd(void* fd) noexcept {
   const std::uint64_t one = 1;
-  (void)!write(static_cast<int>(reinterpret_cast<std::intptr_t>(fd)), &one, sizeof(one));
+  (void)!write(*static_cast<const int*>(fd), &one, sizeof(one));
 }
 
 std::uint32_t LowestBit(std::uint64_t bits) noexcept {
@@ -375,9 +375,7 @@ Status CudaMover::Queue(const MoveRequest& request, PageWork work, const Slot* a
     status = CudaStatus(cudaStreamWaitEvent(notify, slot.event, 0), "cudaStreamWaitEvent");
   }
   if (status.ok()) {
-    status = CudaStatus(
-        cudaLaunchHostFunc(notify, TellEnd, reinterpret_cast<void*>(std::intptr_t{event_fd_})),
-        "cudaLaunchHostFunc");
+    status = CudaStatus(cudaLaunchHostFunc(notify, TellEnd, &event_fd_), "cudaLaunchHostFunc");
   }
   if (!status.ok()) {
     lane.Synchronize();  // what was queued must not touch pages and frames after the answer
