@@ -30,44 +30,11 @@ inline Status CudaStatus(cudaError_t error, const char* call) {
   }
 }
 
-/// The error stays with the context: every later call of this process on that device answers it.
-inline bool CudaErrorIsSticky(cudaError_t error) noexcept {
-  switch (error) {
-    case cudaErrorDevicesUnavailable:
-    case cudaErrorECCUncorrectable:
-    case cudaErrorNvlinkUncorrectable:
-    case cudaErrorContained:
-    case cudaErrorIllegalAddress:
-    case cudaErrorLaunchTimeout:
-    case cudaErrorContextIsDestroyed:
-    case cudaErrorAssert:
-    case cudaErrorHardwareStackError:
-    case cudaErrorIllegalInstruction:
-    case cudaErrorMisalignedAddress:
-    case cudaErrorInvalidAddressSpace:
-    case cudaErrorInvalidPc:
-    case cudaErrorLaunchFailure:
-    case cudaErrorTensorMemoryLeak:
-    case cudaErrorMpsClientTerminated:
-    case cudaErrorMpsRpcFailure:
-    case cudaErrorExternalDevice:
-    case cudaErrorUnknown: return true;
-    default: return false;
-  }
-}
-
-/// cudaMalloc and cudaHostAlloc that keep the type; null after an error.
+/// cudaMalloc that keeps the type; null after an error.
 template <typename T>
 cudaError_t AllocateDevice(T*& memory, std::size_t bytes) noexcept {
   void* allocated = nullptr;
   const cudaError_t error = cudaMalloc(&allocated, bytes);
-  memory = error == cudaSuccess ? static_cast<T*>(allocated) : nullptr;
-  return error;
-}
-template <typename T>
-cudaError_t AllocatePinned(T*& memory, std::size_t bytes) noexcept {
-  void* allocated = nullptr;
-  const cudaError_t error = cudaHostAlloc(&allocated, bytes, cudaHostAllocDefault);
   memory = error == cudaSuccess ? static_cast<T*>(allocated) : nullptr;
   return error;
 }

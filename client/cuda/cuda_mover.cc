@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <string>
 
 #include "base/cuda_status.h"
@@ -56,10 +55,6 @@ void CUDART_CB TellEnd(void* fd) noexcept {
   (void)!write(*static_cast<const int*>(fd), &one, sizeof(one));
 }
 
-std::uint32_t LowestBit(std::uint64_t bits) noexcept {
-  return bits == 0 ? 16 : std::uint32_t{1} << std::min(4, std::countr_zero(bits));
-}
-
 std::uint64_t AddressBits(std::span<void* const> addresses) noexcept {
   std::uint64_t bits = 0;
   for (const void* address : addresses) {
@@ -80,15 +75,15 @@ std::uint32_t AlignmentOf(const PageMap& map, std::span<void* const> bases) noex
       bits |= dim.stored_stride;
     }
   }
-  return LowestBit(bits);
+  return AlignmentOfBits(bits);
 }
 
 // The same of a quantised cache: of its side of the moves.
 std::uint32_t AlignmentOf(const QuantMap& map, std::span<void* const> bases) noexcept {
-  return LowestBit(AddressBits(bases) | static_cast<std::uint64_t>(map.part_stride) |
-                   static_cast<std::uint64_t>(map.page_stride) |
-                   static_cast<std::uint64_t>(map.token_stride) |
-                   static_cast<std::uint64_t>(map.head_stride));
+  return AlignmentOfBits(AddressBits(bases) | static_cast<std::uint64_t>(map.part_stride) |
+                         static_cast<std::uint64_t>(map.page_stride) |
+                         static_cast<std::uint64_t>(map.token_stride) |
+                         static_cast<std::uint64_t>(map.head_stride));
 }
 
 }  // namespace
@@ -276,10 +271,11 @@ Status CudaMover::CheckRequest(const MoveRequest& request) const {
     return Status::Invalid("blocks has " + std::to_string(request.blocks.size()) +
                            " entries, 1 to " + std::to_string(kMaxMoveBlocks));
   }
-  if (request.layers == 0 || request.first_layer >= cache_.layers ||
-      request.layers > cache_.layers - request.first_layer) {
-    return Status::Invalid("layers " + std::to_string(request.first_layer) + " + " +
-                           std::to_string(request.layers) + " of " + std::to_string(cache_.layers));
+  if (request.layers == 0) {
+    return Status::Invalid("layers is 0");
+  }
+  if (Status status = ValidateLayers(cache_, {request.first_layer, request.layers}); !status.ok()) {
+    return status;
   }
   for (std::size_t i = 0; i < request.blocks.size(); ++i) {
     for (std::uint32_t page = 0; page < block_pages_; ++page) {
@@ -293,7 +289,7 @@ Status CudaMover::CheckRequest(const MoveRequest& request) const {
   return {};
 }
 
-Result<PageWork> CudaMover::WorkOf(const MoveRequest& request) const {
+PageWork CudaMover::WorkOf(const MoveRequest& request) const {
   const LayerSpan all{request.first_layer, request.layers};
   const bool walks = request.layer_by_layer && request.layers > 1;
   const LayerSpan layers = walks ? LayerSpan{request.first_layer, 1} : all;
@@ -305,21 +301,14 @@ Result<PageWork> CudaMover::WorkOf(const MoveRequest& request) const {
   work.block_pages = block_pages_;
   work.frame_bytes = FrameBytes(cache_, stored_, all);
   work.quantised = stored_.type != StoredType::kLossless;
+  const std::uint32_t stretch_alignment = AlignmentOfBits(work.walk.frame_stretch);
   if (work.quantised) {
-    auto map = MakeQuantMap(cache_, stored_, bases_, layers);
-    if (!map.ok()) {
-      return map.status();
-    }
-    work.quant = map.value();
-    work.alignment = std::min(AlignmentOf(work.quant, bases_), LowestBit(work.walk.frame_stretch));
-    return work;
+    work.quant = BuildQuantMap(cache_, stored_, layers);
+    work.alignment = std::min(AlignmentOf(work.quant, bases_), stretch_alignment);
+  } else {
+    work.copy = BuildPageMap(cache_, stored_, bases_, layers);
+    work.alignment = std::min(AlignmentOf(work.copy, bases_), stretch_alignment);
   }
-  auto map = MakePageMap(cache_, stored_, bases_, layers);
-  if (!map.ok()) {
-    return map.status();
-  }
-  work.copy = map.value();
-  work.alignment = std::min(AlignmentOf(work.copy, bases_), LowestBit(work.walk.frame_stretch));
   return work;
 }
 
@@ -344,11 +333,7 @@ Result<MoveId> CudaMover::Start(const MoveRequest& request) {
   if (Status status = CheckRequest(request); !status.ok()) {
     return status;
   }
-  auto work = WorkOf(request);
-  if (!work.ok()) {
-    return work.status();
-  }
-  if (Status status = Queue(request, work.value(), after, *free); !status.ok()) {
+  if (Status status = Queue(request, WorkOf(request), after, *free); !status.ok()) {
     return status;
   }
   free->busy = true;

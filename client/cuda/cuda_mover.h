@@ -65,7 +65,7 @@ class CudaMover final : public PageMover {
   CudaMover(const CacheLayout& cache, const StoredLayout& stored, const CudaMoverOptions& options)
       : cache_(cache), stored_(stored), options_(options) {}
   Status Prepare(std::span<void* const> bases);
-  Result<PageWork> WorkOf(const MoveRequest& request) const;
+  PageWork WorkOf(const MoveRequest& request) const;
   Status Queue(const MoveRequest& request, PageWork work, const Slot* after, Slot& slot);
   Status CheckRequest(const MoveRequest& request) const;
   static Slot* SlotOf(std::vector<Slot>& slots, std::uint64_t id);

@@ -3,6 +3,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 
 #include "client/cuda/copy_pages.h"
@@ -10,6 +12,11 @@
 #include "client/paged/mover.h"
 
 namespace terrace::paged {
+
+/// The largest power of two up to 16 that divides all numbers whose bits these are, or'ed together.
+inline std::uint32_t AlignmentOfBits(std::uint64_t bits) noexcept {
+  return bits == 0 ? 16 : std::uint32_t{1} << std::min(4, std::countr_zero(bits));
+}
 
 struct PageWork {
   bool quantised = false;

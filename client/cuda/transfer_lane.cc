@@ -1,7 +1,6 @@
 #include "client/cuda/transfer_lane.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "base/cuda_status.h"
 
@@ -19,10 +18,6 @@ constexpr CopyGrid kBusGrid{32, 128 << 10};
 constexpr CopyGrid kDeviceGrid{4096, 0};
 // Of a staged frame, so that every vector of it is aligned.
 constexpr std::size_t kStagedAlignment = 256;
-
-std::uint32_t AlignmentOf(std::uint64_t bits) noexcept {
-  return bits == 0 ? 16 : std::uint32_t{1} << std::min(4, std::countr_zero(bits));
-}
 
 }  // namespace
 
@@ -103,7 +98,7 @@ Status TransferLane::QueueDirect(const LaneMove& move, std::uint32_t& thread_blo
   const BlockList list{frames_.data(), pages_.data(), move.work.block_pages,
                        static_cast<std::uint32_t>(frames_.size())};
   TERRACE_CUDA_TRY(
-      LaunchPages(move.work, list, AlignmentOf(bits), way_, kBusGrid, stream, thread_blocks));
+      LaunchPages(move.work, list, AlignmentOfBits(bits), way_, kBusGrid, stream, thread_blocks));
   TERRACE_CUDA_TRY(cudaEventRecord(move.end, stream));
   return {};
 }
