@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "tools/bench/bare_wakeups.h"
 #include "tools/bench/block_pipeline.h"
 #include "tools/bench/block_workload.h"
 #include "tools/bench/daemon_process.h"
@@ -66,7 +67,7 @@ double MedianLend(const BlockSource& source, std::uint32_t& position, Gap gap) {
 
 /// Blocks of one size, asleep between the calls or with both sides spinning for `spin_us`.
 void MeasureLends(const BenchOptions& options, const Size& size, std::uint32_t spin_us,
-                  std::vector<Figure>& figures) {
+                  const BareWakeups& bare, std::vector<Figure>& figures) {
   const DaemonProcess daemon({.dram_bytes = kDramBytes, .spin_us = spin_us});
   const auto client = ConnectOnThisHost(daemon.address(), std::chrono::microseconds(spin_us));
   const BlockWorkload workload(*client, size.bytes, kSetBytes);
@@ -88,6 +89,13 @@ void MeasureLends(const BenchOptions& options, const Size& size, std::uint32_t s
         [&] { return MedianLend(source, position, gap); },
         {.rounds = options.rounds, .higher_is_better = false}));
   }
+  if (spinning) return;
+  figures.push_back(ComparePairs(
+      std::string("lend_") + size.label + "_1ms_gaps_of_bare", "us",
+      "two processes that only wake each other, 1 ms gaps",
+      [&bare] { return bare.MedianUs(kCallsPerRound, kGap); },
+      [&] { return MedianLend(source, position, Gap::kAsleep); },
+      {.rounds = options.rounds, .higher_is_better = false}));
 }
 
 /// The tail under the calls of many clients.
@@ -114,10 +122,11 @@ Figure MeasureOpenLoop(const BenchOptions& options) {
 }  // namespace
 
 std::vector<Figure> BenchLend(const BenchOptions& options) {
+  const BareWakeups bare;  // forks
   std::vector<Figure> figures;
   for (const Size& size : kSizes) {
-    MeasureLends(options, size, 0, figures);
-    MeasureLends(options, size, kSpinUs, figures);
+    MeasureLends(options, size, 0, bare, figures);
+    MeasureLends(options, size, kSpinUs, bare, figures);
   }
   figures.push_back(MeasureOpenLoop(options));
   return figures;
