@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "cache/policy/kind_lists.h"
 #include "cache/policy/learned_reuse.h"
+#include "cache/policy/list_ends.h"
 #include "cache/policy/policies.h"
 #include "cache/policy/reuse_value.h"
 
@@ -27,8 +28,6 @@ namespace {
 
 /// A put follows the get of the same request within so many ticks after those of its own uses.
 constexpr std::uint32_t kSameRequest = 4;
-/// What is put off is not offered for so many ticks, an eighth of the capacity, while others are.
-constexpr std::uint32_t kPutOffTicks = LearnedReuse::kTicksPerCapacity / 8;
 /// Evictions from where the last search found its block: at most one block in so many.
 constexpr std::size_t kAgainShare = 256;
 constexpr std::size_t kAgainMost = 32;
@@ -55,7 +54,8 @@ class TerracePolicy final : public EvictionPolicy {
         again_most_(std::clamp<std::size_t>(capacity_blocks / kAgainShare, 1, kAgainMost)),
         lists_(capacity_blocks),
         learned_(std::move(learned)),
-        kinds_(learned_->kinds()) {
+        kinds_(learned_->kinds()),
+        ends_(lists_, *learned_, kinds_.OfPutOff()) {
     TakeOver();
   }
 
@@ -74,7 +74,7 @@ class TerracePolicy final : public EvictionPolicy {
     return KindLists::kBytesPerBlock;
   }
   [[nodiscard]] std::size_t FixedBytes() const noexcept override {
-    return (teaches_ ? learned_->Bytes() : 0) + lists_.FixedBytes() + ends_.size() * sizeof(Ends);
+    return (teaches_ ? learned_->Bytes() : 0) + lists_.FixedBytes() + ends_.Bytes();
   }
   [[nodiscard]] std::unique_ptr<EvictionPolicy> Follower(std::size_t capacity) const override {
     return std::make_unique<TerracePolicy>(capacity, learned_, false);
@@ -119,20 +119,6 @@ class TerracePolicy final : public EvictionPolicy {
                            const RequestFacts& request);
   void AddLists();
 
-  /// What may leave of a kind, as it was looked at last.
-  struct Ends {
-    BlockId oldest = kNoBlock;
-    BlockId youngest = kNoBlock;
-    float oldest_value = kNoValue;
-    float youngest_value = kNoValue;
-    std::uint32_t oldest_when = 0;  ///< of the first and the last block of the list
-    std::uint32_t newest_when = 0;
-    std::uint32_t open = 0;   ///< the tick that was passed over
-    std::uint32_t until = 0;  ///< from then on it is to be looked at again
-  };
-  const Ends& EndsOf(std::size_t kind);
-  [[nodiscard]] Ends LookAtEnds(std::size_t kind);
-  [[nodiscard]] BlockId EndOf(std::size_t kind, bool old);
   [[nodiscard]] BlockId Again();
   [[nodiscard]] BlockId Search();
   [[nodiscard]] BlockId ListAfter(std::size_t kind) const noexcept;
@@ -142,7 +128,7 @@ class TerracePolicy final : public EvictionPolicy {
   KindLists lists_;
   const std::shared_ptr<LearnedReuse> learned_;
   BlockKinds& kinds_;
-  std::vector<Ends> ends_;      // by kind
+  ListEnds ends_;
   std::uint64_t estimate_ = 0;  // that they are of
   std::uint32_t open_ = 0;      // when the request that is under way was
   // What First found: the block, the list behind it, the end that it came from, the value of the
@@ -330,13 +316,12 @@ void TerracePolicy::CountUse(const BlockState& state, std::size_t blocks) {
 
 void TerracePolicy::TakeOver() {
   estimate_ = learned_->estimate();
-  ends_.clear();
   AddLists();
 }
 
 void TerracePolicy::AddLists() {
   lists_.Resize(kinds_.size());
-  ends_.resize(kinds_.size(), Ends{.until = Now()});
+  ends_.Reset(kinds_.size());
 }
 
 std::uint16_t TerracePolicy::KindOfTurn(std::uint32_t turn, std::uint32_t blocks,
@@ -344,52 +329,6 @@ std::uint16_t TerracePolicy::KindOfTurn(std::uint32_t turn, std::uint32_t blocks
   const std::uint16_t kind = kinds_.OfTurn(turn, blocks, fresh, request);
   if (lists_.size() < kinds_.size()) AddLists();
   return kind;
-}
-
-/// The oldest block of a list, or the deepest of the last request in it; kNoBlock when it has only
-/// the request under way, or what was put off a short while ago.
-BlockId TerracePolicy::EndOf(std::size_t kind, bool old) {
-  const BlockId oldest = lists_.Oldest(kind);
-  if (oldest == kNoBlock) return kNoBlock;
-  const std::uint32_t when = lists_[oldest].when;
-  if (kind == kinds_.OfPutOff()) return old && Now() - when >= kPutOffTicks ? oldest : kNoBlock;
-  if (when == open_) return kNoBlock;
-  return old ? oldest : lists_.Youngest(kind, open_);
-}
-
-const TerracePolicy::Ends& TerracePolicy::EndsOf(std::size_t kind) {
-  Ends& ends = ends_[kind];
-  const bool later = static_cast<std::int32_t>(Now() - ends.until) >= 0;
-  // Another request is under way than when it was looked at, and one of the two is at an end.
-  const bool passes =
-      open_ != ends.open && (ends.oldest_when == open_ || ends.newest_when == open_ ||
-                             ends.oldest_when == ends.open || ends.newest_when == ends.open);
-  if (lists_.TakeChanged(kind) || later || passes) ends = LookAtEnds(kind);
-  return ends;
-}
-
-TerracePolicy::Ends TerracePolicy::LookAtEnds(std::size_t kind) {
-  Ends ends{.oldest = EndOf(kind, true), .youngest = EndOf(kind, false), .open = open_};
-  const BlockId front = lists_.Oldest(kind);
-  ends.until = Now() + (1U << 30);
-  if (front == kNoBlock) return ends;
-  ends.oldest_when = lists_[front].when;
-  ends.newest_when = lists_[lists_.Newest(kind)].when;
-  if (kind == kinds_.OfPutOff() && ends.oldest == kNoBlock) {
-    ends.until = ends.oldest_when + kPutOffTicks;
-  }
-  const auto value_of = [&](BlockId block) {
-    if (block == kNoBlock) return kNoValue;
-    const std::size_t step = AgeStep(Now() - lists_[block].when);
-    if (step + 1 < kReuseAges) {
-      const std::uint32_t until = lists_[block].when + AgeOfStep(step + 1);
-      if (static_cast<std::int32_t>(until - ends.until) < 0) ends.until = until;
-    }
-    return learned_->ValueOf(kind, step);
-  };
-  ends.oldest_value = value_of(ends.oldest);
-  ends.youngest_value = value_of(ends.youngest);
-  return ends;
 }
 
 BlockId TerracePolicy::First() {
@@ -408,39 +347,24 @@ BlockId TerracePolicy::First() {
 /// From the end where the last search found its block, unless what is there is more valuable by now
 /// than the next best was.
 BlockId TerracePolicy::Again() {
-  const BlockId block = EndOf(found_list_, found_old_);
+  const BlockId block = ends_.EndOf(found_list_, found_old_, open_);
   return block != kNoBlock && Value(block) <= bound_ ? block : kNoBlock;
 }
 
 /// The least valuable of all ends of lists.
 BlockId TerracePolicy::Search() {
-  BlockId best = kNoBlock;
-  float least = kNoValue;
-  float least_old = kNoValue;
-  bound_ = kNoValue;
-  for (std::size_t kind = 0; kind < lists_.size(); ++kind) {
-    const Ends& ends = EndsOf(kind);
-    if (ends.oldest_value < least_old) {
-      least_old = ends.oldest_value;
-      second_list_ = kind;
-    }
-    for (const bool old : {true, false}) {
-      const float value = old ? ends.oldest_value : ends.youngest_value;
-      if (value >= least) {
-        bound_ = std::min(bound_, value);
-        continue;
-      }
-      bound_ = least;
-      least = value;
-      best = old ? ends.oldest : ends.youngest;
-      found_list_ = kind;
-      found_old_ = old;
-    }
-  }
+  const ListEnds::Least least = ends_.Find(open_);
   again_ = again_most_;
   if (teaches_) learned_->FitTo(lists_.Blocks());
-  if (best != kNoBlock) return best;
+  if (least.block != kNoBlock) {
+    found_list_ = least.list;
+    found_old_ = least.old;
+    second_list_ = least.oldest_list;
+    bound_ = least.bound;
+    return least.block;
+  }
   // All are put off, or of the request under way.
+  bound_ = kNoValue;
   found_old_ = true;
   second_list_ = kinds_.OfPutOff();
   found_list_ = second_list_;
