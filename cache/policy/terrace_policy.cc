@@ -10,6 +10,7 @@
 // Constant time a call: a search looks at two values of each kind, remembered while neither list
 // nor step of age changes; the next few evictions take from where it found the least.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -26,8 +27,11 @@
 namespace terrace {
 namespace {
 
-/// A put follows the get of the same request within so many ticks after those of its own uses.
-constexpr std::uint32_t kSameRequest = 4;
+/// A use is by the same request within so many ticks, a 32nd of the capacity, and those of its own
+/// uses, after the last one: a put after its get, a decode after its prefill.
+constexpr std::uint32_t kSameRequest = LearnedReuse::kTicksPerCapacity / 32;
+/// Requests of late whose last use is remembered: those that many workers may have under way.
+constexpr std::size_t kRecentRequests = 16;
 /// Evictions from where the last search found its block: at most one block in so many.
 constexpr std::size_t kAgainShare = 256;
 constexpr std::size_t kAgainMost = 32;
@@ -100,7 +104,26 @@ class TerracePolicy final : public EvictionPolicy {
   /// Used so short a while ago that it was by the same request, of about `blocks` blocks.
   [[nodiscard]] bool IsRecent(BlockId block, std::size_t blocks) const noexcept {
     const auto own = static_cast<std::uint32_t>(blocks / learned_->uses_per_tick());
-    return Now() - lists_[block].when < kSameRequest + own;
+    return Now() - LastUse(lists_[block].when) < kSameRequest + own;
+  }
+  /// When the request that began then used a block last, as far as that is remembered.
+  [[nodiscard]] std::uint32_t LastUse(std::uint32_t began) const noexcept {
+    for (const Recent& one : recent_) {
+      if (one.began == began) return one.last;
+    }
+    return began;
+  }
+  /// The request that began then uses a block now.
+  void NoteUse(std::uint32_t began) noexcept {
+    Recent* place = &recent_[newest_];
+    if (place->began != began) {
+      place = std::ranges::find(recent_, began, &Recent::began);
+      if (place == recent_.end()) {
+        newest_ = (newest_ + 1) % recent_.size();
+        place = &recent_[newest_];
+      }
+    }
+    *place = {.began = began, .last = Now()};
   }
   /// How many of a request's `blocks` are shown.
   static std::uint32_t Shown(std::uint32_t blocks, const RequestFacts& request) noexcept {
@@ -130,7 +153,14 @@ class TerracePolicy final : public EvictionPolicy {
   BlockKinds& kinds_;
   ListEnds ends_;
   std::uint64_t estimate_ = 0;  // that they are of
-  std::uint32_t open_ = 0;      // when the request that is under way was
+  /// Requests of late, by the tick they began in.
+  struct Recent {
+    std::uint32_t began = 0;
+    std::uint32_t last = 0;
+  };
+  std::array<Recent, kRecentRequests> recent_{};
+  std::size_t newest_ = 0;
+  std::uint32_t open_ = 0;  // when the request that is under way was
   // What First found: the block, the list behind it, the end that it came from, the value of the
   // next best end, and how often that end may be used again without a search.
   BlockId first_ = kNoBlock;
@@ -225,6 +255,7 @@ void TerracePolicy::Insert(const NewBlock& block) {
   }
   open_ = state.when;
   CountUse(state, Shown(length, block.request));
+  NoteUse(open_);
 }
 
 void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& request) {
@@ -253,10 +284,12 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
     lists_.Append(block);
     CountUse(state, chain.size());
   }
+  NoteUse(open_);
 }
 
 // A decode gets what its prefill put, or a request what it got a moment ago: no turn of its own.
 void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
+  const std::uint32_t began = lists_[chain.back()].when;
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
     BlockState& state = lists_[chain[i]];
@@ -265,6 +298,8 @@ void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
     lists_.Append(chain[i]);
     CountUse(state, chain.size());
   }
+  NoteUse(began);
+  NoteUse(open_);
 }
 
 void TerracePolicy::PutOff(const NewBlock& block) {
