@@ -16,7 +16,7 @@ constexpr double kNvmeScales[] = {0, 0.25, 0.5, 2, 4};
 constexpr std::size_t kTrails = 1024;
 constexpr std::size_t kAsked = 4096;
 /// Of the reactor's time, parts of 1000, over kBudgetTime.
-constexpr Nanos kBudgetShare = 4;
+constexpr Nanos kBudgetShare = 3;
 constexpr Nanos kBudgetTime = kSecond;
 /// Calm is who takes so many times less; budget times before a sample grows again, at most.
 constexpr Nanos kCalmPart = 4;
@@ -215,16 +215,18 @@ void MissRatioCurve::End() {
 void MissRatioCurve::KeepToBudget(Nanos began, Nanos ended) {
   terrace::Count(spent_, static_cast<std::uint64_t>(ended - began));
   budget_spent_ += ended - began;
-  const Nanos elapsed = ended - budget_began_;
-  if (elapsed >= kBudgetTime) {
-    const Nanos thousandths = budget_spent_ * 1000 / elapsed;
-    calm_ = thousandths * kCalmPart <= kBudgetShare ? calm_ + 1 : 0;
-    if (thousandths >= kBudgetShare && caches_.shift() < MiniatureCaches::kShiftMax) {
-      caches_.Halve();
-      ++halved_for_time_;
-      if (grown_) calm_wanted_ = std::min(2 * calm_wanted_, kCalmMost);
-      grown_ = false;
-    }
+  const Nanos elapsed = std::max<Nanos>(ended - budget_began_, 1);
+  // Who has used up a second's share is over it, however the second goes on: to wait for its end
+  // would cost many times the share while the sample is far too large.
+  const bool over = budget_spent_ * 1000 >= kBudgetShare * std::max(elapsed, kBudgetTime);
+  if (over && caches_.shift() < MiniatureCaches::kShiftMax) {
+    caches_.Halve();
+    ++halved_for_time_;
+    if (grown_) calm_wanted_ = std::min(2 * calm_wanted_, kCalmMost);
+    grown_ = false;
+  }
+  if (over || elapsed >= kBudgetTime) {
+    calm_ = budget_spent_ * 1000 * kCalmPart <= kBudgetShare * elapsed ? calm_ + 1 : 0;
     // Its blocks must have room then.
     const bool room = caches_.blocks() * 5 <= caches_.capacity() * 2;
     if (halved_for_time_ > 0 && calm_ >= calm_wanted_ && caches_.shift() > 0 && room) {

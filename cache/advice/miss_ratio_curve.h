@@ -14,10 +14,10 @@
 // in kGroups groups by their blocks' hashes, whose spread says how sure an answer is.
 //
 // Cost: two readings of the clock per run of blocks, some 2 ns per block, and some 100 ns times the
-// number of points per sampled block; when the reactor spends more than 0.4 % of a second here,
-// half as many blocks are sampled from then on, and twice as many again after a calm minute; after
-// a longer one, up to an hour, each time that it then takes too much again. Thread: the owning
-// reactor's, but Read, which any may call.
+// number of points per sampled block; as soon as the reactor has spent 0.3 % of a second
+// here within one, half as many blocks are sampled, and twice as many again after a calm minute;
+// after a longer one, up to an hour, each time that it then takes too much again. Thread: the
+// owning reactor's, but Read, which any may call.
 #pragma once
 
 #include <array>

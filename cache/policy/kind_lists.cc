@@ -3,8 +3,9 @@
 namespace terrace {
 
 void KindLists::Append(BlockId block) {
-  List& list = lists_[state_[block].kind];
-  list.changed = true;
+  const std::size_t kind = state_[block].kind;
+  List& list = lists_[kind];
+  Change(kind);
   const bool begins = list.blocks.size == 0 || state_[list.blocks.back].when != state_[block].when;
   if (begins) list.deepest = block;
   ++blocks_;
@@ -12,8 +13,9 @@ void KindLists::Append(BlockId block) {
 }
 
 void KindLists::InsertBefore(BlockId block, BlockId other) {
-  List& list = lists_[state_[block].kind];
-  list.changed = true;
+  const std::size_t kind = state_[block].kind;
+  List& list = lists_[kind];
+  Change(kind);
   ++blocks_;
   links_.InsertBefore(list.blocks, block, other);
   if (list.deepest == other) list.deepest = block;
@@ -21,8 +23,9 @@ void KindLists::InsertBefore(BlockId block, BlockId other) {
 }
 
 void KindLists::Unlink(BlockId block) {
-  List& list = lists_[state_.at(block).kind];
-  list.changed = true;
+  const std::size_t kind = state_.at(block).kind;
+  List& list = lists_[kind];
+  Change(kind);
   const BlockId next = links_.Next(block);
   const BlockId before = links_.Previous(block);
   const bool more = next != kNoBlock && state_[next].when == state_[block].when;

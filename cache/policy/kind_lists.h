@@ -11,7 +11,7 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
+#include <span>
 #include <vector>
 
 #include "cache/policy/block_links.h"
@@ -35,7 +35,10 @@ class KindLists {
       : links_(capacity_blocks), state_(capacity_blocks) {}
 
   /// There is a list for each kind below `kinds`.
-  void Resize(std::size_t kinds) { lists_.resize(kinds); }
+  void Resize(std::size_t kinds) {
+    lists_.resize(kinds);
+    changed_.resize(kinds, true);
+  }
   [[nodiscard]] std::size_t size() const noexcept { return lists_.size(); }
 
   /// Of a linked block neither kind nor time may change.
@@ -63,13 +66,13 @@ class KindLists {
   /// youngest to the oldest, each from its deepest block on; last the one that is under way.
   /// kNoBlock: it is the last.
   [[nodiscard]] BlockId FromYoung(BlockId block, std::uint32_t open) const noexcept;
-  /// The list was changed since this was last asked.
-  [[nodiscard]] bool TakeChanged(std::size_t kind) noexcept {
-    return std::exchange(lists_[kind].changed, false);
-  }
+  /// By kind: 1 from when the list changes until its reader puts a 0 there.
+  [[nodiscard]] std::span<std::uint8_t> changed() noexcept { return changed_; }
 
   static constexpr std::size_t kBytesPerBlock = BlockLinks::kBytesPerBlock + sizeof(BlockState);
-  [[nodiscard]] std::size_t FixedBytes() const noexcept { return lists_.size() * sizeof(List); }
+  [[nodiscard]] std::size_t FixedBytes() const noexcept {
+    return lists_.size() * (sizeof(List) + 1);
+  }
 
  private:
   struct List {
@@ -77,14 +80,15 @@ class KindLists {
     BlockId deepest = kNoBlock;         ///< of its last group; kNoBlock: not known
     BlockId closed_head = kNoBlock;     ///< of the group before that: its last block,
     BlockId closed_deepest = kNoBlock;  ///< and its first; kNoBlock: not known
-    bool changed = true;
   };
+  void Change(std::size_t kind) noexcept { changed_[kind] = 1; }
   /// The first of those before `head` that are of its group.
   [[nodiscard]] BlockId DeepestOf(BlockId head) const noexcept;
 
   BlockLinks links_;
   std::vector<BlockState> state_;
-  std::vector<List> lists_;  // by kind
+  std::vector<List> lists_;            // by kind
+  std::vector<std::uint8_t> changed_;  // likewise
   std::size_t blocks_ = 0;
 };
 

@@ -24,12 +24,6 @@ constexpr std::size_t kNewsMin = 256;
 
 }  // namespace
 
-std::uint32_t AgeOfStep(std::size_t step) noexcept {
-  if (step == 0) return 0;
-  const std::size_t octave = (step - 1) / 2;
-  return ((2 + static_cast<std::uint32_t>(step - 1) % 2) * kFirstReuseStep / 2) << octave;
-}
-
 ReuseHistory::ReuseHistory(std::size_t capacity_blocks)
     : kinds_(1), threshold_(0xffffffff), news_wanted_(kNewsMin) {
   entries_.resize(
@@ -46,12 +40,6 @@ std::uint16_t ReuseHistory::AddKind(std::uint16_t above) {
   kinds_.emplace_back().above = above;
   if (!hazards_.empty()) hazards_.push_back(AgeArray(hazards_[above]));
   return static_cast<std::uint16_t>(kinds_.size() - 1);
-}
-
-std::uint32_t ReuseHistory::Mix(std::uint32_t tag) noexcept {
-  tag = (tag ^ (tag >> 16)) * 0x85ebca6bU;
-  tag = (tag ^ (tag >> 13)) * 0xc2b2ae35U;
-  return tag ^ (tag >> 16);
 }
 
 std::size_t ReuseHistory::Home(std::uint32_t tag) const noexcept {
@@ -118,11 +106,10 @@ void ReuseHistory::Sweep(std::uint32_t now, std::vector<AgeArray>& waiting) {
   for (std::size_t behind = 1; behind < entries_.size();) {
     const std::size_t slot = (free + behind) & (entries_.size() - 1);
     const Entry& entry = entries_[slot];
-    if (entry.weight == 0) {
-      ++behind;
-      continue;
-    }
-    const std::size_t step = AgeStep(now - entry.when);
+    // A place without an entry counts as one of weight 0, used now: which of the two comes next
+    // nobody can foretell, and a wrong guess costs more than the sum.
+    const std::uint32_t age = (now - entry.when) * static_cast<std::uint32_t>(entry.weight != 0);
+    const std::size_t step = AgeStep(age);
     const bool sampled = Samples(entry.tag);
     if (sampled && step + 1 < kReuseAges) {
       waiting[entry.kind][step] += entry.weight;

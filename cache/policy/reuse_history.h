@@ -34,7 +34,11 @@ using AgeArray = std::array<float, kReuseAges>;
   const std::size_t half = (ticks >> octave) * 2 / kFirstReuseStep - 2;
   return std::min(1 + 2 * octave + half, kReuseAges - 1);
 }
-[[nodiscard]] std::uint32_t AgeOfStep(std::size_t step) noexcept;
+[[nodiscard]] constexpr std::uint32_t AgeOfStep(std::size_t step) noexcept {
+  if (step == 0) return 0;
+  const std::size_t octave = (step - 1) / 2;
+  return ((2 + static_cast<std::uint32_t>(step - 1) % 2) * kFirstReuseStep / 2) << octave;
+}
 
 class ReuseHistory {
  public:
@@ -68,10 +72,11 @@ class ReuseHistory {
   const std::vector<AgeArray>& Estimate(std::uint32_t now);
 
  private:
+  /// All zeros: a place without an entry. Tag 0 is sampled always.
   struct Entry {
     std::uint32_t tag = 0;
     std::uint32_t when = 0;
-    float weight = 0;  ///< 0: no entry
+    float weight = 0;
     std::uint16_t kind = 0;
   };
   struct Kind {
@@ -80,7 +85,11 @@ class ReuseHistory {
     AgeArray given_up{};  ///< followed up to there, and no longer
   };
 
-  static std::uint32_t Mix(std::uint32_t tag) noexcept;
+  static std::uint32_t Mix(std::uint32_t tag) noexcept {
+    tag = (tag ^ (tag >> 16)) * 0x85ebca6bU;
+    tag = (tag ^ (tag >> 13)) * 0xc2b2ae35U;
+    return tag ^ (tag >> 16);
+  }
   [[nodiscard]] std::size_t Home(std::uint32_t tag) const noexcept;
   /// Of the tag's entry, or where it would go.
   [[nodiscard]] std::size_t SlotOf(std::uint32_t tag) const noexcept;

@@ -10,6 +10,7 @@
 // Constant time a call: a search looks at two values of each kind, remembered while neither list
 // nor step of age changes; the next few evictions take from where it found the least.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -19,16 +20,18 @@
 #include "base/check.h"
 #include "cache/policy/kind_lists.h"
 #include "cache/policy/learned_reuse.h"
+#include "cache/policy/list_ends.h"
 #include "cache/policy/policies.h"
 #include "cache/policy/reuse_value.h"
 
 namespace terrace {
 namespace {
 
-/// A put follows the get of the same request within so many ticks after those of its own uses.
-constexpr std::uint32_t kSameRequest = 4;
-/// What is put off is not offered for so many ticks, an eighth of the capacity, while others are.
-constexpr std::uint32_t kPutOffTicks = LearnedReuse::kTicksPerCapacity / 8;
+/// A use is by the same request within so many ticks, a 32nd of the capacity, and those of its own
+/// uses, after the last one: a put after its get, a decode after its prefill.
+constexpr std::uint32_t kSameRequest = LearnedReuse::kTicksPerCapacity / 32;
+/// Requests of late whose last use is remembered: those that many workers may have under way.
+constexpr std::size_t kRecentRequests = 16;
 /// Evictions from where the last search found its block: at most one block in so many.
 constexpr std::size_t kAgainShare = 256;
 constexpr std::size_t kAgainMost = 32;
@@ -55,7 +58,8 @@ class TerracePolicy final : public EvictionPolicy {
         again_most_(std::clamp<std::size_t>(capacity_blocks / kAgainShare, 1, kAgainMost)),
         lists_(capacity_blocks),
         learned_(std::move(learned)),
-        kinds_(learned_->kinds()) {
+        kinds_(learned_->kinds()),
+        ends_(lists_, *learned_, kinds_.OfPutOff()) {
     TakeOver();
   }
 
@@ -74,7 +78,7 @@ class TerracePolicy final : public EvictionPolicy {
     return KindLists::kBytesPerBlock;
   }
   [[nodiscard]] std::size_t FixedBytes() const noexcept override {
-    return (teaches_ ? learned_->Bytes() : 0) + lists_.FixedBytes() + ends_.size() * sizeof(Ends);
+    return (teaches_ ? learned_->Bytes() : 0) + lists_.FixedBytes() + ends_.Bytes();
   }
   [[nodiscard]] std::unique_ptr<EvictionPolicy> Follower(std::size_t capacity) const override {
     return std::make_unique<TerracePolicy>(capacity, learned_, false);
@@ -100,7 +104,26 @@ class TerracePolicy final : public EvictionPolicy {
   /// Used so short a while ago that it was by the same request, of about `blocks` blocks.
   [[nodiscard]] bool IsRecent(BlockId block, std::size_t blocks) const noexcept {
     const auto own = static_cast<std::uint32_t>(blocks / learned_->uses_per_tick());
-    return Now() - lists_[block].when < kSameRequest + own;
+    return Now() - LastUse(lists_[block].when) < kSameRequest + own;
+  }
+  /// When the request that began then used a block last, as far as that is remembered.
+  [[nodiscard]] std::uint32_t LastUse(std::uint32_t began) const noexcept {
+    for (const Recent& one : recent_) {
+      if (one.began == began) return one.last;
+    }
+    return began;
+  }
+  /// The request that began then uses a block now.
+  void NoteUse(std::uint32_t began) noexcept {
+    Recent* place = &recent_[newest_];
+    if (place->began != began) {
+      place = std::ranges::find(recent_, began, &Recent::began);
+      if (place == recent_.end()) {
+        newest_ = (newest_ + 1) % recent_.size();
+        place = &recent_[newest_];
+      }
+    }
+    *place = {.began = began, .last = Now()};
   }
   /// How many of a request's `blocks` are shown.
   static std::uint32_t Shown(std::uint32_t blocks, const RequestFacts& request) noexcept {
@@ -119,20 +142,6 @@ class TerracePolicy final : public EvictionPolicy {
                            const RequestFacts& request);
   void AddLists();
 
-  /// What may leave of a kind, as it was looked at last.
-  struct Ends {
-    BlockId oldest = kNoBlock;
-    BlockId youngest = kNoBlock;
-    float oldest_value = kNoValue;
-    float youngest_value = kNoValue;
-    std::uint32_t oldest_when = 0;  ///< of the first and the last block of the list
-    std::uint32_t newest_when = 0;
-    std::uint32_t open = 0;   ///< the tick that was passed over
-    std::uint32_t until = 0;  ///< from then on it is to be looked at again
-  };
-  const Ends& EndsOf(std::size_t kind);
-  [[nodiscard]] Ends LookAtEnds(std::size_t kind);
-  [[nodiscard]] BlockId EndOf(std::size_t kind, bool old);
   [[nodiscard]] BlockId Again();
   [[nodiscard]] BlockId Search();
   [[nodiscard]] BlockId ListAfter(std::size_t kind) const noexcept;
@@ -142,9 +151,16 @@ class TerracePolicy final : public EvictionPolicy {
   KindLists lists_;
   const std::shared_ptr<LearnedReuse> learned_;
   BlockKinds& kinds_;
-  std::vector<Ends> ends_;      // by kind
+  ListEnds ends_;
   std::uint64_t estimate_ = 0;  // that they are of
-  std::uint32_t open_ = 0;      // when the request that is under way was
+  /// Requests of late, by the tick they began in.
+  struct Recent {
+    std::uint32_t began = 0;
+    std::uint32_t last = 0;
+  };
+  std::array<Recent, kRecentRequests> recent_{};
+  std::size_t newest_ = 0;
+  std::uint32_t open_ = 0;  // when the request that is under way was
   // What First found: the block, the list behind it, the end that it came from, the value of the
   // next best end, and how often that end may be used again without a search.
   BlockId first_ = kNoBlock;
@@ -239,6 +255,7 @@ void TerracePolicy::Insert(const NewBlock& block) {
   }
   open_ = state.when;
   CountUse(state, Shown(length, block.request));
+  NoteUse(open_);
 }
 
 void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& request) {
@@ -267,10 +284,12 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
     lists_.Append(block);
     CountUse(state, chain.size());
   }
+  NoteUse(open_);
 }
 
 // A decode gets what its prefill put, or a request what it got a moment ago: no turn of its own.
 void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
+  const std::uint32_t began = lists_[chain.back()].when;
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
     BlockState& state = lists_[chain[i]];
@@ -279,6 +298,8 @@ void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
     lists_.Append(chain[i]);
     CountUse(state, chain.size());
   }
+  NoteUse(began);
+  NoteUse(open_);
 }
 
 void TerracePolicy::PutOff(const NewBlock& block) {
@@ -330,13 +351,12 @@ void TerracePolicy::CountUse(const BlockState& state, std::size_t blocks) {
 
 void TerracePolicy::TakeOver() {
   estimate_ = learned_->estimate();
-  ends_.clear();
   AddLists();
 }
 
 void TerracePolicy::AddLists() {
   lists_.Resize(kinds_.size());
-  ends_.resize(kinds_.size(), Ends{.until = Now()});
+  ends_.Reset(kinds_.size());
 }
 
 std::uint16_t TerracePolicy::KindOfTurn(std::uint32_t turn, std::uint32_t blocks,
@@ -344,52 +364,6 @@ std::uint16_t TerracePolicy::KindOfTurn(std::uint32_t turn, std::uint32_t blocks
   const std::uint16_t kind = kinds_.OfTurn(turn, blocks, fresh, request);
   if (lists_.size() < kinds_.size()) AddLists();
   return kind;
-}
-
-/// The oldest block of a list, or the deepest of the last request in it; kNoBlock when it has only
-/// the request under way, or what was put off a short while ago.
-BlockId TerracePolicy::EndOf(std::size_t kind, bool old) {
-  const BlockId oldest = lists_.Oldest(kind);
-  if (oldest == kNoBlock) return kNoBlock;
-  const std::uint32_t when = lists_[oldest].when;
-  if (kind == kinds_.OfPutOff()) return old && Now() - when >= kPutOffTicks ? oldest : kNoBlock;
-  if (when == open_) return kNoBlock;
-  return old ? oldest : lists_.Youngest(kind, open_);
-}
-
-const TerracePolicy::Ends& TerracePolicy::EndsOf(std::size_t kind) {
-  Ends& ends = ends_[kind];
-  const bool later = static_cast<std::int32_t>(Now() - ends.until) >= 0;
-  // Another request is under way than when it was looked at, and one of the two is at an end.
-  const bool passes =
-      open_ != ends.open && (ends.oldest_when == open_ || ends.newest_when == open_ ||
-                             ends.oldest_when == ends.open || ends.newest_when == ends.open);
-  if (lists_.TakeChanged(kind) || later || passes) ends = LookAtEnds(kind);
-  return ends;
-}
-
-TerracePolicy::Ends TerracePolicy::LookAtEnds(std::size_t kind) {
-  Ends ends{.oldest = EndOf(kind, true), .youngest = EndOf(kind, false), .open = open_};
-  const BlockId front = lists_.Oldest(kind);
-  ends.until = Now() + (1U << 30);
-  if (front == kNoBlock) return ends;
-  ends.oldest_when = lists_[front].when;
-  ends.newest_when = lists_[lists_.Newest(kind)].when;
-  if (kind == kinds_.OfPutOff() && ends.oldest == kNoBlock) {
-    ends.until = ends.oldest_when + kPutOffTicks;
-  }
-  const auto value_of = [&](BlockId block) {
-    if (block == kNoBlock) return kNoValue;
-    const std::size_t step = AgeStep(Now() - lists_[block].when);
-    if (step + 1 < kReuseAges) {
-      const std::uint32_t until = lists_[block].when + AgeOfStep(step + 1);
-      if (static_cast<std::int32_t>(until - ends.until) < 0) ends.until = until;
-    }
-    return learned_->ValueOf(kind, step);
-  };
-  ends.oldest_value = value_of(ends.oldest);
-  ends.youngest_value = value_of(ends.youngest);
-  return ends;
 }
 
 BlockId TerracePolicy::First() {
@@ -408,39 +382,24 @@ BlockId TerracePolicy::First() {
 /// From the end where the last search found its block, unless what is there is more valuable by now
 /// than the next best was.
 BlockId TerracePolicy::Again() {
-  const BlockId block = EndOf(found_list_, found_old_);
+  const BlockId block = ends_.EndOf(found_list_, found_old_, open_);
   return block != kNoBlock && Value(block) <= bound_ ? block : kNoBlock;
 }
 
 /// The least valuable of all ends of lists.
 BlockId TerracePolicy::Search() {
-  BlockId best = kNoBlock;
-  float least = kNoValue;
-  float least_old = kNoValue;
-  bound_ = kNoValue;
-  for (std::size_t kind = 0; kind < lists_.size(); ++kind) {
-    const Ends& ends = EndsOf(kind);
-    if (ends.oldest_value < least_old) {
-      least_old = ends.oldest_value;
-      second_list_ = kind;
-    }
-    for (const bool old : {true, false}) {
-      const float value = old ? ends.oldest_value : ends.youngest_value;
-      if (value >= least) {
-        bound_ = std::min(bound_, value);
-        continue;
-      }
-      bound_ = least;
-      least = value;
-      best = old ? ends.oldest : ends.youngest;
-      found_list_ = kind;
-      found_old_ = old;
-    }
-  }
+  const ListEnds::Least least = ends_.Find(open_);
   again_ = again_most_;
   if (teaches_) learned_->FitTo(lists_.Blocks());
-  if (best != kNoBlock) return best;
+  if (least.block != kNoBlock) {
+    found_list_ = least.list;
+    found_old_ = least.old;
+    second_list_ = least.oldest_list;
+    bound_ = least.bound;
+    return least.block;
+  }
   // All are put off, or of the request under way.
+  bound_ = kNoValue;
   found_old_ = true;
   second_list_ = kinds_.OfPutOff();
   found_list_ = second_list_;

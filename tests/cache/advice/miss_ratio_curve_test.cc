@@ -169,6 +169,19 @@ TEST_F(CurveTest, WhoTakesTooMuchTimeSamplesLess) {
   EXPECT_EQ(rested.Shift(), 0u);
 }
 
+// A sample that is a thousand times too large was halved once a second, and cost more than all that
+// came after.
+TEST_F(CurveTest, WhoIsFarOverItsTimeIsSoonWithinIt) {
+  SlowClock clock;
+  MissRatioCurve curve(Sized(100), clock);
+  const Nanos began = clock.Now();
+  for (int round = 0; round < 100; ++round) {
+    Use(curve, CurveUse::kPut, static_cast<std::uint64_t>(round), 0, 4, false);
+  }
+  ASSERT_LT(clock.Now() - began, kSecond);
+  EXPECT_GT(curve.Shift(), 8u);
+}
+
 // One busy minute made every later answer unsure.
 TEST_F(CurveTest, TheSampleGrowsAgainWhenThereIsTimeForIt) {
   SlowClock clock;

@@ -74,6 +74,9 @@ TEST(CurveTruth, WhatThePolicyLearnsIsKnownAtEachSize) {
   for (const WorkloadKind kind : {WorkloadKind::kConversation, WorkloadKind::kAgent}) {
     ExpectTrue(Workload(kind, 7), 0.1, {.policy = &learns}, 4 << 20, {.batch_blocks = 64});
   }
+  // A quarter was 2.4 points off while long requests seemed to be turns.
+  ExpectTrue(Workload(WorkloadKind::kMix, 5), 0.1, {.policy = &learns}, 4 << 20,
+             {.batch_blocks = 64});
 }
 
 TEST(CurveTruth, NvmeOfOtherSizesIsFollowedToo) {

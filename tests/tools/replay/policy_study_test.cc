@@ -161,6 +161,23 @@ TEST(RequestHitsTest, EveryPolicyHitsWhatItHitsByLooking) {
   }
 }
 
+// A long request is got in pieces right after it was put. Those gets were taken for turns of a
+// conversation, as soon as the request alone took longer than a short while: the documents of this
+// workload were then worth keeping, and 23.8 % hit where 28.2 % do without a decode.
+TEST(RequestHitsTest, ADecodeAfterEachPrefillCostsNoHits) {
+  const Trace trace =
+      *GenerateTrace({.kind = WorkloadKind::kDocument, .requests = 3000, .seed = 5});
+  const BlockNumbers blocks = NumberBlocks(trace);
+  const SimulatedTiersOptions tiers{.dram_blocks = blocks.distinct / 20,
+                                    .distinct_blocks = blocks.distinct};
+  const auto ratio_of = [&](const RequestShape& shape) {
+    return SimulateRequests(trace, blocks, tiers, shape).run.BlockHitRatio();
+  };
+  const double without = ratio_of({.batch_blocks = 64, .decodes = false});
+  EXPECT_GT(without, 0.25);
+  EXPECT_GT(ratio_of({.batch_blocks = 64, .decodes = true}), without - 0.01);
+}
+
 TEST(RequestHitsTest, StopsWhenItIsAskedTo) {
   const Trace trace = *GenerateTrace({.requests = 6000});
   const BlockNumbers blocks = NumberBlocks(trace);

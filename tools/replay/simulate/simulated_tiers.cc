@@ -21,10 +21,9 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
     : curve_(options.curve),
       run_blocks_(options.run_blocks),
       records_per_segment_(options.nvme_records_per_segment),
-      slot_of_(options.distinct_blocks, kNoBlock),
+      places_(options.distinct_blocks),
       has_record_(options.distinct_blocks, false),
-      gets_(options.distinct_blocks, 0),
-      guarded_(options.distinct_blocks, 0) {
+      gets_(options.distinct_blocks, 0) {
   TERRACE_CHECK(options.slices >= 1 && options.run_blocks >= 1);
   TERRACE_CHECK(options.nvme_segments == 0 ||
                 (options.nvme_segments >= 2 && options.nvme_records_per_segment >= 1));
@@ -100,7 +99,7 @@ void SimulatedTiers::Split(std::span<const std::uint32_t> chain, std::uint32_t f
   for (std::uint32_t position = first; position < first + count; ++position) {
     Slice& slice = slices_[SliceOf(chain, position)];
     slice.positions.push_back(position);
-    const BlockId slot = slot_of_[chain[position]];
+    const BlockId slot = places_[chain[position]].slot;
     if (slot != kNoBlock) slice.present.push_back(slot);
   }
 }
@@ -114,7 +113,7 @@ SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uin
   SimulatedHits hits;
   for (std::uint32_t position = first; position < first + count; ++position) {
     const std::uint32_t block = chain[position];
-    if (position > 0) guarded_[chain[position - 1]] = request_number_;
+    if (position > 0) places_[chain[position - 1]].guarded = request_number_;
     // Looked up at its turn: the promotion of an earlier block may have taken its slot.
     if (!Stored(block)) continue;
     if (InDram(block)) {
@@ -123,7 +122,7 @@ SimulatedHits SimulatedTiers::Get(std::span<const std::uint32_t> chain, std::uin
       ++hits.nvme;
       // Without room: no matter.
       Slice& slice = slices_[SliceOf(chain, position)];
-      const NewBlock back{
+      NewBlock back{
           .identity = block, .position = position, .returns = true, .request = origin.facts};
       if (Insert(slice, chain, back) && slice.price) slice.price->Came(1, false);
     }
@@ -149,22 +148,22 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
                               const RequestOrigin& origin) {
   slice.policy->Touch(slice.present, origin.facts);
   for (const BlockId slot : slice.present) {
-    guarded_[slice.block_of[slot]] = request_number_;
+    places_[slice.block_of[slot]].guarded = request_number_;
     NoteUse(slice, slice.block_of[slot]);
   }
   for (const std::uint32_t position : slice.positions) {
-    if (position > 0) guarded_[chain[position - 1]] = request_number_;
+    if (position > 0) places_[chain[position - 1]].guarded = request_number_;
   }
   for (const std::uint32_t position : slice.positions) {
     // Looked up at its turn: a block that was there may have made room for an earlier one of this
     // request meanwhile.
     const std::uint32_t block = chain[position];
     if (Stored(block)) continue;
-    const NewBlock as_new{.identity = block,
-                          .position = position,
-                          .behind = slice.positions.back() - position,
-                          .partial = EndsPartial(chain, position, origin),
-                          .request = origin.facts};
+    NewBlock as_new{.identity = block,
+                    .position = position,
+                    .behind = slice.positions.back() - position,
+                    .partial = EndsPartial(chain, position, origin),
+                    .request = origin.facts};
     if (!Insert(slice, chain, as_new)) return;
     ++stored_;
     ++blocks_put_;
@@ -182,14 +181,14 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
   }
 }
 
-bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock block) {
+bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock& block) {
   const std::uint32_t position = block.position;
   if (slice.free.empty() && !Evict(slice, chain, position)) return false;
   const BlockId slot = slice.free.back();
   slice.free.pop_back();
   block.block = slot;
   if (position > 0 && &slices_[SliceOf(chain, position - 1)] == &slice) {
-    block.parent = slot_of_[chain[position - 1]];
+    block.parent = places_[chain[position - 1]].slot;
   }
   if (!block.returns && !slice.extends) {
     identities_.clear();
@@ -206,8 +205,8 @@ bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, 
   if (!block.returns) block.request = slice.facts;
   slice.policy->Insert(block);
   slice.block_of[slot] = chain[position];
-  slot_of_[chain[position]] = slot;
-  guarded_[chain[position]] = request_number_;
+  places_[chain[position]].slot = slot;
+  places_[chain[position]].guarded = request_number_;
   ++in_dram_;
   return true;
 }
@@ -216,7 +215,7 @@ BlockId SimulatedTiers::FindVictim(Slice& slice, std::span<const std::uint32_t> 
   BlockId victim = slice.policy->First();
   for (int looked = 0; looked < kGuardedMax && victim != kNoBlock; ++looked) {
     const std::uint32_t block = slice.block_of[victim];
-    if (guarded_[block] != request_number_) return victim;
+    if (places_[block].guarded != request_number_) return victim;
     const bool pinned = std::ranges::find(in_transfer, block) != in_transfer.end();
     if (HasRecord(block) && !pinned) return victim;
     victim = slice.policy->After(victim);
@@ -235,7 +234,7 @@ bool SimulatedTiers::Evict(Slice& slice, std::span<const std::uint32_t> chain,
   if (slice.price) Offer(slice, victim);
   if (slice.price) value_[block] = static_cast<float>(ValueOf(slice, victim));
   slice.policy->Evict(victim);
-  slot_of_[block] = kNoBlock;
+  places_[block].slot = kNoBlock;
   slice.free.push_back(victim);
   ++evictions_;
   --in_dram_;
@@ -250,7 +249,7 @@ double SimulatedTiers::ValueOf(const Slice& slice, BlockId slot) const {
 
 void SimulatedTiers::NoteUse(Slice& slice, std::uint32_t block) {
   if (!slice.price || !InDram(block)) return;
-  value_[block] = static_cast<float>(ValueOf(slice, slot_of_[block]));
+  value_[block] = static_cast<float>(ValueOf(slice, places_[block].slot));
 }
 
 void SimulatedTiers::Offer(Slice& slice, BlockId slot) {

@@ -98,7 +98,7 @@ class SimulatedTiers {
   std::uint32_t Put(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count,
                     const RequestOrigin& origin = {});
 
-  [[nodiscard]] bool InDram(std::uint32_t block) const { return slot_of_[block] != kNoBlock; }
+  [[nodiscard]] bool InDram(std::uint32_t block) const { return places_[block].slot != kNoBlock; }
   [[nodiscard]] bool HasRecord(std::uint32_t block) const { return has_record_[block]; }
 
   /// Blocks in DRAM, and on any tier.
@@ -141,9 +141,10 @@ class SimulatedTiers {
   /// Fills positions and present of every slice for a request.
   void Split(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
   void PutSlice(Slice& slice, std::span<const std::uint32_t> chain, const RequestOrigin& origin);
-  /// Puts a block into DRAM that is not there. `block` says what the policy shall know of it, but
-  /// for its number and its parent's. @return false when nothing may be evicted for it.
-  bool Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock block);
+  /// Puts a block into DRAM that is not there. `block` says what the policy shall know of it; its
+  /// number and its parent's are filled in, and what the policy makes of the request.
+  /// @return false when nothing may be evicted for it.
+  bool Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock& block);
   [[nodiscard]] BlockId FindVictim(Slice& slice, std::span<const std::uint32_t> in_transfer) const;
   bool Evict(Slice& slice, std::span<const std::uint32_t> chain, std::uint32_t position);
   /// Writes a record, and reclaims the next segment when it is time to.
@@ -163,16 +164,19 @@ class SimulatedTiers {
   std::uint32_t run_blocks_;
   std::uint64_t records_per_segment_;
   std::vector<Slice> slices_;
-  std::vector<BlockId> slot_of_;  // per block; kNoBlock: not in DRAM
+  struct Place {
+    BlockId slot = kNoBlock;    // kNoBlock: not in DRAM
+    std::uint32_t guarded = 0;  // the last request that must not evict it
+  };
+  std::vector<Place> places_;     // per block
   std::vector<bool> has_record_;  // per block
   // Per block, when only what is worth it is written:
   std::vector<std::uint32_t> parent_of_;  // before it in its chain and on its slice, or kNoBlock
   std::vector<float> value_;              // when it was last used or offered
   std::vector<bool> partial_;
   std::vector<std::uint8_t> gets_;         // per block, up to kReinsertGets, since it was written
-  std::vector<std::uint64_t> guarded_;     // per block: the last request that must not evict it
   std::vector<std::uint64_t> identities_;  // of Insert, kept for its memory
-  std::uint64_t request_number_ = 0;
+  std::uint32_t request_number_ = 0;       // after 2^32 requests it begins anew, which does no harm
   std::uint64_t in_dram_ = 0;
   std::uint64_t stored_ = 0;
   std::uint64_t evictions_ = 0;

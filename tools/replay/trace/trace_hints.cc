@@ -41,9 +41,16 @@ std::vector<TraceHint> Truth(const Trace& trace, const BlockNumbers& blocks) {
         trace.categories[entry.category] != kUnnamedCategory) {
       hint.category = entry.category + 1;
     }
+    // Whoever has a block has those before it: all that are used again, or none but the head.
     const std::uint32_t full = entry.input_tokens / trace.block_tokens;
-    const bool goes_on = full > 0 && last[blocks.Of(entry)[full - 1]] > request;
-    hint.continuation = goes_on ? Continuation::kWillContinue : Continuation::kDone;
+    const auto used_again = [&](std::uint32_t position) {
+      return position < full && last[blocks.Of(entry)[position]] > request;
+    };
+    if (full > 0 && used_again(full - 1)) {
+      hint.continuation = Continuation::kWillContinue;
+    } else if (!used_again(1)) {
+      hint.continuation = Continuation::kDone;
+    }
   }
   return hints;
 }
@@ -83,7 +90,7 @@ std::vector<TraceHint> HintsOf(const Trace& trace, const BlockNumbers& blocks, H
   for (TraceHint& hint : hints) {
     if (setting == HintSetting::kRandom) hint = Draw(trace, random);
     if (setting == HintSetting::kAbsentHalf && random.Chance(0.5)) hint = {};
-    if (setting == HintSetting::kInverted) {
+    if (setting == HintSetting::kInverted && hint.continuation != Continuation::kUnknown) {
       hint.continuation = hint.continuation == Continuation::kDone ? Continuation::kWillContinue
                                                                    : Continuation::kDone;
     }

@@ -39,8 +39,9 @@ struct TraceHint {
 static_assert(std::is_trivially_copyable_v<TraceHint>);
 
 /// One for each request; none at all for kNone. The truth about what will come: kWillContinue when
-/// a later request of the trace has this one's last full block, else kDone. `seed`: of what is
-/// drawn.
+/// a later request of the trace has this one's last full block, kDone when none has its second
+/// (the first is what many conversations begin with), and nothing where some of it is used again
+/// and its end is not, as when the last message is edited. `seed`: of what is drawn.
 [[nodiscard]] std::vector<TraceHint> HintsOf(const Trace& trace, const BlockNumbers& blocks,
                                              HintSetting setting, std::uint64_t seed = 1);
 
