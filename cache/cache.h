@@ -323,6 +323,7 @@ struct CacheOptions {
   std::uint32_t window_per_request = 4;              ///< pushes or pulls at once within one request
   std::string policy = std::string(kDefaultPolicy);  ///< of eviction, by name (policies.h)
   const PolicyKind* policy_kind = nullptr;           ///< instead; tests put in one of their own
+  const PolicyKind* hbm_policy_kind = nullptr;       ///< for copies in HBM, likewise; else as above
   std::uint64_t event_bytes = 1 << 20;               ///< of the log of events; 0: none is kept
   /// Of the bytes put, most to be written to NVMe, those that are worth most (write_price.h); 0:
   /// everything is written, as soon as it is put.
@@ -346,8 +347,8 @@ class Cache {
                   nvme::IndexJournal& journal, Scheduler& scheduler);
   /// Keeps copies of blocks in the memory of GPUs (cache/hbm_side.h), one tier each; they outlive
   /// the cache's Close, which ends their moves, and not the cache: they have its arena pinned.
-  /// After AttachNvme, before the reactor runs. kInvalid: no tier, or none of NVMe below;
-  /// kUnsupported: of a lendable arena, whose memory is replaced while it is pinned. Blocks.
+  /// After AttachNvme, before the reactor runs. kInvalid: no tier; kUnsupported: of a lendable
+  /// arena, whose memory is replaced while it is pinned. Blocks.
   Status AttachHbm(std::vector<HbmTier*> tiers);
   /// Finds what an earlier run left on NVMe. Blocks of namespaces that the registry does not know
   /// are dropped, but those at the end of the log say whose they are, and the registry adopts that.
@@ -355,10 +356,15 @@ class Cache {
   /// Not ok: the store's words, and what was found before stays.
   Status Recover(IndexStore& store, const nvme::ReadSlice& read);
   /// Ends reservations, writes what waits to be written (for at most 5 s), syncs, ends the
-  /// background work.
+  /// background work. A GPU that does not answer is waited for 2 s.
   Task<void> Close();
+  /// How Close ended. kIo: a GPU may still write to frames and to its own memory: cache, arena and
+  /// tiers must stay, until the process ends, which does it no harm.
+  [[nodiscard]] const Status& Closed() const noexcept;
   /// Null without one.
   [[nodiscard]] nvme::NvmeTier* nvme() noexcept;
+  /// Called when a GPU goes offline: its name, and why. REQUIRES: AttachHbm.
+  void OnGpuLost(std::function<void(const std::string&, const std::string&)> lost);
   /// Called when a device goes offline or comes back: its name, whether it is online, and why.
   void OnDevice(std::function<void(const std::string&, bool, const std::string&)> changed);
 

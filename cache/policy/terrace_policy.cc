@@ -69,6 +69,9 @@ class TerracePolicy final : public EvictionPolicy {
   [[nodiscard]] BlockId First() override;
   [[nodiscard]] BlockId After(BlockId block) const noexcept override;
   [[nodiscard]] double ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept override;
+  [[nodiscard]] RequestFacts FactsOf(BlockId block) const override {
+    return {.extended = true, .kind = lists_[block].kind, .when = lists_[block].when};
+  }
   [[nodiscard]] std::uint64_t IgnoredHints() const noexcept override { return kinds_.ignored(); }
   [[nodiscard]] std::size_t BytesPerBlock() const noexcept override {
     return KindLists::kBytesPerBlock;

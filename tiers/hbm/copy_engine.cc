@@ -196,6 +196,7 @@ void CopyEngine::End(Waiting& waiting, Status status) {
 void CopyEngine::TakeOffline(Status why) {
   if (!health_.ok()) return;
   health_ = std::move(why);
+  if (offline_) offline_();
   for (Lane& lane : lanes_) {
     for (Waiting* waiting : lane.waiting) {
       --queued_;

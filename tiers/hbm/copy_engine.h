@@ -17,8 +17,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/task.h"
@@ -69,6 +71,11 @@ class CopyEngine {
   /// Ends when nothing is in flight and nothing waits.
   Task<void> Drain();
 
+  /// Nothing is in flight and nothing waits.
+  [[nodiscard]] bool Idle() const noexcept { return !pumping_; }
+
+  /// Called once, if set, when the device goes offline, before any request hears of it.
+  void OnOffline(std::function<void()> offline) { offline_ = std::move(offline); }
   /// Why the device is offline; ok while it is not.
   [[nodiscard]] const Status& health() const noexcept { return health_; }
   [[nodiscard]] const CopyCounters& counters() const noexcept { return counters_; }
@@ -116,6 +123,7 @@ class CopyEngine {
   std::size_t in_flight_ = 0;  ///< batches
   bool pumping_ = false;
   Status health_;
+  std::function<void()> offline_;
   CopyCounters counters_;
   TaskScope scope_;
   // Of the batch that is being put together.

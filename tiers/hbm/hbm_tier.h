@@ -16,9 +16,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -78,6 +80,11 @@ class HbmTier {
                       std::span<const std::uint64_t> checksums);
   /// Ends when nothing is under way. No call after it.
   Task<void> Close();
+
+  /// Nothing is under way: Close ends at once.
+  [[nodiscard]] bool Idle() const noexcept { return engine_.Idle(); }
+  /// As CopyEngine::OnOffline.
+  void OnOffline(std::function<void()> offline) { engine_.OnOffline(std::move(offline)); }
 
   [[nodiscard]] const Status& health() const noexcept { return engine_.health(); }
   [[nodiscard]] const std::string& name() const noexcept { return device_.name(); }

@@ -39,7 +39,7 @@ class HostDeviceMemory final : public DeviceMemory {
   Status UnpinHost(std::span<std::byte> memory) override;
   Result<std::size_t> Submit(const CopyBatch& batch) override;
   std::optional<Status> Poll(std::size_t slot, std::span<std::uint64_t> checksums) override;
-  [[nodiscard]] Nanos PollPause() const noexcept override { return kPause; }
+  [[nodiscard]] Nanos PollPause() const noexcept override { return hangs_ ? kHangPause : kPause; }
 
   /// The device is lost: as a sticky error.
   void Lose(std::string why);
@@ -58,6 +58,7 @@ class HostDeviceMemory final : public DeviceMemory {
 
  private:
   static constexpr Nanos kPause = 2 * kMicrosecond;
+  static constexpr Nanos kHangPause = kMillisecond;  // a test's time passes in steps of it
   struct Slot {
     bool used = false;
     Nanos due = 0;

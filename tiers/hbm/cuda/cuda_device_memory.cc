@@ -62,14 +62,39 @@ Result<int> CountGpus() {
   return count;
 }
 
-Result<std::unique_ptr<DeviceMemory>> OpenGpu(int index) {
+namespace {
+
+Status CheckIndex(int index) {
   const Result<int> count = CountGpus();
   if (!count.ok()) return count.status();
-  if (index < 0 || index >= *count) {
-    return Status::Invalid("there is no GPU " + std::to_string(index) + ": this machine shows " +
-                           std::to_string(*count) + ", numbered from 0");
-  }
+  if (index >= 0 && index < *count) return {};
+  return Status::Invalid("there is no GPU " + std::to_string(index) + ": this machine shows " +
+                         std::to_string(*count) + ", numbered from 0");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DeviceMemory>> OpenGpu(int index) {
+  if (Status wrong = CheckIndex(index); !wrong.ok()) return wrong;
   return CudaDeviceMemory::Open(index);
+}
+
+Result<std::string> GpuUuid(int index) {
+  if (Status wrong = CheckIndex(index); !wrong.ok()) return wrong;
+  cudaDeviceProp properties;
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, index); error != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());
+    return Status(CodeOf(error), "gpu " + std::to_string(index) + ": " + Describe(error));
+  }
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text = "GPU-";
+  for (std::size_t i = 0; i < sizeof(properties.uuid.bytes); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    const auto byte = static_cast<unsigned char>(properties.uuid.bytes[i]);
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
 }
 
 Result<std::unique_ptr<DeviceMemory>> CudaDeviceMemory::Open(int index) {
