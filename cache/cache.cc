@@ -125,14 +125,13 @@ void Cache::AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::L
 
 Status Cache::AttachHbm(std::vector<HbmTier*> tiers) {
   if (tiers.empty()) return Status::Invalid("hbm: no GPU is named");
-  if (impl_->options.arena.lendable) {
-    return Status(StatusCode::kUnsupported,
-                  "hbm: the DRAM tier lends memory, which cannot stay pinned");
-  }
   for (HbmTier* tier : tiers) {
-    if (Status failed = tier->Pin(impl_->arena->Memory()); !failed.ok()) return failed;
+    for (const std::span<std::byte> extent : impl_->arena->Memory()) {
+      if (Status failed = tier->Pin(extent); !failed.ok()) return failed;
+    }
   }
   impl_->hbm = std::make_unique<HbmSide>(*impl_, std::move(tiers));
+  impl_->arena->OnReplaced(impl_->hbm.get());
   return {};
 }
 
@@ -197,6 +196,7 @@ Task<void> Cache::Close() {
   impl_->loads->closing = true;
   if (impl_->nvme != nullptr) co_await impl_->nvme->Close();
   if (impl_->hbm != nullptr) impl_->closed = co_await impl_->hbm->Close();
+  if (impl_->hbm != nullptr) impl_->arena->StopReplacing();  // it pins what it replaces
   if (impl_->closed.ok()) co_await impl_->loads->background.Join();
 }
 

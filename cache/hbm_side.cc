@@ -60,11 +60,22 @@ void HbmSide::CountTiers() {
   cache.counters.hbm_gpus_offline.store(offline, std::memory_order_relaxed);
 }
 
+void HbmSide::BeforeReplaced(std::span<std::byte> memory) {
+  for (HbmTier* tier : tiers) tier->Unpin(memory);
+}
+
+void HbmSide::AfterReplaced(std::span<std::byte> memory) {
+  for (HbmTier* tier : tiers) {
+    if (!tier->Pin(memory).ok()) Count(cache.counters.hbm_pin_failures);
+  }
+}
+
 bool HbmSide::Wants(BlockId id) const {
   const BlockEntry& entry = (*cache.index)[id];
   if (closing || promotions >= kPromotionsMax) return false;
   if (entry.state != BlockState::kPublished || !entry.InDram()) return false;
-  if (entry.gets < kReinsertGetsKnown || entry.block_bytes < kBlockBytesMin) return false;
+  if (entry.gets < kReinsertGetsKnown || entry.block_bytes < cache.options.hbm_block_bytes_min)
+    return false;
   if (entry.gets < kReinsertGets && !Known(id)) return false;
   // A record that is written later is placed by the key that the put named.
   return cache.nvme == nullptr || !cache.nvme->price || cache.nvme->placements.Has(id);
@@ -94,9 +105,9 @@ void HbmSide::StartPromotion(BlockId id) {
     most = room;
   }
   if (roomiest == nullptr) return;
-  const FrameId frame = MakeRoom(*roomiest, id);
-  if (frame == kNoFrame) return;
   const BlockEntry& entry = (*cache.index)[id];
+  const FrameId frame = MakeRoom(*roomiest, entry.block_bytes);
+  if (frame == kNoFrame) return;
   auto copy = std::make_shared<Copy>();
   copy->id = id;
   copy->tier = roomiest;
@@ -178,7 +189,8 @@ Task<Status> HbmSide::ReadAndEnd(std::shared_ptr<Copy> copy, FrameId into) {
     Count(cache.counters.hbm_loads);
   } else {
     Count(cache.counters.hbm_failures);
-    const bool stays = status.code() == StatusCode::kRetry;
+    const bool stays =
+        status.code() == StatusCode::kRetry || status.code() == StatusCode::kUnsupported;
     const bool corrupt = status.code() == StatusCode::kCorrupt;
     if (!copy->dropped && !stays) {
       GiveUp(copy->id, corrupt ? EventCause::kCorrupt : EventCause::kLost);
@@ -197,20 +209,11 @@ bool HbmSide::MayGo(const HbmTier& tier, FrameId frame) const {
   return !promised || !IsLast(copy.id);  // G4
 }
 
-std::uint64_t HbmSide::Horizon() const { return cache.index->in_dram() + copies.size(); }
-
 bool HbmSide::Known(BlockId id) const {
-  return !WritePrice::Unknown(cache.policy->ReuseWithin(id, Horizon()));
+  return !WritePrice::Unknown(cache.policy->ReuseWithin(id, cache.index->in_dram()));
 }
 
-bool HbmSide::WorthMore(BlockId block, BlockId copy) const {
-  const double own = cache.policy->ReuseWithin(block, Horizon());
-  const double others = policy->ReuseWithin(copy, Horizon());
-  return WritePrice::Unknown(own) || WritePrice::Unknown(others) || own > others;
-}
-
-FrameId HbmSide::MakeRoom(HbmTier& tier, BlockId block) {
-  const std::uint64_t block_bytes = (*cache.index)[block].block_bytes;
+FrameId HbmSide::MakeRoom(HbmTier& tier, std::uint64_t block_bytes) {
   Result<FrameId> frame = tier.Allocate(block_bytes);
   if (frame.code() != StatusCode::kRetry) return frame.ok() ? *frame : kNoFrame;
   BlockId candidate = policy->First();
@@ -220,7 +223,6 @@ FrameId HbmSide::MakeRoom(HbmTier& tier, BlockId block) {
       const std::vector<FrameId> in_the_way = tier.FramesInTheWay(copy.frame, block_bytes);
       const auto may_go = [&](FrameId one) { return MayGo(tier, one); };
       if (!in_the_way.empty() && std::ranges::all_of(in_the_way, may_go)) {
-        if (!WorthMore(block, candidate)) return kNoFrame;
         for (const FrameId one : in_the_way) {
           Count(cache.counters.hbm_evictions);
           GiveUp(owners[NumberOf(tier)].at(one), EventCause::kEvicted);

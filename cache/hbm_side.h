@@ -7,8 +7,8 @@
 // them. Of several GPUs the one with most room takes a copy.
 //
 // What goes when there is no room is what the cache's policy says: a policy of its own for the
-// copies, which uses what the one of DRAM has learned (EvictionPolicy::Follower). A copy is made
-// only for a block that is worth more than the one that would have to go, as far as that is known.
+// copies, which uses what the one of DRAM has learned (EvictionPolicy::Follower). As there, what
+// comes displaces what is worth least.
 //
 //   G1. `copies` names a block's copy while the block is known; a copy that bytes are still on
 //       their way to or from gives its frame back when they have come.
@@ -19,7 +19,7 @@
 //   G4. What is the last of a block that is leased or kept by a label makes room for nobody.
 //
 // Memory: about 400 bytes a copy and the policy's state for every block of the index; so blocks
-// below kBlockBytesMin are not copied. Thread: the owning reactor's.
+// below CacheOptions::hbm_block_bytes_min are not copied. Thread: the owning reactor's.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +31,12 @@
 #include <vector>
 
 #include "cache/cache_impl.h"
+#include "tiers/dram/extent_replacer.h"
 #include "tiers/hbm/hbm_tier.h"
 
 namespace terrace {
 
-struct HbmSide {
-  static constexpr std::uint64_t kBlockBytesMin = 64 << 10;
+struct HbmSide final : ExtentMemoryUser {
   static constexpr std::size_t kPromotionsMax = 64;  ///< under way
   static constexpr int kCandidatesMax = 64;          ///< looked at for room
   /// Patience at the end with GPUs that do not answer.
@@ -69,7 +69,8 @@ struct HbmSide {
   /// Its copy, in use until ReadAndEnd has ended; null unless Holds.
   std::shared_ptr<Copy> BeginRead(BlockId id);
   /// Fills a frame with the block and its checksums: ok, or the copy is of no use and is given up.
-  /// kRetry: too many wait, the copy stays. The bytes are the caller's.
+  /// kRetry: too many wait, and kUnsupported: the frame is not pinned; the copy stays. The bytes
+  /// are the caller's.
   Task<Status> ReadAndEnd(std::shared_ptr<Copy> copy, FrameId into);
   /// The block is about to be forgotten, or to lose its copy for good.
   void OnForget(BlockId id) { Drop(id); }
@@ -79,16 +80,17 @@ struct HbmSide {
   /// stay where it is, as must the tiers. No call after it but for Validate.
   Task<Status> Close();
 
+  /// What is lent may be replaced (FrameArena, A6): the GPUs let go of the old pages and pin the
+  /// new ones, on the arena's thread. Where that fails nothing is copied from or to them.
+  void BeforeReplaced(std::span<std::byte> memory) override;
+  void AfterReplaced(std::span<std::byte> memory) override;
+
   [[nodiscard]] bool Wants(BlockId id) const;
   void StartPromotion(BlockId id);
   Task<void> Promote(std::shared_ptr<Copy> copy, Hold pin);
   /// A frame of that tier, made free by giving others up if need be; kNoFrame.
-  FrameId MakeRoom(HbmTier& tier, BlockId block);
+  FrameId MakeRoom(HbmTier& tier, std::uint64_t block_bytes);
   [[nodiscard]] bool MayGo(const HbmTier& tier, FrameId frame) const;
-  /// `block`, which is in DRAM, is worth more than a copy, or nobody knows.
-  [[nodiscard]] bool WorthMore(BlockId block, BlockId copy) const;
-  /// Blocks that come into DRAM while a copy stays, about: as many as both tiers hold.
-  [[nodiscard]] std::uint64_t Horizon() const;
   /// The policy knows what that block in DRAM is worth.
   [[nodiscard]] bool Known(BlockId id) const;
   /// There is nothing of the block but its copy.

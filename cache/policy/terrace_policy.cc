@@ -32,8 +32,7 @@ constexpr std::uint32_t kPutOffTicks = LearnedReuse::kTicksPerCapacity / 8;
 /// Evictions from where the last search found its block: at most one block in so many.
 constexpr std::size_t kAgainShare = 256;
 constexpr std::size_t kAgainMost = 32;
-/// 1 would say that nothing is known.
-constexpr double kAlmostCertain = 0.999;
+constexpr double kAlmostCertain = 0.999;  ///< 1 would say that nothing is known
 /// Of an end where nothing may leave.
 constexpr float kNoValue = std::numeric_limits<float>::infinity();
 
@@ -217,6 +216,7 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
 
 void TerracePolicy::Insert(const NewBlock& block) {
   TERRACE_CHECK(block.parent == kNoBlock || lists_.Linked(block.parent));
+  if (lists_.size() < kinds_.size()) AddLists();  // the teacher knows more kinds by now
   BlockState& state = lists_[block.block];
   const std::uint32_t length = block.position + block.behind + 1;
   state = {};

@@ -201,6 +201,18 @@ TEST_F(CacheHbmAloneTest, AGpuThatHangsHoldsNobodyBeyondTheDeadlineAndTheStopNot
   EndHbm();
 }
 
+TEST_F(CacheHbmAloneTest, AnIdleTierWakesNobody) {
+  MakeTiers(2);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 4);
+  LeaveDram(space, chain);
+  Get(space, chain, 0, 4);
+  Wait();
+  EXPECT_GT(Copies(), 0u);
+  EXPECT_FALSE(time_.scheduler().HasReady());
+  EXPECT_EQ(time_.scheduler().NextTimer(), kForever) << "something asks GPUs that do nothing";
+}
+
 TEST_F(CacheHbmAloneTest, RandomUseWithFaultsGivesNoWrongByte) {
   MakeTiers(2, 2 << 20);
   const Namespace* space = Open("acme", "a");

@@ -250,7 +250,7 @@ TEST(Config, ContradictionsOfTheNvmeTierNameTheirSettings) {
 
 TEST(Config, ContradictionsOfTheHbmTierNameTheirSettings) {
   const auto error = [](const std::string& lines) {
-    return ErrorsOf("[dram]\nlend_percent = 0\n[hbm]\n" + lines);
+    return ErrorsOf("[dram]\nlend_percent = 50\n[hbm]\n" + lines);
   };
   for (const char* const wrong : {"x", "-1", "1.0", "01", "0 ", "1000", "GPU-1"}) {
     EXPECT_THAT(
@@ -270,7 +270,7 @@ TEST(Config, ContradictionsOfTheHbmTierNameTheirSettings) {
   EXPECT_THAT(error("gpu_capacity = \"4GiB\"\n"),
               HasSubstr("t.toml:4: hbm.gpu_capacity: without hbm.gpus there is no HBM tier"));
   EXPECT_THAT(error("gpus = [\"\"]\n"), HasSubstr("t.toml:4: hbm.gpus: "));
-  const DaemonConfig config = Accepted("[dram]\nlend_percent = 0\n[hbm]\ngpus = [\"0\", \"10\"]\n");
+  const DaemonConfig config = Accepted("[hbm]\ngpus = [\"0\", \"10\"]\n");
   EXPECT_EQ(config.hbm.gpus, (std::vector<std::string>{"0", "10"}));
   EXPECT_FALSE(config.nvme.enabled()) << "it needs no NVMe tier";
 }

@@ -7,6 +7,9 @@
 // while demand of its direction waits. While batches are in flight a task asks the device again in
 // each turn of the loop, or as seldom as the device asks for; with none in flight nothing runs.
 //
+// A batch that fails while the device goes on says nothing of its requests: each is run once more,
+// alone, and the one that is wrong fails alone.
+//
 // A device that does not answer for `answer_within` is offline: requests that wait end with kIo,
 // and so do new ones. Requests in flight stay so until it answers: it may still write their memory.
 //
@@ -87,6 +90,7 @@ class CopyEngine {
     std::uint64_t bytes = 0;
     Status result;
     Event ended;
+    bool alone = false;  ///< its batch failed: it is tried once more, in one of its own
   };
   struct Batch {
     std::size_t slot = 0;
@@ -111,7 +115,9 @@ class CopyEngine {
   bool SubmitBatch(Lane& lane, CopyDirection direction, CopyUrgency urgency);
   /// Ends what has ended; false: nothing had.
   bool Reap();
-  void EndBatch(Batch& batch, const Status& status);
+  void EndBatch(Lane& lane, const Batch& batch, const Status& status);
+  /// Each of the requests waits for a batch of its own, before all others of the lane.
+  void TryAlone(Lane& lane, const Batch& batch);
   void End(Waiting& waiting, Status status);
   void TakeOffline(Status why);
   [[nodiscard]] bool InFlight() const noexcept { return in_flight_ > 0; }

@@ -172,11 +172,6 @@ void CheckHbm(const DaemonConfig& config, Problems& problems) {
     }
     return;
   }
-  if (config.server.same_host && config.dram.lend_percent > 0) {
-    problems.push_back({{"hbm.gpus", "dram.lend_percent"},
-                        "GPUs copy from memory that stays where it is, and what is lent does not: "
-                        "set dram.lend_percent = 0"});
-  }
   for (auto gpu = hbm.gpus.begin(); gpu != hbm.gpus.end(); ++gpu) {
     const bool number = !gpu->empty() && gpu->size() <= 3 &&
                         gpu->find_first_not_of("0123456789") == std::string::npos &&

@@ -16,6 +16,7 @@
 #include "base/crash_point.h"
 #include "tools/terraced/daemon_options.h"
 #include "tools/terraced/logging.h"
+#include "transport/rdma/ucx_gpu.h"
 
 namespace terrace {
 
@@ -134,6 +135,8 @@ Status Daemon::MakeShards() {
   }
   for (const auto& source : sources_) metrics_.Add(*source);
   if (config_.hbm.enabled()) {
+    sources_.push_back(std::make_unique<HbmWireSource>(UcxKnowsCuda()));
+    metrics_.Add(*sources_.back());
     Log(LogLevel::kInfo, "hbm_ready", "gpus={} gpu_capacity_bytes={} ms={}",
         config_.hbm.gpus.size(), config_.hbm.gpu_capacity_bytes,
         (clock_.Now() - began) / kMillisecond);
