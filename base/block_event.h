@@ -28,6 +28,7 @@ inline constexpr std::uint8_t kEventCauseEnd = 6;  ///< above the last
 
 /// A set of tiers: a bit for each TierKind.
 using TierSet = std::uint8_t;
+inline constexpr TierSet kTierSetHbm = 1U << 1;
 inline constexpr TierSet kTierSetDram = 1U << 2;
 inline constexpr TierSet kTierSetNvme = 1U << 3;
 

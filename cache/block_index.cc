@@ -164,6 +164,11 @@ void BlockIndex::SetFrame(BlockId id, FrameId frame) {
   if (entry.InDram()) ++in_dram_;
 }
 
+void BlockIndex::SetInHbm(BlockId id, bool in_hbm) {
+  TERRACE_CHECK(entries_[id].state == BlockState::kPublished);
+  entries_[id].in_hbm = in_hbm;
+}
+
 void BlockIndex::CountRecord(const BlockEntry& entry, bool is_there) noexcept {
   if (!entry.record.exists()) return;
   on_nvme_ += is_there ? std::uint64_t{1} : 0 - std::uint64_t{1};
@@ -182,6 +187,7 @@ void BlockIndex::SetRecord(BlockId id, const nvme::RecordPlace& record) {
 void BlockIndex::Doom(BlockId id) {
   BlockEntry& entry = entries_[id];
   TERRACE_CHECK(entry.state == BlockState::kReserved || entry.state == BlockState::kPublished);
+  TERRACE_CHECK(!entry.in_hbm);  // the copy goes first
   EraseSlot(id);
   UnlinkFromNamespace(id);
   if (entry.state == BlockState::kPublished) {
@@ -231,7 +237,7 @@ Status BlockIndex::Validate() const {
       ++published;
       if (entry.InDram()) ++in_dram;
       if (entry.record.exists()) ++on_nvme;
-      if (!entry.InDram() && !entry.record.exists()) {
+      if (!entry.InDram() && !entry.ElsewhereToo()) {
         return Status::Internal("index: block " + std::to_string(id) + " lies nowhere");
       }
     }

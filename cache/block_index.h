@@ -11,7 +11,7 @@
 //   B2. Reserved and published blocks are found by their locator and are on their namespace's
 //       list; doomed ones are on neither. At most one block is found per locator.
 //   B3. A BlockId is not given out again before Release.
-//   B4. A published block has a frame, a record on NVMe, or both.
+//   B4. A published block has a frame, a record on NVMe, a copy in HBM, or several of them.
 //
 // Bytes per block of capacity: entry 64, slots 12; with 18 for the policy `terrace` and a bit for
 // labels that is 95 of the 96 allowed (s3fifo takes more).
@@ -43,7 +43,7 @@ enum class BlockState : std::uint8_t { kAbsent = 0, kReserved = 1, kPublished = 
 struct BlockEntry {
   Hash128 hash;
   std::uint32_t namespace_id;
-  FrameId frame;              ///< kNoFrame when the block lies on NVMe only
+  FrameId frame;              ///< kNoFrame when the block is not in DRAM
   std::uint32_t position;     ///< in its chain
   std::uint32_t block_bytes;  ///< at most kBlockBytesMax
   BlockId next;               ///< on its namespace's list, or on the free list
@@ -53,6 +53,7 @@ struct BlockEntry {
                               ///< hint: that number may name another block by now
   BlockState state : 2;
   std::uint8_t gets : 2;  ///< since it was put or written again to keep it, up to kReinsertGets
+  bool in_hbm : 1;        ///< a copy there can be read (hbm_side.h), as long as its GPU is online
   bool refused : 1;       ///< not worth a write, when it was its turn to leave; until it is used
   /// Of a block that was used since a start, as WritePrice::ToByte has it: what it was worth when
   /// it was last used, or left DRAM; 0: not known. Kept here for the time that it is on NVMe only.
@@ -61,6 +62,8 @@ struct BlockEntry {
   std::uint32_t valid_tokens;  ///< of a published block
 
   [[nodiscard]] bool InDram() const noexcept { return frame != kNoFrame; }
+  /// It would not be lost if it left DRAM.
+  [[nodiscard]] bool ElsewhereToo() const noexcept { return record.exists() || in_hbm; }
   [[nodiscard]] Locator locator() const noexcept { return {namespace_id, hash}; }
 };
 static_assert(sizeof(BlockEntry) == 64, "one cache line a block; see the 96 bytes above");
@@ -96,10 +99,11 @@ class BlockIndex {
   [[nodiscard]] BlockId ParentOf(BlockId id) const noexcept;
   /// `minute`: now. REQUIRES: reserved, and from now on as B4 says.
   void Publish(BlockId id, std::uint32_t valid_tokens, std::uint16_t minute = 0);
-  /// Where a published block lies from now on; kNoFrame, and a place that does not exist, take one
-  /// of the two away.
+  /// Where a published block lies from now on; kNoFrame, a place that does not exist, and false
+  /// take it away from there.
   void SetFrame(BlockId id, FrameId frame);
   void SetRecord(BlockId id, const nvme::RecordPlace& record);
+  void SetInHbm(BlockId id, bool in_hbm);
   void CountGet(BlockId id) noexcept {
     if (entries_[id].gets < kReinsertGets) ++entries_[id].gets;
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
 #include "cache/handoffs.h"
 #include "cache/hbm_side.h"
@@ -28,7 +29,8 @@ Cache::Impl::Impl(const CacheOptions& cache_options, NamespaceRegistry& cache_re
       leases(*arena, *index, counters.leases,
              arena->Stats().capacity_bytes / LeaseTable::kShareOfArena),
       reservations(std::make_unique<Reservations>(*this)),
-      handoffs(std::make_unique<Handoffs>(*this)) {
+      handoffs(std::make_unique<Handoffs>(*this)),
+      loads(std::make_unique<BlockLoads>(*this)) {
   arena->OnUnpinned([this](FrameId frame) { OnUnpinned(frame); });
 }
 
@@ -123,17 +125,13 @@ void Cache::AttachNvme(const nvme::NvmeTierOptions& options, std::vector<nvme::L
 
 Status Cache::AttachHbm(std::vector<HbmTier*> tiers) {
   if (tiers.empty()) return Status::Invalid("hbm: no GPU is named");
-  if (impl_->nvme == nullptr) {
-    return Status::Invalid("hbm: keeps copies of blocks on NVMe, and there is no NVMe tier");
-  }
-  if (impl_->options.arena.lendable) {
-    return Status(StatusCode::kUnsupported,
-                  "hbm: the DRAM tier lends memory, which cannot stay pinned");
-  }
   for (HbmTier* tier : tiers) {
-    if (Status failed = tier->Pin(impl_->arena->Memory()); !failed.ok()) return failed;
+    for (const std::span<std::byte> extent : impl_->arena->Memory()) {
+      if (Status failed = tier->Pin(extent); !failed.ok()) return failed;
+    }
   }
   impl_->hbm = std::make_unique<HbmSide>(*impl_, std::move(tiers));
+  impl_->arena->OnReplaced(impl_->hbm.get());
   return {};
 }
 
@@ -195,9 +193,14 @@ Task<void> Cache::Close() {
   impl_->leases.EndAll();
   co_await impl_->handoffs->Close();
   co_await impl_->reservations->Close();
+  impl_->loads->closing = true;
   if (impl_->nvme != nullptr) co_await impl_->nvme->Close();
-  if (impl_->hbm != nullptr) co_await impl_->hbm->Close();
+  if (impl_->hbm != nullptr) impl_->closed = co_await impl_->hbm->Close();
+  if (impl_->hbm != nullptr) impl_->arena->StopReplacing();  // it pins what it replaces
+  if (impl_->closed.ok()) co_await impl_->loads->background.Join();
 }
+
+const Status& Cache::Closed() const noexcept { return impl_->closed; }
 
 nvme::NvmeTier* Cache::nvme() noexcept {
   return impl_->nvme == nullptr ? nullptr : &impl_->nvme->tier;
@@ -205,6 +208,10 @@ nvme::NvmeTier* Cache::nvme() noexcept {
 
 void Cache::OnDevice(std::function<void(const std::string&, bool, const std::string&)> changed) {
   impl_->nvme->on_device = std::move(changed);
+}
+
+void Cache::OnGpuLost(std::function<void(const std::string&, const std::string&)> lost) {
+  impl_->hbm->on_lost = std::move(lost);
 }
 
 Cache::Usage Cache::UsageOf(std::uint32_t namespace_id) const {

@@ -255,6 +255,8 @@ struct CacheCounters {
   /// Of copies in HBM: blocks now; copied in, read out, given up for others; failed on the way.
   std::atomic<std::uint64_t> blocks_hbm{0}, hbm_promotions{0}, hbm_loads{0};
   std::atomic<std::uint64_t> hbm_evictions{0}, hbm_failures{0};
+  /// Extents of DRAM that could not be pinned after they were replaced. Of any thread.
+  std::atomic<std::uint64_t> hbm_pin_failures{0};
   /// Of the GPUs: bytes of their pools, and of the frames in them; how many they are, and are lost.
   std::atomic<std::uint64_t> hbm_capacity_bytes{0}, hbm_used_bytes{0};
   std::atomic<std::uint64_t> hbm_gpus{0}, hbm_gpus_offline{0};
@@ -323,7 +325,10 @@ struct CacheOptions {
   std::uint32_t window_per_request = 4;              ///< pushes or pulls at once within one request
   std::string policy = std::string(kDefaultPolicy);  ///< of eviction, by name (policies.h)
   const PolicyKind* policy_kind = nullptr;           ///< instead; tests put in one of their own
-  std::uint64_t event_bytes = 1 << 20;               ///< of the log of events; 0: none is kept
+  const PolicyKind* hbm_policy_kind = nullptr;       ///< for copies in HBM, likewise; else as above
+  /// Smaller blocks get no copies in HBM, each of which costs about 400 bytes here.
+  std::uint64_t hbm_block_bytes_min = 64 << 10;
+  std::uint64_t event_bytes = 1 << 20;  ///< of the log of events; 0: none is kept
   /// Of the bytes put, most to be written to NVMe, those that are worth most (write_price.h); 0:
   /// everything is written, as soon as it is put.
   double nvme_write_share = 0;
@@ -346,8 +351,7 @@ class Cache {
                   nvme::IndexJournal& journal, Scheduler& scheduler);
   /// Keeps copies of blocks in the memory of GPUs (cache/hbm_side.h), one tier each; they outlive
   /// the cache's Close, which ends their moves, and not the cache: they have its arena pinned.
-  /// After AttachNvme, before the reactor runs. kInvalid: no tier, or none of NVMe below;
-  /// kUnsupported: of a lendable arena, whose memory is replaced while it is pinned. Blocks.
+  /// After AttachNvme, before the reactor runs. kInvalid: no tier; else what pinning said. Blocks.
   Status AttachHbm(std::vector<HbmTier*> tiers);
   /// Finds what an earlier run left on NVMe. Blocks of namespaces that the registry does not know
   /// are dropped, but those at the end of the log say whose they are, and the registry adopts that.
@@ -355,10 +359,15 @@ class Cache {
   /// Not ok: the store's words, and what was found before stays.
   Status Recover(IndexStore& store, const nvme::ReadSlice& read);
   /// Ends reservations, writes what waits to be written (for at most 5 s), syncs, ends the
-  /// background work.
+  /// background work. A GPU that does not answer is waited for 2 s.
   Task<void> Close();
+  /// How Close ended. kIo: a GPU may still write to frames and to its own memory: cache, arena and
+  /// tiers must stay, until the process ends, which does it no harm.
+  [[nodiscard]] const Status& Closed() const noexcept;
   /// Null without one.
   [[nodiscard]] nvme::NvmeTier* nvme() noexcept;
+  /// Called when a GPU goes offline: its name, and why. REQUIRES: AttachHbm.
+  void OnGpuLost(std::function<void(const std::string&, const std::string&)> lost);
   /// Called when a device goes offline or comes back: its name, whether it is online, and why.
   void OnDevice(std::function<void(const std::string&, bool, const std::string&)> changed);
 

@@ -32,6 +32,7 @@ class Handoff;
 class Handoffs;
 class OpenPut;
 class Reservations;
+struct BlockLoads;
 struct HbmSide;
 struct NvmeSide;
 
@@ -300,6 +301,12 @@ struct Cache::Impl {
   /// A published block that is on these tiers from now on; while it still has its frame, if it has
   /// one.
   void TellMoved(BlockId id, TierSet tiers);
+  /// On those that it is on now.
+  void TellMoved(BlockId id);
+  /// Of those tiers but DRAM.
+  [[nodiscard]] TierSet TiersBeside(BlockId id) const;
+  /// With its key, of a block in DRAM or in HBM; null: its record knows.
+  [[nodiscard]] const FrameHeader* HeaderOf(BlockId id) const;
   /// A block that is about to be forgotten; nothing to tell of one that was never published.
   void TellRemoved(BlockId id, EventCause why);
   void TellCleared(std::uint32_t namespace_id);
@@ -355,7 +362,9 @@ struct Cache::Impl {
   Arrivals arrivals;
   std::unique_ptr<Reservations> reservations;
   std::unique_ptr<Handoffs> handoffs;
-  std::unique_ptr<HbmSide> hbm;    ///< null without GPUs; used by `nvme`, whose tier is below it
+  std::unique_ptr<BlockLoads> loads;
+  Status closed;                   ///< how Close ended
+  std::unique_ptr<HbmSide> hbm;    ///< null without GPUs
   std::unique_ptr<NvmeSide> nvme;  ///< null without the tier; last: it uses all the others
 };
 

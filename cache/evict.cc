@@ -47,10 +47,10 @@ bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
 }
 
 // A block is useless without its ancestors: they stay, and the deeper block is refused. What is on
-// NVMe stays all the same.
+// NVMe or in HBM as well stays all the same.
 bool Cache::Impl::Guarded(BlockId id, const ChainGuard& guard) const {
   const BlockEntry& entry = (*index)[id];
-  const bool may_go = entry.record.exists() && !guard.spares_written;
+  const bool may_go = entry.ElsewhereToo() && !guard.spares_written;
   return !may_go && entry.position < guard.position && guard.blocks->Contains(id);
 }
 
@@ -59,10 +59,10 @@ void Cache::Impl::Evict(BlockId id, MissReason reason) {
   Count(counters.evicted_bytes, (*index)[id].block_bytes);
   if (policy->Keeps(id)) Count(counters.retained_evictions);
   if (nvme != nullptr) nvme->OnEvict(id);
-  if (!(*index)[id].record.exists()) return Forget(id, EventCause::kEvicted, reason);
+  if (!(*index)[id].ElsewhereToo()) return Forget(id, EventCause::kEvicted, reason);
   const FrameId frame = (*index)[id].frame;
   policy->Evict(id);
-  TellMoved(id, kTierSetNvme);
+  TellMoved(id, TiersBeside(id));
   index->SetFrame(id, kNoFrame);
   arena->Header(frame).namespace_id = 0;
   arena->Free(frame);
@@ -82,13 +82,14 @@ NewBlock Cache::Impl::AsNew(BlockId id) const {
 void Cache::Impl::PutOff(BlockId id) { policy->PutOff(AsNew(id)); }
 
 void Cache::Impl::TouchInDram(std::vector<BlockId> found, const RequestFacts& request) {
+  if (hbm != nullptr) hbm->Touch(found, request);
   std::erase_if(found, [this](BlockId id) { return !(*index)[id].InDram(); });
   policy->Touch(found, request);
   counters.hints_ignored.store(policy->IgnoredHints(), std::memory_order_relaxed);
-  if (nvme == nullptr) return;
-  for (const BlockId id : found) nvme->NoteUse(id);
-  if (hbm == nullptr) return;
-  for (const BlockId id : found) hbm->NoteUse(id);
+  for (const BlockId id : found) {
+    if (nvme != nullptr) nvme->NoteUse(id);
+    if (hbm != nullptr) hbm->NoteUse(id);
+  }
 }
 
 Result<FrameId> Cache::Impl::AllocateFrame(TenantId tenant, std::uint64_t block_bytes,
@@ -200,6 +201,7 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& chain) {
   ChainGuard guard = chain;
   guard.spares_written = true;  // who leaves the index leaves every tier
   if (index->Full() && nvme != nullptr && nvme->ForgetOldest()) return true;
+  if (index->Full() && hbm != nullptr && hbm->ForgetFirst()) return true;
   BlockId candidate = policy->First();
   PutOffAtEnd put_off{.cache = *this};
   int leased = 0;
@@ -213,12 +215,13 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& chain) {
       continue;
     }
     if (Evictable(candidate, guard) && !leases.Marks(candidate)) {
-      // Its place in the index is wanted, so its record goes with it.
+      // Its place in the index is wanted, so its record and its copy go with it.
       if (nvme != nullptr && (*index)[candidate].record.exists()) {
         Count(counters.index_evictions);
         nvme->tier.DropEntry((*index)[candidate].namespace_id, (*index)[candidate].hash);
         index->SetRecord(candidate, {});
       }
+      if (hbm != nullptr) hbm->OnForget(candidate);
       Evict(candidate, MissReason::kIndexFull);
     }
     candidate = next;

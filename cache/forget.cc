@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/counter.h"
 #include "base/crash_point.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
 #include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
@@ -136,6 +137,7 @@ void Cache::Impl::Forget(BlockId id, EventCause why, MissReason reason) {
   }
   if (hbm != nullptr) hbm->OnForget(id);
   if (nvme != nullptr) nvme->OnForget(id);
+  loads->OnForget(id);
   leases.OnForget(id);
   arrivals.Tell(Arrivals::Of((*index)[id].locator()));  // whoever brought it has given up
   index->Doom(id);
@@ -151,10 +153,10 @@ void Cache::Impl::Forget(BlockId id, EventCause why, MissReason reason) {
 
 void Cache::Impl::OnUnpinned(FrameId frame) {
   const BlockId id = arena->Header(frame).block_id;
-  if (id == kNoBlock) {  // read from NVMe, and not kept
+  if (id == kNoBlock) {  // loaded, and not kept
     arena->Header(frame).namespace_id = 0;
     arena->Free(frame);
-    --nvme->loose_frames;
+    --loads->loose_frames;
     return;
   }
   TERRACE_CHECK((*index)[id].frame == frame);

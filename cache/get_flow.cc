@@ -1,4 +1,4 @@
-// get: find -> pin frame | (allocate frame, read record, verify, promote) -> push, or lend -> unpin
+// get: find -> pin frame | (allocate frame, read, verify, promote) -> push, or lend -> unpin
 // -> answer
 #include <algorithm>
 #include <utility>
@@ -8,16 +8,16 @@
 #include "base/checksum.h"
 #include "base/counter.h"
 #include "base/wait.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
 #include "cache/hbm_side.h"
-#include "cache/nvme_side.h"
 
 namespace terrace {
 
 namespace {
 /// Blocks a flow handles without a wait before it lets others run.
 constexpr std::size_t kYieldEvery = 1024;
-/// Looks at a block on NVMe whose record moves, or whose frame goes, while it is read.
+/// Looks at a block outside DRAM whose record moves, or whose frame goes, while it is read.
 constexpr int kLooksMax = 4;
 /// Kept of the deadline of a get that waits for its reply, or a quarter of it when it is short:
 /// what has come is told then.
@@ -29,7 +29,7 @@ MissReason ReasonOfWait(StatusCode status, MissReason gone) noexcept {
   return status == StatusCode::kMiss ? gone : MissReason::kHandoff;
 }
 
-/// Why a block on NVMe could not be read; `gone` is what its record, or its absence, says.
+/// Why a block outside DRAM could not be read; `gone` is what the cache, or its absence, says.
 MissReason ReasonOfLoad(StatusCode status, MissReason gone) noexcept {
   switch (status) {
     case StatusCode::kTimeout: return MissReason::kTimeout;
@@ -230,17 +230,19 @@ Task<StatusCode> Cache::Impl::PinBlock(GetState& state, const WantedBlock& wante
       *pin = arena->Pin((*index)[id].frame);
       co_return StatusCode::kOk;
     }
-    *tier = hbm != nullptr && hbm->Holds(id) ? TierKind::kHbm : TierKind::kNvme;
     *why = MissReason::kTimeout;
     if (clock.Now() >= state.request.deadline) co_return StatusCode::kTimeout;
-    if (*tier == TierKind::kNvme) state.loads.OnRead(wanted.index);
+    if (hbm == nullptr || !hbm->Holds(id)) state.loads.OnRead(wanted.index);
     const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
+    BlockLoads::Loaded loaded;
     const StatusCode read =
-        co_await nvme->ReadBlock(id, locator, state.facts, guard, state.request.deadline, pin);
+        co_await loads->ReadBlock(id, locator, state.facts, guard, state.request.deadline, &loaded);
     if (read == StatusCode::kPending) continue;
     *why = ReasonOfLoad(
         read, index->Find(locator) != kNoBlock ? MissReason::kDevice : WhyMissing(locator).reason);
     if (read != StatusCode::kOk) co_return read;
+    *pin = std::move(loaded.pin);
+    *tier = loaded.from;
     const FrameHeader& header = arena->Header(arena->FrameOf(*pin));
     if (KeyIs(header, chain, wanted.key)) co_return StatusCode::kOk;
     *why = MissReason::kKeyMismatch;

@@ -8,16 +8,37 @@
 #include "base/checksum.h"
 #include "base/counter.h"
 #include "base/wait.h"
+#include "cache/block_loads.h"
 #include "cache/nvme_side.h"
+#include "cache/policy/policies.h"
 
 namespace terrace {
+
+namespace {
+/// Copies of a lost GPU given up before others run.
+constexpr std::size_t kYieldEvery = 1024;
+constexpr Nanos kClosePoll = 5 * kMillisecond;
+/// Tries of a read that a GPU fails and survives.
+constexpr int kReadsMax = 2;
+
+std::unique_ptr<EvictionPolicy> PolicyFor(const Cache::Impl& cache) {
+  const CacheOptions& options = cache.options;
+  const std::size_t blocks = cache.index->capacity();
+  if (options.hbm_policy_kind != nullptr) return options.hbm_policy_kind->make(blocks);
+  std::unique_ptr<EvictionPolicy> follower = cache.policy->Follower(blocks);
+  if (follower != nullptr) return follower;
+  if (options.policy_kind != nullptr) return options.policy_kind->make(blocks);
+  return (*FindPolicy(options.policy))->make(blocks);
+}
+}  // namespace
 
 HbmSide::HbmSide(Cache::Impl& the_cache, std::vector<HbmTier*> the_tiers)
     : cache(the_cache),
       tiers(std::move(the_tiers)),
-      policy(MakeLruPolicy(the_cache.index->capacity())),
+      policy(PolicyFor(the_cache)),
       owners(tiers.size()) {
-  TERRACE_CHECK(!tiers.empty() && cache.nvme != nullptr);
+  TERRACE_CHECK(!tiers.empty());
+  for (HbmTier* tier : tiers) tier->OnOffline([this, tier] { OnLost(*tier); });
   cache.counters.hbm_gpus.store(tiers.size());
   CountTiers();
 }
@@ -39,22 +60,37 @@ void HbmSide::CountTiers() {
   cache.counters.hbm_gpus_offline.store(offline, std::memory_order_relaxed);
 }
 
+void HbmSide::BeforeReplaced(std::span<std::byte> memory) {
+  for (HbmTier* tier : tiers) tier->Unpin(memory);
+}
+
+void HbmSide::AfterReplaced(std::span<std::byte> memory) {
+  for (HbmTier* tier : tiers) {
+    if (!tier->Pin(memory).ok()) Count(cache.counters.hbm_pin_failures);
+  }
+}
+
 bool HbmSide::Wants(BlockId id) const {
   const BlockEntry& entry = (*cache.index)[id];
   if (closing || promotions >= kPromotionsMax) return false;
   if (entry.state != BlockState::kPublished || !entry.InDram()) return false;
-  if (entry.gets < kReinsertGets || entry.block_bytes < kBlockBytesMin) return false;
+  if (entry.gets < kReinsertGetsKnown || entry.block_bytes < cache.options.hbm_block_bytes_min)
+    return false;
+  if (entry.gets < kReinsertGets && !Known(id)) return false;
   // A record that is written later is placed by the key that the put named.
-  return !cache.nvme->price || cache.nvme->placements.Has(id);
+  return cache.nvme == nullptr || !cache.nvme->price || cache.nvme->placements.Has(id);
+}
+
+void HbmSide::Touch(std::span<const BlockId> found, const RequestFacts& request) {
+  std::vector<BlockId> chain;
+  for (const BlockId id : found) {
+    if ((*cache.index)[id].in_hbm) chain.push_back(id);
+  }
+  if (!chain.empty()) policy->Touch(chain, request);
 }
 
 void HbmSide::NoteUse(BlockId id) {
-  const auto found = copies.find(id);
-  if (found == copies.end()) {
-    if (Wants(id)) StartPromotion(id);
-  } else if (found->second->ready) {
-    policy->Touch({&id, 1}, {});
-  }
+  if (Wants(id) && !copies.contains(id)) StartPromotion(id);
 }
 
 void HbmSide::StartPromotion(BlockId id) {
@@ -76,10 +112,11 @@ void HbmSide::StartPromotion(BlockId id) {
   copy->id = id;
   copy->tier = roomiest;
   copy->frame = frame;
+  copy->facts = cache.policy->FactsOf(id);
   copy->header = cache.arena->Header(entry.frame);
   const std::span<const std::uint64_t> checksums = cache.arena->Checksums(entry.frame);
   copy->checksums.assign(checksums.begin(), checksums.end());
-  if (cache.nvme->price) {
+  if (cache.nvme != nullptr && cache.nvme->price) {
     const KeyView placement = cache.nvme->placements.Of(id);
     copy->placement.assign(placement.begin(), placement.end());
   }
@@ -100,9 +137,17 @@ Task<void> HbmSide::Promote(std::shared_ptr<Copy> copy, Hold pin) {
   if (status.ok() && !copy->dropped) {
     copy->ready = true;
     const BlockEntry& entry = (*cache.index)[copy->id];
-    policy->Insert(
-        {.block = copy->id, .identity = entry.hash.low, .position = entry.position, .request = {}});
+    const BlockId parent = cache.index->ParentOf(copy->id);
+    const NewBlock block{
+        .block = copy->id,
+        .parent = parent != kNoBlock && (*cache.index)[parent].in_hbm ? parent : kNoBlock,
+        .identity = entry.hash.low,
+        .position = entry.position,
+        .request = copy->facts};
+    policy->Insert(block);
+    cache.index->SetInHbm(copy->id, true);
     Count(cache.counters.blocks_hbm);
+    cache.TellMoved(copy->id);
   } else if (!copy->dropped) {
     Drop(copy->id);
   }
@@ -110,21 +155,28 @@ Task<void> HbmSide::Promote(std::shared_ptr<Copy> copy, Hold pin) {
 }
 
 bool HbmSide::Holds(BlockId id) const {
-  const auto found = copies.find(id);
-  return found != copies.end() && found->second->ready && found->second->tier->health().ok();
+  if (!(*cache.index)[id].in_hbm) return false;
+  return copies.find(id)->second->tier->health().ok();
+}
+
+const FrameHeader* HbmSide::HeaderOf(BlockId id) const {
+  return Holds(id) ? &copies.find(id)->second->header : nullptr;
 }
 
 std::shared_ptr<HbmSide::Copy> HbmSide::BeginRead(BlockId id) {
   if (!Holds(id)) return nullptr;
   const std::shared_ptr<Copy>& copy = copies.find(id)->second;
   ++copy->users;
-  policy->Touch({&id, 1}, {});
   return copy;
 }
 
 Task<Status> HbmSide::ReadAndEnd(std::shared_ptr<Copy> copy, FrameId into) {
-  Status status = co_await copy->tier->Read(copy->frame, cache.arena->Payload(into),
-                                            copy->checksums, CopyUrgency::kDemand);
+  Status status;
+  for (int read = 0; read < kReadsMax; ++read) {
+    status = co_await copy->tier->Read(copy->frame, cache.arena->Payload(into), copy->checksums,
+                                       CopyUrgency::kDemand);
+    if (status.code() != StatusCode::kIo || !copy->tier->health().ok()) break;
+  }
   // The GPU has checked what it sent; this, what has come.
   if (status.ok()) {
     co_await LongWork{copy->header.block_bytes};
@@ -137,7 +189,12 @@ Task<Status> HbmSide::ReadAndEnd(std::shared_ptr<Copy> copy, FrameId into) {
     Count(cache.counters.hbm_loads);
   } else {
     Count(cache.counters.hbm_failures);
-    if (!copy->dropped && status.code() != StatusCode::kRetry) Drop(copy->id);
+    const bool stays =
+        status.code() == StatusCode::kRetry || status.code() == StatusCode::kUnsupported;
+    const bool corrupt = status.code() == StatusCode::kCorrupt;
+    if (!copy->dropped && !stays) {
+      GiveUp(copy->id, corrupt ? EventCause::kCorrupt : EventCause::kLost);
+    }
   }
   EndUse(*copy);
   co_return status;
@@ -147,31 +204,68 @@ bool HbmSide::MayGo(const HbmTier& tier, FrameId frame) const {
   const auto owner = owners[NumberOf(tier)].find(frame);
   if (owner == owners[NumberOf(tier)].end()) return false;  // dropped, and still in use
   const Copy& copy = *copies.at(owner->second);
-  return copy.ready && copy.users == 0;
+  if (!copy.ready || copy.users != 0) return false;
+  const bool promised = cache.leases.Marks(copy.id) || cache.policy->Keeps(copy.id);
+  return !promised || !IsLast(copy.id);  // G4
+}
+
+bool HbmSide::Known(BlockId id) const {
+  return !WritePrice::Unknown(cache.policy->ReuseWithin(id, cache.index->in_dram()));
 }
 
 FrameId HbmSide::MakeRoom(HbmTier& tier, std::uint64_t block_bytes) {
   Result<FrameId> frame = tier.Allocate(block_bytes);
+  if (frame.code() != StatusCode::kRetry) return frame.ok() ? *frame : kNoFrame;
   BlockId candidate = policy->First();
-  for (int looked = 0; frame.code() == StatusCode::kRetry && candidate != kNoBlock; ++looked) {
-    if (looked == kCandidatesMax) break;
+  for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     const Copy& copy = *copies.at(candidate);
-    candidate = policy->After(candidate);
-    if (copy.tier != &tier) continue;
-    const std::vector<FrameId> in_the_way = tier.FramesInTheWay(copy.frame, block_bytes);
-    const auto may_go = [&](FrameId one) { return MayGo(tier, one); };
-    if (in_the_way.empty() || !std::ranges::all_of(in_the_way, may_go)) continue;
-    for (const FrameId one : in_the_way) {
-      Count(cache.counters.hbm_evictions);
-      Drop(owners[NumberOf(tier)].at(one));
+    if (copy.tier == &tier) {
+      const std::vector<FrameId> in_the_way = tier.FramesInTheWay(copy.frame, block_bytes);
+      const auto may_go = [&](FrameId one) { return MayGo(tier, one); };
+      if (!in_the_way.empty() && std::ranges::all_of(in_the_way, may_go)) {
+        for (const FrameId one : in_the_way) {
+          Count(cache.counters.hbm_evictions);
+          GiveUp(owners[NumberOf(tier)].at(one), EventCause::kEvicted);
+        }
+        frame = tier.Allocate(block_bytes);
+        return frame.ok() ? *frame : kNoFrame;
+      }
     }
-    frame = tier.Allocate(block_bytes);
-    candidate = policy->First();  // a walk knows no changes
+    candidate = policy->After(candidate);
   }
-  return frame.ok() ? *frame : kNoFrame;
+  return kNoFrame;
 }
 
-void HbmSide::Drop(BlockId id) {
+bool HbmSide::IsLast(BlockId id) const {
+  const BlockEntry& entry = (*cache.index)[id];
+  return entry.in_hbm && !entry.InDram() && !entry.record.exists();
+}
+
+void HbmSide::GiveUp(BlockId id, EventCause why) {
+  if (IsLast(id)) return cache.Forget(id, why);
+  const BlockEntry& entry = (*cache.index)[id];
+  const bool known = entry.in_hbm;
+  Drop(id, why == EventCause::kEvicted);
+  if (!known) return;
+  if (entry.InDram() && !entry.record.exists()) cache.leases.PinMarked(id);
+  cache.TellMoved(id);
+}
+
+bool HbmSide::ForgetFirst() {
+  BlockId candidate = policy->First();
+  for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
+    const Copy& copy = *copies.at(candidate);
+    if (IsLast(candidate) && MayGo(*copy.tier, copy.frame)) {
+      Count(cache.counters.index_evictions);
+      cache.Forget(candidate, EventCause::kEvicted, MissReason::kIndexFull);
+      return true;
+    }
+    candidate = policy->After(candidate);
+  }
+  return false;
+}
+
+void HbmSide::Drop(BlockId id, bool evicts) {
   const auto found = copies.find(id);
   if (found == copies.end()) return;
   const std::shared_ptr<Copy> copy = found->second;
@@ -179,7 +273,12 @@ void HbmSide::Drop(BlockId id) {
   owners[NumberOf(*copy->tier)].erase(copy->frame);
   copy->dropped = true;
   if (copy->ready) {
-    policy->Remove(id);
+    if (evicts) {
+      policy->Evict(id);
+    } else {
+      policy->Remove(id);
+    }
+    cache.index->SetInHbm(id, false);
     Uncount(cache.counters.blocks_hbm);
   }
   if (copy->users == 0) copy->tier->Free(copy->frame);
@@ -191,16 +290,52 @@ void HbmSide::EndUse(Copy& copy) {
   CountTiers();
 }
 
-Task<void> HbmSide::Close() {
+void HbmSide::OnLost(HbmTier& tier) {
+  CountTiers();
+  if (on_lost) on_lost(tier.name(), tier.health().message());
+  cache.loads->GiveUp(tier);
+  if (!closing) background.Spawn(GiveUpAll(tier));
+}
+
+Task<void> HbmSide::GiveUpAll(HbmTier& tier) {
+  std::vector<BlockId> lost;
+  for (const auto& [frame, id] : owners[NumberOf(tier)]) lost.push_back(id);
+  std::size_t handled = 0;
+  for (const BlockId id : lost) {
+    if (++handled % kYieldEvery == 0) co_await Yield{};
+    const auto found = copies.find(id);
+    if (found != copies.end() && found->second->tier == &tier) GiveUp(id, EventCause::kLost);
+  }
+}
+
+bool HbmSide::Idle() const {
+  return background.live() == 0 &&
+         std::ranges::all_of(tiers, [](const HbmTier* tier) { return tier->Idle(); });
+}
+
+Task<Status> HbmSide::Close() {
   closing = true;
+  const Nanos end = cache.clock.Now() + kCloseWait;
+  while (!Idle() && cache.clock.Now() < end) {
+    co_await SleepUntil{cache.clock.Now() + kClosePoll};
+  }
+  for (const HbmTier* tier : tiers) {
+    if (tier->Idle()) continue;
+    co_return Status(StatusCode::kIo, tier->name() +
+                                          ": does not answer; its copies under way "
+                                          "were given up, and so is the memory of both "
+                                          "sides until the process ends");
+  }
   co_await background.Join();
   for (HbmTier* tier : tiers) co_await tier->Close();
-  while (!copies.empty()) Drop(copies.begin()->first);
+  while (!copies.empty()) GiveUp(copies.begin()->first, EventCause::kEvicted);
+  co_return Status();
 }
 
 Status HbmSide::Validate() const {
   std::uint64_t ready = 0;
   std::uint64_t owned = 0;
+  std::uint64_t ranked = 0;
   for (const auto& [id, copy] : copies) {
     const std::string which = "block " + std::to_string(id) + ": its copy in HBM ";
     const BlockEntry& entry = (*cache.index)[id];
@@ -214,16 +349,25 @@ Status HbmSide::Validate() const {
         copy->header.namespace_id != entry.namespace_id) {
       return Status::Internal(which + "differs from the index");
     }
+    if (copy->ready != entry.in_hbm) return Status::Internal(which + "is not what the index says");
     if (copy->ready) ++ready;
   }
   for (const auto& frames : owners) owned += frames.size();
-  if (owned != copies.size() || ready != cache.counters.blocks_hbm.load()) {
-    return Status::Internal("HBM: " + std::to_string(copies.size()) + " copies, " +
-                            std::to_string(owned) + " frames owned, " + std::to_string(ready) +
-                            " ready, " + std::to_string(cache.counters.blocks_hbm.load()) +
-                            " counted");
+  for (BlockId id = policy->First(); id != kNoBlock && ranked <= ready; id = policy->After(id)) {
+    if (!(*cache.index)[id].in_hbm) return Status::Internal("HBM: the policy ranks no copy");
+    ++ranked;
   }
-  return {};
+  std::uint64_t marked = 0;
+  for (BlockId id = 0; id < cache.index->high_water(); ++id) marked += (*cache.index)[id].in_hbm;
+  if (owned == copies.size() && ready == cache.counters.blocks_hbm.load() && ranked == ready &&
+      marked == ready) {
+    return {};
+  }
+  return Status::Internal("HBM: " + std::to_string(copies.size()) + " copies, " +
+                          std::to_string(owned) + " frames owned, " + std::to_string(ready) +
+                          " ready, " + std::to_string(ranked) + " ranked, " +
+                          std::to_string(marked) + " in the index, " +
+                          std::to_string(cache.counters.blocks_hbm.load()) + " counted");
 }
 
 }  // namespace terrace

@@ -5,8 +5,8 @@
 
 #include "base/counter.h"
 #include "base/wait.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
-#include "cache/nvme_side.h"
 
 namespace terrace {
 
@@ -77,23 +77,23 @@ Task<StatusCode> Cache::Impl::PrefetchBlock(PrefetchState& state, const WantedBl
     if ((*index)[id].state != BlockState::kPublished) co_return StatusCode::kPending;
     if ((*index)[id].InDram()) co_return StatusCode::kOk;
     if (clock.Now() >= request.deadline ||
-        !co_await nvme->prefetches.Acquire(request.priority, request.deadline)) {
+        !co_await loads->prefetches.Acquire(request.priority, request.deadline)) {
       co_return StatusCode::kTimeout;
     }
     // The request may have been cancelled while it waited.
     StatusCode read = StatusCode::kTimeout;
-    Hold pin;
+    BlockLoads::Loaded loaded;
     if (clock.Now() < request.deadline) {
       const ChainGuard guard{
           .blocks = &state.chain_blocks, .position = wanted.position, .spares_written = true};
-      read = co_await nvme->ReadBlock(
+      read = co_await loads->ReadBlock(
           id, {.namespace_id = request.chain.namespace_id, .hash = wanted.hash}, state.facts, guard,
-          request.deadline, &pin);
+          request.deadline, &loaded);
     }
-    nvme->prefetches.Release();
+    loads->prefetches.Release();
     if (read == StatusCode::kPending) continue;
     if (read != StatusCode::kOk) co_return read;
-    if (KeyIs(arena->Header(arena->FrameOf(pin)), request.chain, wanted.key)) {
+    if (KeyIs(arena->Header(arena->FrameOf(loaded.pin)), request.chain, wanted.key)) {
       Count(counters.prefetch_loads);
       co_return StatusCode::kOk;
     }

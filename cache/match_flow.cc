@@ -65,6 +65,7 @@ TierKind Cache::Impl::TierOf(BlockId id) const {
   if (entry.state != BlockState::kPublished) return TierKind::kNone;
   if (entry.InDram()) return TierKind::kDram;
   if (hbm != nullptr && hbm->Holds(id)) return TierKind::kHbm;
+  if (!entry.record.exists()) return TierKind::kNone;  // its GPU is offline
   return nvme->tier.log().Readable(entry.record) ? TierKind::kNvme : TierKind::kNone;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/counter.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
 #include "cache/nvme_side.h"
 
@@ -111,10 +112,8 @@ BlockStory Cache::Impl::Explain(std::uint32_t namespace_id, std::uint32_t group,
   story.kept = policy->Keeps(id);
   story.leased = leases.Marks(id) || (entry.InDram() && IsLeased(id));
   if (entry.InDram()) story.pins = arena->Header(entry.frame).pins;
-  if (nvme != nullptr) {
-    story.loading = nvme->loads.contains(id);
-    story.writing = nvme->Waits(id);
-  }
+  story.loading = loads->Loads(id);
+  if (nvme != nullptr) story.writing = nvme->Waits(id);
   if (!story.published) {
     story.reason = MissReason::kPending;
     return story;
@@ -122,7 +121,7 @@ BlockStory Cache::Impl::Explain(std::uint32_t namespace_id, std::uint32_t group,
   story.valid_tokens = entry.valid_tokens;
   story.age = static_cast<Nanos>(static_cast<std::uint16_t>(Minute() - entry.minute)) * kMinute;
   if (entry.InDram()) story.tiers |= kTierSetDram;
-  if (entry.record.exists()) story.tiers |= kTierSetNvme;
+  story.tiers |= TiersBeside(id);
   if (TierOf(id) == TierKind::kNone) story.reason = MissReason::kDevice;
   return story;
 }

@@ -5,16 +5,12 @@
 //   - write_behind.cc: a published block that the tier admits waits in a queue of bounded bytes and
 //     is written; until then eviction passes over it while there is anything else. demote.cc: which
 //     ones, and when, where only what is worth it is written.
-//   - load_flow.cc: a get of a block without a frame reads its record into a frame. One load serves
-//     everybody who wants the block meanwhile; it ends when the device does, not when the reader
-//     loses patience, so the frame is nobody else's until then.
+//   - load_flow.cc: a record that a load (block_loads.h) reads into its frame.
 //   - reclaim.cc: when the log reuses a segment, blocks that were got often enough are written
 //     again, the others lose their record. Here too: what a start finds.
 //
 //   S1. `segments[s]` names every block whose record lies in segment s; it may name others too,
 //       which the entry's own place tells.
-//   S2. A frame with block_id kNoBlock belongs to a load, or to its readers when the policy did not
-//       keep it; it is freed when its last pin goes.
 //
 // Thread: the owning reactor's.
 #pragma once
@@ -30,9 +26,9 @@
 #include <vector>
 
 #include "base/wait.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
 #include "cache/placements.h"
-#include "cache/prefetch_queue.h"
 #include "cache/write_price.h"
 #include "tiers/nvme/nvme_tier.h"
 
@@ -102,36 +98,12 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   [[nodiscard]] bool WorthKeeping(BlockId id) const;
 
   // load_flow.cc
-  struct LoadWaiter {
-    Event done;
-    Hold pin;
-    StatusCode code = StatusCode::kInternal;
-  };
-  struct Load {
-    BlockId id = kNoBlock;
-    nvme::RecordPlace place;
-    FrameId frame = kNoFrame;
-    RequestFacts facts{};    ///< of the first request that wants it, with its tenant
-    bool abandoned = false;  ///< the block was forgotten meanwhile
-    std::vector<LoadWaiter*> waiters;
-  };
-  /// kOk: `pin` holds the block's frame. kMiss and kRetry as a get answers them; kTimeout also at
-  /// once where reads are limited and its turn comes after the deadline; kPending: look
-  /// again, its record has moved, or it came to DRAM or went before the task began; `locator` as in
-  /// MakeDurable. `guard` as in AllocateFrame.
-  Task<StatusCode> ReadBlock(BlockId id, Locator locator, RequestFacts facts, ChainGuard guard,
-                             Nanos deadline, Hold* pin);
-  Result<std::shared_ptr<Load>> StartLoad(BlockId id, const RequestFacts& facts,
-                                          const ChainGuard& guard, Nanos deadline);
-  Task<void> RunLoad(std::shared_ptr<Load> load);
-  Task<StatusCode> LoadRecord(std::shared_ptr<Load> load);
+  /// kOk: the load's frame has the block; kMiss; kPending: look again, its record has moved.
+  Task<StatusCode> LoadRecord(std::shared_ptr<BlockLoads::Load> load);
   [[nodiscard]] bool Describes(const nvme::RecordHeader& header, BlockId id) const;
-  StatusCode FinishLoad(Load& load, const Status& status, const nvme::RecordHeader& header);
-  /// Reads the block from a GPU's memory, if it is there: false when it must come from NVMe.
-  Task<bool> LoadFromHbm(std::shared_ptr<Load> load, StatusCode* code);
-  /// What was loaded is the block's frame from now on, if the policy says so.
-  void KeepLoaded(const Load& load, KeyView placement);
-  void FillFrame(const Load& load, const nvme::RecordHeader& header, TenantId tenant);
+  StatusCode FinishLoad(BlockLoads::Load& load, const Status& status,
+                        const nvme::RecordHeader& header);
+  void FillFrame(const BlockLoads::Load& load, const nvme::RecordHeader& header, TenantId tenant);
 
   // reclaim.cc
   Task<void> Reclaim(std::uint32_t segment) override;
@@ -142,16 +114,16 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   /// A published block whose record is in that segment (S1).
   [[nodiscard]] bool LiesIn(BlockId id, std::uint32_t segment) const;
   void SetRecord(BlockId id, const nvme::RecordPlace& place);
-  /// The block's record is gone; the block too unless it is in DRAM.
-  void DropRecord(BlockId id, MissReason reason = MissReason::kNvmeReused);
-  /// Forgets a block that is on NVMe only, for the sake of room in the index; the one whose segment
+  /// The block's segment is reused; the block goes too unless it is in DRAM or HBM.
+  void DropRecord(BlockId id);
+  /// Forgets a block that is not in DRAM, for the sake of room in the index; the one whose segment
   /// goes next. False when there is none.
   bool ForgetOldest();
   Status Recover(IndexStore& store, const nvme::ReadSlice& read);
   bool Know(const nvme::IndexedNamespace& found);
   bool Adopt(const nvme::IndexedBlock& found, std::uint64_t leave);
 
-  /// The block is about to be forgotten: loads and writes of it come to nothing.
+  /// The block is about to be forgotten: a write of it comes to nothing.
   void OnForget(BlockId id);
   Task<void> Close();
 
@@ -168,9 +140,6 @@ struct NvmeSide final : nvme::SegmentLog::Owner {
   Placements placements;            ///< with it: of the blocks in DRAM
   std::uint64_t demoting = 0;       ///< of pending, because it was their turn to leave
   std::size_t writers = 0;
-  std::unordered_map<BlockId, std::shared_ptr<Load>> loads;
-  PrefetchQueue prefetches{[this] { return loads.size() > prefetches.active(); }};
-  std::uint64_t loose_frames = 0;                    // S2
   std::vector<std::pair<BlockId, Hash128>> parents;  // of blocks just found
   bool closing = false;
   TaskScope background;

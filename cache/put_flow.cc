@@ -164,9 +164,10 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
       return true;
     }
     answer.tier = TierOf(lookup.id);
-    // What a failed sync may have taken can only be promised when it is written once more.
-    const bool again = state.request.ack == Ack::kDurable && answer.tier == TierKind::kNvme &&
-                       nvme->tier.log().Doubtful(entry.record);
+    // What a failed sync may have taken can only be promised when it is written once more, and so
+    // can what is in HBM alone; both take a frame.
+    const bool again = state.request.ack == Ack::kDurable && nvme != nullptr && !entry.InDram() &&
+                       (!entry.record.exists() || nvme->tier.log().Doubtful(entry.record));
     if (answer.tier != TierKind::kNone && !again) {
       answer.status = StatusCode::kExists;
       answer.valid_tokens = entry.valid_tokens;

@@ -30,22 +30,22 @@ void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
   const bool new_to_nvme = !(*cache.index)[id].record.exists();
   cache.index->SetRecord(id, place);
   cache.index->SetRefused(id, false);
-  if (new_to_nvme) cache.TellMoved(id, kTierSetDram | kTierSetNvme);
+  if (new_to_nvme) cache.TellMoved(id);
   segments[place.segment()].push_back(id);
   cache.CountBlocks();
 }
 
-void NvmeSide::DropRecord(BlockId id, MissReason reason) {
+void NvmeSide::DropRecord(BlockId id) {
   const BlockEntry& entry = (*cache.index)[id];
-  if (entry.InDram()) {
-    cache.leases.PinMarked(id);
+  if (entry.InDram() || entry.in_hbm) {
+    if (entry.InDram()) cache.leases.PinMarked(id);
     cache.index->SetRecord(id, {});
-    cache.TellMoved(id, kTierSetDram);
+    cache.TellMoved(id);
     cache.CountBlocks();
     return;
   }
   Count(cache.counters.nvme_evictions);
-  cache.Forget(id, EventCause::kEvicted, reason);
+  cache.Forget(id, EventCause::kEvicted, MissReason::kNvmeReused);
 }
 
 bool NvmeSide::LiesIn(BlockId id, std::uint32_t segment) const {
@@ -163,7 +163,8 @@ bool NvmeSide::ForgetOldest() {
         if (!here) continue;
         Count(cache.counters.index_evictions);
         tier.DropEntry(entry.namespace_id, entry.hash);
-        DropRecord(id, MissReason::kIndexFull);
+        Count(cache.counters.nvme_evictions);
+        cache.Forget(id, EventCause::kEvicted, MissReason::kIndexFull);
         return true;
       }
     }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cache/cache_impl.h"
+#include "cache/hbm_side.h"
 
 namespace terrace {
 
@@ -12,14 +13,34 @@ BlockEvent Cache::Impl::Describe(BlockId id) const {
   event.identity = entry.hash;
   event.position = entry.position;
   event.valid_tokens = entry.valid_tokens;
-  if (entry.record.exists()) event.tiers |= kTierSetNvme;
-  if (!entry.InDram()) return event;
-  event.tiers |= kTierSetDram;
-  const FrameHeader& header = arena->Header(entry.frame);
+  event.tiers = TiersBeside(id);
+  if (entry.InDram()) event.tiers |= kTierSetDram;
+  const FrameHeader* const known = HeaderOf(id);
+  if (known == nullptr) return event;
+  const FrameHeader& header = *known;
   event.key = KeyView(header.key, header.key_bytes);
   event.group = header.group;
   event.shard = header.shard;
   return event;
+}
+
+TierSet Cache::Impl::TiersBeside(BlockId id) const {
+  const BlockEntry& entry = (*index)[id];
+  TierSet tiers = 0;
+  if (entry.in_hbm) tiers |= kTierSetHbm;
+  if (entry.record.exists()) tiers |= kTierSetNvme;
+  return tiers;
+}
+
+const FrameHeader* Cache::Impl::HeaderOf(BlockId id) const {
+  const BlockEntry& entry = (*index)[id];
+  if (entry.InDram()) return &arena->Header(entry.frame);
+  return hbm == nullptr ? nullptr : hbm->HeaderOf(id);
+}
+
+void Cache::Impl::TellMoved(BlockId id) {
+  const TierSet in_dram = (*index)[id].InDram() ? kTierSetDram : 0;
+  TellMoved(id, in_dram | TiersBeside(id));
 }
 
 void Cache::Impl::TellCommitted(BlockId id, KeyView placement, const PutOrigin& origin) {

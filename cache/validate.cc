@@ -3,9 +3,9 @@
 #include <vector>
 
 #include "base/checksum.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
 #include "cache/hbm_side.h"
-#include "cache/nvme_side.h"
 
 namespace terrace {
 
@@ -20,7 +20,7 @@ Status Broken(BlockId id, const std::string& what) {
 Status Cache::Impl::Validate() const {
   Status status = index->Validate();
   std::vector<BlockId> owner_of_page(arena->Stats().capacity_bytes / kBlockBytesMin, kNoBlock);
-  std::uint64_t framed = nvme == nullptr ? 0 : nvme->loose_frames;
+  std::uint64_t framed = loads->loose_frames;
   for (BlockId id = 0; id < index->high_water() && status.ok(); ++id) {
     const BlockEntry& entry = (*index)[id];
     if (entry.state == BlockState::kAbsent || !entry.InDram()) continue;

@@ -118,7 +118,7 @@ Task<NotDurable> NvmeSide::MakeDurable(BlockId id, Locator locator, KeyView plac
     // The record may have been lost with a sync that failed: write the block once more.
     cache.leases.PinMarked(id);
     cache.index->SetRecord(id, {});
-    cache.TellMoved(id, kTierSetDram);
+    cache.TellMoved(id);
     cache.CountBlocks();
     co_return co_await MakeDurable(id, locator, placement, deadline);
   }
@@ -213,10 +213,6 @@ void NvmeSide::End(Write& write, NotDurable outcome) {
 void NvmeSide::OnForget(BlockId id) {
   pending.erase(id);
   if (price) placements.Drop(id);
-  const auto load = loads.find(id);
-  if (load == loads.end()) return;
-  load->second->abandoned = true;
-  loads.erase(load);
 }
 
 Task<void> NvmeSide::Close() {

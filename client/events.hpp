@@ -69,7 +69,7 @@ struct EventCursor {
 struct BlockEventInfo {
   EventKind kind = EventKind::kCommitted;
   EventCause cause = EventCause::kNone;
-  TierSet tiers = 0;               ///< Where copies are from now on: kTierSetDram, kTierSetNvme.
+  TierSet tiers = 0;               ///< Where copies are from now on: kTierSetHbm and so on.
   std::uint32_t reactor = 0;       ///< Whose sequence it is.
   std::uint64_t sequence = 0;      ///< 0 in a snapshot.
   std::string space;               ///< Name of the namespace.

@@ -22,6 +22,7 @@ enum { /* terrace_event.kind */
 };
 
 enum { /* bits of terrace_event.tiers */
+       TERRACE_TIER_SET_HBM = 1 << TERRACE_TIER_HBM,
        TERRACE_TIER_SET_DRAM = 1 << TERRACE_TIER_DRAM,
        TERRACE_TIER_SET_NVME = 1 << TERRACE_TIER_NVME
 };

@@ -85,6 +85,10 @@ class EvictionPolicy {
     return 1;
   }
 
+  /// What it made of the request that used the block last, for the Insert of a Follower. REQUIRES:
+  /// present.
+  [[nodiscard]] virtual RequestFacts FactsOf(BlockId /*block*/) const { return {}; }
+
   /// The block to evict first; kNoBlock when the policy holds none. Some policies age what they
   /// pass on the way to it.
   [[nodiscard]] virtual BlockId First() = 0;

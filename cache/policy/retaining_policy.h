@@ -34,6 +34,12 @@ class RetainingPolicy final : public EvictionPolicy {
     return ordinary_->Promotes(block);
   }
   [[nodiscard]] double ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept override;
+  [[nodiscard]] RequestFacts FactsOf(BlockId block) const override {
+    return keeps_[block] ? RequestFacts{} : ordinary_->FactsOf(block);
+  }
+  [[nodiscard]] std::unique_ptr<EvictionPolicy> Follower(std::size_t capacity) const override {
+    return ordinary_->Follower(capacity);
+  }
   [[nodiscard]] std::uint64_t IgnoredHints() const noexcept override {
     return ordinary_->IgnoredHints();
   }

@@ -35,8 +35,7 @@ constexpr std::size_t kRecentRequests = 16;
 /// Evictions from where the last search found its block: at most one block in so many.
 constexpr std::size_t kAgainShare = 256;
 constexpr std::size_t kAgainMost = 32;
-/// 1 would say that nothing is known.
-constexpr double kAlmostCertain = 0.999;
+constexpr double kAlmostCertain = 0.999;  ///< 1 would say that nothing is known
 /// Of an end where nothing may leave.
 constexpr float kNoValue = std::numeric_limits<float>::infinity();
 
@@ -73,6 +72,9 @@ class TerracePolicy final : public EvictionPolicy {
   [[nodiscard]] BlockId First() override;
   [[nodiscard]] BlockId After(BlockId block) const noexcept override;
   [[nodiscard]] double ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept override;
+  [[nodiscard]] RequestFacts FactsOf(BlockId block) const override {
+    return {.extended = true, .kind = lists_[block].kind, .when = lists_[block].when};
+  }
   [[nodiscard]] std::uint64_t IgnoredHints() const noexcept override { return kinds_.ignored(); }
   [[nodiscard]] std::size_t BytesPerBlock() const noexcept override {
     return KindLists::kBytesPerBlock;
@@ -230,6 +232,7 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
 
 void TerracePolicy::Insert(const NewBlock& block) {
   TERRACE_CHECK(block.parent == kNoBlock || lists_.Linked(block.parent));
+  if (lists_.size() < kinds_.size()) AddLists();  // the teacher knows more kinds by now
   BlockState& state = lists_[block.block];
   const std::uint32_t length = block.position + block.behind + 1;
   state = {};

@@ -2,80 +2,28 @@
 // that nothing is lost or wrong when a GPU is.
 #include <string>
 
-#include "tests/cache/cache_nvme_fixture.h"
-#include "tiers/hbm/hbm_tier.h"
-#include "tiers/hbm/host_device_memory.h"
+#include "tests/cache/cache_hbm_fixture.h"
 
 namespace terrace {
 namespace {
 
 using testing::CacheNvmeTest;
 using testing::ChainKeys;
+using testing::ClientCall;
 using testing::MakeChain;
 using testing::SliceOf;
 using testing::StatusText;
 
-class CacheHbmTest : public CacheNvmeTest {
+class CacheHbmTest : public testing::OverHbm<CacheNvmeTest> {
  protected:
   void MakeTiers(std::size_t gpus = 1, std::uint64_t pool_bytes = 8 << 20) {
     MakeMedia();
-    std::vector<HbmTier*> tiers;
-    for (std::size_t i = 0; i < gpus; ++i) {
-      devices_.push_back(std::make_unique<HostDeviceMemory>(
-          HostDeviceOptions{.name = "gpu " + std::to_string(i)}));
-      auto tier = HbmTier::Create(*devices_.back(), {.capacity_bytes = pool_bytes, .copies = {}});
-      ASSERT_TRUE(tier.ok()) << tier.status().ToString();
-      tiers_.push_back(std::move(*tier));
-      tiers.push_back(tiers_.back().get());
-    }
-    const Status attached = cache_->AttachHbm(tiers);
-    ASSERT_TRUE(attached.ok()) << attached.ToString();
+    AddGpus(gpus, pool_bytes);
   }
-  /// In this order: the tiers have the arena pinned.
   void TearDown() override {
-    if (cache_ == nullptr) return;
-    Settle();
-    EXPECT_EQ(link_.late_changes(), 0u);
-    time_.Run(cache_->Close());
-    ExpectValid();
-    EXPECT_EQ(cache_->arena().Pins(), 0u);
-    for (const auto& tier : tiers_) EXPECT_EQ(tier->Stats().frames, 0u);
-    tiers_.clear();
-    for (const auto& device : devices_) EXPECT_EQ(device->pinned_ranges(), 0u);
-    cache_.reset();
+    OverHbm::TearDown();
     journal_.reset();
   }
-
-  /// Puts a chain and uses it until it has copies.
-  ChainKeys PutAndUse(const Namespace* space, const std::string& name, std::size_t blocks) {
-    ChainKeys chain = MakeChain(name, blocks);
-    Put(space, chain, 0, blocks);
-    Settle();
-    for (int use = 0; use < 3; ++use) {
-      Get(space, chain, 0, blocks);
-      Settle();
-    }
-    return chain;
-  }
-  /// Puts other blocks until the chain has left DRAM.
-  void LeaveDram(const Namespace* space, const ChainKeys& chain) {
-    Settle();
-    for (int round = 0; round < 20 && AnyOn(TierKind::kDram, space, chain); ++round) {
-      const ChainKeys other = MakeChain("filler" + std::to_string(fillers_++), 16);
-      Put(space, other, 0, other.size());
-      Settle();
-    }
-    EXPECT_FALSE(AnyOn(TierKind::kDram, space, chain));
-  }
-  bool AnyOn(TierKind tier, const Namespace* space, const ChainKeys& chain) {
-    const MatchAnswer answer = cache_->Match(SliceOf(*space, chain, 0, chain.size()));
-    return std::ranges::count(answer.tiers, tier) > 0;
-  }
-  [[nodiscard]] std::uint64_t Copies() const { return cache_->Counters().blocks_hbm; }
-
-  std::vector<std::unique_ptr<HostDeviceMemory>> devices_;
-  std::vector<std::unique_ptr<HbmTier>> tiers_;
-  int fillers_ = 0;
 };
 
 TEST_F(CacheHbmTest, WhatIsUsedAgainComesBackFromTheGpuByteForByte) {
@@ -127,6 +75,52 @@ TEST_F(CacheHbmTest, BytesThatChangeOnTheWayOutAreNoticedBeforeAnybodySeesThem) 
   devices_[0]->CorruptBatches(1);
   EXPECT_EQ(Got(space, chain), "ok");
   EXPECT_EQ(cache_->Counters().loads, 1u);
+}
+
+TEST_F(CacheHbmTest, AGetSaysWhereItsBytesCameFromWhenTheGpuFailed) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  LeaveDram(space, chain);
+  devices_[0]->Rot();
+  EXPECT_EQ(Found(space, chain), "hbm hbm");
+  EXPECT_EQ(GotFrom(space, chain), "ok:nvme ok:nvme");
+  EXPECT_EQ(cache_->Counters().get_hits_nvme, 2u);
+  EXPECT_EQ(cache_->Counters().get_hits_hbm, 0u);
+}
+
+TEST_F(CacheHbmTest, WhatLostItsRecordStaysInHbm) {
+  MakeTiers(1, 8 << 20);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  LeaveDram(space, chain);
+  // The ring comes round; they were written again for their gets until those were used up.
+  for (int i = 0;
+       i < 120 && cache_->Explain(space->id, 0, 0, testing::AsKey(chain[0])).tiers != kTierSetHbm;
+       ++i) {
+    Put(space, MakeChain("more" + std::to_string(i), 16), 0, 16);
+    Settle();
+  }
+  EXPECT_EQ(cache_->Explain(space->id, 0, 0, testing::AsKey(chain[0])).tiers, kTierSetHbm);
+  // A put that asks for DURABLE brings it anew: a GPU's memory cannot promise that.
+  EXPECT_EQ(Acks(PutDurable(space, chain, 0, 1)), (std::vector<std::string>{"durable"}));
+  ExpectValid();
+}
+
+TEST_F(CacheHbmTest, AGpuThatHangsIsLeftForNvmeOnceItIsOffline) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  LeaveDram(space, chain);
+  devices_[0]->Hang(true);
+  const ClientCall call = Call(space, chain, 0, 2, 20 * kSecond);
+  const Nanos began = time_.Now();
+  const BatchAnswer answer = time_.Run(cache_->Get(link_, call.request));
+  EXPECT_EQ(StatusText(answer), "ok ok");
+  EXPECT_EQ(answer.blocks[0].tier, TierKind::kNvme);
+  EXPECT_LT(time_.Now() - began, 11 * kSecond);
+  EXPECT_EQ(lost_.size(), 1u);
+  devices_[0]->Hang(false);
 }
 
 TEST_F(CacheHbmTest, AGpuThatIsLostCostsNoBlock) {

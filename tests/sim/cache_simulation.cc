@@ -27,6 +27,7 @@ bool Simulation::SetUp() {
   if (plan_.nvme.lanes > 0) {
     disk_ = std::make_unique<SimulatedDisk>(plan_.nvme, time_.scheduler(), nvme_random_);
   }
+  if (plan_.hbm.gpus > 0) gpus_ = std::make_unique<SimulatedGpus>(plan_.hbm, streams_.gpus);
   for (const NamespaceSpec& spec : plan_.spaces) {
     const Result<const Namespace*> opened = registry_.Open(spec);
     if (!opened.ok()) {
@@ -36,7 +37,8 @@ bool Simulation::SetUp() {
     spaces_.push_back(*opened);
   }
   if (!StartCache()) return false;
-  oracle_ = std::make_unique<SimulationOracle>(*cache_, plan_.locators_collide && disk_ != nullptr);
+  const bool lenient = plan_.locators_collide && (disk_ != nullptr || gpus_ != nullptr);
+  oracle_ = std::make_unique<SimulationOracle>(*cache_, lenient);
   for (std::size_t i = 0; i < plan_.clients; ++i) {
     clients_.emplace_back(plan_.lanes * SimulationPlan::kBlocksPerCall);
     Connect(clients_.back());
@@ -261,6 +263,7 @@ void Simulation::RunLanes() {
     }
   }
   if (disk_ != nullptr) scope.Spawn(Crasher());
+  if (gpus_ != nullptr) scope.Spawn(Troubler());
   if (plan_.leases) scope.Spawn(Leaser());
   const std::uint64_t check_every =
       std::max<std::uint64_t>(kStepsBetweenChecks, plan_.operations * plan_.lanes * plan_.clients);
@@ -293,6 +296,7 @@ SimulationReport Simulation::Run() {
   AddCounters();
   AddLinks();
   if (disk_ != nullptr) disk_->AddFaults(report_);
+  if (gpus_ != nullptr) gpus_->AddFaults(report_);
   report_.failure = oracle_->failure();
   return report_;
 }

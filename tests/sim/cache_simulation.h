@@ -35,6 +35,7 @@ struct SimulationCounts {
   // Of clients and what lies between.
   std::uint64_t links_lost = 0, clients_died = 0, clients_stalled = 0, transfers_stalled = 0;
   std::uint64_t messages_dropped = 0, messages_reordered = 0;
+  std::uint64_t got_hbm = 0, copied_to_hbm = 0, gpu_faults = 0, gpus_lost = 0;
   /// Leases that matches got, and times that a leased block was looked for.
   std::uint64_t leases = 0, leases_judged = 0;
 

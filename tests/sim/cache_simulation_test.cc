@@ -83,6 +83,17 @@ TEST(CacheSimulationTest, NoSeedOfHintsKeepsWhatIsGoneOrLosesAPromise) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) RunSeed(seed, SimulationProfile::kHints);
 }
 
+TEST(CacheSimulationTest, NoSeedOfGpusInTroubleFindsWrongBytesAHangOrALostBlock) {
+  SimulationReport total;
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    total.Add(RunSeed(seed, SimulationProfile::kHbm));
+  }
+  EXPECT_GT(total.copied_to_hbm, 1000U);
+  EXPECT_GT(total.got_hbm, 500U);
+  EXPECT_GT(total.gpu_faults, 500U);
+  EXPECT_GT(total.gpus_lost, 5U);
+}
+
 TEST(CacheSimulationTest, NoSeedFindsWrongBytesAHangOrALostBlock) {
   const std::uint64_t only = FromEnvironment("TERRACE_SIM_SEED", 0);
   if (only != 0) {

@@ -30,6 +30,7 @@ status 1 when a seed found a violation, 2 when the arguments are wrong.
                    reclaim  many operations on tiny segments that are used again all the time
                    power    power is lost, or the process killed, again and again
                    hints    prefetches, labels, removals of prefixes among all the rest
+                   hbm      GPUs that fail, rot, hang and are lost, with and without NVMe
   --jobs N         processes at once (as many as there are cores)
   --time-limit S   begins no seed after S seconds
   --stop-at-first  ends at the first violation
@@ -146,6 +147,10 @@ constexpr Line kMore[] = {
     {"durable_judged", &SimulationCounts::durable_judged},
     {"lanes_failed", &SimulationCounts::lanes_failed},
     {"lanes_returned", &SimulationCounts::lanes_returned},
+    {"got_hbm", &SimulationCounts::got_hbm},
+    {"copied_to_hbm", &SimulationCounts::copied_to_hbm},
+    {"gpu_faults", &SimulationCounts::gpu_faults},
+    {"gpus_lost", &SimulationCounts::gpus_lost},
 };
 
 void PrintCounts(std::span<const Line> lines, const SimulationCounts& counts) {

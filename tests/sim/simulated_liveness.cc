@@ -12,6 +12,7 @@ namespace {
 constexpr Nanos kRecovers = 10 * kSecond;
 /// Patience with what waits to be written to devices that are healthy.
 constexpr Nanos kWrites = 2 * kSecond;
+constexpr Nanos kCopies = 200 * kMillisecond;
 constexpr Nanos kLook = kMillisecond;
 /// Until the last lease has ended by its time, and more.
 constexpr Nanos kLeasesEnd = 200 * kMillisecond;
@@ -35,6 +36,10 @@ void Simulation::Drain() {
     disk_->FailIndex(0);
     time_.RunUntil(time_.Now() + kRecovers);
   }
+  if (gpus_ != nullptr) {
+    gpus_->EndFaults();
+    time_.RunUntil(time_.Now() + kRecovers);
+  }
   time_.RunUntil(time_.Now() + kLeasesEnd);
   const MatchLeaseCounters& leases = cache_->Counters().leases;
   if (leases.now != 0 || leases.blocks_now != 0 || leases.bytes_now != 0) {
@@ -51,11 +56,12 @@ void Simulation::Drain() {
 }
 
 void Simulation::CheckEverythingIsBack() {
-  if (disk_ == nullptr) return;
-  const nvme::SegmentLogCounters& log = cache_->nvme()->log().Counters();
-  if (log.lanes_online != plan_.nvme.lanes) {
-    oracle_->Fail("O9: " + std::to_string(log.lanes_online) + " of " +
-                  std::to_string(plan_.nvme.lanes) + " devices are online after the faults");
+  if (disk_ == nullptr && gpus_ == nullptr) return;
+  const std::uint64_t online =
+      disk_ == nullptr ? 0 : cache_->nvme()->log().Counters().lanes_online.load();
+  if (online != plan_.nvme.lanes) {
+    oracle_->Fail("O9: " + std::to_string(online) + " of " + std::to_string(plan_.nvme.lanes) +
+                  " devices are online after the faults");
   }
   // A pin on a frame is some transfer's, load's or write's; none of them is under way.
   if (const std::uint64_t pins = cache_->arena().Pins(); pins != 0) {
@@ -64,6 +70,8 @@ void Simulation::CheckEverythingIsBack() {
 }
 
 void Simulation::AwaitWritten() {
+  // A copy on its way to a GPU keeps its frame, too.
+  if (gpus_ != nullptr) time_.RunUntil(time_.Now() + kCopies);
   if (disk_ == nullptr) return;
   const Nanos end = time_.Now() + kWrites;
   while (cache_->Counters().write_queue_bytes != 0) {
@@ -147,6 +155,7 @@ void Simulation::CheckDurableAgain() {
 }
 
 void Simulation::CheckQuiet() {
+  AwaitWritten();  // the last put may have pushed out what is worth a write
   oracle_->AllEnded();
   std::uint64_t corruptions = 0;
   for (SimLink& link : links_) {
@@ -162,6 +171,8 @@ void Simulation::CheckQuiet() {
   for (const Namespace* space : spaces_) time_.Run(cache_->Clear(space->id));
   time_.RunUntil(time_.Now() + kSecond);
   time_.Run(cache_->Close());
+  if (!cache_->Closed().ok()) oracle_->Fail(cache_->Closed().ToString());
+  if (gpus_ != nullptr && gpus_->Frames() != 0) oracle_->Fail("frames of HBM stay");
   // A frame that is still pinned would stay, doomed.
   if (const std::uint64_t frames = cache_->arena().Stats().frames; frames != 0) {
     oracle_->Fail(std::to_string(frames) + " frames stay after everything was cleared");

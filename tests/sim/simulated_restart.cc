@@ -19,6 +19,7 @@ bool Simulation::StartCache() {
   if (status.ok()) {
     cache_ = std::move(cache).value();
     if (disk_ != nullptr) status = disk_->Attach(*cache_);
+    if (status.ok() && gpus_ != nullptr) status = gpus_->Attach(*cache_);
   }
   if (status.ok()) status = cache_->Validate();
   report_.failure = status.ok() ? "" : status.ToString();
@@ -32,6 +33,14 @@ Task<void> Simulation::Crasher() {
     while (time_.Now() < at && lanes_left_ > 0) co_await SleepUntil{time_.Now() + kMillisecond};
     if (lanes_left_ == 0 || !oracle_->failure().empty()) co_return;
     co_await Crash(nvme_random_.Chance(plan_.nvme.power_loss));
+  }
+}
+
+Task<void> Simulation::Troubler() {
+  while (lanes_left_ > 0) {
+    const auto pause = streams_.gpus.Below(static_cast<std::uint64_t>(plan_.hbm.between_troubles));
+    co_await SleepUntil{time_.Now() + static_cast<Nanos>(pause)};
+    gpus_->Trouble(time_.Now());
   }
 }
 
@@ -58,8 +67,10 @@ Task<void> Simulation::Crash(bool power_lost) {
   // The coroutines of the process that is gone cannot be unwound: they run on, and reach nothing.
   for (SimLink& link : links_) link.Close();
   co_await AwaitQuiet();
+  if (gpus_ != nullptr) gpus_->EndFaults();  // what hangs would hold up the test, not a process
   co_await cache_->Close();
   AddCounters();
+  if (gpus_ != nullptr) gpus_->Detach();
   torn_ = true;  // also by kill -9: a start takes up what the log has, by its headers alone
   cache_.reset();
   disk_->EndRun();
@@ -134,6 +145,8 @@ void Simulation::AddCounters() {
   report_.removed += counters.removed;
   report_.cleared += counters.cleared;
   report_.key_mismatches += counters.key_mismatches;
+  report_.got_hbm += counters.get_hits_hbm;
+  report_.copied_to_hbm += counters.hbm_promotions;
   if (disk_ == nullptr) return;
   const nvme::NvmeTier& tier = *cache_->nvme();
   report_.got_nvme += counters.get_hits_nvme;

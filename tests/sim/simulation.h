@@ -11,6 +11,7 @@
 #include "tests/cache/cache_harness.h"
 #include "tests/sim/cache_simulation.h"
 #include "tests/sim/simulated_disk.h"
+#include "tests/sim/simulated_gpus.h"
 #include "tests/sim/simulation_oracle.h"
 #include "tests/sim/simulation_plan.h"
 
@@ -91,6 +92,8 @@ class Simulation {
   bool StartCache();
   /// Kills, or takes the power, a few times while the lanes run.
   Task<void> Crasher();
+  /// Lets things happen to the GPUs until the lanes have ended.
+  Task<void> Troubler();
   Task<void> Crash(bool power_lost);
   /// Until nothing of the old run is under way, in the cache or in a link.
   Task<void> AwaitQuiet();
@@ -121,6 +124,7 @@ class Simulation {
   NamespaceRegistry registry_{1 << 20};
   std::vector<const Namespace*> spaces_;
   std::unique_ptr<SimulatedDisk> disk_;  // null without a tier
+  std::unique_ptr<SimulatedGpus> gpus_;  // likewise
   std::unique_ptr<Cache> cache_;
   bool down_ = false;      // between a crash and the restart
   bool torn_ = false;      // it crashed: blocks may have records that were cut off

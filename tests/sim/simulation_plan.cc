@@ -10,7 +10,7 @@ namespace terrace::testing {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> kProfiles = {"swarm", "reclaim", "power", "hints"};
+constexpr std::array<std::string_view, 5> kProfiles = {"swarm", "reclaim", "power", "hints", "hbm"};
 
 /// 16 different locators: nearly every key collides with some other.
 Hash128 NarrowHash(std::span<const std::byte> bytes) noexcept {
@@ -201,6 +201,37 @@ void MakePower(Random& random, SimulationPlan& plan) {
   plan.faults.quarantine_max = std::min<Nanos>(plan.faults.quarantine_max, 20 * kMillisecond);
 }
 
+/// A small DRAM, and everything that goes wrong with the GPUs beside it.
+void MakeHbm(Random& random, SimulationPlan& plan) {
+  plan.cache.hbm_block_bytes_min = kBlockBytesMin;
+  plan.cache.arena.capacity_bytes = random.Between(1, 2) << 21;
+  plan.cache.arena.lendable = false;  // what replaces extents is a thread of its own
+  plan.clients = random.Between(1, 4);
+  plan.lanes = random.Between(1, 3);
+  plan.operations = 900 / (plan.clients * plan.lanes);
+  plan.pause_max = static_cast<Nanos>(random.Between(1, 2000)) * kMicrosecond;
+  plan.clear /= 10;
+  plan.remove /= 4;
+  plan.hint = random.Chance(0.5) ? 0 : 0.1;
+  HbmPlan& hbm = plan.hbm;
+  hbm.gpus = static_cast<std::uint32_t>(random.Between(1, 3));
+  hbm.pool_bytes = random.Between(1, 3) << 21;
+  if (random.Chance(0.3)) hbm.copies.queued = random.Between(1, 6);
+  hbm.copies.batches = random.Between(1, 2);
+  hbm.copies.demand_batch_bytes = random.Between(1, 64) << 12;
+  hbm.copies.background_batch_bytes = random.Between(1, 64) << 12;
+  hbm.copies.answer_within = static_cast<Nanos>(random.Between(5, 500)) * kMillisecond;
+  hbm.latency = static_cast<Nanos>(random.Between(1, 2000)) * kMicrosecond;
+  hbm.bytes_per_microsecond = random.Between(10, 20'000);
+  hbm.between_troubles = static_cast<Nanos>(random.Between(1, 50)) * kMillisecond;
+  hbm.corrupt = DrawRate(random, 0.2);
+  hbm.fail = DrawRate(random, 0.2);
+  hbm.rot = DrawRate(random, 0.1);
+  hbm.hang = DrawRate(random, 0.1);
+  hbm.lose = DrawRate(random, 0.01);
+  hbm.hang_max = static_cast<Nanos>(random.Between(1, 1000)) * kMillisecond;
+}
+
 }  // namespace
 
 bool NvmePlan::Lies() const {
@@ -255,7 +286,7 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
   plan.remove = DrawRate(random, 0.1);
   plan.clear = DrawRate(random, 0.03);
   plan.lose_link = DrawRate(random, 0.05);
-  const bool always = profile != SimulationProfile::kSwarm;
+  const bool always = profile != SimulationProfile::kSwarm && profile != SimulationProfile::kHbm;
   plan.nvme = DrawNvme(streams.nvme, always);
   DrawClients(streams.clients, plan);
   plan.leases = streams.leases.Chance(0.5);
@@ -271,6 +302,7 @@ SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile) {
   if (profile == SimulationProfile::kReclaim) MakeReclaim(streams.nvme, plan);
   if (profile == SimulationProfile::kPower) MakePower(streams.nvme, plan);
   if (profile == SimulationProfile::kHints) plan.hint = streams.clients.Chance(0.5) ? 0.2 : 0.6;
+  if (profile == SimulationProfile::kHbm) MakeHbm(streams.gpus, plan);
   return plan;
 }
 
@@ -307,6 +339,14 @@ std::string SimulationPlan::ToString() const {
       text += ", " + std::string(DeviceFaultName(static_cast<DeviceFault>(fault))) + " " +
               std::to_string(nvme.faults.rates[fault].probability);
     }
+  }
+  if (hbm.gpus > 0) {
+    text += "; HBM " + std::to_string(hbm.gpus) + " x " + std::to_string(hbm.pool_bytes >> 20) +
+            " MiB, queue " + std::to_string(hbm.copies.queued) + ", patience " +
+            std::to_string(hbm.copies.answer_within / kMillisecond) + " ms, corrupt " +
+            std::to_string(hbm.corrupt) + ", fail " + std::to_string(hbm.fail) + ", rot " +
+            std::to_string(hbm.rot) + ", hang " + std::to_string(hbm.hang) + " for " +
+            std::to_string(hbm.hang_max / kMillisecond) + " ms, lose " + std::to_string(hbm.lose);
   }
   for (const NamespaceSpec& space : spaces) {
     text += "; " + space.tenant + "/" + space.name;

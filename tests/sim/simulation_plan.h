@@ -15,6 +15,7 @@
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
 #include "tests/cache/cache_harness.h"
+#include "tiers/hbm/copy_engine.h"
 
 namespace terrace::testing {
 
@@ -25,8 +26,9 @@ enum class SimulationProfile : std::uint8_t {
              ///< time; faults are rare
   kPower,    ///< power is lost, or the process killed, again and again
   kHints,    ///< as swarm, with NVMe, and many calls that say what to keep and where
+  kHbm,      ///< as swarm, with GPUs in trouble, and many gets of what has left DRAM
 };
-/// "swarm", "reclaim", "power", "hints".
+/// "swarm", "reclaim", "power", "hints", "hbm".
 std::string_view ProfileName(SimulationProfile profile) noexcept;
 std::optional<SimulationProfile> FindProfile(std::string_view name) noexcept;
 
@@ -48,6 +50,19 @@ struct NvmePlan {
   Nanos between_crashes = 0;  ///< at most
   /// Whether a device may say ok and have done, or brought, something else.
   [[nodiscard]] bool Lies() const;
+};
+
+/// GPUs beside it.
+struct HbmPlan {
+  std::uint32_t gpus = 0;  ///< 0: no tier
+  std::uint64_t pool_bytes = 0;
+  CopyLimits copies;
+  Nanos latency = 0;  ///< of a batch
+  std::uint64_t bytes_per_microsecond = 1;
+  Nanos between_troubles = kSecond;  ///< at most
+  /// Shares of the troubles; what is left of 1 is none.
+  double corrupt = 0, fail = 0, rot = 0, hang = 0, lose = 0;
+  Nanos hang_max = kSecond;
 };
 
 struct SimulationPlan {
@@ -73,14 +88,15 @@ struct SimulationPlan {
   bool locators_collide = false;
   bool leases = false;  ///< somebody leases what matches find, all the time
   NvmePlan nvme;
+  HbmPlan hbm;
 
   /// For the message of a failure.
   [[nodiscard]] std::string ToString() const;
 };
 
 /// The streams of one seed. What concerns NVMe has one of its own, messages and stopped clients
-/// another, leases, the policy, what is said of requests, and what is written: each leaves what the
-/// others draw alone.
+/// another, leases, the policy, what is said of requests, what is written, and GPUs: each leaves
+/// what the others draw alone.
 struct SimulationStreams {
   explicit SimulationStreams(std::uint64_t seed)
       : general(seed),
@@ -89,8 +105,9 @@ struct SimulationStreams {
         leases(seed ^ 0x9e3779b9'7f4a7c15U),
         policy(seed ^ 0xc2b2ae3d'27d4eb4fU),
         told(seed ^ 0x165667b1'9e3779f9U),
-        writes(seed ^ 0x27d4eb2f'85ebca77U) {}
-  SeededRandom general, nvme, clients, leases, policy, told, writes;
+        writes(seed ^ 0x27d4eb2f'85ebca77U),
+        gpus(seed ^ 0x94d049bb'133111ebU) {}
+  SeededRandom general, nvme, clients, leases, policy, told, writes, gpus;
 };
 
 SimulationPlan DrawPlan(SimulationStreams& streams, SimulationProfile profile);

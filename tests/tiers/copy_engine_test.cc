@@ -134,6 +134,38 @@ TEST_F(CopyEngineTest, ABatchThatFailsIsAnAnswerToItsRequestsAlone) {
   EXPECT_EQ(engine_->counters().failures, 1U);
 }
 
+TEST_F(CopyEngineTest, OneWrongRequestDoesNotFailThoseOfItsBatch) {
+  std::vector<std::byte> elsewhere(4096);
+  std::vector<Begun*> right;
+  for (int i = 0; i < 3; ++i) {
+    right.push_back(&Begin(CopyDirection::kIn, CopyUrgency::kDemand, 4096, true));
+  }
+  Begun& wrong = Begin(CopyDirection::kIn, CopyUrgency::kDemand, 4096);
+  wrong.copy.from = elsewhere.data();
+  for (int i = 0; i < 3; ++i) {
+    right.push_back(&Begin(CopyDirection::kIn, CopyUrgency::kDemand, 4096, true));
+  }
+  RunAll();
+  EXPECT_EQ(wrong.status->code(), StatusCode::kInvalid);
+  for (const Begun* begun : right) {
+    EXPECT_TRUE(begun->status->ok()) << begun->status->ToString();
+    EXPECT_EQ(begun->checksum, Checksum64({host_.data(), 4096}));
+  }
+  EXPECT_EQ(engine_->counters().failures, 1U);
+}
+
+TEST_F(CopyEngineTest, ABatchOfManyThatFailsOnceCostsNoneOfThem) {
+  device_.FailBatches(1);
+  std::vector<Begun*> all;
+  for (int i = 0; i < 5; ++i) {
+    all.push_back(&Begin(CopyDirection::kOut, CopyUrgency::kBackground, 4096));
+  }
+  RunAll();
+  for (const Begun* begun : all) EXPECT_TRUE(begun->status->ok());
+  EXPECT_EQ(engine_->counters().failures, 0U);
+  EXPECT_EQ(engine_->counters().batches, 6U) << "one of five, then five of one";
+}
+
 TEST_F(CopyEngineTest, ALostDeviceEndsWhatIsInFlightAndWhatWaits) {
   for (int i = 0; i < 100; ++i) Begin(CopyDirection::kOut, CopyUrgency::kBackground, kMiB);
   time_.RunUntil(50 * kMicrosecond);

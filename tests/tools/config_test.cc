@@ -248,6 +248,33 @@ TEST(Config, ContradictionsOfTheNvmeTierNameTheirSettings) {
               HasSubstr("there is no folder \"/no\"; make it first"));
 }
 
+TEST(Config, ContradictionsOfTheHbmTierNameTheirSettings) {
+  const auto error = [](const std::string& lines) {
+    return ErrorsOf("[dram]\nlend_percent = 50\n[hbm]\n" + lines);
+  };
+  for (const char* const wrong : {"x", "-1", "1.0", "01", "0 ", "1000", "GPU-1"}) {
+    EXPECT_THAT(
+        error("gpus = [\"" + std::string(wrong) + "\"]\n"),
+        HasSubstr("t.toml:4: hbm.gpus: \"" + std::string(wrong) + "\" is not the number of a GPU"));
+  }
+  EXPECT_THAT(error("gpus = [\"1\", \"0\", \"1\"]\n"),
+              HasSubstr("t.toml:4: hbm.gpus: names GPU 1 twice"));
+  EXPECT_THAT(error("gpus = \"0\"\n"), HasSubstr("t.toml:4: hbm.gpus: "));
+  EXPECT_THAT(error("gpus = [0]\n"), HasSubstr("t.toml:4: hbm.gpus"));
+  EXPECT_THAT(error("gpu_capacity = \"0B\"\n"), HasSubstr("t.toml:4: hbm.gpu_capacity: "));
+  EXPECT_THAT(error("gpu_capacity = 0\n"), HasSubstr("t.toml:4: hbm.gpu_capacity: "));
+  EXPECT_THAT(error("gpu_capacity = \"-1GiB\"\n"), HasSubstr("t.toml:4: hbm.gpu_capacity: "));
+  EXPECT_THAT(error("gpu_capacity = \"2TiB\"\n"), HasSubstr("out of range: 2 MiB to 1 TiB"));
+  EXPECT_THAT(error("gpus = [\"0\"]\ngpu_capacity = \"2MiB\"\n[server]\nreactors = 2\n"),
+              HasSubstr("t.toml:5: hbm.gpu_capacity: 2 MiB is too little for 2 reactors"));
+  EXPECT_THAT(error("gpu_capacity = \"4GiB\"\n"),
+              HasSubstr("t.toml:4: hbm.gpu_capacity: without hbm.gpus there is no HBM tier"));
+  EXPECT_THAT(error("gpus = [\"\"]\n"), HasSubstr("t.toml:4: hbm.gpus: "));
+  const DaemonConfig config = Accepted("[hbm]\ngpus = [\"0\", \"10\"]\n");
+  EXPECT_EQ(config.hbm.gpus, (std::vector<std::string>{"0", "10"}));
+  EXPECT_FALSE(config.nvme.enabled()) << "it needs no NVMe tier";
+}
+
 TEST(Config, ValuesOfTheNvmeTierAreChecked) {
   const auto error = [](const std::string& line) { return ErrorsOf("[nvme]\n" + line + "\n"); };
   EXPECT_THAT(error("capacity = \"101%\""), HasSubstr("t.toml:2: nvme.capacity: "));

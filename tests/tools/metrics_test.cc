@@ -74,6 +74,7 @@ class Metrics : public testing::Test {
     }
     registry_.Add(process_);
     registry_.Add(nvme_source_);
+    registry_.Add(wire_source_);
   }
   static double ValueOf(const std::vector<MetricSample>& samples, const MetricInfo& info,
                         const std::string& labels) {
@@ -95,6 +96,7 @@ class Metrics : public testing::Test {
   SimulatedIndexStore index_store_;
   nvme::IndexThread index_{index_store_, {}};
   NvmeMetricSource nvme_source_{"on", &index_};
+  HbmWireSource wire_source_{false};
   CacheCounters cache_[2];
   ServerCounters server_[2];
   HintCounters hints_[2];

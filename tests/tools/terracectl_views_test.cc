@@ -182,6 +182,28 @@ TEST(StatText, SaysHowTheNvmeTierIs) {
   EXPECT_THAT(StatText("x:1", summary, nullptr), HasSubstr("nvme     DISABLED after crashes"));
 }
 
+TEST(StatText, TellsOfGpusAndHowTheirBytesReachClients) {
+  std::vector<Sample> samples = {
+      {"terrace_hbm_gpus", "", 2},
+      {"terrace_hbm_gpus_offline", "", 1},
+      {"terrace_hbm_loads_total", "", 7},
+      {"terrace_hbm_pin_failures_total", "", 3},
+      {"terrace_hbm_wire", "path=\"staged\",reason=\"ucx_without_cuda\"", 1}};
+  const StatSummary summary = Summarize(samples);
+  const std::string text = StatText("x:1", summary, nullptr);
+  EXPECT_THAT(text, HasSubstr("1 of 2 GPUs online (the others are LOST until a restart)"));
+  EXPECT_THAT(text, HasSubstr("gpu memory on the wire: staged through DRAM (UCX without CUDA)"));
+  EXPECT_THAT(text, HasSubstr("3 extents of DRAM could not be pinned"));
+  const auto json = nlohmann::json::parse(StatJson("h:1", summary, nullptr, samples));
+  EXPECT_EQ(json["hbm"]["gpus"], 2);
+  EXPECT_EQ(json["hbm"]["loads"], 7);
+  EXPECT_EQ(json["hbm"]["wire"], "staged");
+  EXPECT_TRUE(nlohmann::json::parse(StatJson("h:1", Summarize({}), nullptr, {}))["hbm"].is_null());
+  samples[4].labels = "path=\"staged\",reason=\"not_exported\"";
+  EXPECT_THAT(StatText("x:1", Summarize(samples), nullptr),
+              HasSubstr("staged through DRAM (HBM frames are not exported)"));
+}
+
 TEST(StatText, AnEmptyOrHostileDaemonDoesNotBreakTheTerminal) {
   EXPECT_THAT(StatText("x:1", Summarize({}), nullptr), HasSubstr("up 0 s"));
   const std::vector<Sample> hostile = {{"terrace_build_info", "version=\"\x1b[2J\"", 1},

@@ -17,9 +17,9 @@ constexpr Nanos kLookLast = 50 * kMillisecond;
 constexpr Nanos kTriesPerPatience = 10;
 }  // namespace
 
-Result<std::unique_ptr<ExtentReplacer>> ExtentReplacer::Create(ArenaMemory& memory,
-                                                               Nanos patience) {
-  std::unique_ptr<ExtentReplacer> replacer(new ExtentReplacer(memory, patience));
+Result<std::unique_ptr<ExtentReplacer>> ExtentReplacer::Create(ArenaMemory& memory, Nanos patience,
+                                                               ExtentMemoryUser* user) {
+  std::unique_ptr<ExtentReplacer> replacer(new ExtentReplacer(memory, patience, user));
   try {
     replacer->thread_ = std::thread([raw = replacer.get()] { raw->Work(); });
   } catch (const std::system_error& error) {
@@ -28,7 +28,9 @@ Result<std::unique_ptr<ExtentReplacer>> ExtentReplacer::Create(ArenaMemory& memo
   return replacer;
 }
 
-ExtentReplacer::~ExtentReplacer() {
+ExtentReplacer::~ExtentReplacer() { Stop(); }
+
+void ExtentReplacer::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -74,6 +76,8 @@ void ExtentReplacer::Replace(std::uint32_t extent) {
     return;
   }
   const Nanos pause = std::max<Nanos>(kMillisecond, patience_ / kTriesPerPatience);
+  const std::span<std::byte> memory(memory_.PartBase(extent), memory_.PartBytes(extent));
+  if (user_ != nullptr) user_->BeforeReplaced(memory);
   while (!memory_.SwapPart(extent).ok()) {
     ++failures_;
     if (!Wait(pause)) return;
@@ -82,6 +86,7 @@ void ExtentReplacer::Replace(std::uint32_t extent) {
     ++failures_;
     if (!Wait(pause)) return;
   }
+  if (user_ != nullptr) user_->AfterReplaced(memory);
   Finish(extent, Outcome::kFresh);
 }
 

@@ -68,7 +68,9 @@ struct FrameArena::Impl {
   std::unique_ptr<ArenaMemory> headers;
   const bool lendable;
   const Nanos let_go_patience;
-  std::vector<bool> shared;                  ///< by extent: clients may have mapped it
+  std::vector<bool> shared;  ///< by extent: clients may have mapped it
+  ExtentMemoryUser* memory_user = nullptr;
+  bool stopped = false;                      ///< no extent is replaced any more
   std::unique_ptr<ExtentReplacer> replacer;  ///< null until the first replacement; after `payload`
   std::uint64_t header_unit_bytes = 0;
   std::uint64_t pins = 0;  ///< of all frames
@@ -243,11 +245,12 @@ Result<SharedExtent> FrameArena::ShareExtent(std::uint32_t extent, std::uint32_t
 
 void FrameArena::ReplaceFor(TenantId tenant, std::uint32_t frame_pages) {
   Impl& impl = *impl_;
-  if (!impl.lendable || (impl.replacer != nullptr && !impl.replacer->Idle())) return;
+  if (!impl.lendable || impl.stopped) return;
+  if (impl.replacer != nullptr && !impl.replacer->Idle()) return;
   const std::uint32_t extent = impl.slabs.FindReplaceable(tenant, frame_pages);
   if (extent == kNoUnit) return;
   if (impl.replacer == nullptr) {
-    auto replacer = ExtentReplacer::Create(*impl.payload, impl.let_go_patience);
+    auto replacer = ExtentReplacer::Create(*impl.payload, impl.let_go_patience, impl.memory_user);
     if (!replacer.ok()) {
       ++impl.thread_failures;
       return;  // the next Allocate tries again
@@ -289,8 +292,22 @@ std::span<std::byte> FrameArena::PayloadPages(FrameId frame) noexcept {
   return bytes;
 }
 
-std::span<std::byte> FrameArena::Memory() noexcept {
-  return {impl_->payload->base(), impl_->payload->bytes()};
+std::vector<std::span<std::byte>> FrameArena::Memory() {
+  std::vector<std::span<std::byte>> memory;
+  for (std::uint32_t extent = 0; extent < impl_->slabs.geometry().extents(); ++extent) {
+    memory.emplace_back(impl_->payload->PartBase(extent), impl_->payload->PartBytes(extent));
+  }
+  return memory;
+}
+
+void FrameArena::OnReplaced(ExtentMemoryUser* user) {
+  TERRACE_CHECK(impl_->replacer == nullptr);
+  impl_->memory_user = user;
+}
+
+void FrameArena::StopReplacing() {
+  impl_->stopped = true;
+  if (impl_->replacer != nullptr) impl_->replacer->Stop();
 }
 
 std::span<std::byte> FrameArena::Payload(FrameId frame) noexcept {

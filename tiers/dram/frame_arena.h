@@ -95,6 +95,8 @@ struct ArenaStats {
   std::uint64_t replace_failures = 0;    ///< tries to get an extent's new memory that failed
 };
 
+class ExtentMemoryUser;
+
 class FrameArena final : public Hold::Owner, public ExtentSource {
  public:
   /// kInvalid when the capacity is too small, kIo with errno when memory cannot be had.
@@ -130,8 +132,13 @@ class FrameArena final : public Hold::Owner, public ExtentSource {
   [[nodiscard]] std::span<std::byte> PayloadPages(FrameId frame) noexcept;
   [[nodiscard]] FrameHeader& Header(FrameId frame) noexcept;
   [[nodiscard]] std::span<std::uint64_t> Checksums(FrameId frame) noexcept;
-  /// Where all payloads lie, for devices that pin it; with `lendable` its pages are replaced (A6).
-  [[nodiscard]] std::span<std::byte> Memory() noexcept;
+  /// Where the payloads lie, by extent, for devices that pin it; with `lendable` its pages are
+  /// replaced (A6).
+  [[nodiscard]] std::vector<std::span<std::byte>> Memory();
+  /// Told of each replacement, on the thread of A6, until StopReplacing. Before the first Allocate.
+  void OnReplaced(ExtentMemoryUser* user);
+  /// Waits for an extent being touched; from now on no extent is replaced.
+  void StopReplacing();
   /// Asks the CPU to load the header's first lines, for batched lookups.
   void PrefetchHeader(FrameId frame) const noexcept;
 

@@ -118,6 +118,7 @@ bool CopyEngine::SubmitBatch(Lane& lane, CopyDirection direction, CopyUrgency ur
   std::uint64_t bytes = 0;
   while (!lane.waiting.empty() && (batch.requests.empty() || bytes < bytes_most)) {
     Waiting& next = *lane.waiting.front();
+    if (next.alone && !batch.requests.empty()) break;
     if (copies_.size() + next.request.copies.size() > CopyBatch::kCopiesMax ||
         pieces_.size() + next.request.pieces.size() > CopyBatch::kPiecesMax) {
       break;
@@ -127,6 +128,7 @@ bool CopyEngine::SubmitBatch(Lane& lane, CopyDirection direction, CopyUrgency ur
     bytes += next.bytes;
     batch.requests.push_back(&next);
     lane.waiting.pop_front();
+    if (next.alone) break;
   }
   batch.submitted = Scheduler::Current().Now();
   batch.checksums.resize(pieces_.size());
@@ -145,7 +147,7 @@ bool CopyEngine::SubmitBatch(Lane& lane, CopyDirection direction, CopyUrgency ur
     lane.waiting.insert(lane.waiting.begin(), batch.requests.begin(), batch.requests.end());
     return false;
   }
-  EndBatch(batch, slot.status());
+  EndBatch(lane, batch, slot.status());
   return true;
 }
 
@@ -165,15 +167,23 @@ bool CopyEngine::Reap() {
       }
       any = true;
       --in_flight_;
-      EndBatch(batch, *ended);
+      const Batch done = std::move(batch);
       lane.in_flight.pop_front();
+      EndBatch(lane, done, *ended);
     }
   }
   return any;
 }
 
-void CopyEngine::EndBatch(Batch& batch, const Status& status) {
+void CopyEngine::TryAlone(Lane& lane, const Batch& batch) {
+  for (Waiting* waiting : batch.requests) waiting->alone = true;
+  lane.waiting.insert(lane.waiting.begin(), batch.requests.begin(), batch.requests.end());
+  queued_ += batch.requests.size();
+}
+
+void CopyEngine::EndBatch(Lane& lane, const Batch& batch, const Status& status) {
   if (!device_.health().ok()) TakeOffline(device_.health());
+  if (!status.ok() && health_.ok() && batch.requests.size() > 1) return TryAlone(lane, batch);
   auto checksum = batch.checksums.cbegin();
   for (Waiting* waiting : batch.requests) {
     const CopyRequest& request = waiting->request;
@@ -196,6 +206,7 @@ void CopyEngine::End(Waiting& waiting, Status status) {
 void CopyEngine::TakeOffline(Status why) {
   if (!health_.ok()) return;
   health_ = std::move(why);
+  if (offline_) offline_();
   for (Lane& lane : lanes_) {
     for (Waiting* waiting : lane.waiting) {
       --queued_;

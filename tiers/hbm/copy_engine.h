@@ -7,6 +7,9 @@
 // while demand of its direction waits. While batches are in flight a task asks the device again in
 // each turn of the loop, or as seldom as the device asks for; with none in flight nothing runs.
 //
+// A batch that fails while the device goes on says nothing of its requests: each is run once more,
+// alone, and the one that is wrong fails alone.
+//
 // A device that does not answer for `answer_within` is offline: requests that wait end with kIo,
 // and so do new ones. Requests in flight stay so until it answers: it may still write their memory.
 //
@@ -17,8 +20,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/task.h"
@@ -69,6 +74,11 @@ class CopyEngine {
   /// Ends when nothing is in flight and nothing waits.
   Task<void> Drain();
 
+  /// Nothing is in flight and nothing waits.
+  [[nodiscard]] bool Idle() const noexcept { return !pumping_; }
+
+  /// Called once, if set, when the device goes offline, before any request hears of it.
+  void OnOffline(std::function<void()> offline) { offline_ = std::move(offline); }
   /// Why the device is offline; ok while it is not.
   [[nodiscard]] const Status& health() const noexcept { return health_; }
   [[nodiscard]] const CopyCounters& counters() const noexcept { return counters_; }
@@ -80,6 +90,7 @@ class CopyEngine {
     std::uint64_t bytes = 0;
     Status result;
     Event ended;
+    bool alone = false;  ///< its batch failed: it is tried once more, in one of its own
   };
   struct Batch {
     std::size_t slot = 0;
@@ -104,7 +115,9 @@ class CopyEngine {
   bool SubmitBatch(Lane& lane, CopyDirection direction, CopyUrgency urgency);
   /// Ends what has ended; false: nothing had.
   bool Reap();
-  void EndBatch(Batch& batch, const Status& status);
+  void EndBatch(Lane& lane, const Batch& batch, const Status& status);
+  /// Each of the requests waits for a batch of its own, before all others of the lane.
+  void TryAlone(Lane& lane, const Batch& batch);
   void End(Waiting& waiting, Status status);
   void TakeOffline(Status why);
   [[nodiscard]] bool InFlight() const noexcept { return in_flight_ > 0; }
@@ -116,6 +129,7 @@ class CopyEngine {
   std::size_t in_flight_ = 0;  ///< batches
   bool pumping_ = false;
   Status health_;
+  std::function<void()> offline_;
   CopyCounters counters_;
   TaskScope scope_;
   // Of the batch that is being put together.

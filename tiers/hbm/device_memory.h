@@ -10,7 +10,8 @@
 // errors: "sticky") is kept: health() tells it, every later call answers it, and batches in flight
 // end with it. Running out of memory is not one.
 //
-// Thread: one at a time; CopyEngine (copy_engine.h) drives it from a reactor.
+// Thread: one at a time; CopyEngine (copy_engine.h) drives it from a reactor. PinHost and UnpinHost
+// from any other beside it.
 #pragma once
 
 #include <cstddef>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 #include "tiers/hbm/device_memory.h"
@@ -16,5 +17,9 @@ Result<int> CountGpus();
 /// Blocks likewise, and makes a context there (some hundred MiB of its memory). kInvalid when there
 /// is no such GPU, otherwise as CountGpus; kIo when it fails.
 Result<std::unique_ptr<DeviceMemory>> OpenGpu(int index);
+
+/// What names that GPU whatever its number is, e.g. "GPU-1f2e...", as nvidia-smi -L prints it.
+/// Fails as OpenGpu. Does not block, and takes no memory there.
+Result<std::string> GpuUuid(int index);
 
 }  // namespace terrace

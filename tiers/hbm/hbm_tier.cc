@@ -1,6 +1,7 @@
 #include "tiers/hbm/hbm_tier.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/check.h"
 #include "base/checksum.h"
@@ -54,7 +55,7 @@ HbmTier::HbmTier(DeviceMemory& device, const HbmOptions& options, std::byte* poo
 
 HbmTier::~HbmTier() {
   // Of a lost device nothing can be given back; its driver does that when the process ends.
-  for (const std::span<std::byte> memory : pinned_) {
+  for (const auto& [first, memory] : pinned_) {
     [[maybe_unused]] const Status unpinned = device_.UnpinHost(memory);
   }
   [[maybe_unused]] const Status freed = device_.Free(pool_);
@@ -62,8 +63,31 @@ HbmTier::~HbmTier() {
 
 Status HbmTier::Pin(std::span<std::byte> memory) {
   Status status = device_.PinHost(memory);
-  if (status.ok()) pinned_.push_back(memory);
+  const std::lock_guard lock(mutex_);
+  if (status.ok()) pinned_.emplace(memory.data(), memory);
   return status;
+}
+
+void HbmTier::Unpin(std::span<std::byte> memory) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (pinned_.erase(memory.data()) == 0) return;  // Pin had failed
+  }
+  // What a lost device does not give back, its driver does when the process ends.
+  [[maybe_unused]] const Status unpinned = device_.UnpinHost(memory);
+}
+
+bool HbmTier::IsPinned(const std::byte* at, std::size_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  auto next = pinned_.upper_bound(at);
+  if (next == pinned_.begin()) return false;
+  const std::span<std::byte> memory = std::prev(next)->second;
+  const auto offset = static_cast<std::size_t>(at - memory.data());
+  return offset <= memory.size() && bytes <= memory.size() - offset;
+}
+
+Status HbmTier::NotPinned() const {
+  return {StatusCode::kUnsupported, name() + ": the host memory is not pinned"};
 }
 
 Result<FrameId> HbmTier::Allocate(std::uint64_t block_bytes) {
@@ -121,15 +145,17 @@ Task<Status> HbmTier::MoveChecked(CopyDirection direction, CopyUrgency urgency, 
 Task<Status> HbmTier::Fill(FrameId frame, std::span<const std::byte> from,
                            std::span<const std::uint64_t> checksums, CopyUrgency urgency) {
   TERRACE_CHECK(slabs_.IsAllocated(frame));
+  if (!IsPinned(from.data(), from.size())) co_return NotPinned();
   const DeviceCopy copy = {.to = AddressOf(frame), .from = from.data(), .bytes = from.size()};
-  return MoveChecked(CopyDirection::kIn, urgency, copy, copy.to, checksums);
+  co_return co_await MoveChecked(CopyDirection::kIn, urgency, copy, copy.to, checksums);
 }
 
 Task<Status> HbmTier::Read(FrameId frame, std::span<std::byte> to,
                            std::span<const std::uint64_t> checksums, CopyUrgency urgency) {
   TERRACE_CHECK(slabs_.IsAllocated(frame));
+  if (!IsPinned(to.data(), to.size())) co_return NotPinned();
   const DeviceCopy copy = {.to = to.data(), .from = AddressOf(frame), .bytes = to.size()};
-  return MoveChecked(CopyDirection::kOut, urgency, copy, copy.from, checksums);
+  co_return co_await MoveChecked(CopyDirection::kOut, urgency, copy, copy.from, checksums);
 }
 
 Task<Status> HbmTier::CopyTo(FrameId frame, std::span<std::byte> to,

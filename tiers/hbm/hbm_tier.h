@@ -7,18 +7,23 @@
 //
 //   H1. A frame's bytes are touched only between Allocate and Free of that frame; a frame is freed
 //       when no Fill, Read or CopyTo of it is under way.
-//   H2. Host memory that is copied from or to was pinned (Pin).
-//   H3. A GPU that is lost takes the tier offline: health() says why, calls answer kIo, and frames
+//   H2. Host memory that is copied from or to is pinned (Pin): else kUnsupported, and no byte
+//   moves. H3. A GPU that is lost takes the tier offline: health() says why, calls answer kIo, and
+//   frames
 //       are only there to be freed.
 //
-// Thread: the scheduler's that is current, but for Create and the destructor.
+// Thread: the scheduler's that is current, but for Create, Pin, Unpin and the destructor.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -51,8 +56,11 @@ class HbmTier {
   HbmTier(const HbmTier&) = delete;
   HbmTier& operator=(const HbmTier&) = delete;
 
-  /// Pins host memory until the tier goes, which must be before the memory does. Blocks.
+  /// Pins host memory until Unpin or the tier goes, which must be before the memory does. Blocks.
+  /// From any thread, as Unpin.
   Status Pin(std::span<std::byte> memory);
+  /// REQUIRES: a span that was given to Pin; nothing is copied from or to it.
+  void Unpin(std::span<std::byte> memory);
 
   /// A free frame of at least `block_bytes`; kRetry when there is none: free those of
   /// FramesInTheWay and ask again. kInvalid: no frame can be so large. kIo: the tier is offline.
@@ -79,6 +87,11 @@ class HbmTier {
   /// Ends when nothing is under way. No call after it.
   Task<void> Close();
 
+  /// Nothing is under way: Close ends at once.
+  [[nodiscard]] bool Idle() const noexcept { return engine_.Idle(); }
+  /// As CopyEngine::OnOffline.
+  void OnOffline(std::function<void()> offline) { engine_.OnOffline(std::move(offline)); }
+
   [[nodiscard]] const Status& health() const noexcept { return engine_.health(); }
   [[nodiscard]] const std::string& name() const noexcept { return device_.name(); }
   [[nodiscard]] HbmStats Stats() const noexcept { return stats_; }
@@ -89,6 +102,8 @@ class HbmTier {
   [[nodiscard]] std::byte* AddressOf(FrameId frame) const noexcept {
     return pool_ + static_cast<std::uint64_t>(frame) * kPageBytes;
   }
+  [[nodiscard]] bool IsPinned(const std::byte* at, std::size_t bytes) const;
+  [[nodiscard]] Status NotPinned() const;
   /// Runs one copy, and compares the checksums of what then stands at `checked`, device memory.
   Task<Status> MoveChecked(CopyDirection direction, CopyUrgency urgency, DeviceCopy copy,
                            const std::byte* checked, std::span<const std::uint64_t> checksums);
@@ -98,7 +113,8 @@ class HbmTier {
   SlabAllocator slabs_;
   CopyEngine engine_;
   HbmStats stats_;
-  std::vector<std::span<std::byte>> pinned_;
+  mutable std::mutex mutex_;
+  std::map<const std::byte*, std::span<std::byte>> pinned_;  ///< by first byte; under mutex_
 };
 
 }  // namespace terrace

@@ -50,8 +50,13 @@ Status HostDeviceMemory::Free(std::byte* memory) {
 }
 
 Status HostDeviceMemory::PinHost(std::span<std::byte> memory) {
-  if (!health_.ok()) return health_;
   if (memory.empty()) return Status::Invalid(name() + ": no memory to pin");
+  if (fail_pins_ > 0) {
+    --fail_pins_;
+    return {StatusCode::kRetry, name() + ": no more memory can be pinned"};
+  }
+  const std::lock_guard lock(mutex_);
+  ++pins_;
   if (!pinned_.try_emplace(memory.data(), memory.size()).second) {
     return Status::Invalid(name() + ": this memory is pinned already");
   }
@@ -59,8 +64,9 @@ Status HostDeviceMemory::PinHost(std::span<std::byte> memory) {
 }
 
 Status HostDeviceMemory::UnpinHost(std::span<std::byte> memory) {
+  const std::lock_guard lock(mutex_);
   TERRACE_CHECK(pinned_.erase(memory.data()) == 1);
-  return health_;
+  return {};
 }
 
 bool HostDeviceMemory::OnDevice(const std::byte* at, std::size_t bytes) const {
@@ -72,6 +78,7 @@ bool HostDeviceMemory::OnDevice(const std::byte* at, std::size_t bytes) const {
 }
 
 bool HostDeviceMemory::OnPinnedHost(const std::byte* at, std::size_t bytes) const {
+  const std::lock_guard lock(mutex_);
   auto next = pinned_.upper_bound(at);
   if (next == pinned_.begin()) return false;
   const auto& [first, length] = *std::prev(next);

@@ -5,12 +5,14 @@
 // too early shows. Batches due are found by the clock of the current scheduler: under a ManualClock
 // a whole run repeats. Faults are set for the calls to come.
 //
-// Thread: one at a time.
+// Thread: one at a time; PinHost and UnpinHost any.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,7 +41,7 @@ class HostDeviceMemory final : public DeviceMemory {
   Status UnpinHost(std::span<std::byte> memory) override;
   Result<std::size_t> Submit(const CopyBatch& batch) override;
   std::optional<Status> Poll(std::size_t slot, std::span<std::uint64_t> checksums) override;
-  [[nodiscard]] Nanos PollPause() const noexcept override { return kPause; }
+  [[nodiscard]] Nanos PollPause() const noexcept override { return hangs_ ? kHangPause : kPause; }
 
   /// The device is lost: as a sticky error.
   void Lose(std::string why);
@@ -54,10 +56,18 @@ class HostDeviceMemory final : public DeviceMemory {
 
   [[nodiscard]] std::size_t in_flight() const noexcept;
   [[nodiscard]] std::uint64_t submitted() const noexcept { return submitted_; }
-  [[nodiscard]] std::size_t pinned_ranges() const noexcept { return pinned_.size(); }
+  [[nodiscard]] std::size_t pinned_ranges() const {
+    const std::lock_guard lock(mutex_);
+    return pinned_.size();
+  }
+  /// Pins that were made, ever.
+  [[nodiscard]] std::uint64_t pins() const noexcept { return pins_.load(); }
+  /// The next pins, this many, fail.
+  void FailPins(std::uint64_t pins) noexcept { fail_pins_ = pins; }
 
  private:
   static constexpr Nanos kPause = 2 * kMicrosecond;
+  static constexpr Nanos kHangPause = kMillisecond;  // a test's time passes in steps of it
   struct Slot {
     bool used = false;
     Nanos due = 0;
@@ -79,7 +89,10 @@ class HostDeviceMemory final : public DeviceMemory {
   };
   std::map<const std::byte*, Allocation> allocations_;  ///< by first byte
   std::uint64_t allocated_ = 0;
-  std::map<const std::byte*, std::size_t> pinned_;  ///< bytes by first byte
+  mutable std::mutex mutex_;
+  std::map<const std::byte*, std::size_t> pinned_;  ///< bytes by first byte; under mutex_
+  std::atomic<std::uint64_t> pins_{0};
+  std::atomic<std::uint64_t> fail_pins_{0};
   std::array<Slot, kSlots> slots_;
   std::array<Nanos, kCopyDirections * kCopyUrgencies> lane_free_{};  ///< when its last batch ends
   std::uint64_t corrupt_ = 0;

@@ -14,4 +14,6 @@ Result<int> CountGpus() { return BuiltWithout(); }
 
 Result<std::unique_ptr<DeviceMemory>> OpenGpu(int /*index*/) { return BuiltWithout(); }
 
+Result<std::string> GpuUuid(int /*index*/) { return BuiltWithout(); }
+
 }  // namespace terrace

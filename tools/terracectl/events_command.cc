@@ -36,7 +36,8 @@ std::string Hex(const BlockIdentity& identity) {
 
 std::string TiersText(TierSet tiers) {
   std::string text;
-  if ((tiers & kTierSetDram) != 0) text += "dram";
+  if ((tiers & kTierSetHbm) != 0) text += "hbm";
+  if ((tiers & kTierSetDram) != 0) text += text.empty() ? "dram" : "+dram";
   if ((tiers & kTierSetNvme) != 0) text += text.empty() ? "nvme" : "+nvme";
   return text.empty() ? "none" : text;
 }

@@ -27,8 +27,14 @@ double SecondsOf(const BlockStoryInfo& story) {
 
 std::string TiersOf(TierSet tiers) {
   std::string text;
-  if ((tiers & kTierSetDram) != 0) text = "DRAM";
-  if ((tiers & kTierSetNvme) != 0) text += text.empty() ? "NVMe" : " and NVMe";
+  const auto add = [&](TierSet tier, std::string_view name) {
+    if ((tiers & tier) == 0) return;
+    if (!text.empty()) text += " and ";
+    text += name;
+  };
+  add(kTierSetHbm, "HBM");
+  add(kTierSetDram, "DRAM");
+  add(kTierSetNvme, "NVMe");
   return text.empty() ? "no tier" : text;
 }
 
@@ -151,6 +157,7 @@ std::string StoriesJson(std::span<const std::string> keys,
                   {"reason", hit ? Json(nullptr) : Json(NameOf(story.reason))},
                   {"stored", story.published}};
     if (story.published) {
+      block["hbm"] = (story.tiers & kTierSetHbm) != 0;
       block["dram"] = (story.tiers & kTierSetDram) != 0;
       block["nvme"] = (story.tiers & kTierSetNvme) != 0;
       block["bytes"] = story.block_bytes;

@@ -93,6 +93,19 @@ Json RatesJson(const StatRates* rates) {
           {"cpu_cores", rates->cpu}};
 }
 
+Json HbmJson(const HbmSummary& hbm) {
+  if (hbm.gpus == 0) return nullptr;
+  return {{"gpus", Number(hbm.gpus)},
+          {"gpus_offline", Number(hbm.gpus_offline)},
+          {"blocks_copied_in", Number(hbm.copied_in)},
+          {"loads", Number(hbm.loads)},
+          {"evicted_copies", Number(hbm.evicted_copies)},
+          {"failures", Number(hbm.failures)},
+          {"pin_failures", Number(hbm.pin_failures)},
+          {"wire", hbm.wire},
+          {"wire_reason", hbm.wire_reason}};
+}
+
 Json NvmeJson(const NvmeSummary& nvme) {
   return {{"state", nvme.state},
           {"devices", Number(nvme.devices)},
@@ -129,6 +142,7 @@ std::string StatJson(std::string_view address, const StatSummary& now, const Sta
                {"tiers", Json::array()}};
   for (const TierSummary& tier : now.tiers) json["tiers"].push_back(TierJson(tier, now.get_blocks));
   json["nvme"] = NvmeJson(now.nvme);
+  json["hbm"] = HbmJson(now.hbm);
   json.update(RequestsJson(now));
   json["rates"] = RatesJson(rates);
   json["memory"] = {{"resident_bytes", Number(now.resident_bytes)},

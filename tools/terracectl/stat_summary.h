@@ -31,6 +31,8 @@ struct TierSummary {
 /// The GPUs that keep copies of blocks; none: no HBM tier.
 struct HbmSummary {
   double gpus = 0, gpus_offline = 0, copied_in = 0, loads = 0, evicted_copies = 0, failures = 0;
+  double pin_failures = 0;
+  std::string wire, wire_reason;  ///< how its bytes reach clients, and why so; empty: not told
 };
 
 /// The NVMe tier's devices, index and writes.

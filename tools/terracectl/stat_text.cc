@@ -145,9 +145,19 @@ std::string Hbm(const HbmSummary& hbm) {
   std::string text = "hbm      " + FormatCount(hbm.gpus - hbm.gpus_offline) + " of " +
                      FormatCount(hbm.gpus) + " GPUs online";
   if (hbm.gpus_offline > 0) text += " (the others are LOST until a restart)";
-  return text + ", " + FormatCount(hbm.copied_in) + " blocks copied in, " + FormatCount(hbm.loads) +
-         " read, " + FormatCount(hbm.evicted_copies) + " gave way, " + FormatCount(hbm.failures) +
-         " failed\n";
+  text += ", " + FormatCount(hbm.copied_in) + " blocks copied in, " + FormatCount(hbm.loads) +
+          " read, " + FormatCount(hbm.evicted_copies) + " gave way, " + FormatCount(hbm.failures) +
+          " failed\n";
+  if (hbm.pin_failures > 0) {
+    text += "         " + FormatCount(hbm.pin_failures) +
+            " extents of DRAM could not be pinned for the GPUs\n";
+  }
+  if (hbm.wire.empty()) return text;
+  text += "         gpu memory on the wire: ";
+  text += hbm.wire == "staged" ? "staged through DRAM" : Printable(hbm.wire);
+  if (hbm.wire_reason == "ucx_without_cuda") return text + " (UCX without CUDA)\n";
+  if (hbm.wire_reason == "not_exported") return text + " (HBM frames are not exported)\n";
+  return text + " (" + Printable(hbm.wire_reason) + ")\n";
 }
 
 std::string NvmeBudget(double left_bytes) {

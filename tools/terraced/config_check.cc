@@ -165,19 +165,17 @@ void CheckNvme(const DaemonConfig& config, Problems& problems) {
 
 void CheckHbm(const DaemonConfig& config, Problems& problems) {
   const HbmConfig& hbm = config.hbm;
-  if (!hbm.enabled()) return;
-  if (!config.nvme.enabled()) {
-    problems.push_back({{"hbm.gpus", "nvme.folder"},
-                        "the HBM tier keeps copies of blocks on NVMe: set nvme.folder"});
-  }
-  if (config.server.same_host && config.dram.lend_percent > 0) {
-    problems.push_back({{"hbm.gpus", "dram.lend_percent"},
-                        "GPUs copy from memory that stays where it is, and what is lent does not: "
-                        "set dram.lend_percent = 0"});
+  if (!hbm.enabled()) {
+    if (hbm.gpu_capacity_bytes != HbmConfig().gpu_capacity_bytes) {
+      problems.push_back({{"hbm.gpu_capacity", "hbm.gpus"},
+                          "without hbm.gpus there is no HBM tier: name the GPUs"});
+    }
+    return;
   }
   for (auto gpu = hbm.gpus.begin(); gpu != hbm.gpus.end(); ++gpu) {
     const bool number = !gpu->empty() && gpu->size() <= 3 &&
-                        gpu->find_first_not_of("0123456789") == std::string::npos;
+                        gpu->find_first_not_of("0123456789") == std::string::npos &&
+                        (gpu->front() != '0' || gpu->size() == 1);  // one text for a number
     if (!number) {
       problems.push_back({{"hbm.gpus"}, "\"" + *gpu + "\" is not the number of a GPU"});
     } else if (std::find(hbm.gpus.begin(), gpu, *gpu) != gpu) {

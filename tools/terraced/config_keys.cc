@@ -155,7 +155,7 @@ constexpr ConfigKey kKeys[] = {
 
     {"hbm", "gpus", ConfigKind::kTexts, "numbers of GPUs", "[]", 0, 0,
      "GPUs whose memory is used, by CUDA's numbers, such as [\"0\", \"1\"]. Needs a build with "
-     "CUDA, an NVMe tier, and dram.lend_percent = 0. Empty: no HBM tier.",
+     "CUDA. A GPU serves one daemon at a time. Empty: no HBM tier.",
      TERRACE_FIELD(hbm.gpus)},
     {"hbm", "gpu_capacity", ConfigKind::kBytes, "bytes", "\"1GiB\"", 2 * kMebibyte, 1ULL << 40,
      "Memory of each of these GPUs, over all reactors, taken when the daemon starts. At least 2 "

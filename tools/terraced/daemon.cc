@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include "base/crash_point.h"
 #include "tools/terraced/daemon_options.h"
 #include "tools/terraced/logging.h"
+#include "transport/rdma/ucx_gpu.h"
 
 namespace terrace {
 
@@ -36,12 +38,25 @@ Daemon::~Daemon() {
 
 Result<std::unique_ptr<Daemon>> Daemon::Create(const DaemonConfig& config) {
   std::unique_ptr<Daemon> daemon(new Daemon(config));
-  Status status = daemon->OpenNvme();
+  Status status = daemon->HoldGpus();
+  if (status.ok()) status = daemon->OpenNvme();
   if (status.ok()) status = daemon->MakeShards();
   if (status.ok()) return daemon;
   // Refused is not crashed.
   if (daemon->start_noted_) daemon->guard_->Withdraw();
   return status;
+}
+
+Status Daemon::HoldGpus() {
+  for (const std::string& number : config_.hbm.gpus) {
+    if (Status failed = gpu_holds_.Take(number); !failed.ok()) return failed;
+  }
+  if (const char* const doubles = std::getenv(kGpuDoublesVariable);
+      doubles != nullptr && config_.hbm.enabled()) {
+    Log(LogLevel::kWarning, "gpu_doubles", "doubles={} reason=\"no GPU is used: {} is set\"",
+        doubles, kGpuDoublesVariable);
+  }
+  return {};
 }
 
 Status Daemon::OpenNvme() {
@@ -119,6 +134,13 @@ Status Daemon::MakeShards() {
                            .hints = &shard->service().Hints()}));
   }
   for (const auto& source : sources_) metrics_.Add(*source);
+  if (config_.hbm.enabled()) {
+    sources_.push_back(std::make_unique<HbmWireSource>(UcxKnowsCuda()));
+    metrics_.Add(*sources_.back());
+    Log(LogLevel::kInfo, "hbm_ready", "gpus={} gpu_capacity_bytes={} ms={}",
+        config_.hbm.gpus.size(), config_.hbm.gpu_capacity_bytes,
+        (clock_.Now() - began) / kMillisecond);
+  }
   if (nvme_ == nullptr) return {};
   std::uint64_t blocks = 0;
   for (const auto& shard : shards_) blocks += shard->cache().Counters().blocks_nvme.load();
@@ -247,7 +269,15 @@ bool Daemon::Stop(Nanos limit) {
   }
   if (guard_ != nullptr && nvme_ != nullptr) guard_->Clear();
   if (endpoint_ != nullptr) endpoint_->Stop();
-  return true;
+  bool clean = true;
+  for (const auto& shard : shards_) {
+    const Status& closed = shard->cache().Closed();
+    if (closed.ok()) continue;
+    Log(LogLevel::kError, "gpu_did_not_stop", "reactor={} reason=\"{}\"", shard->place().index,
+        closed.message());
+    clean = false;
+  }
+  return clean;
 }
 
 }  // namespace terrace

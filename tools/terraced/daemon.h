@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "cache/namespace_registry.h"
 #include "tools/terraced/config.h"
+#include "tools/terraced/gpus.h"
 #include "tools/terraced/metrics.h"
 #include "tools/terraced/nvme_store.h"
 #include "tools/terraced/nvme_watch.h"
@@ -32,11 +33,13 @@ class Daemon {
   Status Start();
   /// Housekeeping: logs what the counters show (stalls), measures huge pages. Every few seconds.
   void Tick();
-  /// Ends everything; false when a reactor did not end within `limit` (then only _exit helps).
+  /// Ends everything; false when a reactor did not end within `limit`, or a GPU does not answer
+  /// (then only _exit helps).
   bool Stop(Nanos limit);
 
  private:
   explicit Daemon(const DaemonConfig& config);
+  Status HoldGpus();
   Status OpenNvme();
   Status MakeShards();
   Status WritePortFile() const;
@@ -51,6 +54,7 @@ class Daemon {
   SystemRandom random_;
   NamespaceRegistry registry_;
   Nanos started_ = 0;
+  GpuHolds gpu_holds_;
   // In this order: the sources read the shards, the endpoint's threads read the sources.
   std::unique_ptr<StartGuard> guard_;  // null without an NVMe tier
   bool start_noted_ = false;

@@ -47,13 +47,16 @@ CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor,
   options.arena.name = "dram-" + std::to_string(reactor);
   options.blocks_max =
       config.cache.blocks_max / reactors + (config.cache.blocks_max % reactors != 0 ? 1U : 0U);
-  if (options.blocks_max == 0 && nvme_bytes > 0) {
-    // What is on NVMe is in the index too: room for blocks of 64 KiB there, and for frames of 4 KiB
-    // in DRAM as without it.
+  const std::uint64_t hbm_bytes =
+      config.hbm.gpus.size() * (config.hbm.gpu_capacity_bytes / reactors);
+  const std::uint64_t beside = nvme_bytes + hbm_bytes;
+  if (options.blocks_max == 0 && beside > 0) {
+    // What is on NVMe or in HBM is in the index too: room for blocks of 64 KiB there, and for
+    // frames of 4 KiB in DRAM as without it.
     constexpr std::uint64_t kUsualBlockBytes = 64 << 10;
     constexpr std::uint64_t kIndexBlocksMax = 1ULL << 31;
     const std::uint64_t frames = options.arena.capacity_bytes / kBlockBytesMin;
-    const std::uint64_t blocks = (options.arena.capacity_bytes + nvme_bytes) / kUsualBlockBytes;
+    const std::uint64_t blocks = (options.arena.capacity_bytes + beside) / kUsualBlockBytes;
     options.blocks_max = static_cast<std::uint32_t>(
         std::clamp<std::uint64_t>(std::max(frames, blocks), 1, kIndexBlocksMax));
   }

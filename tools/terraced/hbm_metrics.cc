@@ -1,4 +1,4 @@
-// AppendHbmMetrics of metrics.h.
+// AppendHbmMetrics and HbmWireSource of metrics.h.
 #include "base/tier_kind.h"
 #include "tools/terraced/metric_appender.h"
 #include "tools/terraced/metrics.h"
@@ -19,6 +19,15 @@ void AppendHbmMetrics(const CacheCounters& cache, const MetricLabels& labels,
   all.Add(kHbmLoads, cache.hbm_loads);
   all.Add(kHbmDropped, cache.hbm_evictions);
   all.Add(kHbmFailed, cache.hbm_failures);
+  all.Add(kHbmPinsFailed, cache.hbm_pin_failures);
+}
+
+void HbmWireSource::Collect(std::vector<MetricSample>& samples) const {
+  // Frames of HBM are not exported: whatever UCX could do, their bytes go through DRAM.
+  Appender({}, samples)
+      .With("path", "staged")
+      .With("reason", ucx_knows_cuda_ ? "not_exported" : "ucx_without_cuda")
+      .Add(kHbmWire, std::uint64_t{1});
 }
 
 }  // namespace terrace

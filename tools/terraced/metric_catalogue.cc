@@ -447,6 +447,8 @@ constexpr const MetricInfo* kAll[] = {
     &kHbmLoads,
     &kHbmDropped,
     &kHbmFailed,
+    &kHbmPinsFailed,
+    &kHbmWire,
     &kClients,
     &kClientsByLink,
     &kLeases,

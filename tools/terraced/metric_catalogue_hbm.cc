@@ -21,6 +21,13 @@ const MetricInfo kHbmDropped = {"terrace_hbm_evicted_copies_total", kCounter, kS
 const MetricInfo kHbmFailed = {
     "terrace_hbm_failures_total", kCounter, kSum,
     "Copies to and from GPUs that failed, or whose bytes had other checksums; the block was read "
-    "from NVMe then."};
+    "from NVMe then, or is a miss."};
+const MetricInfo kHbmPinsFailed = {
+    "terrace_hbm_pin_failures_total", kCounter, kSum,
+    "Extents of DRAM that a GPU could not pin after their memory was replaced: it copies nothing "
+    "from or to them."};
+const MetricInfo kHbmWire = {
+    "terrace_hbm_wire", kGauge, kMaximum,
+    "Always 1; the labels tell how blocks in GPU memory reach clients, and why so."};
 
 }  // namespace terrace

@@ -103,6 +103,17 @@ class NvmeMetricSource final : public MetricSource {
   const nvme::IndexThread* const index_;
 };
 
+/// How blocks in GPU memory reach clients.
+class HbmWireSource final : public MetricSource {
+ public:
+  /// As UcxKnowsCuda of transport/rdma/ucx_gpu.h.
+  explicit HbmWireSource(bool ucx_knows_cuda) : ucx_knows_cuda_(ucx_knows_cuda) {}
+  void Collect(std::vector<MetricSample>& samples) const override;
+
+ private:
+  const bool ucx_knows_cuda_;
+};
+
 /// Version, uptime, memory, CPU time, open files and log lines of this process. Reads /proc: about
 /// 50 us, more with thousands of open files.
 class ProcessMetricSource final : public MetricSource {

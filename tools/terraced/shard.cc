@@ -2,8 +2,9 @@
 
 #include <utility>
 
-#include "tiers/hbm/gpu.h"
 #include "tools/terraced/daemon_options.h"
+#include "tools/terraced/gpus.h"
+#include "tools/terraced/logging.h"
 
 namespace terrace {
 
@@ -23,8 +24,8 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
         shared.nvme->Attach(*shard->cache_, *shard->reactor_, place.index);
     if (!slice.ok()) return slice.status();
     shard->nvme_ = std::move(slice).value();
-    if (Status failed = shard->AttachHbm(shared.config); !failed.ok()) return failed;
   }
+  if (Status failed = shard->AttachHbm(shared.config); !failed.ok()) return failed;
   Shard* const self = shard.get();
   shard->service_ = std::make_unique<RequestService>(
       *shard->cache_, shared.registry, place,
@@ -45,7 +46,7 @@ Status Shard::AttachHbm(const DaemonConfig& config) {
   if (!config.hbm.enabled()) return {};
   std::vector<HbmTier*> tiers;
   for (const std::string& number : config.hbm.gpus) {
-    auto gpu = OpenGpu(std::stoi(number));
+    auto gpu = OpenConfiguredGpu(number);
     if (!gpu.ok()) return {gpu.code(), "hbm.gpus: \"" + number + "\": " + gpu.status().message()};
     auto tier = HbmTier::Create(
         **gpu,
@@ -55,7 +56,13 @@ Status Shard::AttachHbm(const DaemonConfig& config) {
     hbm_.push_back(std::move(*tier));
     tiers.push_back(hbm_.back().get());
   }
-  return cache_->AttachHbm(std::move(tiers));
+  if (Status failed = cache_->AttachHbm(std::move(tiers)); !failed.ok()) return failed;
+  cache_->OnGpuLost([](const std::string& name, const std::string& why) {
+    Log(LogLevel::kError, "gpu_lost",
+        "gpu=\"{}\" reason=\"{}: its copies are gone, and it is not used until a restart\"", name,
+        why);
+  });
+  return {};
 }
 
 Shard::~Shard() { Join(); }

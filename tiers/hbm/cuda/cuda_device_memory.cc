@@ -1,6 +1,7 @@
 #include "tiers/hbm/cuda/cuda_device_memory.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/check.h"
@@ -40,6 +41,16 @@ StatusCode CodeOf(cudaError_t error) {
   }
 }
 
+/// Host memory that GPUs of this process have pinned, and how many of them.
+struct HostPins {
+  static HostPins& OfProcess() {
+    static HostPins pins;
+    return pins;
+  }
+  std::mutex mutex;
+  std::map<const std::byte*, std::uint32_t> users;  // by first byte; under mutex
+};
+
 cudaMemcpyKind KindOf(CopyDirection direction) {
   switch (direction) {
     case CopyDirection::kIn: return cudaMemcpyHostToDevice;
@@ -62,14 +73,39 @@ Result<int> CountGpus() {
   return count;
 }
 
-Result<std::unique_ptr<DeviceMemory>> OpenGpu(int index) {
+namespace {
+
+Status CheckIndex(int index) {
   const Result<int> count = CountGpus();
   if (!count.ok()) return count.status();
-  if (index < 0 || index >= *count) {
-    return Status::Invalid("there is no GPU " + std::to_string(index) + ": this machine shows " +
-                           std::to_string(*count) + ", numbered from 0");
-  }
+  if (index >= 0 && index < *count) return {};
+  return Status::Invalid("there is no GPU " + std::to_string(index) + ": this machine shows " +
+                         std::to_string(*count) + ", numbered from 0");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DeviceMemory>> OpenGpu(int index) {
+  if (Status wrong = CheckIndex(index); !wrong.ok()) return wrong;
   return CudaDeviceMemory::Open(index);
+}
+
+Result<std::string> GpuUuid(int index) {
+  if (Status wrong = CheckIndex(index); !wrong.ok()) return wrong;
+  cudaDeviceProp properties;
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, index); error != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());
+    return Status(CodeOf(error), "gpu " + std::to_string(index) + ": " + Describe(error));
+  }
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text = "GPU-";
+  for (std::size_t i = 0; i < sizeof(properties.uuid.bytes); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    const auto byte = static_cast<unsigned char>(properties.uuid.bytes[i]);
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
 }
 
 Result<std::unique_ptr<DeviceMemory>> CudaDeviceMemory::Open(int index) {
@@ -141,11 +177,15 @@ CudaDeviceMemory::~CudaDeviceMemory() {
   }
 }
 
-Status CudaDeviceMemory::Note(cudaError_t error, std::string_view call) {
+Status CudaDeviceMemory::StatusOf(cudaError_t error, std::string_view call) const {
   if (error == cudaSuccess) return {};
   static_cast<void>(cudaGetLastError());  // of what passes, the runtime keeps a copy
-  Status status(CodeOf(error), name_ + ": " + std::string(call) + ": " + Describe(error));
-  if (!IsPassing(error) && health_.ok()) health_ = status;
+  return {CodeOf(error), name_ + ": " + std::string(call) + ": " + Describe(error)};
+}
+
+Status CudaDeviceMemory::Note(cudaError_t error, std::string_view call) {
+  Status status = StatusOf(error, call);
+  if (!status.ok() && !IsPassing(error) && health_.ok()) health_ = status;
   return status;
 }
 
@@ -178,16 +218,44 @@ Status CudaDeviceMemory::Free(std::byte* memory) {
   return Note(cudaFree(memory), "cudaFree");
 }
 
+// What is sticky here is found by the next Poll, too: health() is another thread's.
 Status CudaDeviceMemory::PinHost(std::span<std::byte> memory) {
-  if (Status failed = Enter(); !failed.ok()) return failed;
-  // Portable: pinned for every GPU of the process.
-  return Note(cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterPortable),
-              "cudaHostRegister of " + std::to_string(memory.size()) + " bytes");
+  const std::lock_guard lock(mutex_);
+  if (memory.empty()) return Status::Invalid(name_ + ": no memory to pin");
+  if (pinned_.contains(memory.data())) {
+    return Status::Invalid(name_ + ": this memory is pinned already");
+  }
+  Status status = StatusOf(cudaSetDevice(index_), "cudaSetDevice");
+  if (!status.ok()) return status;
+  HostPins& pins = HostPins::OfProcess();
+  const std::lock_guard pins_lock(pins.mutex);
+  std::uint32_t& users = pins.users[memory.data()];
+  if (users == 0) {
+    // Portable: pinned for every GPU of the process; registered twice it would be an error.
+    status = StatusOf(cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterPortable),
+                      "cudaHostRegister of " + std::to_string(memory.size()) + " bytes");
+  }
+  if (status.ok()) {
+    ++users;
+    pinned_.insert(memory.data());
+  } else {
+    pins.users.erase(memory.data());
+  }
+  return status;
 }
 
 Status CudaDeviceMemory::UnpinHost(std::span<std::byte> memory) {
-  if (Status failed = Enter(); !failed.ok()) return failed;
-  return Note(cudaHostUnregister(memory.data()), "cudaHostUnregister");
+  const std::lock_guard lock(mutex_);
+  if (pinned_.erase(memory.data()) == 0) {
+    return Status::Invalid(name_ + ": this memory is not pinned");
+  }
+  HostPins& pins = HostPins::OfProcess();
+  const std::lock_guard pins_lock(pins.mutex);
+  if (--pins.users[memory.data()] > 0) return {};
+  pins.users.erase(memory.data());
+  Status status = StatusOf(cudaSetDevice(index_), "cudaSetDevice");
+  if (!status.ok()) return status;
+  return StatusOf(cudaHostUnregister(memory.data()), "cudaHostUnregister");
 }
 
 Result<std::size_t> CudaDeviceMemory::Submit(const CopyBatch& batch) {

@@ -5,6 +5,8 @@
 // event, and the next batch's copies do not wait for them. A batch has ended when both its events
 // have. Its copies go to the driver in one call where it has that (CUDA 13), else one by one.
 //
+// Host memory is registered once for all GPUs of the process, however many pin it.
+//
 // The pieces of a batch and their checksums lie in pinned memory of its slot, which the kernel
 // reads and writes over the bus.
 #pragma once
@@ -13,6 +15,8 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -56,19 +60,23 @@ class CudaDeviceMemory final : public DeviceMemory {
   Status Start();
   /// Makes the device current for this thread.
   Status Enter();
-  /// The Status of what `call` answered; keeps what is sticky.
+  /// The Status of what `call` answered.
+  [[nodiscard]] Status StatusOf(cudaError_t error, std::string_view call) const;
+  /// The same; keeps what is sticky.
   Status Note(cudaError_t error, std::string_view call);
   Status StartBatch(Slot& slot, const CopyBatch& batch);
   Status QueueCopies(const CopyBatch& batch, cudaStream_t stream);
   Status QueueSums(Slot& slot, const CopyBatch& batch, cudaStream_t stream);
 
   const int index_;
-  std::string name_;
+  std::string name_;  ///< const once it is open
   Status health_;
   bool batch_call_ = true;  ///< the driver takes many copies in one call
   std::array<cudaStream_t, kCopyDirections * kCopyUrgencies> copy_streams_{};
   std::array<cudaStream_t, kCopyUrgencies> sum_streams_{};
   std::array<Slot, kSlots> slots_;
+  std::mutex mutex_;
+  std::set<const std::byte*> pinned_;  ///< by this one; under mutex_
 };
 
 }  // namespace terrace
