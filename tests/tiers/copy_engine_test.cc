@@ -173,7 +173,7 @@ TEST_F(CopyEngineTest, RequestsBeyondTheLimitsAreNamed) {
             std::string::npos);
   request.copies = {};
   EXPECT_EQ(time_.Run(engine_->Run(request)).code(), StatusCode::kInvalid);
-  const DevicePiece crooked = {.at = pool_ + 8, .bytes = 16};
+  const DevicePiece crooked = {.at = pool_ + 8, .bytes = 256};
   std::uint64_t checksum = 0;
   request.pieces = {&crooked, 1};
   EXPECT_EQ(time_.Run(engine_->Run(request)).code(), StatusCode::kInvalid) << "no checksum";

@@ -44,7 +44,8 @@ Status CopyEngine::Check(const CopyRequest& request) const {
       return wrong("a piece of " + std::to_string(piece.bytes) + " bytes, at most " +
                    std::to_string(kChecksumPieceBytes));
     }
-    if (reinterpret_cast<std::uintptr_t>(piece.at) % DevicePiece::kAlignment != 0) {
+    if (piece.bytes > DevicePiece::kShortBytes &&
+        reinterpret_cast<std::uintptr_t>(piece.at) % DevicePiece::kAlignment != 0) {
       return wrong("a piece that is not aligned to " + std::to_string(DevicePiece::kAlignment));
     }
   }

@@ -5,6 +5,8 @@
 
 #include "base/check.h"
 #include "base/checksum.h"
+#include "base/cuda_memory.h"
+#include "tiers/hbm/cuda/ipc_mappings.h"
 #include "tiers/hbm/gpu.h"
 
 namespace terrace {
@@ -84,7 +86,10 @@ CudaDeviceMemory::CudaDeviceMemory(int index)
 Status CudaDeviceMemory::Start() {
   cudaDeviceProp properties;
   Status status = Note(cudaGetDeviceProperties(&properties, index_), "cudaGetDeviceProperties");
-  if (status.ok()) name_ += " (" + std::string(properties.name) + ")";
+  if (status.ok()) {
+    name_ += " (" + std::string(properties.name) + ")";
+    uuid_ = GpuUuidText(properties.uuid);
+  }
   if (status.ok()) status = Enter();
   int lowest = 0;
   int highest = 0;
@@ -188,6 +193,38 @@ Status CudaDeviceMemory::PinHost(std::span<std::byte> memory) {
 Status CudaDeviceMemory::UnpinHost(std::span<std::byte> memory) {
   if (Status failed = Enter(); !failed.ok()) return failed;
   return Note(cudaHostUnregister(memory.data()), "cudaHostUnregister");
+}
+
+Result<DeviceExport> CudaDeviceMemory::Export(std::span<const std::byte> memory) {
+  // Any thread: what is kept of errors is not touched, and the thread's device is its own again.
+  int before = 0;
+  (void)cudaGetDevice(&before);
+  if (const cudaError_t error = cudaSetDevice(index_); error != cudaSuccess) {
+    return CudaStatus(error, "cudaSetDevice");
+  }
+  Result<DeviceExport> exported = ExportCudaMemory(memory, uuid_);
+  (void)cudaSetDevice(before);
+  if (!exported.ok()) {
+    return Status(exported.code(), name_ + ": " + exported.status().message());
+  }
+  return exported;
+}
+
+Result<std::span<std::byte>> CudaDeviceMemory::OpenExport(const DeviceExport& exported) {
+  Status status = CheckDeviceExport(exported);
+  if (status.ok() && exported.gpu != uuid_) {
+    status = Status::Invalid("gpu " + exported.gpu + " is another than " + uuid_);
+  }
+  if (status.ok()) {
+    Result<std::span<std::byte>> opened = IpcMappings::OfProcess().Open(index_, exported);
+    if (opened.ok()) return opened;
+    status = opened.status();
+  }
+  return Status(status.code(), name_ + ": " + status.message());
+}
+
+void CudaDeviceMemory::CloseExport(std::span<std::byte> memory) {
+  IpcMappings::OfProcess().Close(index_, memory);
 }
 
 Result<std::size_t> CudaDeviceMemory::Submit(const CopyBatch& batch) {
