@@ -51,7 +51,10 @@ class ShmLink final : public PeerLink {
         ways_(ways),
         process_(std::move(process)),
         board_(std::move(board)),
-        device_moves_(context),
+        device_moves_(context,
+                      [this](std::vector<std::byte> message) {
+                        if (Alive()) ways_.ring.Send(std::move(message));
+                      }),
         verify_(verify) {}
 
   [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kShm; }
@@ -79,7 +82,7 @@ class ShmLink final : public PeerLink {
     std::size_t place = 0;       // index of the current one
     std::uint64_t in_place = 0;  // bytes of it that are done
   };
-  void SendMessage(std::vector<std::byte> message) override { ways_.ring.Send(std::move(message)); }
+  void SendMessage(std::vector<std::byte> message) override;
   void OnEnd() override;
   /// Counts what has come, and answers.
   Status AfterDeviceMove(Status status, std::uint64_t bytes, std::atomic<std::uint64_t>& counter);
