@@ -41,6 +41,16 @@ Bytes OpenNamespace(Input& input, const MessageHead& head) {
   });
 }
 
+Bytes RegisterDevice(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::RegisterDevice>(head, [&](Builder& builder) {
+    const auto gpu = MakeText(builder, input);
+    const auto handle = MakeBytes(builder, input);
+    const std::uint64_t offset = input.Wild();
+    return wire::CreateRegisterDevice(builder, input.Byte() % 4U, gpu, handle, offset,
+                                      input.Wild());
+  });
+}
+
 Bytes Hello(Input& input, const MessageHead& head) {
   return BuildMessage<wire::Hello>(head, [&](Builder& builder) {
     const auto tenant = MakeText(builder, input);
@@ -365,14 +375,7 @@ Bytes ClientMessage(Input& input) {
         const std::uint32_t group = input.Byte();
         return wire::CreateExplain(builder, space, group, input.Byte(), keys, lengths);
       });
-    case 20:
-      return BuildMessage<wire::RegisterDevice>(head, [&](Builder& builder) {
-        const auto gpu = MakeText(builder, input);
-        const auto handle = MakeBytes(builder, input);
-        const std::uint64_t offset = input.Wild();
-        return wire::CreateRegisterDevice(builder, input.Byte() % 4U, gpu, handle, offset,
-                                          input.Wild());
-      });
+    case 20: return RegisterDevice(input, head);
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);
