@@ -41,6 +41,14 @@ Bytes OpenNamespace(Input& input, const MessageHead& head) {
   });
 }
 
+Bytes RegisterRegion(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
+    const auto key = MakeBytes(builder, input);
+    const std::uint64_t base = input.Wild();
+    return wire::CreateRegisterRegion(builder, input.Byte() % 4U, base, input.Wild(), key);
+  });
+}
+
 Bytes RegisterDevice(Input& input, const MessageHead& head) {
   return BuildMessage<wire::RegisterDevice>(head, [&](Builder& builder) {
     const auto gpu = MakeText(builder, input);
@@ -376,12 +384,7 @@ Bytes ClientMessage(Input& input) {
         return wire::CreateExplain(builder, space, group, input.Byte(), keys, lengths);
       });
     case 20: return RegisterDevice(input, head);
-    default:
-      return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
-        const auto key = MakeBytes(builder, input);
-        const std::uint64_t base = input.Wild();
-        return wire::CreateRegisterRegion(builder, input.Byte() % 4U, base, input.Wild(), key);
-      });
+    default: return RegisterRegion(input, head);
   }
 }
 
