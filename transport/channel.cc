@@ -263,6 +263,8 @@ void ChannelImpl::OnBlockChecksums(const wire::Message& message) {
   if (found == requests_.end() || found->second.withdrawn || body.checksums() == nullptr) return;
   ChannelRequest& request = found->second;
   if (body.block() >= request.destinations.size()) return;
+  // What went to a GPU was checked there; nobody looks at it here.
+  if (IsOnDevice(request.destinations[body.block()].front().data())) return;
   request.verified.resize(request.destinations.size(), StatusCode::kMiss);
   std::vector<std::uint64_t> sums(body.checksums()->begin(), body.checksums()->end());
   request.verified[body.block()] = VerifyPieces(request.destinations[body.block()], sums)
@@ -328,55 +330,6 @@ void ChannelImpl::Send(std::vector<std::byte> message) {
   }
 }
 
-void ChannelImpl::AddRegion(std::uint32_t region, ClientMemory memory) {
-  if (state_ != State::kOpen) return;
-  std::vector<std::byte> key;
-  if (hello_.link == LinkKind::kRdma) {
-    auto registration = worker_->Register(memory.bytes);
-    // Without a key the daemon answers kInvalid, naming the region.
-    if (registration.ok()) {
-      RemoveRegistration(region);
-      registered_[region] = registration->memory;
-      key = std::move(registration->packed_key);
-    }
-  }
-  const bool shared = hello_.link == LinkKind::kShm && memory.file != nullptr &&
-                      ShareRegion(region, memory.bytes.size(), *memory.file);
-  Send(BuildMessage<wire::RegisterRegion>(
-      {0, options_.incarnation, 0}, [&](flatbuffers::FlatBufferBuilder& builder) {
-        return wire::CreateRegisterRegion(builder, region,
-                                          reinterpret_cast<std::uintptr_t>(memory.bytes.data()),
-                                          memory.bytes.size(), BuildBytes(builder, key), shared);
-      }));
-  CrashHere(CrashPoint::kClientRegionTold);
-}
-
-bool ChannelImpl::ShareRegion(std::uint32_t region, std::uint64_t length, const UniqueFd& file) {
-  // Refused: it is copied as any other memory is.
-  return stream_
-      ->SendCopyOf(file.get(), BuildMessage<wire::ShareRegion>(
-                                   {0, options_.incarnation, 0},
-                                   [&](flatbuffers::FlatBufferBuilder& builder) {
-                                     return wire::CreateShareRegion(builder, region, length);
-                                   }))
-      .ok();
-}
-
-void ChannelImpl::RemoveRegion(std::uint32_t region) {
-  RemoveRegistration(region);
-  Send(BuildMessage<wire::ForgetRegion>({0, options_.incarnation, 0},
-                                        [&](flatbuffers::FlatBufferBuilder& builder) {
-                                          return wire::CreateForgetRegion(builder, region);
-                                        }));
-}
-
-void ChannelImpl::RemoveRegistration(std::uint32_t region) {
-  const auto found = registered_.find(region);
-  if (found == registered_.end()) return;
-  worker_->Unregister(found->second);
-  registered_.erase(found);
-}
-
 void ChannelImpl::Expect(std::uint64_t request_id, PieceMemory destinations) {
   if (state_ != State::kOpen) return;
   ChannelRequest& request = requests_[request_id];
@@ -410,7 +363,9 @@ StatusCode ChannelImpl::Arrived(std::uint64_t request_id, std::uint32_t index) c
       default: return StatusCode::kMiss;
     }
   }
-  if (!ChecksArrivals()) return StatusCode::kOk;
+  if (!ChecksArrivals() || IsOnDevice(request.destinations[index].front().data())) {
+    return StatusCode::kOk;
+  }
   return index < request.verified.size() ? request.verified[index] : StatusCode::kMiss;
 }
 
@@ -431,6 +386,7 @@ StatusCode ChannelImpl::Withdraw(std::uint64_t request_id) {
 }
 
 void ChannelImpl::OnStreamEnd(const Status& reason) {
+  if (AwaitsDaemonExit(reason)) return;
   End(session_error_.ok() ? Status(StatusCode::kPeerDead, reason.message()) : session_error_);
 }
 
@@ -460,6 +416,7 @@ void ChannelImpl::Close() {
 
 void ChannelImpl::TearDown(const Status& reason) {
   state_ = State::kEnded;
+  daemon_life_.reset();
   if (data_ != nullptr) data_->Close(reason);
   if (ring_ != nullptr) ring_->Close();
   if (stream_ != nullptr) stream_->Close();

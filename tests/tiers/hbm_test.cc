@@ -120,6 +120,22 @@ TEST_P(DeviceMemoryTest, AChecksumOfTheDeviceIsTheHostsAtEveryLength) {
   }
 }
 
+TEST_P(DeviceMemoryTest, AShortPieceIsSummedWhereverItLies) {
+  ASSERT_TRUE(CopyOne(CopyDirection::kIn, pool_, host_.get(), 1 << 20).ok());
+  std::vector<DevicePiece> pieces;
+  for (std::uint32_t at = 1; at < 200; ++at) pieces.push_back({.at = pool_ + at, .bytes = at});
+  std::vector<std::uint64_t> checksums(pieces.size());
+  const Status status = Run({.direction = CopyDirection::kWithin,
+                             .urgency = CopyUrgency::kDemand,
+                             .copies = {},
+                             .pieces = pieces,
+                             .checksums = checksums});
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    ASSERT_EQ(checksums[i], Checksum64(Host().subspan(i + 1, i + 1))) << i + 1;
+  }
+}
+
 Task<void> MoveBlock(CopyEngine* engine, std::byte* to, const std::byte* from, std::size_t bytes,
                      CopyDirection direction, CopyUrgency urgency, std::size_t* wrong) {
   const DeviceCopy copy = {.to = to, .from = from, .bytes = bytes};

@@ -10,8 +10,12 @@
 // errors: "sticky") is kept: health() tells it, every later call answers it, and batches in flight
 // end with it. Running out of memory is not one.
 //
-// Thread: one at a time; CopyEngine (copy_engine.h) drives it from a reactor. PinHost and UnpinHost
-// from any other beside it.
+// Memory of another process. A process exports memory of the GPU, another one of the same host maps
+// it; its bytes are then as good as the mapper's own for batches. The driver keeps the memory while
+// it is mapped, but whose it is must not free it before: CUDA promises nothing for that.
+//
+// Thread: one at a time, but for what is said to be any's; CopyEngine (copy_engine.h) drives it
+// from a reactor. PinHost and UnpinHost from any other beside it.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +25,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/device_export.h"
 #include "base/result.h"
 #include "base/status.h"
 
@@ -48,7 +53,9 @@ struct DeviceCopy {
 
 /// Device memory to be checksummed as one piece.
 struct DevicePiece {
-  static constexpr std::size_t kAlignment = 16;  ///< of `at`
+  static constexpr std::size_t kAlignment =
+      16;  ///< of `at`; pieces of kShortBytes may lie anywhere
+  static constexpr std::uint32_t kShortBytes = 240;
   const std::byte* at = nullptr;
   std::uint32_t bytes = 0;  ///< at most kChecksumPieceBytes
 };
@@ -77,6 +84,8 @@ class DeviceMemory {
   virtual ~DeviceMemory() = default;
   /// For messages and metrics, e.g. "gpu 0 (NVIDIA H200)".
   [[nodiscard]] virtual const std::string& name() const noexcept = 0;
+  /// The same in every process of the host, as nvidia-smi -L names it: "GPU-...".
+  [[nodiscard]] virtual const std::string& uuid() const noexcept = 0;
   /// The first failure that it does not recover from; ok when there was none.
   [[nodiscard]] virtual const Status& health() const noexcept = 0;
   virtual Result<DeviceSpace> Space() = 0;
@@ -90,6 +99,18 @@ class DeviceMemory {
   virtual Status PinHost(std::span<std::byte> memory) = 0;
   /// Blocks. REQUIRES: pinned, no batch in flight uses it.
   virtual Status UnpinHost(std::span<std::byte> memory) = 0;
+
+  /// What another process needs to map `memory`, which lies in an allocation of this one. kInvalid:
+  /// it does not, or beyond its end; kUnsupported: memory of a kind that cannot be mapped
+  /// elsewhere. Any thread.
+  virtual Result<DeviceExport> Export(std::span<const std::byte> memory) = 0;
+  /// Maps what another process exported; of one allocation there is one mapping, counted. kInvalid
+  /// names the field that is wrong: of another GPU, no handle, or more bytes than there are;
+  /// kPeerDead: whose it was is gone, or has freed it. The device is none the worse. Blocks, up to
+  /// milliseconds. Any thread.
+  virtual Result<std::span<std::byte>> OpenExport(const DeviceExport& exported) = 0;
+  /// Blocks. Any thread. REQUIRES: from OpenExport, no batch in flight uses it.
+  virtual void CloseExport(std::span<std::byte> memory) = 0;
 
   /// Hands the batch to the device; the answer is its slot. kRetry when none is free. REQUIRES: a
   /// batch within its limits, with copies or pieces.

@@ -9,11 +9,6 @@
 #include "base/scheduler.h"
 
 namespace terrace {
-namespace {
-
-constexpr std::uint64_t kAlignment = 256;  // of an allocation, as CUDA's
-
-}  // namespace
 
 HostDeviceMemory::HostDeviceMemory(HostDeviceOptions options) : options_(std::move(options)) {
   TERRACE_CHECK(options_.bytes_per_microsecond > 0 && options_.latency >= 0);
@@ -33,20 +28,87 @@ Result<std::byte*> HostDeviceMemory::Allocate(std::uint64_t bytes) {
                   name() + ": out of memory: " + std::to_string(bytes) + " bytes asked, " +
                       std::to_string(options_.total_bytes - allocated_) + " free");
   }
-  auto memory = std::make_unique<std::byte[]>(bytes + kAlignment);
-  const auto address = reinterpret_cast<std::uintptr_t>(memory.get());
-  std::byte* const aligned = memory.get() + (kAlignment - address % kAlignment) % kAlignment;
-  allocations_[aligned] = {.memory = std::move(memory), .bytes = bytes};
+  auto memory = HostMemory::Make(bytes);
+  if (!memory.ok()) return Status(memory.code(), name() + ": " + memory.status().message());
+  std::byte* const first = memory->bytes().data();
+  const std::lock_guard lock(mutex_);
+  allocations_.emplace(first, std::move(*memory));
   allocated_ += bytes;
-  return aligned;
+  return first;
 }
 
 Status HostDeviceMemory::Free(std::byte* memory) {
+  const std::lock_guard lock(mutex_);
   const auto found = allocations_.find(memory);
   TERRACE_CHECK(found != allocations_.end());
-  allocated_ -= found->second.bytes;
+  allocated_ -= found->second.bytes().size();
   allocations_.erase(found);
   return health_;
+}
+
+Result<DeviceExport> HostDeviceMemory::Export(std::span<const std::byte> memory) {
+  const std::lock_guard lock(mutex_);
+  const HostMemory* holder = Holder(allocations_, memory.data(), memory.size());
+  if (memory.empty() || holder == nullptr) {
+    return Status::Invalid(name() + ": these " + std::to_string(memory.size()) +
+                           " bytes are no part of an allocation");
+  }
+  return DeviceExport{.gpu = uuid(),
+                      .handle = holder->Handle(),
+                      .offset = static_cast<std::uint64_t>(memory.data() - holder->bytes().data()),
+                      .bytes = memory.size()};
+}
+
+Result<std::span<std::byte>> HostDeviceMemory::OpenExport(const DeviceExport& exported) {
+  const auto wrong = [this](StatusCode code, const std::string& why) {
+    return Status(code, name() + ": " + why);
+  };
+  if (Status status = CheckDeviceExport(exported); !status.ok()) {
+    return wrong(status.code(), status.message());
+  }
+  if (exported.gpu != uuid()) {
+    return wrong(StatusCode::kInvalid, "gpu " + exported.gpu + " is another than " + uuid());
+  }
+  const std::lock_guard lock(mutex_);
+  auto known = handles_.find(exported.handle);
+  if (known == handles_.end()) {
+    auto memory = HostMemory::Open(exported.handle);
+    if (!memory.ok()) return wrong(memory.code(), memory.status().message());
+    const std::byte* const first = memory->bytes().data();
+    opened_.emplace(first, std::move(*memory));
+    known = handles_.emplace(exported.handle, Opened{.first = first}).first;
+  }
+  const HostMemory& memory = opened_.at(known->second.first);
+  if (exported.offset + exported.bytes > memory.bytes().size()) {
+    Status status = wrong(StatusCode::kInvalid, "length " + std::to_string(exported.bytes) +
+                                                    " from " + std::to_string(exported.offset) +
+                                                    " on, and the allocation has " +
+                                                    std::to_string(memory.bytes().size()));
+    if (known->second.count == 0) {
+      opened_.erase(known->second.first);
+      handles_.erase(known);
+    }
+    return status;
+  }
+  ++known->second.count;
+  return memory.bytes().subspan(exported.offset, exported.bytes);
+}
+
+void HostDeviceMemory::CloseExport(std::span<std::byte> memory) {
+  const std::lock_guard lock(mutex_);
+  const HostMemory* holder = Holder(opened_, memory.data(), memory.size());
+  TERRACE_CHECK(holder != nullptr);
+  const std::byte* const first = holder->bytes().data();
+  const auto known = std::ranges::find_if(
+      handles_, [first](const auto& entry) { return entry.second.first == first; });
+  if (--known->second.count > 0) return;
+  opened_.erase(first);
+  handles_.erase(known);
+}
+
+std::size_t HostDeviceMemory::mapped() const {
+  const std::lock_guard lock(mutex_);
+  return opened_.size();
 }
 
 Status HostDeviceMemory::PinHost(std::span<std::byte> memory) {
@@ -69,12 +131,19 @@ Status HostDeviceMemory::UnpinHost(std::span<std::byte> memory) {
   return {};
 }
 
+const HostMemory* HostDeviceMemory::Holder(const Allocations& allocations, const std::byte* at,
+                                           std::size_t bytes) {
+  auto next = allocations.upper_bound(at);
+  if (next == allocations.begin()) return nullptr;
+  const auto& [first, memory] = *std::prev(next);
+  const auto offset = static_cast<std::size_t>(at - first);
+  const std::size_t size = memory.bytes().size();
+  return offset <= size && bytes <= size - offset ? &memory : nullptr;
+}
+
 bool HostDeviceMemory::OnDevice(const std::byte* at, std::size_t bytes) const {
-  auto next = allocations_.upper_bound(at);
-  if (next == allocations_.begin()) return false;
-  const auto& [first, allocation] = *std::prev(next);
-  const auto offset = static_cast<std::uint64_t>(at - first);
-  return offset <= allocation.bytes && bytes <= allocation.bytes - offset;
+  const std::lock_guard lock(mutex_);
+  return Holder(allocations_, at, bytes) != nullptr || Holder(opened_, at, bytes) != nullptr;
 }
 
 bool HostDeviceMemory::OnPinnedHost(const std::byte* at, std::size_t bytes) const {
@@ -159,9 +228,11 @@ void HostDeviceMemory::Lose(std::string why) {
 
 void HostDeviceMemory::Rot() noexcept {
   constexpr std::uint64_t kPage = 4096;
-  for (const auto& [first, allocation] : allocations_) {
-    std::byte* const bytes = allocation.memory.get() + (first - allocation.memory.get());
-    for (std::uint64_t at = 0; at < allocation.bytes; at += kPage) bytes[at] ^= std::byte{2};
+  const std::lock_guard lock(mutex_);
+  for (const auto& [first, memory] : allocations_) {
+    for (std::size_t at = 0; at < memory.bytes().size(); at += kPage) {
+      memory.bytes()[at] ^= std::byte{2};
+    }
   }
 }
 

@@ -92,7 +92,7 @@ Result<std::unique_ptr<DeviceMemory>> OpenConfiguredGpu(const std::string& numbe
   Result<std::string> name = DoubleName(**doubles, index);
   if (!name.ok()) return name.status();
   return std::unique_ptr<DeviceMemory>(std::make_unique<HostDeviceMemory>(
-      HostDeviceOptions{.name = std::move(*name), .total_bytes = kDoubleBytes}));
+      HostDeviceOptions{.name = *name, .uuid = *name, .total_bytes = kDoubleBytes}));
 }
 
 GpuHolds::~GpuHolds() {

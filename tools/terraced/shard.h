@@ -17,6 +17,8 @@
 #include "tiers/hbm/device_memory.h"
 #include "tiers/hbm/hbm_tier.h"
 #include "tools/terraced/config.h"
+#include "tools/terraced/gpu_regions.h"
+#include "tools/terraced/gpus.h"
 #include "tools/terraced/nvme_store.h"
 #include "tools/terraced/request_service.h"
 #include "transport/server.h"
@@ -32,6 +34,9 @@ class Shard {
     Clock& clock;
     Random& random;
     NvmeStore* nvme = nullptr;  ///< null: no NVMe tier
+    /// Opens a GPU of hbm.gpus. Tests put doubles in its place.
+    std::function<Result<std::unique_ptr<DeviceMemory>>(const std::string&)> open_gpu =
+        OpenConfiguredGpu;
   };
 
   /// Takes the memory and the port, and finds what an earlier run left on NVMe (blocks). The
@@ -62,7 +67,7 @@ class Shard {
   Shard(ShardPlace place, Random& random) : place_(place), random_(random) {}
   Task<void> Stop();
   /// Opens the GPUs of the configuration and gives the cache its part of their memory.
-  Status AttachHbm(const DaemonConfig& config);
+  Status AttachHbm(const Shared& shared);
 
   const ShardPlace place_;
   Random& random_;
@@ -74,6 +79,7 @@ class Shard {
   std::unique_ptr<Cache> cache_;
   std::vector<std::unique_ptr<DeviceMemory>> gpus_;
   std::vector<std::unique_ptr<HbmTier>> hbm_;  ///< have the cache's arena pinned
+  std::unique_ptr<GpuRegions> gpu_regions_;    ///< null without GPUs
   std::unique_ptr<RequestService> service_;
   std::unique_ptr<Server> server_;
   TaskScope stopping_;

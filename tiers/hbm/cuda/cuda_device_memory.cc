@@ -6,6 +6,8 @@
 
 #include "base/check.h"
 #include "base/checksum.h"
+#include "base/cuda_memory.h"
+#include "tiers/hbm/cuda/ipc_mappings.h"
 #include "tiers/hbm/gpu.h"
 
 namespace terrace {
@@ -97,15 +99,7 @@ Result<std::string> GpuUuid(int index) {
     static_cast<void>(cudaGetLastError());
     return Status(CodeOf(error), "gpu " + std::to_string(index) + ": " + Describe(error));
   }
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text = "GPU-";
-  for (std::size_t i = 0; i < sizeof(properties.uuid.bytes); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    const auto byte = static_cast<unsigned char>(properties.uuid.bytes[i]);
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
+  return GpuUuidText(properties.uuid);
 }
 
 Result<std::unique_ptr<DeviceMemory>> CudaDeviceMemory::Open(int index) {
@@ -120,7 +114,10 @@ CudaDeviceMemory::CudaDeviceMemory(int index)
 Status CudaDeviceMemory::Start() {
   cudaDeviceProp properties;
   Status status = Note(cudaGetDeviceProperties(&properties, index_), "cudaGetDeviceProperties");
-  if (status.ok()) name_ += " (" + std::string(properties.name) + ")";
+  if (status.ok()) {
+    name_ += " (" + std::string(properties.name) + ")";
+    uuid_ = GpuUuidText(properties.uuid);
+  }
   if (status.ok()) status = Enter();
   int lowest = 0;
   int highest = 0;
@@ -256,6 +253,38 @@ Status CudaDeviceMemory::UnpinHost(std::span<std::byte> memory) {
   Status status = StatusOf(cudaSetDevice(index_), "cudaSetDevice");
   if (!status.ok()) return status;
   return StatusOf(cudaHostUnregister(memory.data()), "cudaHostUnregister");
+}
+
+Result<DeviceExport> CudaDeviceMemory::Export(std::span<const std::byte> memory) {
+  // Any thread: what is kept of errors is not touched, and the thread's device is its own again.
+  int before = 0;
+  (void)cudaGetDevice(&before);
+  if (const cudaError_t error = cudaSetDevice(index_); error != cudaSuccess) {
+    return CudaStatus(error, "cudaSetDevice");
+  }
+  Result<DeviceExport> exported = ExportCudaMemory(memory, uuid_);
+  (void)cudaSetDevice(before);
+  if (!exported.ok()) {
+    return Status(exported.code(), name_ + ": " + exported.status().message());
+  }
+  return exported;
+}
+
+Result<std::span<std::byte>> CudaDeviceMemory::OpenExport(const DeviceExport& exported) {
+  Status status = CheckDeviceExport(exported);
+  if (status.ok() && exported.gpu != uuid_) {
+    status = Status::Invalid("gpu " + exported.gpu + " is another than " + uuid_);
+  }
+  if (status.ok()) {
+    Result<std::span<std::byte>> opened = IpcMappings::OfProcess().Open(index_, exported);
+    if (opened.ok()) return opened;
+    status = opened.status();
+  }
+  return Status(status.code(), name_ + ": " + status.message());
+}
+
+void CudaDeviceMemory::CloseExport(std::span<std::byte> memory) {
+  IpcMappings::OfProcess().Close(index_, memory);
 }
 
 Result<std::size_t> CudaDeviceMemory::Submit(const CopyBatch& batch) {

@@ -35,12 +35,16 @@ class CudaDeviceMemory final : public DeviceMemory {
   CudaDeviceMemory& operator=(const CudaDeviceMemory&) = delete;
 
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+  [[nodiscard]] const std::string& uuid() const noexcept override { return uuid_; }
   [[nodiscard]] const Status& health() const noexcept override { return health_; }
   Result<DeviceSpace> Space() override;
   Result<std::byte*> Allocate(std::uint64_t bytes) override;
   Status Free(std::byte* memory) override;
   Status PinHost(std::span<std::byte> memory) override;
   Status UnpinHost(std::span<std::byte> memory) override;
+  Result<DeviceExport> Export(std::span<const std::byte> memory) override;
+  Result<std::span<std::byte>> OpenExport(const DeviceExport& exported) override;
+  void CloseExport(std::span<std::byte> memory) override;
   Result<std::size_t> Submit(const CopyBatch& batch) override;
   std::optional<Status> Poll(std::size_t slot, std::span<std::uint64_t> checksums) override;
   [[nodiscard]] Nanos PollPause() const noexcept override { return 0; }
@@ -70,6 +74,7 @@ class CudaDeviceMemory final : public DeviceMemory {
 
   const int index_;
   std::string name_;  ///< const once it is open
+  std::string uuid_;
   Status health_;
   bool batch_call_ = true;  ///< the driver takes many copies in one call
   std::array<cudaStream_t, kCopyDirections * kCopyUrgencies> copy_streams_{};

@@ -1,0 +1,105 @@
+#include "tiers/hbm/cuda/ipc_mappings.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "base/check.h"
+#include "base/cuda_memory.h"
+#include "base/cuda_status.h"
+
+namespace terrace {
+namespace {
+
+/// What cudaIpcOpenMemHandle says of a handle.
+StatusCode CodeOfOpen(cudaError_t error) {
+  switch (error) {
+    case cudaErrorMapBufferObjectFailed:
+    case cudaErrorInvalidResourceHandle: return StatusCode::kPeerDead;
+    case cudaErrorInvalidValue:
+    case cudaErrorDeviceUninitialized:  // of a handle of its own process
+    case cudaErrorAlreadyMapped: return StatusCode::kInvalid;
+    default: return CudaStatus(error, "").code();
+  }
+}
+
+}  // namespace
+
+IpcMappings& IpcMappings::OfProcess() {
+  static auto* const mappings = new IpcMappings;  // threads may close mappings after main
+  return *mappings;
+}
+
+Result<IpcMappings::Mapping> IpcMappings::Map(const std::vector<std::byte>& bytes) {
+  cudaIpcMemHandle_t handle{};
+  if (bytes.size() != sizeof(handle)) {
+    return Status::Invalid("handle has " + std::to_string(bytes.size()) + " bytes, not " +
+                           std::to_string(sizeof(handle)));
+  }
+  std::memcpy(&handle, bytes.data(), sizeof(handle));
+  void* mapped = nullptr;
+  const cudaError_t error = cudaIpcOpenMemHandle(&mapped, handle, cudaIpcMemLazyEnablePeerAccess);
+  if (error != cudaSuccess) {
+    return Status(CodeOfOpen(error),
+                  "handle: " + CudaStatus(error, "cudaIpcOpenMemHandle").message());
+  }
+  Mapping mapping{.base = static_cast<std::byte*>(mapped)};
+  const Result<CudaAllocation> allocation = AllocationOf(mapped);
+  if (!allocation.ok()) {
+    Unmap(mapping);
+    return Status(StatusCode::kIo, "handle: " + allocation.status().message());
+  }
+  mapping.bytes =
+      allocation->base + allocation->bytes - reinterpret_cast<std::uintptr_t>(mapping.base);
+  return mapping;
+}
+
+void IpcMappings::Unmap(const Mapping& mapping) {
+  (void)cudaIpcCloseMemHandle(mapping.base);
+  (void)cudaGetLastError();
+}
+
+Result<std::span<std::byte>> IpcMappings::Open(int device, const DeviceExport& exported) {
+  const std::lock_guard lock(mutex_);
+  if (const cudaError_t error = cudaSetDevice(device); error != cudaSuccess) {
+    return CudaStatus(error, "cudaSetDevice");
+  }
+  auto known = mappings_.find({device, exported.handle});
+  if (known == mappings_.end()) {
+    const Result<Mapping> mapping = Map(exported.handle);
+    if (!mapping.ok()) return mapping.status();
+    known = mappings_.emplace(std::pair(device, exported.handle), *mapping).first;
+  }
+  Mapping& mapping = known->second;
+  if (exported.offset > mapping.bytes || exported.bytes > mapping.bytes - exported.offset) {
+    Status status = Status::Invalid("length " + std::to_string(exported.bytes) + " from " +
+                                    std::to_string(exported.offset) +
+                                    " on, and the allocation has " + std::to_string(mapping.bytes));
+    if (mapping.users == 0) {
+      Unmap(mapping);
+      mappings_.erase(known);
+    }
+    return status;
+  }
+  ++mapping.users;
+  return std::span(mapping.base + exported.offset, exported.bytes);
+}
+
+void IpcMappings::Close(int device, std::span<std::byte> memory) {
+  const std::lock_guard lock(mutex_);
+  const auto known = std::ranges::find_if(mappings_, [&](const auto& entry) {
+    const Mapping& mapping = entry.second;
+    return entry.first.first == device && memory.data() >= mapping.base &&
+           memory.data() < mapping.base + mapping.bytes;
+  });
+  TERRACE_CHECK(known != mappings_.end());
+  if (--known->second.users > 0) return;
+  // What fails here has failed before: the device is lost, and all of its mappings with it.
+  if (cudaSetDevice(device) == cudaSuccess) Unmap(known->second);
+  (void)cudaGetLastError();
+  mappings_.erase(known);
+}
+
+}  // namespace terrace
