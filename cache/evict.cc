@@ -201,7 +201,7 @@ bool Cache::Impl::MakeIndexRoom(const ChainGuard& chain) {
   ChainGuard guard = chain;
   guard.spares_written = true;  // who leaves the index leaves every tier
   if (index->Full() && nvme != nullptr && nvme->ForgetOldest()) return true;
-  if (index->Full() && hbm != nullptr && hbm->ForgetFirst()) return true;
+  if (index->Full() && hbm != nullptr && hbm->ForgetFirst(guard)) return true;
   BlockId candidate = policy->First();
   PutOffAtEnd put_off{.cache = *this};
   int leased = 0;

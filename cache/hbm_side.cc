@@ -251,11 +251,11 @@ void HbmSide::GiveUp(BlockId id, EventCause why) {
   cache.TellMoved(id);
 }
 
-bool HbmSide::ForgetFirst() {
+bool HbmSide::ForgetFirst(const ChainGuard& guard) {
   BlockId candidate = policy->First();
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     const Copy& copy = *copies.at(candidate);
-    if (IsLast(candidate) && MayGo(*copy.tier, copy.frame)) {
+    if (IsLast(candidate) && MayGo(*copy.tier, copy.frame) && !cache.Guarded(candidate, guard)) {
       Count(cache.counters.index_evictions);
       cache.Forget(candidate, EventCause::kEvicted, MissReason::kIndexFull);
       return true;

@@ -74,8 +74,9 @@ struct HbmSide final : ExtentMemoryUser {
   Task<Status> ReadAndEnd(std::shared_ptr<Copy> copy, FrameId into);
   /// The block is about to be forgotten, or to lose its copy for good.
   void OnForget(BlockId id) { Drop(id); }
-  /// Forgets a block that lies here alone, for the sake of room in the index. False: there is none.
-  bool ForgetFirst();
+  /// Forgets a block that lies here alone, for the sake of room in the index, but none of the chain
+  /// that wants it. False: there is none.
+  bool ForgetFirst(const ChainGuard& guard);
   /// Ends the moves under way; kIo when a GPU did not answer in time: what it may still write must
   /// stay where it is, as must the tiers. No call after it but for Validate.
   Task<Status> Close();

@@ -4,11 +4,11 @@
 // when it was granted. It keeps each of them readable in its own way:
 //   E1. A block that was in DRAM is pinned: eviction passes over it, and a get finds it without a
 //       device.
-//   E2. A block that was on NVMe only is *marked*. The index forgets others for room, and when the
-//       log reuses its segment it is written again while there is budget and room for that, before
-//       the segment's other blocks; else it is pinned, if a get has brought it to DRAM meanwhile;
-//       else it goes: Reclaim waits for nobody. A get of it is then a miss, never wrong bytes. Nor
-//       does a lease mend a device: while that is offline such a block is a miss too.
+//   E2. A block that was on NVMe or in HBM only is *marked*. Index and GPUs forget others for room,
+//       and when the log reuses its segment it is written again while there is budget and room for
+//       that, before the segment's other blocks; else it is pinned, if a get has brought it to DRAM
+//       meanwhile; else it goes: Reclaim waits for nobody. A get of it is then a miss, never wrong
+//       bytes. Nor does a lease mend a device: while that is offline such a block is a miss too.
 //   E3. Whoever removes or clears blocks is not kept from it: they are no longer found (C4), though
 //       the memory of those that are pinned is used until the lease ends.
 //   E4. A lease of which a block went, by E2 or E3, is broken: Renew ends it with kExpired. Until
