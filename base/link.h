@@ -21,6 +21,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -28,6 +29,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/device_region.h"
 #include "base/frame_range.h"
 #include "base/result.h"
 #include "base/status.h"
@@ -160,6 +162,21 @@ class Link {
   /// call). kCorrupt when what the client sent did not match its own checksums.
   virtual Task<Status> Pull(Hold destination, BlockTransfer transfer,
                             std::span<std::uint64_t> checksums) = 0;
+
+  /// Whether PushFromDevice moves such a transfer: all of a block of `block_bytes` goes to memory
+  /// of the client's on `gpu`, as it can be copied there.
+  [[nodiscard]] virtual bool ReachesDevice(const DeviceCopier& /*gpu*/,
+                                           std::uint64_t /*block_bytes*/,
+                                           const BlockTransfer& /*transfer*/) const {
+    return false;
+  }
+  /// Push, of a block that lies on a GPU. What arrived has the block's checksums when it is ok;
+  /// kCorrupt when not. REQUIRES: ReachesDevice, in the same turn.
+  virtual Task<Status> PushFromDevice(std::shared_ptr<DeviceSource> source,
+                                      BlockTransfer transfer) {
+    (void)source, (void)transfer;
+    co_return Status(StatusCode::kUnsupported, "this link reaches no device memory");
+  }
 
   /// Lends `frame`, which lies at `place` of an extent of `extents`, to the client until it gives
   /// it back, but no longer than `until` (on the scheduler's clock); `extents` outlives the link.

@@ -100,6 +100,9 @@ struct Cache::Impl {
   Task<BlockAnswer> GetBlock(GetState& state, const WantedBlock& wanted);
   /// Pushes, or lends, what is in a frame.
   Task<BlockAnswer> PushBlock(GetState& state, const WantedBlock& wanted, Hold pin, TierKind tier);
+  /// A block whose copy lies on the GPU that it is wanted on goes there without a stop: true, and
+  /// `answer` says how it went. False: it has to go by DRAM. `answer` outlives the task.
+  Task<bool> GetOnDevice(GetState& state, const WantedBlock& wanted, BlockAnswer* answer);
   /// `pin` holds the block's frame when it ends with kOk, `tier` says where it was found, `why` why
   /// it did not end so.
   Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier,

@@ -9,6 +9,7 @@
 #include "base/counter.h"
 #include "base/wait.h"
 #include "cache/cache_impl.h"
+#include "cache/device_copies.h"
 #include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 
@@ -154,6 +155,10 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
         status,
         WhyMissing({.namespace_id = request.chain.namespace_id, .hash = wanted.hash}).reason);
   }
+  if (status == StatusCode::kOk && hbm != nullptr && request.lend_for == 0) {
+    BlockAnswer answer;
+    if (co_await GetOnDevice(state, wanted, &answer)) co_return answer;
+  }
   Hold pin;
   TierKind tier = TierKind::kNone;
   if (status == StatusCode::kOk) status = co_await PinBlock(state, wanted, &pin, &tier, &why);
@@ -163,6 +168,51 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
   }
   if (request.lend_for != 0) co_return LendBlock(state, std::move(pin), tier);
   co_return co_await PushBlock(state, wanted, std::move(pin), tier);
+}
+
+Task<bool> Cache::Impl::GetOnDevice(GetState& state, const WantedBlock& wanted,
+                                    BlockAnswer* answer) {
+  const GetRequest& request = state.request;
+  const BlockPlace& place = request.places[wanted.index];
+  const BlockTransfer transfer{.request_id = request.request_id,
+                               .block = wanted.index,
+                               .pieces = place.pieces,
+                               .deadline = request.deadline,
+                               .range = place.range};
+  const BlockId id = FindBlock(request.chain, wanted.hash, wanted.key).id;
+  if (id == kNoBlock || (*index)[id].state != BlockState::kPublished) co_return false;
+  const DeviceCopier* const gpu = HbmBlock::GpuWith(*hbm, id);
+  const std::uint64_t bytes = (*index)[id].block_bytes;
+  if (gpu == nullptr || !state.link.ReachesDevice(*gpu, bytes, transfer)) co_return false;
+  const std::shared_ptr<HbmBlock> block = HbmBlock::Begin(*hbm, id);
+  if (!KeyIs(block->header(), request.chain, wanted.key)) co_return false;
+  Status status = clock.Now() < request.deadline
+                      ? co_await slots.Acquire(&state.link, request.deadline)
+                      : Status(StatusCode::kTimeout, "the deadline passed before the push");
+  if (status.ok()) {
+    if (!state.link.ReachesDevice(*gpu, bytes, transfer)) {  // its region may have gone meanwhile
+      slots.Release(&state.link);
+      co_return false;
+    }
+    status = co_await state.link.PushFromDevice(block, transfer);
+    slots.Release(&state.link);
+  }
+  answer->status = status.code();
+  switch (status.code()) {
+    case StatusCode::kOk:
+      answer->tier = TierKind::kHbm;
+      answer->valid_tokens = block->header().valid_tokens;
+      CountHit(TierKind::kHbm);
+      Count(counters.bytes_got, block->bytes());
+      CountTokens(block->header(), block->bytes());
+      co_return true;
+    case StatusCode::kTimeout:
+    case StatusCode::kCancelled:
+    case StatusCode::kPeerDead: Count(counters.get_failures); co_return true;
+    case StatusCode::kCorrupt:
+    case StatusCode::kIo: block->GiveUp(); co_return false;
+    default: co_return false;
+  }
 }
 
 Task<BlockAnswer> Cache::Impl::PushBlock(GetState& state, const WantedBlock& wanted, Hold pin,

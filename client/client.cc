@@ -57,6 +57,7 @@ std::span<std::byte> Client::RegionMemory(RegionId region) const {
 
 Status Client::DeregisterMemory(RegionId region) {
   if (Status status = impl_->CheckProcess(); !status.ok()) return status;
+  if (Status status = impl_->LetGoOfDevice(region.value); !status.ok()) return status;
   Result<terrace::RegionMemory> memory = impl_->core()->regions().Remove(region.value);
   if (!memory.ok()) return memory.status();
   if (impl_->core()->RemoveRegion(region.value)) return {};

@@ -91,6 +91,10 @@ class Client::Impl {
   Result<RequestRef> PreparePlain(
       Deadline deadline, const std::function<RequestRef(const RequestBuilder&)>& build) const;
 
+  /// device_regions.cc. Before a region is removed: memory of a GPU is not mapped any more by the
+  /// daemon when it is ok.
+  [[nodiscard]] Status LetGoOfDevice(std::uint32_t region) const;
+
   /// Hands the request over and waits for its end. The answer is in the request when ok. From here
   /// on the caller may run the library's loop, which cannot be left in the middle: memory that is
   /// refused there ends the process (docs/fault-model.md).

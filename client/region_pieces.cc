@@ -31,11 +31,7 @@ Result<RegionUse> RegionTable::UsePieces(const char* list,
         }
         last = piece.region.value;
         entry = &found->second;
-        if (entry->doubts > 0) {
-          return Status(StatusCode::kRetry,
-                        named() + ".region: region " + std::to_string(last) +
-                            " is in doubt, a former call may still write into it: Quiesce it");
-        }
+        if (!MayUse(*entry)) return RefuseUse(*entry, last, named());
         if (entry->last_call != call) {
           entry->last_call = call;
           used.push_back(last);

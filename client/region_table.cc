@@ -15,6 +15,12 @@ Status Unknown(std::uint32_t region) {
   return Status::Invalid("region " + std::to_string(region) + " is not registered");
 }
 
+Status InUse(std::uint32_t region, std::uint64_t uses, std::uint64_t doubts) {
+  return {StatusCode::kRetry, "region " + std::to_string(region) + " is used by " +
+                                  std::to_string(uses) + " calls in flight and " +
+                                  std::to_string(doubts) + " in doubt"};
+}
+
 /// 0 when all have been used.
 std::uint32_t NextId() {
   static std::atomic<std::uint64_t> last{0};
@@ -77,7 +83,17 @@ Result<RegionTable::Region> RegionTable::Insert(std::span<std::byte> memory, Reg
   Entry& entry = regions_[id];
   entry.memory = memory;
   entry.owned = std::move(owned);
-  return Region{id, {memory, entry.owned.file()}};
+  return Region{id, entry.Memory()};
+}
+
+Status RegionTable::RefuseUse(const Entry& entry, std::uint32_t region, const std::string& named) {
+  if (entry.doubts > 0) {
+    return Status(StatusCode::kRetry,
+                  named + ".region: region " + std::to_string(region) +
+                      " is in doubt, a former call may still write into it: Quiesce it");
+  }
+  return Status(entry.access.code(), named + ".region: region " + std::to_string(region) + ": " +
+                                         entry.access.message());
 }
 
 Status RegionTable::Check(const void* base, std::uint64_t length) {
@@ -96,6 +112,38 @@ Result<RegionTable::Region> RegionTable::Add(void* base, std::uint64_t length) {
   return Insert({static_cast<std::byte*>(base), length}, {});
 }
 
+Result<RegionTable::Region> RegionTable::AddDevice(void* base, std::uint64_t length,
+                                                   DeviceExport exported) {
+  if (Status status = Check(base, length); !status.ok()) return status;
+  Result<Region> region = Insert({static_cast<std::byte*>(base), length}, {});
+  if (!region.ok()) return region;
+  const std::lock_guard lock(mutex_);
+  Entry& entry = regions_.at(region->id);
+  entry.device = std::make_shared<const DeviceExport>(std::move(exported));
+  entry.access = {StatusCode::kPeerDead, "the daemon has not mapped it"};
+  return Region{region->id, entry.Memory()};
+}
+
+void RegionTable::SetAccess(std::uint32_t region, std::uint64_t epoch, Status access) {
+  const std::lock_guard lock(mutex_);
+  const auto found = regions_.find(region);
+  if (found == regions_.end() || found->second.removing || epoch < found->second.epoch) return;
+  found->second.epoch = epoch;
+  found->second.access = std::move(access);
+}
+
+Result<bool> RegionTable::BeginRemove(std::uint32_t region) {
+  const std::lock_guard lock(mutex_);
+  const auto found = regions_.find(region);
+  if (found == regions_.end()) return Unknown(region);
+  Entry& entry = found->second;
+  if (entry.device == nullptr) return false;
+  if (entry.uses > 0 || entry.doubts > 0) return InUse(region, entry.uses, entry.doubts);
+  entry.removing = true;
+  entry.access = Status::Invalid("it is being deregistered");
+  return true;
+}
+
 Result<RegionTable::Region> RegionTable::Add(RegionMemory memory) {
   const std::span<std::byte> bytes = memory.bytes();
   return Insert(bytes, std::move(memory));
@@ -107,9 +155,7 @@ Result<RegionMemory> RegionTable::Remove(std::uint32_t region) {
   if (found == regions_.end()) return Unknown(region);
   Entry& entry = found->second;
   if (entry.uses > 0 || entry.doubts > 0) {
-    return Status(StatusCode::kRetry, "region " + std::to_string(region) + " is used by " +
-                                          std::to_string(entry.uses) + " calls in flight and " +
-                                          std::to_string(entry.doubts) + " in doubt");
+    return InUse(region, entry.uses, entry.doubts);
   }
   RegionMemory owned = std::move(entry.owned);
   regions_.erase(found);
@@ -126,7 +172,9 @@ std::vector<RegionTable::Region> RegionTable::All() const {
   const std::lock_guard lock(mutex_);
   std::vector<Region> all;
   all.reserve(regions_.size());
-  for (const auto& [id, entry] : regions_) all.push_back({id, {entry.memory, entry.owned.file()}});
+  for (const auto& [id, entry] : regions_) {
+    if (!entry.removing) all.push_back({id, entry.Memory()});
+  }
   return all;
 }
 
@@ -147,11 +195,7 @@ Result<RegionUse> RegionTable::Use(std::span<const BlockBuffer> blocks, std::uin
       }
       last = block.region.value;
       entry = &found->second;
-      if (entry->doubts > 0) {
-        return Status(StatusCode::kRetry,
-                      BlockText(i) + ".region: region " + std::to_string(last) +
-                          " is in doubt, a former call may still write into it: Quiesce it");
-      }
+      if (!MayUse(*entry)) return RefuseUse(*entry, last, BlockText(i));
       if (entry->last_call != call) {
         entry->last_call = call;
         used.push_back(last);

@@ -10,8 +10,10 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -66,6 +68,14 @@ class RegionTable {
   Result<Region> Add(void* base, std::uint64_t length);
   /// Memory of our own. kRetry when the table is full.
   Result<Region> Add(RegionMemory memory);
+  /// The caller's memory on a GPU. No call may use it before SetAccess said ok. As the first.
+  Result<Region> AddDevice(void* base, std::uint64_t length, DeviceExport exported);
+  /// What the daemon said of such a region, in the session `epoch`; not heeded when a later session
+  /// has said something, or the region is gone.
+  void SetAccess(std::uint32_t region, std::uint64_t epoch, Status access);
+  /// Begins to remove a region: of a GPU's no call takes it any more, and its memory must first be
+  /// let go of by the daemon. True: it is one. As Remove.
+  Result<bool> BeginRemove(std::uint32_t region);
   /// Takes a region out and hands over its memory if it was ours. kRetry while it is used or in
   /// doubt; kInvalid when unknown.
   Result<RegionMemory> Remove(std::uint32_t region);
@@ -96,7 +106,17 @@ class RegionTable {
     std::uint64_t uses = 0;
     std::uint64_t doubts = 0;
     std::uint64_t last_call = 0;  // the call that counted it last, so that each counts it once
+    std::shared_ptr<const DeviceExport> device;  // memory of a GPU; with these:
+    std::uint64_t epoch = 0;                     // of the session that `access` is of
+    Status access;                               // why no call may use it; ok: they may
+    bool removing = false;
+
+    [[nodiscard]] ClientMemory Memory() const { return {memory, owned.file(), device}; }
   };
+  /// Whether a new call may use the region, and what it is told if not: kRetry when it is in doubt,
+  /// or what the daemon said of it. `named` begins the text.
+  static bool MayUse(const Entry& entry) { return entry.doubts == 0 && entry.access.ok(); }
+  static Status RefuseUse(const Entry& entry, std::uint32_t region, const std::string& named);
   Result<Region> Insert(std::span<std::byte> memory, RegionMemory owned);
 
   mutable std::mutex mutex_;

@@ -353,6 +353,10 @@ void ApplyReply(Request& request, RequestPart& part, const wire::Message& messag
     case RequestKind::kReadEvents:
     case RequestKind::kReadSnapshot: return ApplyEvents(request, part, message);
     case RequestKind::kExplain: return ApplyStories(request, part, message);
+    case RequestKind::kRegisterDevice:
+    case RequestKind::kForgetDevice:
+      if (message.body_as_Empty() != nullptr) return;
+      return FailCall(request, Misfit(message, "answers about memory of a GPU"));
   }
 }
 

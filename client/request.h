@@ -56,6 +56,8 @@ enum class RequestKind : std::uint8_t {
   kReadEvents,
   kReadSnapshot,
   kExplain,
+  kRegisterDevice,
+  kForgetDevice,
 };
 
 /// True for the calls that answer per block.
@@ -125,6 +127,7 @@ struct Request {
   std::vector<MatchStep> match_steps;
   PrefixQuestion prefix_question;  ///< of kMatchGroups
   RegionUse regions;               ///< of get and put
+  RegionTable::Region device;      ///< of kRegisterDevice
   CallSlot slot;                   ///< counts it among the calls in flight
   NamespaceDescriptor descriptor;  ///< of kOpenNamespace
 

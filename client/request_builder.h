@@ -77,6 +77,9 @@ class RequestBuilder {
   RequestRef ReadEvents(RequestKind kind, const EventCursor& cursor, const EventQuery& query) const;
   /// explain.cc. To every reactor.
   RequestRef Explain(const ExplainQuery& query) const;
+  /// device_regions.cc. To every reactor, each of which maps for itself.
+  RequestRef RegisterDevice(const RegionTable::Region& region) const;
+  RequestRef ForgetDevice(std::uint32_t region) const;
   /// A call to every reactor.
   RequestRef EachShard(
       RequestKind kind,

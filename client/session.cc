@@ -1,6 +1,7 @@
 #include "client/session.h"
 
 #include <algorithm>
+#include <list>
 #include <string>
 #include <utility>
 
@@ -35,7 +36,8 @@ Task<Status> Session::Open(Nanos deadline) {
   if (!status.ok()) co_return status;
   status = co_await ConnectOthers(deadline);
   if (!status.ok()) co_return status;
-  RegisterRegions();
+  status = co_await RegisterRegions(deadline);
+  if (!status.ok()) co_return status;
   status = co_await OpenNamespaces(deadline);
   if (!status.ok()) co_return status;
   if (Lost()) co_return EndReason();
@@ -81,11 +83,39 @@ SessionView Session::View() const noexcept {
           .daemon_incarnation = connections_.front()->hello().daemon_incarnation};
 }
 
-void Session::RegisterRegions() {
+Task<Status> Session::RegisterRegions(Nanos deadline) {
   connected_ = true;
+  struct Asked {
+    std::uint32_t region = 0;
+    RequestRef request;
+    Event finished;
+  };
+  std::list<Asked> asked;  // at once: a daemon maps one after the other, for milliseconds each
   for (const RegionTable::Region& region : shared_.regions.All()) {
-    AddRegion(region.id, region.memory);
+    if (region.memory.device == nullptr) {
+      AddRegion(region.id, region.memory);
+      continue;
+    }
+    const RequestBuilder builder(shared_.ids, shared_.channel.incarnation, View(),
+                                 shared_.scheduler.Now(), deadline);
+    Asked& one = asked.emplace_back();
+    one.region = region.id;
+    one.request = builder.RegisterDevice(region);
+    one.request->finished_event = &one.finished;
+    Start(one.request);
   }
+  Status lost;
+  for (Asked& one : asked) {
+    [[maybe_unused]] const bool set = co_await one.finished.Wait();  // by the request's deadline
+    const StatusCode code = one.request->status.code();
+    if (code == StatusCode::kPeerDead || code == StatusCode::kCancelled) {
+      lost = Status(StatusCode::kPeerDead, "registering region " + std::to_string(one.region) +
+                                               " again: " + one.request->status.ToString());
+    }
+    // Refused: calls that name it say so, all others go on.
+    shared_.regions.SetAccess(one.region, epoch_, one.request->status);
+  }
+  co_return lost;
 }
 
 Task<Status> Session::OpenNamespaces(Nanos deadline) {

@@ -80,7 +80,8 @@ class Session {
  private:
   Task<Status> ConnectOthers(Nanos deadline);
   Task<Status> OpenNamespaces(Nanos deadline);
-  void RegisterRegions();
+  /// Those of GPUs are answered, and waited for; the others are told.
+  Task<Status> RegisterRegions(Nanos deadline);
   [[nodiscard]] bool Lost() const noexcept;
   void ScheduleHeartbeat(Nanos interval);
   void Heartbeat();

@@ -35,6 +35,9 @@ void ShardConnection::Send(const RequestRef& request, std::uint32_t part_index) 
   } else if (request->kind == RequestKind::kPut || request->kind == RequestKind::kWrite) {
     channel_->Offer(part.request_id, part.memory);
   }
+  if (request->kind == RequestKind::kRegisterDevice) {
+    AddRegion(request->device.id, request->device.memory);
+  }
   channel_->Send(std::move(part.message));
   CrashHere(CrashPoint::kClientRequestSent);
 }

@@ -99,9 +99,19 @@ class TERRACE_API Client {
   /// Completion::region. @return kInvalid as above; kRetry when 4,096 calls are in flight.
   Result<Ticket> SubmitRegisterMemory(void* base, std::uint64_t length);
   Result<Ticket> SubmitAllocateRegion(std::uint64_t length);
-  /// The memory of a region; empty for an unknown id.
+  /// Makes memory of a GPU usable in Get and Put, and what they have of pieces: the daemon's GPU
+  /// copies straight into and out of it, on whose host it is, over shm, with [hbm] on that GPU.
+  /// [base, base + length) lies in one allocation of this process (cudaMalloc; not of a pool or of
+  /// virtual memory), which must not be freed before DeregisterMemory has answered kOk. Calls do
+  /// not wait for streams: what they read is written, and nobody uses what they write, before they
+  /// begin. A daemon that comes back is told again.
+  /// @return kUnsupported, with the reason, where the daemon cannot, or this library was built
+  ///         without CUDA: register memory of the host, and copy. kInvalid names the argument.
+  Result<RegionId> RegisterDeviceMemory(void* base, std::uint64_t length, Deadline deadline);
+  /// The memory of a region; empty for an unknown id. Of a GPU's it is an address of the device.
   std::span<std::byte> RegionMemory(RegionId region) const;
-  /// kRetry while calls that use the region are in flight or in doubt; kInvalid when unknown.
+  /// kRetry while calls that use the region are in flight or in doubt, or the daemon has not let go
+  /// of memory of a GPU within a second; kInvalid when unknown.
   Status DeregisterMemory(RegionId region);
   /// Ok once nothing can write into the region any more (after kInDoubt); kTimeout otherwise.
   Status Quiesce(RegionId region, Deadline deadline);

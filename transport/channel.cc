@@ -263,6 +263,8 @@ void ChannelImpl::OnBlockChecksums(const wire::Message& message) {
   if (found == requests_.end() || found->second.withdrawn || body.checksums() == nullptr) return;
   ChannelRequest& request = found->second;
   if (body.block() >= request.destinations.size()) return;
+  // What went to a GPU was checked there; nobody looks at it here.
+  if (IsOnDevice(request.destinations[body.block()].front().data())) return;
   request.verified.resize(request.destinations.size(), StatusCode::kMiss);
   std::vector<std::uint64_t> sums(body.checksums()->begin(), body.checksums()->end());
   request.verified[body.block()] = VerifyPieces(request.destinations[body.block()], sums)
@@ -330,6 +332,10 @@ void ChannelImpl::Send(std::vector<std::byte> message) {
 
 void ChannelImpl::AddRegion(std::uint32_t region, ClientMemory memory) {
   if (state_ != State::kOpen) return;
+  if (memory.device != nullptr) {
+    device_memory_[region] = memory.bytes;
+    return;
+  }
   std::vector<std::byte> key;
   if (hello_.link == LinkKind::kRdma) {
     auto registration = worker_->Register(memory.bytes);
@@ -364,6 +370,7 @@ bool ChannelImpl::ShareRegion(std::uint32_t region, std::uint64_t length, const 
 
 void ChannelImpl::RemoveRegion(std::uint32_t region) {
   RemoveRegistration(region);
+  device_memory_.erase(region);
   Send(BuildMessage<wire::ForgetRegion>({0, options_.incarnation, 0},
                                         [&](flatbuffers::FlatBufferBuilder& builder) {
                                           return wire::CreateForgetRegion(builder, region);
@@ -410,8 +417,17 @@ StatusCode ChannelImpl::Arrived(std::uint64_t request_id, std::uint32_t index) c
       default: return StatusCode::kMiss;
     }
   }
-  if (!ChecksArrivals()) return StatusCode::kOk;
+  if (!ChecksArrivals() || IsOnDevice(request.destinations[index].front().data())) {
+    return StatusCode::kOk;
+  }
   return index < request.verified.size() ? request.verified[index] : StatusCode::kMiss;
+}
+
+bool ChannelImpl::IsOnDevice(const std::byte* at) const {
+  return std::ranges::any_of(device_memory_, [at](const auto& entry) {
+    const std::span<std::byte> memory = entry.second;
+    return at >= memory.data() && at < memory.data() + memory.size();
+  });
 }
 
 StatusCode ChannelImpl::Withdraw(std::uint64_t request_id) {

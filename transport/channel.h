@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "base/device_export.h"
 #include "base/link.h"
 #include "base/reactor.h"
 #include "base/result.h"
@@ -78,6 +79,8 @@ struct ClientMemory {
   std::span<std::byte> bytes;
   /// The sealed memfd whose first bytes these are, for a daemon of this host to map; or null.
   std::shared_ptr<const UniqueFd> file;
+  /// `bytes` is memory of a GPU, which this process does not touch itself; null: it is its own.
+  std::shared_ptr<const DeviceExport> device{};
 };
 
 class Channel {
@@ -90,7 +93,8 @@ class Channel {
   /// Sends a control message (built by transport/codec.h). Dropped when the channel has ended.
   virtual void Send(std::vector<std::byte> message) = 0;
 
-  /// Tells the daemon of a region. Requests may name it in messages sent later.
+  /// Tells the daemon of a region. Requests may name it in messages sent later. Of memory of a GPU
+  /// nothing is told: a RegisterDevice of the owner's is, and its answer waited for.
   virtual void AddRegion(std::uint32_t region, ClientMemory memory) = 0;
   virtual void RemoveRegion(std::uint32_t region) = 0;
 

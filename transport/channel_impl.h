@@ -80,6 +80,8 @@ class ChannelImpl final : public Channel, public ControlStreamOwner, public Data
   bool ShareRegion(std::uint32_t region, std::uint64_t length, const UniqueFd& file);
   void RemoveRegistration(std::uint32_t region);
   void FinishWithdrawn(std::uint64_t request_id);
+  /// It is memory of a GPU, as the owner's regions say.
+  [[nodiscard]] bool IsOnDevice(const std::byte* at) const;
   void End(const Status& reason);
   void TearDown(const Status& reason);
   /// Waits until the daemon let go of this process's memory.
@@ -113,6 +115,7 @@ class ChannelImpl final : public Channel, public ControlStreamOwner, public Data
   std::uint64_t token_ = 0;
   std::unique_ptr<DataStream> data_;  // link kTcp
   std::unordered_map<std::uint64_t, ChannelRequest> requests_;
+  std::unordered_map<std::uint32_t, std::span<std::byte>> device_memory_;  // by region
   std::unordered_map<std::uint32_t, ucp_mem_h> registered_;  // by region; only over RDMA
 };
 

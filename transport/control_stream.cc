@@ -91,7 +91,7 @@ void ControlStream::Send(std::vector<std::byte> message, std::vector<UniqueFd> d
   out_bytes_ += message.size() + kFrameHeaderBytes;
   if (out_bytes_ > kQueuedBytesMax) {
     failure_ = Status(StatusCode::kPeerDead, "the peer does not take its messages");
-    ::shutdown(fd_.get(), SHUT_RDWR);  // makes the socket readable: OnSocket tells the owner
+    EndSoon();
     return;
   }
   const bool idle = out_.empty();
@@ -138,7 +138,7 @@ void ControlStream::Write() {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) break;
       failure_ = Status(StatusCode::kPeerDead, std::string("send: ") + std::strerror(errno));
-      ::shutdown(fd_.get(), SHUT_RDWR);
+      EndSoon();
       return;
     }
     out_front_sent_ += static_cast<std::size_t>(sent);
@@ -263,7 +263,14 @@ bool ControlStream::Take(std::span<const std::byte> bytes) {
   return true;
 }
 
+void ControlStream::EndSoon() {
+  // Makes the socket readable: OnSocket tells the owner. A unix socket is not ended for the other
+  // side before the owner has been told (OnStreamEnding).
+  ::shutdown(fd_.get(), strangers_ ? SHUT_RD : SHUT_RDWR);
+}
+
 void ControlStream::End(Status reason) {
+  owner_.OnStreamEnding();
   Close();
   owner_.OnStreamEnd(reason);
 }

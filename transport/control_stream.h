@@ -26,6 +26,8 @@ class ControlStreamOwner {
  public:
   /// One message, not verified. The stream may be closed, and destroyed, in here.
   virtual void OnFrame(std::vector<std::byte> message) = 0;
+  /// The stream is about to end by itself, and to close its socket: Release keeps that open.
+  virtual void OnStreamEnding() {}
   /// The stream ended by itself; comes once, nothing after it. kPeerDead: the other end closed it.
   /// kInvalid: it sent no frame. The stream may be destroyed in here.
   virtual void OnStreamEnd(const Status& reason) = 0;
@@ -53,6 +55,8 @@ class ControlStream final : private SocketEvents {
   /// kRetry: there is no descriptor left, or the peer lets messages pile up; seldom it comes later
   /// all the same. Nothing is kept for a peer that takes nothing.
   Status SendCopyOf(int descriptor, std::vector<std::byte> message);
+  /// OnStreamEnd comes from the socket's next event.
+  void EndSoon();
   /// Everything that was sent has left this process.
   [[nodiscard]] bool sent_all() const noexcept { return out_.empty() && failure_.ok(); }
   /// From now on descriptors that come are kept for TakeDescriptors, so many at once.

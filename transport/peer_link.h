@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "transport/remote_regions.h"
 #include "transport/request_tracker.h"
 #include "transport/server.h"
+#include "transport/socket.h"
 
 namespace terrace {
 
@@ -24,6 +26,8 @@ struct LinkContext {
         counters(the_counters),
         regions(regions_max),
         requests(std::move(on_quiet)) {}
+  /// Of the server: tasks that go on when the calls that began them have ended.
+  TaskScope* background = nullptr;
 
   Scheduler& scheduler;
   ServerCounters& counters;
@@ -33,6 +37,8 @@ struct LinkContext {
   Nanos last_heard = 0;  ///< when anything of the client's came
   /// Tells the owner of the connection that it must end; the owner does it later.
   std::function<void(Status)> abort;
+  /// Keeps the connection's objects, and with them this, for as long as the answer is held.
+  std::function<std::shared_ptr<void>()> keep;
 };
 
 class PeerLink : public Link {
@@ -60,6 +66,11 @@ class PeerLink : public Link {
     end_ = reason;
     OnEnd();
   }
+
+  /// True when copies that cannot be called back touch the client's memory: then the socket is
+  /// taken and closed when they have ended. To the client its end means that nobody touches the
+  /// memory.
+  virtual bool CloseWhenQuiet(const std::function<UniqueFd()>& /*take_socket*/) { return false; }
 
   /// The client is to let go of an extent, if it was shown it.
   virtual void Recall(std::uint32_t /*extent*/, std::uint32_t /*edition*/) {}

@@ -23,6 +23,8 @@ Status RemoteRegions::Add(std::uint32_t id, Region region) {
   }
   region.generation = next_generation_++;
   const std::uint64_t length = region.length;
+  if (regions_.contains(id) && regions_[id].device != nullptr) --devices_;
+  if (region.device != nullptr) ++devices_;
   regions_[id] = std::move(region);
   if (auto early = shared_early_.extract(id)) {
     if (early.mapped()->size() == length) regions_[id].shared = std::move(early.mapped());
@@ -37,6 +39,19 @@ void RemoteRegions::Share(std::uint32_t id, std::shared_ptr<SharedRegion> shared
   } else if (found->second.length == shared->size()) {
     found->second.shared = std::move(shared);
   }
+}
+
+void RemoteRegions::Remove(std::uint32_t id) {
+  shared_early_.erase(id);
+  const auto found = regions_.find(id);
+  if (found == regions_.end()) return;
+  if (found->second.device != nullptr) --devices_;
+  regions_.erase(found);
+}
+
+void RemoteRegions::RemoveDevices() {
+  std::erase_if(regions_, [](const auto& entry) { return entry.second.device != nullptr; });
+  devices_ = 0;
 }
 
 const RemoteRegions::Region* RemoteRegions::Find(std::uint32_t id) const {
@@ -81,7 +96,11 @@ Result<std::vector<RemoteRegions::RemotePiece>> RemoteRegions::Resolve(
       result.back().length += piece.length;
     } else {
       result.push_back({address, piece.length, piece.region, region->shared.get(), piece.offset});
-      if (another) result.back().held = region->shared;
+      result.back().device = region->device.get();
+      if (another) {
+        result.back().held = region->shared;
+        result.back().held_device = region->device;
+      }
     }
   }
   if (total != block_bytes) {

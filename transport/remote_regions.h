@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/device_region.h"
 #include "base/link.h"
 #include "base/result.h"
 #include "transport/shm/shared_region.h"
@@ -25,6 +26,7 @@ class RemoteRegions {
     std::uint64_t length = 0;  ///< bytes
     std::vector<std::byte> packed_key;
     std::shared_ptr<SharedRegion> shared;  ///< its memory here, if the client shares it
+    std::shared_ptr<DeviceRegion> device;  ///< it is memory of a GPU, mapped; `base` means nothing
     std::uint64_t generation = 0;          ///< set by Add: another one for every registration
   };
   /// A piece in the client's address space.
@@ -37,6 +39,9 @@ class RemoteRegions {
     /// Of `shared`, for all the pieces that Resolve gave: with the first of each run of one region,
     /// as there may be thousands.
     std::shared_ptr<SharedRegion> held{};
+    /// Likewise; null: `address` is of the client's own memory.
+    DeviceRegion* device = nullptr;
+    std::shared_ptr<DeviceRegion> held_device{};
   };
 
   explicit RemoteRegions(std::uint64_t regions_max) : regions_max_(regions_max) {}
@@ -50,10 +55,10 @@ class RemoteRegions {
   /// `regions_max` regions. Not used when its length is another.
   void Share(std::uint32_t id, std::shared_ptr<SharedRegion> shared);
   /// Its memory is let go of, also when it was shared and not registered.
-  void Remove(std::uint32_t id) {
-    regions_.erase(id);
-    shared_early_.erase(id);
-  }
+  void Remove(std::uint32_t id);
+  /// Regions of GPUs are unmapped, once nothing uses them.
+  void RemoveDevices();
+  [[nodiscard]] bool has_devices() const noexcept { return devices_ > 0; }
   /// Null when unknown.
   [[nodiscard]] const Region* Find(std::uint32_t id) const;
   [[nodiscard]] std::size_t size() const noexcept { return regions_.size(); }
@@ -66,6 +71,7 @@ class RemoteRegions {
  private:
   const std::uint64_t regions_max_;
   std::uint64_t next_generation_ = 1;
+  std::size_t devices_ = 0;  // among regions_
   std::unordered_map<std::uint32_t, Region> regions_;
   std::unordered_map<std::uint32_t, std::shared_ptr<SharedRegion>> shared_early_;
 };

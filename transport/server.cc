@@ -203,9 +203,10 @@ Task<void> ServerImpl::Shutdown() {
       const auto alive = peer.lock();
       return alive == nullptr || alive->transfers() == 0;
     });
-    if (leaving_.empty() && rdma_.in_flight() == 0) co_return;
+    if (leaving_.empty() && rdma_.in_flight() == 0) break;
     co_await SleepUntil{scheduler().Now() + kMillisecond};
   }
+  co_await background_.Join();
 }
 
 }  // namespace terrace

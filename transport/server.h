@@ -81,8 +81,10 @@ struct ServerCounters {
   std::atomic<std::uint64_t> peers{0};  ///< connected now
   std::atomic<std::uint64_t> peers_tcp{0}, peers_shm{0}, peers_rdma{0};
   std::atomic<std::uint64_t> bytes_pushed{0}, bytes_pulled{0};
-  std::atomic<std::uint64_t> regions_shared{0};  ///< regions of clients mapped, ever
-  std::atomic<std::uint64_t> quarantined{0};     ///< holds waiting for their transport now
+  std::atomic<std::uint64_t> bytes_of_devices{0};  ///< of both: from or to memory of clients' GPUs
+  std::atomic<std::uint64_t> regions_of_devices{0};  ///< regions of GPUs mapped, ever
+  std::atomic<std::uint64_t> regions_shared{0};      ///< regions of clients mapped, ever
+  std::atomic<std::uint64_t> quarantined{0};         ///< holds waiting for their transport now
   LeaseCounters leases;
 };
 
@@ -103,6 +105,9 @@ class Server {
   };
   virtual void SetShards(std::vector<Shard> shards, std::uint16_t own_index,
                          std::uint64_t daemon_incarnation) = 0;
+  /// Clients may register memory of these GPUs from now on; they outlive the server's Shutdown.
+  /// Before the reactor runs.
+  virtual void AttachDevices(DeviceRegions& devices) = 0;
   /// Clients that were shown an extent are to let go of it (FrameArena::OnExtentWanted).
   virtual void RecallExtent(std::uint32_t extent, std::uint32_t edition) = 0;
   /// Closes listener and peers; ends when every Hold given to a link was released.

@@ -25,6 +25,7 @@ class ServerImpl final : public Server {
   [[nodiscard]] std::uint16_t port() const noexcept override { return port_; }
   void SetShards(std::vector<Shard> shards, std::uint16_t own_index,
                  std::uint64_t daemon_incarnation) override;
+  void AttachDevices(DeviceRegions& devices) override { devices_ = &devices; }
   void RecallExtent(std::uint32_t extent, std::uint32_t edition) override;
   Task<void> Shutdown() override;
   [[nodiscard]] const ServerCounters& Counters() const noexcept override { return counters_; }
@@ -38,6 +39,10 @@ class ServerImpl final : public Server {
   [[nodiscard]] RequestHandler& handler() noexcept { return handler_; }
   [[nodiscard]] Random& random() noexcept { return random_; }
   [[nodiscard]] RdmaWorker& rdma() noexcept { return rdma_; }
+  /// Null: the daemon has no GPU.
+  [[nodiscard]] DeviceRegions* devices() noexcept { return devices_; }
+  /// Tasks that keep the peers that they are of; joined by Shutdown.
+  [[nodiscard]] TaskScope& background() noexcept { return background_; }
   /// What data connections share.
   [[nodiscard]] DataStream::Shared data() noexcept { return {*poll_, scheduler(), shelf_}; }
   [[nodiscard]] const std::vector<Shard>& shards() const noexcept { return shards_; }
@@ -69,6 +74,8 @@ class ServerImpl final : public Server {
   std::uint64_t daemon_incarnation_ = 0;
 
   // In this order: what is below uses what is above, and goes first.
+  TaskScope background_;
+  DeviceRegions* devices_ = nullptr;
   std::unique_ptr<SocketPoll> poll_;
   std::unique_ptr<RingHub> rings_;
   RdmaWorker rdma_;

@@ -32,6 +32,8 @@ ServerPeer::ServerPeer(ServerImpl& server, std::uint64_t id, UniqueFd fd, bool l
       stream_(server.poll(), std::move(fd), kGreetingBytesMax, *this) {
   context_.last_heard = server.scheduler().Now();
   context_.abort = [this](const Status& reason) { Abort(reason); };
+  context_.keep = [this] { return shared_from_this(); };
+  context_.background = &server.background();
   address_ = local ? "local" : RemoteAddress(stream_.fd()).ToString();
 }
 
@@ -105,7 +107,7 @@ void ServerPeer::Abort(const Status& reason) {
   // Later, from the socket's event: whoever aborts is in the middle of something.
   if (state_ == State::kGone || !abort_reason_.ok()) return;
   abort_reason_ = reason;
-  ::shutdown(stream_.fd(), SHUT_RDWR);
+  stream_.EndSoon();
 }
 
 void ServerPeer::Drop(const Status& reason, bool tell_client) {
@@ -121,8 +123,11 @@ void ServerPeer::Drop(const Status& reason, bool tell_client) {
   if (link_ != nullptr) {
     link_->End(Status(StatusCode::kPeerDead, "the client is gone: " + reason.message()));
   }
-  if (tell_client) {
-    stream_.Send(BuildError({0, context_.incarnation, 0}, reason));
+  context_.regions.RemoveDevices();
+  if (tell_client) stream_.Send(BuildError({0, context_.incarnation, 0}, reason));
+  if (KeepSocketWhileMemoryIsTouched()) {
+    // It is closed later.
+  } else if (tell_client) {
     stream_.CloseAfterSending();
   } else {
     stream_.Close();
@@ -376,6 +381,8 @@ void ServerPeer::OnSession(std::vector<std::byte> bytes, const wire::Message& me
       return;
     case wire::Body_RegisterRegion: OnRegister(message); return;
     case wire::Body_ShareRegion: OnShare(*message.body_as_ShareRegion()); return;
+    case wire::Body_RegisterDevice: OnRegisterDevice(message); return;
+    case wire::Body_ForgetDevice: OnForgetDevice(message); return;
     case wire::Body_ForgetRegion:
       context_.regions.Remove(message.body_as_ForgetRegion()->region());
       return;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "transport/control_stream.h"
@@ -65,6 +66,7 @@ class ServerPeer final : public Peer,
 
  private:
   void OnFrame(std::vector<std::byte> message) override;
+  void OnStreamEnding() override { KeepSocketWhileMemoryIsTouched(); }
   void OnStreamEnd(const Status& reason) override;
   void OnSocket(bool readable, bool writable) override;  // the client's process has exited
   void OnEndpointFailed(const Status& reason) override;
@@ -87,6 +89,12 @@ class ServerPeer final : public Peer,
   void OnRegister(const wire::Message& message);
   /// Maps a region whose memory the client shares.
   void OnShare(const wire::ShareRegion& body);
+  /// Maps memory of a GPU, on another thread, and answers (server_peer_devices.cc).
+  void OnRegisterDevice(const wire::Message& message);
+  Task<void> OpenDevice(std::shared_ptr<ServerPeer> self, std::uint64_t request_id,
+                        std::uint32_t region, DeviceExport exported);
+  void OnForgetDevice(const wire::Message& message);
+  Task<void> CloseDevice(std::shared_ptr<ServerPeer> self, std::uint64_t request_id);
   void OnCancel(const wire::Message& message);
   void OnRequest(std::vector<std::byte> bytes, const wire::Message& message);
   void OnQuiet(std::uint64_t request_id);
@@ -94,6 +102,10 @@ class ServerPeer final : public Peer,
   void Refuse(const wire::Message& message, const Status& status);
   void Reply(std::vector<std::byte> message);
   void Abort(const Status& reason);
+  /// The client's socket is closed once nothing touches its memory; false: nothing does now.
+  bool KeepSocketWhileMemoryIsTouched() {
+    return link_ != nullptr && link_->CloseWhenQuiet([this] { return stream_.Release(); });
+  }
 
   ServerImpl& server_;
   const std::uint64_t id_;
@@ -108,7 +120,10 @@ class ServerPeer final : public Peer,
   std::uint16_t version_ = 0;  // spoken with this client
   std::uint64_t token_ = 0;
   std::uint64_t probe_written_ = 0;
-  UniqueFd life_;  // pidfd of a client on this host, polled
+  /// Regions of GPUs that are being mapped, and the request that is to be answered for each.
+  std::unordered_map<std::uint32_t, std::uint64_t> devices_opening_;
+  std::size_t devices_closing_ = 0;  // ForgetDevices that are not answered
+  UniqueFd life_;                    // pidfd of a client on this host, polled
   std::unique_ptr<RingStream> ring_;
   std::uint64_t read_in_turn_ = 0;  // of the ring: the socket was read for its sake
   const std::shared_ptr<SharedMemoryUse> shared_memory_ = SharedMemoryUse::OfOneClient();

@@ -160,7 +160,8 @@ TEST(HbmTierTest, ACopyToAClientsMemoryIsCheckedWhereItArrives) {
     const FrameId frame = *rig.tier_->Allocate(block.bytes);
     ASSERT_TRUE(rig.Fill(frame, block).ok());
     const auto copy = [&] {
-      return rig.time_.Run(rig.tier_->CopyTo(frame, {clients, block.bytes}, block.checksums));
+      const std::span<std::byte> place(clients, block.bytes);
+      return rig.time_.Run(rig.tier_->CopyTo(frame, {&place, 1}, block.checksums));
     };
     ASSERT_TRUE(copy().ok());
     EXPECT_TRUE(VerifyBlock({clients, block.bytes}, block.checksums));

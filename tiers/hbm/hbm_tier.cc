@@ -12,9 +12,22 @@ constexpr std::uint64_t kCapacityStep = 2 << 20;
 constexpr std::uint64_t kCapacityMax = 16ULL << 40;  // what 4 KiB pages in 32 bits reach
 constexpr std::uint64_t kExtentBytes = 1ULL << 30;
 constexpr TenantId kOwner = 0;
+static_assert(DeviceCopier::kPartsMax <= CopyBatch::kCopiesMax);
+static_assert(DeviceCopier::kSumsMax <= CopyRequest::kPiecesMax);
+static_assert(DeviceCopier::Sum::kAlignment == DevicePiece::kAlignment);
+static_assert(DeviceCopier::Sum::kShortBytes == DevicePiece::kShortBytes);
 
 std::uint32_t PagesOf(std::uint64_t bytes) noexcept {
   return static_cast<std::uint32_t>((bytes + kPageBytes - 1) / kPageBytes);
+}
+
+/// The pieces that `bytes` bytes at `at` are checked in.
+void AddPieces(const std::byte* at, std::size_t bytes, std::vector<DevicePiece>& pieces) {
+  for (std::size_t done = 0; done < bytes; done += kChecksumPieceBytes) {
+    pieces.push_back(
+        {.at = at + done,
+         .bytes = static_cast<std::uint32_t>(std::min(kChecksumPieceBytes, bytes - done))});
+  }
 }
 
 ExtentGeometry GeometryOf(std::uint64_t capacity_bytes) noexcept {
@@ -96,22 +109,24 @@ Task<Status> HbmTier::MoveChecked(CopyDirection direction, CopyUrgency urgency, 
                                   const std::byte* checked,
                                   std::span<const std::uint64_t> checksums) {
   TERRACE_CHECK(checksums.size() == ChecksumPieceCount(copy.bytes));
-  std::vector<DevicePiece> pieces(checksums.size());
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const std::size_t at = i * kChecksumPieceBytes;
-    pieces[i] = {
-        .at = checked + at,
-        .bytes = static_cast<std::uint32_t>(std::min(kChecksumPieceBytes, copy.bytes - at))};
-  }
+  std::vector<DevicePiece> pieces;
+  AddPieces(checked, copy.bytes, pieces);
   std::vector<std::uint64_t> found(pieces.size());
-  Status status = co_await engine_.Run({.direction = direction,
-                                        .urgency = urgency,
-                                        .copies = {&copy, 1},
-                                        .pieces = pieces,
-                                        .checksums = found});
-  if (status.ok() && !std::ranges::equal(found, checksums)) {
+  co_return co_await RunChecked({.direction = direction,
+                                 .urgency = urgency,
+                                 .copies = {&copy, 1},
+                                 .pieces = pieces,
+                                 .checksums = found},
+                                checksums);
+}
+
+Task<Status> HbmTier::RunChecked(CopyRequest request, std::span<const std::uint64_t> expected) {
+  TERRACE_CHECK(expected.size() == request.checksums.size());
+  const std::span<const std::uint64_t> found = request.checksums;
+  Status status = co_await engine_.Run(request);
+  if (status.ok() && !std::ranges::equal(found, expected)) {
     ++stats_.corrupt;
-    const auto wrong = std::ranges::mismatch(found, checksums).in1 - found.begin();
+    const auto wrong = std::ranges::mismatch(found, expected).in1 - found.begin();
     status = Status(StatusCode::kCorrupt,
                     name() + ": piece " + std::to_string(wrong) + " has another checksum");
   }
@@ -132,11 +147,48 @@ Task<Status> HbmTier::Read(FrameId frame, std::span<std::byte> to,
   return MoveChecked(CopyDirection::kOut, urgency, copy, copy.from, checksums);
 }
 
-Task<Status> HbmTier::CopyTo(FrameId frame, std::span<std::byte> to,
+Task<Status> HbmTier::CopyTo(FrameId frame, std::span<const std::span<std::byte>> to,
                              std::span<const std::uint64_t> checksums) {
   TERRACE_CHECK(slabs_.IsAllocated(frame));
-  const DeviceCopy copy = {.to = to.data(), .from = AddressOf(frame), .bytes = to.size()};
-  return MoveChecked(CopyDirection::kWithin, CopyUrgency::kDemand, copy, copy.to, checksums);
+  std::vector<DeviceCopy> copies;
+  std::vector<DevicePiece> pieces;
+  const std::byte* from = AddressOf(frame);
+  for (const std::span<std::byte> place : to) {
+    copies.push_back({.to = place.data(), .from = from, .bytes = place.size()});
+    AddPieces(place.data(), place.size(), pieces);
+    from += place.size();
+  }
+  std::vector<std::uint64_t> found(pieces.size());
+  co_return co_await RunChecked({.direction = CopyDirection::kWithin,
+                                 .urgency = CopyUrgency::kDemand,
+                                 .copies = copies,
+                                 .pieces = pieces,
+                                 .checksums = found},
+                                checksums);
+}
+
+Task<Status> HbmTier::Copy(Way way, std::span<const Part> parts, std::span<Sum> sums) {
+  const bool in = way == Way::kToDevice;
+  std::vector<DeviceCopy> copies;
+  copies.reserve(parts.size());
+  for (const Part& part : parts) {
+    copies.push_back({.to = in ? part.device : part.host,
+                      .from = in ? part.host : part.device,
+                      .bytes = part.bytes});
+  }
+  std::vector<DevicePiece> pieces;
+  pieces.reserve(sums.size());
+  for (const Sum& sum : sums) pieces.push_back({.at = sum.device, .bytes = sum.bytes});
+  std::vector<std::uint64_t> found(sums.size());
+  Status status = co_await engine_.Run({.direction = in ? CopyDirection::kIn : CopyDirection::kOut,
+                                        .urgency = CopyUrgency::kDemand,
+                                        .copies = copies,
+                                        .pieces = pieces,
+                                        .checksums = found});
+  if (status.ok()) {
+    for (std::size_t i = 0; i < sums.size(); ++i) sums[i].checksum = found[i];
+  }
+  co_return status;
 }
 
 Task<void> HbmTier::Close() { return engine_.Drain(); }

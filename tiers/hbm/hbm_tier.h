@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "base/device_region.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "tiers/dram/slab_allocator.h"
@@ -41,7 +42,7 @@ struct HbmStats {
   std::uint64_t corrupt = 0;  ///< blocks whose bytes did not have their checksums
 };
 
-class HbmTier {
+class HbmTier final : public DeviceCopier {
  public:
   /// Allocates the pool. kInvalid names what is wrong with the capacity: below 2 MiB, or more than
   /// the GPU has free. Blocks. The device outlives the tier.
@@ -72,15 +73,20 @@ class HbmTier {
   /// The block in a frame, to host memory. kCorrupt: `to` must not be used. Likewise.
   Task<Status> Read(FrameId frame, std::span<std::byte> to,
                     std::span<const std::uint64_t> checksums, CopyUrgency urgency);
-  /// The same, to device memory of a client, which is mapped on this GPU: what arrived there is
-  /// what is checked. REQUIRES: `to` is a multiple of DevicePiece::kAlignment.
-  Task<Status> CopyTo(FrameId frame, std::span<std::byte> to,
+  /// The same, to device memory of a client, which is mapped on this GPU, in several places one
+  /// after the other: what arrived there is what is checked. `to` outlives the task, too. REQUIRES:
+  /// at most CopyBatch::kCopiesMax places, each at a multiple of DevicePiece::kAlignment and, but
+  /// for the last, of kChecksumPieceBytes long.
+  Task<Status> CopyTo(FrameId frame, std::span<const std::span<std::byte>> to,
                       std::span<const std::uint64_t> checksums);
+  /// As of DeviceCopier: between pinned memory of the host and memory that is mapped on this GPU.
+  Task<Status> Copy(Way way, std::span<const Part> parts, std::span<Sum> sums) override;
   /// Ends when nothing is under way. No call after it.
   Task<void> Close();
 
   [[nodiscard]] const Status& health() const noexcept { return engine_.health(); }
   [[nodiscard]] const std::string& name() const noexcept { return device_.name(); }
+  [[nodiscard]] DeviceMemory& device() noexcept { return device_; }
   [[nodiscard]] HbmStats Stats() const noexcept { return stats_; }
   [[nodiscard]] const CopyCounters& copies() const noexcept { return engine_.counters(); }
 
@@ -92,6 +98,8 @@ class HbmTier {
   /// Runs one copy, and compares the checksums of what then stands at `checked`, device memory.
   Task<Status> MoveChecked(CopyDirection direction, CopyUrgency urgency, DeviceCopy copy,
                            const std::byte* checked, std::span<const std::uint64_t> checksums);
+  /// Runs a request, whose checksums are to be as `expected`.
+  Task<Status> RunChecked(CopyRequest request, std::span<const std::uint64_t> expected);
 
   DeviceMemory& device_;
   std::byte* const pool_;

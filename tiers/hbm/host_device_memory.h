@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -52,6 +53,7 @@ class HostDeviceMemory final : public DeviceMemory {
 
   /// The device is lost: as a sticky error.
   void Lose(std::string why);
+  // From here on to Hang, but for Rot: any thread.
   /// The next batches with copies, this many, get one byte wrong in their first copy.
   void CorruptBatches(std::uint64_t batches) noexcept { corrupt_ = batches; }
   /// The next batches, this many, end with kIo without their bytes, and the device goes on.
@@ -100,10 +102,10 @@ class HostDeviceMemory final : public DeviceMemory {
   std::map<const std::byte*, std::size_t> pinned_;  ///< bytes by first byte
   std::array<Slot, kSlots> slots_;
   std::array<Nanos, kCopyDirections * kCopyUrgencies> lane_free_{};  ///< when its last batch ends
-  std::uint64_t corrupt_ = 0;
-  std::uint64_t fail_ = 0;
-  std::uint64_t submitted_ = 0;
-  bool hangs_ = false;
+  std::atomic<std::uint64_t> corrupt_{0};
+  std::atomic<std::uint64_t> fail_{0};
+  std::atomic<std::uint64_t> submitted_{0};
+  std::atomic<bool> hangs_{false};
 };
 
 }  // namespace terrace

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "tiers/hbm/gpu.h"
 #include "tools/terraced/daemon_options.h"
 
 namespace terrace {
@@ -23,7 +22,7 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
         shared.nvme->Attach(*shard->cache_, *shard->reactor_, place.index);
     if (!slice.ok()) return slice.status();
     shard->nvme_ = std::move(slice).value();
-    if (Status failed = shard->AttachHbm(shared.config); !failed.ok()) return failed;
+    if (Status failed = shard->AttachHbm(shared); !failed.ok()) return failed;
   }
   Shard* const self = shard.get();
   shard->service_ = std::make_unique<RequestService>(
@@ -35,17 +34,19 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
       Server::Create(*shard->reactor_, server_options, *shard->service_, shared.random);
   if (!server.ok()) return server.status();
   shard->server_ = std::move(server).value();
+  if (shard->gpu_regions_ != nullptr) shard->server_->AttachDevices(*shard->gpu_regions_);
   shard->cache_->arena().OnExtentWanted([self](std::uint32_t extent, std::uint32_t edition) {
     self->server_->RecallExtent(extent, edition);
   });
   return shard;
 }
 
-Status Shard::AttachHbm(const DaemonConfig& config) {
+Status Shard::AttachHbm(const Shared& shared) {
+  const DaemonConfig& config = shared.config;
   if (!config.hbm.enabled()) return {};
   std::vector<HbmTier*> tiers;
   for (const std::string& number : config.hbm.gpus) {
-    auto gpu = OpenGpu(std::stoi(number));
+    auto gpu = shared.open_gpu(std::stoi(number));
     if (!gpu.ok()) return {gpu.code(), "hbm.gpus: \"" + number + "\": " + gpu.status().message()};
     auto tier = HbmTier::Create(
         **gpu,
@@ -55,6 +56,7 @@ Status Shard::AttachHbm(const DaemonConfig& config) {
     hbm_.push_back(std::move(*tier));
     tiers.push_back(hbm_.back().get());
   }
+  gpu_regions_ = std::make_unique<GpuRegions>(*reactor_, tiers);
   return cache_->AttachHbm(std::move(tiers));
 }
 

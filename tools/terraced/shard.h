@@ -15,8 +15,10 @@
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
 #include "tiers/hbm/device_memory.h"
+#include "tiers/hbm/gpu.h"
 #include "tiers/hbm/hbm_tier.h"
 #include "tools/terraced/config.h"
+#include "tools/terraced/gpu_regions.h"
 #include "tools/terraced/nvme_store.h"
 #include "tools/terraced/request_service.h"
 #include "transport/server.h"
@@ -32,6 +34,8 @@ class Shard {
     Clock& clock;
     Random& random;
     NvmeStore* nvme = nullptr;  ///< null: no NVMe tier
+    /// Opens the GPU of a number of hbm.gpus. Tests put doubles in its place.
+    std::function<Result<std::unique_ptr<DeviceMemory>>(int)> open_gpu = OpenGpu;
   };
 
   /// Takes the memory and the port, and finds what an earlier run left on NVMe (blocks). The
@@ -62,7 +66,7 @@ class Shard {
   Shard(ShardPlace place, Random& random) : place_(place), random_(random) {}
   Task<void> Stop();
   /// Opens the GPUs of the configuration and gives the cache its part of their memory.
-  Status AttachHbm(const DaemonConfig& config);
+  Status AttachHbm(const Shared& shared);
 
   const ShardPlace place_;
   Random& random_;
@@ -74,6 +78,7 @@ class Shard {
   std::unique_ptr<Cache> cache_;
   std::vector<std::unique_ptr<DeviceMemory>> gpus_;
   std::vector<std::unique_ptr<HbmTier>> hbm_;  ///< have the cache's arena pinned
+  std::unique_ptr<GpuRegions> gpu_regions_;    ///< null without GPUs
   std::unique_ptr<RequestService> service_;
   std::unique_ptr<Server> server_;
   TaskScope stopping_;

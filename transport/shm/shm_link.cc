@@ -175,6 +175,11 @@ Task<Status> ShmLink::Push(Hold source, BlockTransfer transfer,
   if (!Alive()) co_return end();
   auto places = context_.regions.Resolve(transfer.pieces, view.size());
   if (!places.ok()) co_return places.status();
+  if (DeviceMoves::Concerns(*places)) {
+    Status moved = co_await device_moves_.Push(std::move(source), transfer, std::move(*places),
+                                               {checksums.begin(), checksums.end()});
+    co_return AfterDeviceMove(std::move(moved), view.size(), context_.counters.bytes_pushed);
+  }
   std::vector<std::uint64_t> sums;
   if (verify_ && !view.whole()) {
     Status sound = co_await ChecksumRange(view, checksums, &sums);
@@ -206,6 +211,11 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
   if (!Alive()) co_return end();
   auto places = context_.regions.Resolve(transfer.pieces, bytes.size());
   if (!places.ok()) co_return places.status();
+  if (DeviceMoves::Concerns(*places)) {
+    Status moved = co_await device_moves_.Pull(std::move(destination), transfer, std::move(*places),
+                                               checksums);
+    co_return AfterDeviceMove(std::move(moved), bytes.size(), context_.counters.bytes_pulled);
+  }
   if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
   Cursor cursor{std::move(places.value())};
   const RangeView view(bytes, {});
@@ -231,6 +241,48 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
   }
   context_.requests.End(transfer.request_id);
   co_return status;
+}
+
+bool ShmLink::ReachesDevice(const DeviceCopier& gpu, std::uint64_t block_bytes,
+                            const BlockTransfer& transfer) const {
+  if (!Alive() || !context_.regions.has_devices() || transfer.range != FrameRange{}) return false;
+  const auto places = context_.regions.Resolve(transfer.pieces, block_bytes);
+  return places.ok() && DeviceMoves::CanPushFrom(gpu, *places);
+}
+
+Task<Status> ShmLink::PushFromDevice(std::shared_ptr<DeviceSource> source, BlockTransfer transfer) {
+  if (!Alive()) co_return end();
+  const std::uint64_t bytes = source->bytes();
+  auto places = context_.regions.Resolve(transfer.pieces, bytes);
+  if (!places.ok()) co_return places.status();
+  Status moved = co_await device_moves_.PushFrom(std::move(source), transfer, std::move(*places));
+  co_return AfterDeviceMove(std::move(moved), bytes, context_.counters.bytes_pushed);
+}
+
+Status ShmLink::AfterDeviceMove(Status status, std::uint64_t bytes,
+                                std::atomic<std::uint64_t>& counter) {
+  if (status.ok()) {
+    counter.fetch_add(bytes, std::memory_order_relaxed);
+    context_.counters.bytes_of_devices.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  return status;
+}
+
+void ShmLink::SendMessage(std::vector<std::byte> message) {
+  const std::uint64_t request_id = wire::GetMessage(message.data())->request_id();
+  if (device_moves_.HoldBack(request_id, message)) return;
+  ways_.ring.Send(std::move(message));
+}
+
+void ShmLink::OnEnd() {
+  board_.reset();
+  device_moves_.End(end());
+}
+
+bool ShmLink::CloseWhenQuiet(const std::function<UniqueFd()>& take_socket) {
+  if (!device_moves_.under_way()) return false;
+  device_moves_.CloseWhenQuiet(take_socket());
+  return true;
 }
 
 Status ShmLink::OfferExtent(const LentPlace& place, ExtentSource& extents) {

@@ -9,6 +9,8 @@
 // slow (userfaultfd, FUSE) holds the reactor for as long: clients of the daemon's own user are
 // trusted that far (docs/protocol.md, security).
 //
+// Memory of a GPU that the client exported is copied by that GPU (device_moves.h).
+//
 // Thread: the reactor's.
 #pragma once
 
@@ -23,6 +25,7 @@
 #include "transport/control_stream.h"
 #include "transport/peer_link.h"
 #include "transport/shm/client_process.h"
+#include "transport/shm/device_moves.h"
 #include "transport/shm/lease_board.h"
 #include "transport/shm/ring_stream.h"
 #include "transport/socket.h"
@@ -48,6 +51,10 @@ class ShmLink final : public PeerLink {
         ways_(ways),
         process_(std::move(process)),
         board_(std::move(board)),
+        device_moves_(context,
+                      [this](std::vector<std::byte> message) {
+                        if (Alive()) ways_.ring.Send(std::move(message));
+                      }),
         verify_(verify) {}
 
   [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kShm; }
@@ -55,6 +62,11 @@ class ShmLink final : public PeerLink {
                     std::span<const std::uint64_t> checksums) override;
   Task<Status> Pull(Hold destination, BlockTransfer transfer,
                     std::span<std::uint64_t> checksums) override;
+  [[nodiscard]] bool ReachesDevice(const DeviceCopier& gpu, std::uint64_t block_bytes,
+                                   const BlockTransfer& transfer) const override;
+  Task<Status> PushFromDevice(std::shared_ptr<DeviceSource> source,
+                              BlockTransfer transfer) override;
+  bool CloseWhenQuiet(const std::function<UniqueFd()>& take_socket) override;
   Result<Loan> Lend(Hold frame, const LentPlace& place, ExtentSource& extents,
                     Nanos until) override;
   void Recall(std::uint32_t extent, std::uint32_t edition) override;
@@ -70,8 +82,10 @@ class ShmLink final : public PeerLink {
     std::size_t place = 0;       // index of the current one
     std::uint64_t in_place = 0;  // bytes of it that are done
   };
-  void SendMessage(std::vector<std::byte> message) override { ways_.ring.Send(std::move(message)); }
-  void OnEnd() override { board_.reset(); }
+  void SendMessage(std::vector<std::byte> message) override;
+  void OnEnd() override;
+  /// Counts what has come, and answers.
+  Status AfterDeviceMove(Status status, std::uint64_t bytes, std::atomic<std::uint64_t>& counter);
   Status OfferExtent(const LentPlace& place, ExtentSource& extents);
 
   Status CheckSlice(const BlockTransfer& transfer);
@@ -92,6 +106,7 @@ class ShmLink final : public PeerLink {
   const Ways ways_;
   const ClientProcess process_;
   std::unique_ptr<LeaseBoard> board_;
+  DeviceMoves device_moves_;
   std::map<std::uint32_t, std::uint32_t> offered_;  // edition of each extent the client knows
   const bool verify_;
 };

@@ -1,0 +1,22 @@
+#include "cache/device_copies.h"
+
+#include "base/counter.h"
+
+namespace terrace {
+
+const DeviceCopier* HbmBlock::GpuWith(const HbmSide& side, BlockId id) {
+  return side.Holds(id) ? side.copies.at(id)->tier : nullptr;
+}
+
+std::shared_ptr<HbmBlock> HbmBlock::Begin(HbmSide& side, BlockId id) {
+  auto copy = side.BeginRead(id);
+  if (copy == nullptr) return nullptr;
+  return std::make_shared<HbmBlock>(side, std::move(copy));
+}
+
+void HbmBlock::GiveUp() {
+  Count(side_.cache.counters.hbm_failures);
+  if (!copy_->dropped) side_.Drop(copy_->id);
+}
+
+}  // namespace terrace

@@ -1,0 +1,251 @@
+// A daemon with doubles of GPUs in this process, and an engine whose memory is such a double's: for
+// tests of memory of GPUs that clients register.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/checksum.h"
+#include "base/random.h"
+#include "client/device_memory.h"
+#include "client/terrace.hpp"
+#include "tiers/hbm/host_device_memory.h"
+#include "tools/terraced/nvme_store.h"
+#include "tools/terraced/shard.h"
+
+namespace terrace::testing {
+
+inline constexpr std::uint64_t kDeviceBlockBytes = 1 << 20;
+
+/// Reactors with one double each, of the uuid "DOUBLE-0", which is `hbm.gpus` "0" to them.
+class GpuHost {
+ public:
+  struct Options {
+    std::uint32_t reactors = 2;
+    std::uint16_t port = 0;
+    bool hbm = true;
+    Nanos latency = 10 * kMicrosecond;  ///< of the double
+    std::uint64_t bytes_per_microsecond = 50'000;
+  };
+  explicit GpuHost(const Options& options) : folder_(MakeFolder()) {
+    config_.server.listen = {"127.0.0.1", options.port};
+    config_.server.reactors = options.reactors;
+    config_.dram.capacity_bytes = options.reactors * (64ULL << 20);
+    config_.dram.lend_percent = 0;
+    if (options.hbm) {
+      config_.nvme.folder = folder_;
+      config_.nvme.capacity = {.is_percent = false, .percent = 0, .bytes = 512ULL << 20};
+      config_.hbm.gpus = {"0"};
+      config_.hbm.gpu_capacity_bytes = options.reactors * (32ULL << 20);
+      auto store = NvmeStore::Open(config_);
+      EXPECT_TRUE(store.ok()) << store.status().ToString();
+      store_ = std::move(*store);
+    }
+    const auto open_gpu = [this, options](int) -> Result<std::unique_ptr<DeviceMemory>> {
+      auto device = std::make_unique<HostDeviceMemory>(HostDeviceOptions{
+          .latency = options.latency, .bytes_per_microsecond = options.bytes_per_microsecond});
+      gpus_.push_back(device.get());
+      return std::unique_ptr<DeviceMemory>(std::move(device));
+    };
+    std::vector<Server::Shard> places;
+    for (std::uint32_t i = 0; i < options.reactors; ++i) {
+      auto shard = Shard::Create({.config = config_,
+                                  .registry = registry_,
+                                  .clock = clock_,
+                                  .random = random_,
+                                  .nvme = store_.get(),
+                                  .open_gpu = open_gpu},
+                                 {.index = i, .count = options.reactors});
+      EXPECT_TRUE(shard.ok()) << shard.status().ToString();
+      places.push_back({.host = "127.0.0.1", .port = shard.value()->server().port()});
+      shards_.push_back(std::move(shard.value()));
+    }
+    const std::uint64_t incarnation = random_.Next();
+    for (auto& shard : shards_) shard->SetShards(places, incarnation);
+    for (auto& shard : shards_) shard->Start();
+  }
+  ~GpuHost() {
+    for (auto& shard : shards_) shard->BeginStop();
+    for (auto& shard : shards_) {
+      while (!shard->Stopped()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      shard->Join();
+    }
+    shards_.clear();
+    store_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  GpuHost(const GpuHost&) = delete;
+  GpuHost& operator=(const GpuHost&) = delete;
+
+  [[nodiscard]] std::uint16_t port() const { return shards_.front()->server().port(); }
+  [[nodiscard]] const std::vector<HostDeviceMemory*>& gpus() const { return gpus_; }
+  [[nodiscard]] std::size_t Mapped() const {
+    std::size_t mapped = 0;
+    for (const HostDeviceMemory* gpu : gpus_) mapped += gpu->mapped();
+    return mapped;
+  }
+  [[nodiscard]] std::uint64_t Served(std::atomic<std::uint64_t> ServerCounters::* counter) const {
+    std::uint64_t sum = 0;
+    for (const auto& shard : shards_) sum += (shard->server().Counters().*counter).load();
+    return sum;
+  }
+  [[nodiscard]] std::uint64_t Cached(std::atomic<std::uint64_t> CacheCounters::* counter) const {
+    std::uint64_t sum = 0;
+    for (const auto& shard : shards_) sum += (shard->cache().Counters().*counter).load();
+    return sum;
+  }
+  /// False when it did not become true within 20 s.
+  template <typename Condition>
+  [[nodiscard]] bool Await(Condition condition) const {
+    for (int i = 0; i < 4000; ++i) {
+      if (condition()) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return false;
+  }
+
+ private:
+  static std::string MakeFolder() {
+    std::string folder = ::testing::TempDir() + "/gpu_host_XXXXXX";
+    EXPECT_NE(::mkdtemp(folder.data()), nullptr);
+    return folder;
+  }
+
+  const std::string folder_;
+  DaemonConfig config_;
+  NamespaceRegistry registry_{8 << 20};
+  SteadyClock clock_;
+  SystemRandom random_;
+  std::vector<HostDeviceMemory*> gpus_;
+  std::unique_ptr<NvmeStore> store_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+};
+
+/// A client, and memory of a double for so many blocks.
+class GpuEngine {
+ public:
+  explicit GpuEngine(std::uint16_t port, std::uint32_t blocks = 16, ClientOptions options = {})
+      : gpu_({.name = "engine", .uuid = "DOUBLE-0", .total_bytes = 256ULL << 20}) {
+    SetDeviceExporterForTest([this](std::span<std::byte> memory) { return gpu_.Export(memory); });
+    const auto memory = gpu_.Allocate(blocks * kDeviceBlockBytes);
+    EXPECT_TRUE(memory.ok());
+    memory_ = {*memory, blocks * kDeviceBlockBytes};
+    options.address = "127.0.0.1:" + std::to_string(port);
+    options.connect_timeout = std::chrono::seconds(20);
+    auto client = Client::Connect(options);
+    EXPECT_TRUE(client.ok()) << client.status().ToString();
+    client_ = std::move(*client);
+    NamespaceDescriptor descriptor;
+    descriptor.name = "space";
+    descriptor.model = "test";
+    descriptor.block_tokens = 16;
+    descriptor.groups = {{.id = 0, .attention = "full", .block_bytes = kDeviceBlockBytes}};
+    const auto space = client_->OpenNamespace(descriptor, Soon());
+    EXPECT_TRUE(space.ok()) << space.status().ToString();
+    space_ = *space;
+  }
+  ~GpuEngine() {
+    client_.reset();
+    SetDeviceExporterForTest(nullptr);
+    if (!memory_.empty()) EXPECT_TRUE(gpu_.Free(memory_.data()).ok());
+  }
+  GpuEngine(const GpuEngine&) = delete;
+  GpuEngine& operator=(const GpuEngine&) = delete;
+
+  static Deadline Soon() { return In(std::chrono::seconds(30)); }
+  static Chain ChainOf(const std::string& name, std::uint32_t keys) {
+    Chain chain;
+    for (std::uint32_t i = 0; i < keys; ++i) {
+      EXPECT_TRUE(chain.Append(name + "/" + std::to_string(i)).ok());
+    }
+    return chain;
+  }
+  /// What block `position` of a chain holds.
+  static std::vector<std::byte> Bytes(const std::string& name, std::uint32_t position) {
+    std::vector<std::byte> bytes(kDeviceBlockBytes);
+    SeededRandom random(SeededHash64(std::as_bytes(std::span(name)), position));
+    for (std::size_t i = 0; i < bytes.size(); i += 8) {
+      const std::uint64_t word = random.Next();
+      std::memcpy(&bytes[i], &word, 8);
+    }
+    return bytes;
+  }
+
+  [[nodiscard]] Result<RegionId> Register() {
+    const auto region = client_->RegisterDeviceMemory(memory_.data(), memory_.size(), Soon());
+    if (region.ok()) region_ = *region;
+    return region;
+  }
+  /// Block `slot` of the memory.
+  [[nodiscard]] std::span<std::byte> Slot(std::uint32_t slot) const {
+    return memory_.subspan(slot * kDeviceBlockBytes, kDeviceBlockBytes);
+  }
+  void Fill(std::uint32_t slot, const std::vector<std::byte>& bytes) const {
+    std::memcpy(Slot(slot).data(), bytes.data(), bytes.size());
+  }
+  [[nodiscard]] bool Is(std::uint32_t slot, const std::vector<std::byte>& bytes) const {
+    return std::memcmp(Slot(slot).data(), bytes.data(), bytes.size()) == 0;
+  }
+  /// Blocks [0, count) of a chain, from or to slots [first, first + count).
+  [[nodiscard]] std::vector<BlockBuffer> Blocks(std::uint32_t count,
+                                                std::uint32_t first = 0) const {
+    std::vector<BlockBuffer> blocks;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      blocks.push_back(
+          {.position = i, .region = region_, .offset = (first + i) * kDeviceBlockBytes});
+    }
+    return blocks;
+  }
+  /// Puts a chain from the memory; how many blocks were stored.
+  std::uint32_t Put(const std::string& name, std::uint32_t count) {
+    for (std::uint32_t i = 0; i < count; ++i) Fill(i, Bytes(name, i));
+    return Oks(client_->Put(space_, ChainOf(name, count), Blocks(count), {}, Soon()));
+  }
+  Result<std::vector<BlockResult>> Get(const std::string& name, std::uint32_t count,
+                                       std::uint32_t first = 0) {
+    return client_->Get(space_, ChainOf(name, count), Blocks(count, first), {}, Soon());
+  }
+  /// Gets a chain to cleared memory; how many blocks came, with the right bytes.
+  std::uint32_t GetRight(const std::string& name, std::uint32_t count) {
+    std::memset(memory_.data(), 0, memory_.size());
+    const auto results = Get(name, count);
+    std::uint32_t right = 0;
+    for (std::uint32_t i = 0; results.ok() && i < count; ++i) {
+      if ((*results)[i].status == StatusCode::kOk && Is(i, Bytes(name, i))) ++right;
+    }
+    EXPECT_EQ(Oks(results), right) << "wrong bytes";
+    return right;
+  }
+  static std::uint32_t Oks(const Result<std::vector<BlockResult>>& results) {
+    EXPECT_TRUE(results.ok()) << results.status().ToString();
+    std::uint32_t count = 0;
+    for (std::size_t i = 0; results.ok() && i < results->size(); ++i) {
+      if ((*results)[i].status == StatusCode::kOk) ++count;
+    }
+    return count;
+  }
+
+  Client& operator*() { return *client_; }
+  Client* operator->() { return client_.get(); }
+  [[nodiscard]] NamespaceId space() const { return space_; }
+  [[nodiscard]] RegionId region() const { return region_; }
+  [[nodiscard]] std::span<std::byte> memory() const { return memory_; }
+  [[nodiscard]] HostDeviceMemory& gpu() { return gpu_; }
+
+ private:
+  HostDeviceMemory gpu_;
+  std::span<std::byte> memory_;
+  std::unique_ptr<Client> client_;
+  NamespaceId space_;
+  RegionId region_;
+};
+
+}  // namespace terrace::testing

@@ -1,0 +1,93 @@
+// ServerPeer: memory of GPUs that the client registers.
+#include <utility>
+
+#include "transport/codec.h"
+#include "transport/server_impl.h"
+#include "transport/server_peer.h"
+
+namespace terrace {
+namespace {
+
+constexpr std::size_t kOpeningMax = 64;  // regions of a client that are being mapped
+
+}  // namespace
+
+void ServerPeer::OnRegisterDevice(const wire::Message& message) {
+  const wire::RegisterDevice& body = *message.body_as_RegisterDevice();
+  const auto handle = BytesOf(body.handle());
+  DeviceExport exported{.gpu = std::string(TextOf(body.gpu())),
+                        .handle = {handle.begin(), handle.end()},
+                        .offset = body.offset(),
+                        .bytes = body.length()};
+  Status status = CheckDeviceExport(exported);
+  if (status.ok() && body.region() == 0) status = Status::Invalid("region 0 is no region");
+  if (status.ok() && link_->kind() != LinkKind::kShm) {
+    status = Status(StatusCode::kUnsupported,
+                    "memory of a GPU: this daemon maps it for clients of its host, over shm");
+  }
+  if (status.ok() && server_.devices() == nullptr) {
+    status = Status(StatusCode::kUnsupported,
+                    "this daemon has no GPU " + exported.gpu + " (config hbm.gpus)");
+  }
+  if (status.ok() && devices_opening_.size() >= kOpeningMax) {
+    status = Status(StatusCode::kRetry,
+                    "at most " + std::to_string(kOpeningMax) + " regions are mapped at once");
+  }
+  if (!status.ok()) return Refuse(message, status);
+  devices_opening_[body.region()] = message.request_id();
+  server_.background().Spawn(
+      OpenDevice(shared_from_this(), message.request_id(), body.region(), std::move(exported)));
+}
+
+Task<void> ServerPeer::OpenDevice(std::shared_ptr<ServerPeer> /*self*/, std::uint64_t request_id,
+                                  std::uint32_t region, DeviceExport exported) {
+  const std::uint64_t bytes = exported.bytes;
+  auto opened = co_await server_.devices()->Open(std::move(exported));
+  if (state_ != State::kConnected) co_return;
+  Status status = opened.status();
+  // Forgotten meanwhile, or registered once more: it goes at once.
+  const auto waiting = devices_opening_.find(region);
+  if (waiting == devices_opening_.end() || waiting->second != request_id) {
+    status = Status(StatusCode::kCancelled, "the region was forgotten meanwhile");
+  } else {
+    devices_opening_.erase(waiting);
+  }
+  if (status.ok()) {
+    RemoteRegions::Region entry;
+    entry.length = bytes;
+    entry.device = std::move(*opened);
+    status = context_.regions.Add(region, std::move(entry));
+  }
+  if (!status.ok()) {
+    Reply(BuildError({request_id, context_.incarnation, 0}, status));
+    co_return;
+  }
+  server_.counters().regions_of_devices.fetch_add(1, std::memory_order_relaxed);
+  Reply(BuildMessage<wire::Empty>({request_id, context_.incarnation, 0}));
+}
+
+void ServerPeer::OnForgetDevice(const wire::Message& message) {
+  const std::uint32_t region = message.body_as_ForgetDevice()->region();
+  context_.regions.Remove(region);
+  devices_opening_.erase(region);
+  if (server_.devices() == nullptr) {
+    Reply(BuildMessage<wire::Empty>({message.request_id(), context_.incarnation, 0}));
+    return;
+  }
+  if (devices_closing_ >= kOpeningMax) {
+    Refuse(message, Status(StatusCode::kRetry, "at most " + std::to_string(kOpeningMax) +
+                                                   " regions are unmapped at once"));
+    return;
+  }
+  ++devices_closing_;
+  server_.background().Spawn(CloseDevice(shared_from_this(), message.request_id()));
+}
+
+Task<void> ServerPeer::CloseDevice(std::shared_ptr<ServerPeer> /*self*/, std::uint64_t request_id) {
+  co_await server_.devices()->Settle();
+  --devices_closing_;
+  if (state_ != State::kConnected) co_return;
+  Reply(BuildMessage<wire::Empty>({request_id, context_.incarnation, 0}));
+}
+
+}  // namespace terrace
