@@ -103,6 +103,11 @@ TERRACE_CALL_ terrace_register_memory(terrace_client client, void* base, uint64_
                                       terrace_region* region, terrace_error* error);
 TERRACE_CALL_ terrace_allocate_region(terrace_client client, uint64_t length,
                                       terrace_region* region, terrace_error* error);
+/* Since 1.4. Memory of a GPU, in one allocation of this process: TERRACE_UNSUPPORTED where the
+   daemon has not that GPU, or is on another host. It must be deregistered before it is freed. */
+TERRACE_CALL_ terrace_register_device_memory(terrace_client client, void* base, uint64_t length,
+                                             terrace_deadline deadline, terrace_region* region,
+                                             terrace_error* error);
 /* -> terrace_answer.region */
 TERRACE_CALL_ terrace_submit_register_memory(terrace_client client, void* base, uint64_t length,
                                              terrace_ticket* ticket, terrace_error* error);

@@ -148,6 +148,15 @@ terrace_status terrace_register_memory(terrace_client client, void* base, uint64
   });
 }
 
+terrace_status terrace_register_device_memory(terrace_client client, void* base, uint64_t length,
+                                              terrace_deadline deadline, terrace_region* region,
+                                              terrace_error* error) {
+  return WithClient(client, error, [&](Client& its_client) -> Status {
+    if (Status status = NotNull(region, "region"); !status.ok()) return status;
+    return GiveRegion(its_client.RegisterDeviceMemory(base, length, ToDeadline(deadline)), region);
+  });
+}
+
 terrace_status terrace_allocate_region(terrace_client client, uint64_t length,
                                        terrace_region* region, terrace_error* error) {
   return WithClient(client, error, [&](Client& its_client) -> Status {

@@ -33,11 +33,18 @@ capacity = "2GiB"
 [metrics]
 listen = "127.0.0.1:0"
 """
+HBM = """[nvme]
+folder = "{folder}/nvme"
+capacity = "2GiB"
+[hbm]
+gpus = ["0"]
+gpu_capacity = "1GiB"
+"""
 
 
-def start_daemon(program, folder):
+def start_daemon(program, folder, text=CONFIG):
     config = folder / "terraced.toml"
-    config.write_text(CONFIG.format(folder=folder))
+    config.write_text(text.format(folder=folder))
     daemon = subprocess.Popen([program, "--config", config])
     ports = folder / "ports"
     for _ in range(200):
@@ -76,6 +83,41 @@ def check(client, kind, most, chain):
               f"most, best get {rate:.1f} GB/s of stored bytes", flush=True)
 
 
+def check_registered(client):
+    """A daemon with this GPU copies straight into and out of a tensor."""
+    block_bytes = 4 << 20
+    space = client.open_namespace("registered", model="none/gpu", block_tokens=16,
+                                  groups=[terrace.Group(0, "full", block_bytes)])
+    tensor = torch.empty(2 * BLOCKS * block_bytes // 4, dtype=torch.float32, device="cuda")
+    half = tensor.numel() // 2
+    tensor[:half] = torch.randn(half, device="cuda")
+    chain = terrace.Chain([b"registered %d" % i for i in range(BLOCKS)])
+    try:
+        region = client.register_device(tensor)
+    except terrace.UnsupportedError as error:  # torch's expandable segments
+        print(f"registered tensors: {error}", flush=True)
+        return
+    with region:
+        torch.cuda.synchronize()
+        stored = client.put(space, chain, region.blocks(BLOCKS, block_bytes))
+        assert stored.ok, stored
+        seconds = []
+        for _ in range(8):
+            tensor[half:] = 0
+            torch.cuda.synchronize()
+            begun = time.monotonic()
+            got = client.get(space, chain, region.blocks(BLOCKS, block_bytes,
+                                                         offset=BLOCKS * block_bytes))
+            seconds.append(time.monotonic() - begun)
+            assert got.ok, got
+            assert torch.equal(tensor[:half], tensor[half:]), "other bytes came"
+            time.sleep(0.2)  # copies into HBM go on in the background
+        tiers = sorted({str(tier) for tier in {block.tier for block in got}})
+    rate = BLOCKS * block_bytes / min(seconds) / 1e9
+    print(f"registered tensors: {BLOCKS} blocks of {block_bytes} bytes, best get {rate:.1f} GB/s, "
+          f"the last from {', '.join(tiers)}", flush=True)
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         daemon, address = start_daemon(sys.argv[1], pathlib.Path(name))
@@ -85,6 +127,15 @@ def main():
                 check(client, terrace.StoredType.LOSSLESS, 0.0, chain)
                 check(client, terrace.StoredType.FP8_E4M3, 6.0 / 16 + 0.01, chain)
                 check(client, terrace.StoredType.INT8, 6.0 / 254 + 0.02, chain)
+        finally:
+            daemon.kill()
+            daemon.wait()
+    with tempfile.TemporaryDirectory() as name:
+        lends_nothing = CONFIG.replace('"2GiB"', '"2GiB"\nlend_percent = 0')
+        daemon, address = start_daemon(sys.argv[1], pathlib.Path(name), lends_nothing + HBM)
+        try:
+            with terrace.Client(address, name="gpu", timeout=20.0) as client:
+                check_registered(client)
         finally:
             daemon.kill()
             daemon.wait()

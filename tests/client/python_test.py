@@ -163,6 +163,19 @@ class PythonTest(DaemonTest):
             def is_contiguous(self) -> bool:
                 return True
         self.refuses("buffer is on the device cuda", self.client.register, Tensor())
+        self.refuses("tensor is in CPU memory", self.client.register_device,
+                     numpy.zeros(64, numpy.uint8))
+
+        class OnGpu:
+            """One that says it is on a GPU: the library, which asks the driver, knows better."""
+            __cuda_array_interface__ = {"data": (1 << 20, False), "shape": (64, 64),
+                                        "typestr": "<f4", "version": 3}
+
+        with self.assertRaises(terrace.Error):
+            self.client.register_device(OnGpu())
+        OnGpu.__cuda_array_interface__ = {"data": (1 << 20, False), "shape": (64, 64),
+                                          "strides": (512, 4), "typestr": "<f4", "version": 3}
+        self.refuses("tensor is not contiguous", self.client.register_device, OnGpu())
 
     def test_allocated_memory_is_shared_with_numpy_and_outlives_its_client(self) -> None:
         region = self.client.allocate(BLOCK_BYTES)

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "client/terrace.h"
 #include "tests/tools/device_engine.h"
 
 namespace terrace {
@@ -107,7 +108,7 @@ std::vector<MemoryPiece> OddPieces(SeededRandom& random, RegionId region, std::u
 
 TEST(DeviceMemory, PiecesMayLieAnywhere) {
   const GpuHost host({.reactors = 1});
-  GpuEngine engine(host.port(), 24);
+  GpuEngine engine(host.port(), 4);
   ASSERT_TRUE(engine.Register().ok());
   SeededRandom random(17);
   const Chain chain = GpuEngine::ChainOf("odd", 1);
@@ -273,7 +274,7 @@ TEST(DeviceMemory, ADaemonThatComesBackIsToldAgain) {
 
 TEST(DeviceMemory, WhatWasFencedIsNotTouchedAgain) {
   const GpuHost host({.latency = 300 * kMicrosecond, .bytes_per_microsecond = 10'000});
-  GpuEngine engine(host.port());
+  GpuEngine engine(host.port(), kBlocks);
   ASSERT_TRUE(engine.Register().ok());
   ASSERT_EQ(engine.Put("a", kBlocks), kBlocks);
   const Chain chain = GpuEngine::ChainOf("a", kBlocks);
@@ -333,6 +334,29 @@ TEST(DeviceMemory, AGpuThatHangsLeavesDoubtAndNoFenceIsOkBefore) {
   EXPECT_TRUE(engine->Fence({&all, 1}, GpuEngine::Soon()).ok());
   EXPECT_TRUE(engine->Quiesce(engine.region(), GpuEngine::Soon()).ok());
   EXPECT_EQ(engine.GetRight("a", 2), 2U);
+}
+
+TEST(DeviceMemory, CHasTheSameCall) {
+  const GpuHost host({});
+  GpuEngine engine(host.port());
+  const std::string address = "127.0.0.1:" + std::to_string(host.port());
+  terrace_client_options options = TERRACE_CLIENT_OPTIONS_INIT;
+  options.address = address.c_str();
+  terrace_client client = 0;
+  terrace_error error;
+  ASSERT_EQ(terrace_connect(&options, &client, &error), TERRACE_OK) << error.message;
+  terrace_region region = 0;
+  EXPECT_EQ(terrace_register_device_memory(client, engine.memory().data(), engine.memory().size(),
+                                           terrace_in_ms(20'000), nullptr, &error),
+            TERRACE_INVALID);
+  ASSERT_EQ(terrace_register_device_memory(client, engine.memory().data(), engine.memory().size(),
+                                           terrace_in_ms(20'000), &region, &error),
+            TERRACE_OK)
+      << error.message;
+  EXPECT_EQ(host.Mapped(), 2U);
+  EXPECT_EQ(terrace_deregister_memory(client, region, &error), TERRACE_OK) << error.message;
+  EXPECT_EQ(host.Mapped(), 0U);
+  EXPECT_EQ(terrace_close(client, &error), TERRACE_OK);
 }
 
 // The client of the test below, run by it alone: gets and puts until it is killed.

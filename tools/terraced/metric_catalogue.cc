@@ -281,6 +281,10 @@ const MetricInfo kLinkPulledBytes = {"terrace_link_pulled_bytes_total", kCounter
                                      "Bytes that links moved from clients."};
 const MetricInfo kRegionsShared = {"terrace_regions_shared_total", kCounter, kSum,
                                    "Regions of clients that the daemon mapped, to copy by itself."};
+const MetricInfo kDeviceRegions = {"terrace_device_regions_total", kCounter, kSum,
+                                   "Regions in the memory of clients' GPUs that were mapped."};
+const MetricInfo kDeviceBytes = {"terrace_device_bytes_total", kCounter, kSum,
+                                 "Bytes that GPUs copied from and to such regions."};
 const MetricInfo kQuarantinedHolds = {"terrace_quarantined_frames", kGauge, kSum,
                                       "Frames that wait until a transport has let go of them."};
 
@@ -463,6 +467,8 @@ constexpr const MetricInfo* kAll[] = {
     &kLinkPushedBytes,
     &kLinkPulledBytes,
     &kRegionsShared,
+    &kDeviceRegions,
+    &kDeviceBytes,
     &kQuarantinedHolds,
     &kReactors,
     &kReactorTurns,

@@ -70,7 +70,8 @@ extern const MetricInfo kHbmGpus, kHbmGpusOffline, kHbmCopiedIn, kHbmLoads, kHbm
 // Transport: clients and links.
 extern const MetricInfo kClients, kClientsByLink, kClientConnects, kClientDisconnects;
 extern const MetricInfo kClientsRefused, kClientsTimedOut, kMalformedMessages;
-extern const MetricInfo kLinkPushedBytes, kLinkPulledBytes, kRegionsShared, kQuarantinedHolds;
+extern const MetricInfo kLinkPushedBytes, kLinkPulledBytes, kRegionsShared, kDeviceRegions,
+    kDeviceBytes, kQuarantinedHolds;
 // Reactors.
 extern const MetricInfo kReactors, kReactorTurns, kReactorSleeps, kReactorPosts;
 extern const MetricInfo kReactorStalls, kReactorStallMax;

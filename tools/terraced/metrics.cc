@@ -207,6 +207,8 @@ void AppendServerMetrics(const ServerCounters& counters, const MetricLabels& lab
   all.Add(kLinkPushedBytes, counters.bytes_pushed);
   all.Add(kLinkPulledBytes, counters.bytes_pulled);
   all.Add(kRegionsShared, counters.regions_shared);
+  all.Add(kDeviceRegions, counters.regions_of_devices);
+  all.Add(kDeviceBytes, counters.bytes_of_devices);
   all.Add(kQuarantinedHolds, counters.quarantined);
 }
 

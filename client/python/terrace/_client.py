@@ -9,9 +9,10 @@ from typing import Any
 
 from terrace._library import (ABI_MAJOR, ABI_MINOR, DescriptorStruct, GroupStruct, KindStruct,
                               OptionsStruct, PolicyStruct, QueryStruct, TokenStruct)
-from terrace._memory import (BLOCK, BLOCK_PIECES, FRAGMENT, PIECE, POSITION, Chain, Pinned,
-                             Records, Region, u32)
+from terrace._memory import (BLOCK, BLOCK_PIECES, FRAGMENT, PIECE, POSITION, Chain, DevicePinned,
+                             Pinned, Records, Region, u32)
 from terrace._results import Completion, LentBlocks
+from terrace._tensors import device_memory_of
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResults, Group, GroupPolicy, InvalidError,
                             Link, Match, Result, Status, call)
 
@@ -146,6 +147,20 @@ class ClientBase:
         call("register_memory", self._number(), pinned.address, pinned.nbytes, number)
         return self._remember(Region(self, number.value, pinned.address, pinned.nbytes,
                                      pinned))
+
+    def register_device(self, tensor: Any, timeout: float | None = None) -> Region:
+        """Makes a tensor on a GPU (torch, __cuda_array_interface__ or DLPack), contiguous and as
+        it lies, usable in calls: the daemon's GPU copies into and out of it. UnsupportedError,
+        with the reason, where the daemon cannot. The object is kept until the region is closed.
+
+        Calls do not wait for streams: synchronize before a put, and before a get what still uses
+        the tensor."""
+        address, nbytes = device_memory_of("tensor", tensor)
+        number = c_uint32()
+        call("register_device_memory", self._number(), address, nbytes, self._deadline(timeout),
+             number)
+        return self._remember(Region(self, number.value, address, nbytes,
+                                     DevicePinned(tensor, address, nbytes)))
 
     def allocate(self, nbytes: int) -> Region:
         """Memory of the library's, on huge pages where the host gives them; the fastest."""

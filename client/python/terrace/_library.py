@@ -11,7 +11,7 @@ from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int
 from typing import Any
 
 ABI_MAJOR = 1
-ABI_MINOR = 3  # the oldest minor version that has everything used here
+ABI_MINOR = 4  # the oldest minor version that has everything used here
 NAME = "libterrace.so.1"
 
 
@@ -243,6 +243,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "chain_size": (HANDLE, POINTER(c_uint32)),
     "chain_free": (HANDLE,),
     "register_memory": (HANDLE, c_void_p, c_uint64, POINTER(c_uint32)),
+    "register_device_memory": (HANDLE, c_void_p, c_uint64, TIME, POINTER(c_uint32)),
     "allocate_region": (HANDLE, c_uint64, POINTER(c_uint32)),
     "submit_register_memory": (HANDLE, c_void_p, c_uint64, POINTER(c_uint64)),
     "submit_allocate_region": (HANDLE, c_uint64, POINTER(c_uint64)),

@@ -69,6 +69,17 @@ class Pinned:
             _release_buffer(self._view)
 
 
+class DevicePinned(Pinned):
+    """A tensor on a GPU, held in place as long as this lives. Its bytes cannot be looked at."""
+
+    def __init__(self, target: Any, address: int, nbytes: int) -> None:
+        self._view = None
+        self.target = target
+        self.address = address
+        self.nbytes = nbytes
+        self.readonly = False
+
+
 class Records:
     """An array of fixed-size records for a call, from a buffer as it is or packed from tuples."""
 
@@ -152,6 +163,8 @@ class Region:
     def buffer(self) -> memoryview:
         if self.closed:
             raise InvalidError(f"region {self.id} was closed")
+        if isinstance(self._pinned, DevicePinned):
+            raise InvalidError(f"region {self.id} is memory of a GPU, which has no buffer here")
         if self._pinned is not None and self._view_is_possible():
             return memoryview(self._pinned.target).cast("B")
         array = self._array() if self._array is not None else None

@@ -218,6 +218,19 @@ def view_of(name: str, tensor: Any) -> View:
                        f"__cuda_array_interface__, __array_interface__ and __dlpack__")
 
 
+def device_memory_of(name: str, tensor: Any) -> tuple[int, int]:
+    """Address and bytes of a contiguous tensor on a CUDA device."""
+    view = view_of(name, tensor)
+    if view.device is None:
+        raise InvalidError(f"{name} is in CPU memory, not on a GPU: use register")
+    if view.strides != _dense(view.shape, view.itemsize):
+        raise InvalidError(f"{name} is not contiguous: its bytes do not lie one after the other")
+    nbytes = view.itemsize
+    for size in view.shape:
+        nbytes *= size
+    return view.address, nbytes
+
+
 AXES = ("layers", "parts", "pages", "tokens", "heads", "dim", "slots")
 
 

@@ -1,0 +1,72 @@
+// ChannelImpl: what the daemon and the NIC are told of the client's memory.
+#include <algorithm>
+#include <utility>
+
+#include "base/crash_point.h"
+#include "transport/channel_factory.h"
+#include "transport/channel_impl.h"
+
+namespace terrace {
+
+void ChannelImpl::AddRegion(std::uint32_t region, ClientMemory memory) {
+  if (state_ != State::kOpen) return;
+  if (memory.device != nullptr) {
+    device_memory_[region] = memory.bytes;
+    return;
+  }
+  std::vector<std::byte> key;
+  if (hello_.link == LinkKind::kRdma) {
+    auto registration = worker_->Register(memory.bytes);
+    // Without a key the daemon answers kInvalid, naming the region.
+    if (registration.ok()) {
+      RemoveRegistration(region);
+      registered_[region] = registration->memory;
+      key = std::move(registration->packed_key);
+    }
+  }
+  const bool shared = hello_.link == LinkKind::kShm && memory.file != nullptr &&
+                      ShareRegion(region, memory.bytes.size(), *memory.file);
+  Send(BuildMessage<wire::RegisterRegion>(
+      {0, options_.incarnation, 0}, [&](flatbuffers::FlatBufferBuilder& builder) {
+        return wire::CreateRegisterRegion(builder, region,
+                                          reinterpret_cast<std::uintptr_t>(memory.bytes.data()),
+                                          memory.bytes.size(), BuildBytes(builder, key), shared);
+      }));
+  CrashHere(CrashPoint::kClientRegionTold);
+}
+
+bool ChannelImpl::ShareRegion(std::uint32_t region, std::uint64_t length, const UniqueFd& file) {
+  // Refused: it is copied as any other memory is.
+  return stream_
+      ->SendCopyOf(file.get(), BuildMessage<wire::ShareRegion>(
+                                   {0, options_.incarnation, 0},
+                                   [&](flatbuffers::FlatBufferBuilder& builder) {
+                                     return wire::CreateShareRegion(builder, region, length);
+                                   }))
+      .ok();
+}
+
+void ChannelImpl::RemoveRegion(std::uint32_t region) {
+  RemoveRegistration(region);
+  device_memory_.erase(region);
+  Send(BuildMessage<wire::ForgetRegion>({0, options_.incarnation, 0},
+                                        [&](flatbuffers::FlatBufferBuilder& builder) {
+                                          return wire::CreateForgetRegion(builder, region);
+                                        }));
+}
+
+void ChannelImpl::RemoveRegistration(std::uint32_t region) {
+  const auto found = registered_.find(region);
+  if (found == registered_.end()) return;
+  worker_->Unregister(found->second);
+  registered_.erase(found);
+}
+
+bool ChannelImpl::IsOnDevice(const std::byte* at) const {
+  return std::ranges::any_of(device_memory_, [at](const auto& entry) {
+    const std::span<std::byte> memory = entry.second;
+    return at >= memory.data() && at < memory.data() + memory.size();
+  });
+}
+
+}  // namespace terrace
