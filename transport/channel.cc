@@ -386,6 +386,7 @@ StatusCode ChannelImpl::Withdraw(std::uint64_t request_id) {
 }
 
 void ChannelImpl::OnStreamEnd(const Status& reason) {
+  if (AwaitsDaemonExit(reason)) return;
   End(session_error_.ok() ? Status(StatusCode::kPeerDead, reason.message()) : session_error_);
 }
 
@@ -415,6 +416,7 @@ void ChannelImpl::Close() {
 
 void ChannelImpl::TearDown(const Status& reason) {
   state_ = State::kEnded;
+  daemon_life_.reset();
   if (data_ != nullptr) data_->Close(reason);
   if (ring_ != nullptr) ring_->Close();
   if (stream_ != nullptr) stream_->Close();

@@ -20,6 +20,7 @@
 #include "transport/codec.h"
 #include "transport/control_stream.h"
 #include "transport/rdma/ucx_worker.h"
+#include "transport/shm/daemon_life.h"
 #include "transport/shm/lent_extents.h"
 #include "transport/shm/ring_stream.h"
 #include "transport/tcp/data_stream.h"
@@ -80,6 +81,9 @@ class ChannelImpl final : public Channel, public ControlStreamOwner, public Data
   bool ShareRegion(std::uint32_t region, std::uint64_t length, const UniqueFd& file);
   void RemoveRegistration(std::uint32_t region);
   void FinishWithdrawn(std::uint64_t request_id);
+  /// True when the daemon is dying, and its GPU may still touch memory of requests: the channel
+  /// ends with its process, for `reason`.
+  bool AwaitsDaemonExit(const Status& reason);
   /// It is memory of a GPU, as the owner's regions say.
   [[nodiscard]] bool IsOnDevice(const std::byte* at) const;
   void End(const Status& reason);
@@ -116,6 +120,8 @@ class ChannelImpl final : public Channel, public ControlStreamOwner, public Data
   std::unique_ptr<DataStream> data_;  // link kTcp
   std::unordered_map<std::uint64_t, ChannelRequest> requests_;
   std::unordered_map<std::uint32_t, std::span<std::byte>> device_memory_;  // by region
+  std::unique_ptr<DaemonLife> daemon_life_;  // once there is device memory, and it can be seen
+  bool awaits_exit_ = false;
   std::unordered_map<std::uint32_t, ucp_mem_h> registered_;  // by region; only over RDMA
 };
 

@@ -12,6 +12,9 @@ void ChannelImpl::AddRegion(std::uint32_t region, ClientMemory memory) {
   if (state_ != State::kOpen) return;
   if (memory.device != nullptr) {
     device_memory_[region] = memory.bytes;
+    if (daemon_life_ == nullptr && hello_.link == LinkKind::kShm) {
+      daemon_life_ = DaemonLife::Behind(factory_.poll(), stream_->fd());
+    }
     return;
   }
   std::vector<std::byte> key;
@@ -60,6 +63,17 @@ void ChannelImpl::RemoveRegistration(std::uint32_t region) {
   if (found == registered_.end()) return;
   worker_->Unregister(found->second);
   registered_.erase(found);
+}
+
+bool ChannelImpl::AwaitsDaemonExit(const Status& reason) {
+  if (awaits_exit_) return true;
+  if (state_ != State::kOpen || device_memory_.empty() || daemon_life_ == nullptr ||
+      std::ranges::all_of(requests_, [](const auto& entry) { return entry.second.answered; })) {
+    return false;
+  }
+  awaits_exit_ = daemon_life_->AwaitExit(
+      [this, reason] { End(Status(StatusCode::kPeerDead, reason.message())); });
+  return awaits_exit_;
 }
 
 bool ChannelImpl::IsOnDevice(const std::byte* at) const {

@@ -26,8 +26,9 @@ class RemoteRegions {
     std::uint64_t length = 0;  ///< bytes
     std::vector<std::byte> packed_key;
     std::shared_ptr<SharedRegion> shared;  ///< its memory here, if the client shares it
-    std::shared_ptr<DeviceRegion> device;  ///< it is memory of a GPU, mapped; `base` means nothing
-    std::uint64_t generation = 0;          ///< set by Add: another one for every registration
+    std::shared_ptr<DeviceRegion>
+        device{};                  ///< it is memory of a GPU, mapped; `base` means nothing
+    std::uint64_t generation = 0;  ///< set by Add: another one for every registration
   };
   /// A piece in the client's address space.
   struct RemotePiece {

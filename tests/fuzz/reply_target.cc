@@ -60,8 +60,8 @@ constexpr std::uint32_t kEventsAsked = 8;  // of each reactor
 
 /// Four blocks over two reactors, in the order 2, 0, 3 and 1.
 void Prepare(Request& request, Input& input) {
-  request.kind =
-      static_cast<RequestKind>(input.Byte() % (static_cast<unsigned>(RequestKind::kExplain) + 1));
+  request.kind = static_cast<RequestKind>(input.Byte() %
+                                          (static_cast<unsigned>(RequestKind::kForgetDevice) + 1));
   request.ack = input.Flag() ? Ack::kDurable : Ack::kCommitted;
   request.parts.resize(2);
   request.parts[0].blocks = {2, 0, 3};

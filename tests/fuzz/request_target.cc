@@ -209,6 +209,21 @@ void Register(const wire::RegisterRegion& body) {
   TERRACE_CHECK(regions.Resolve({&whole, 1}, body.length()).ok());
 }
 
+/// Memory of a GPU, and what a driver says of it that has 1 GiB in the allocation.
+void RegisterDevice(const wire::RegisterDevice& body) {
+  constexpr std::uint64_t kAllocationBytes = 1 << 30;
+  const auto handle = BytesOf(body.handle());
+  const DeviceExport exported{.gpu = std::string(TextOf(body.gpu())),
+                              .handle = {handle.begin(), handle.end()},
+                              .offset = body.offset(),
+                              .bytes = body.length()};
+  if (!CheckDeviceExport(exported).ok()) return;
+  TERRACE_CHECK(!exported.gpu.empty() && exported.handle.size() <= DeviceExport::kHandleBytesMax);
+  if (exported.offset + exported.bytes <= kAllocationBytes) {
+    TERRACE_CHECK(exported.offset < kAllocationBytes && exported.bytes <= kAllocationBytes);
+  }
+}
+
 /// Each hint is taken, or it is ignored and counted, or it was not there.
 void DecodeTold(const wire::Hints* hints) {
   HintCounters counters;
@@ -305,6 +320,7 @@ void Decode(const wire::Message& message) {
       return;
     case wire::Body_OpenNamespace: DecodeOpen(*message.body_as_OpenNamespace()); return;
     case wire::Body_RegisterRegion: Register(*message.body_as_RegisterRegion()); return;
+    case wire::Body_RegisterDevice: RegisterDevice(*message.body_as_RegisterDevice()); return;
     default: return;
   }
 }

@@ -365,6 +365,14 @@ Bytes ClientMessage(Input& input) {
         const std::uint32_t group = input.Byte();
         return wire::CreateExplain(builder, space, group, input.Byte(), keys, lengths);
       });
+    case 20:
+      return BuildMessage<wire::RegisterDevice>(head, [&](Builder& builder) {
+        const auto gpu = MakeText(builder, input);
+        const auto handle = MakeBytes(builder, input);
+        const std::uint64_t offset = input.Wild();
+        return wire::CreateRegisterDevice(builder, input.Byte() % 4U, gpu, handle, offset,
+                                          input.Wild());
+      });
     default:
       return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
         const auto key = MakeBytes(builder, input);

@@ -11,7 +11,7 @@ Bytes ClientMessage(Input& input);
 /// A message of a daemon, likewise.
 Bytes DaemonMessage(Input& input);
 /// How many kinds of bodies ClientMessage and DaemonMessage know.
-inline constexpr unsigned kClientKinds = 20;
+inline constexpr unsigned kClientKinds = 21;
 inline constexpr unsigned kDaemonKinds = 16;
 
 /// Aligned as VerifyMessage wants them.

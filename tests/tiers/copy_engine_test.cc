@@ -57,6 +57,7 @@ class CopyEngineTest : public ::testing::Test {
     const bool in = direction == CopyDirection::kIn;
     begun.copy = {
         .to = in ? pool_ : host_.data(), .from = in ? host_.data() : pool_, .bytes = bytes};
+    if (direction == CopyDirection::kWithin) begun.copy.to = pool_ + 8 * kMiB;
     if (checked) begun.piece = {.at = pool_, .bytes = static_cast<std::uint32_t>(bytes)};
     scope_.Spawn(RunOne(engine_.get(), direction, urgency, &begun));
     return begun;
@@ -162,6 +163,16 @@ TEST_F(CopyEngineTest, ADeviceThatHangsKeepsNobodyWaitingButThoseWhoseMemoryItHa
   device_.Hang(false);
   RunAll();
   EXPECT_TRUE(begun_.front().status->ok());
+}
+
+TEST_F(CopyEngineTest, CopiesWithinTheDeviceShareLargeBatches) {
+  device_.Hang(true);
+  // The first goes alone; what comes while it is under way is gathered.
+  for (int i = 0; i < 100; ++i) Begin(CopyDirection::kWithin, CopyUrgency::kBackground, kMiB);
+  device_.Hang(false);
+  RunAll();
+  EXPECT_LE(engine_->counters().batches, 3U) << "64 copies a batch, and not 8 MiB";
+  for (const Begun& begun : begun_) EXPECT_TRUE(begun.status->ok());
 }
 
 TEST_F(CopyEngineTest, RequestsBeyondTheLimitsAreNamed) {

@@ -16,8 +16,16 @@ constexpr Nanos kOverduePause = 10 * kMillisecond;  // between questions to a de
 
 CopyEngine::CopyEngine(DeviceMemory& device, const CopyLimits& limits)
     : device_(device), limits_(limits) {
-  TERRACE_CHECK(limits.batches > 0 &&
-                limits.batches * kCopyDirections * kCopyUrgencies <= DeviceMemory::kSlots);
+  TERRACE_CHECK(limits.batches > 0 && limits.within_batches > 0 &&
+                (2 * limits.batches + limits.within_batches) * kCopyUrgencies <=
+                    DeviceMemory::kSlots);
+}
+
+std::uint64_t CopyEngine::BatchBytesMax(CopyDirection direction,
+                                        CopyUrgency urgency) const noexcept {
+  if (direction == CopyDirection::kWithin) return limits_.within_batch_bytes;
+  return urgency == CopyUrgency::kDemand ? limits_.demand_batch_bytes
+                                         : limits_.background_batch_bytes;
 }
 
 CopyEngine::~CopyEngine() { TERRACE_CHECK(queued_ == 0 && in_flight_ == 0 && !pumping_); }
@@ -101,7 +109,7 @@ void CopyEngine::SubmitAll() {
 
 void CopyEngine::SubmitLane(CopyDirection direction, CopyUrgency urgency) {
   Lane& lane = LaneOf(direction, urgency);
-  while (!lane.waiting.empty() && lane.in_flight.size() < limits_.batches) {
+  while (!lane.waiting.empty() && lane.in_flight.size() < BatchesMax(direction)) {
     if (urgency == CopyUrgency::kBackground &&
         !LaneOf(direction, CopyUrgency::kDemand).waiting.empty()) {
       return;
@@ -111,8 +119,7 @@ void CopyEngine::SubmitLane(CopyDirection direction, CopyUrgency urgency) {
 }
 
 bool CopyEngine::SubmitBatch(Lane& lane, CopyDirection direction, CopyUrgency urgency) {
-  const std::uint64_t bytes_most =
-      urgency == CopyUrgency::kDemand ? limits_.demand_batch_bytes : limits_.background_batch_bytes;
+  const std::uint64_t bytes_most = BatchBytesMax(direction, urgency);
   Batch batch;
   copies_.clear();
   pieces_.clear();

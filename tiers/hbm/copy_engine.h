@@ -34,6 +34,10 @@ struct CopyLimits {
   /// read may have to wait for, times `batches`.
   std::uint64_t demand_batch_bytes = 32ULL << 20;
   std::uint64_t background_batch_bytes = 8ULL << 20;
+  /// Within the device, where 8 MiB take 4 us, less than to queue a batch: both urgencies. 128 MiB
+  /// are 70 us, and all that one batch may have of pieces.
+  std::uint64_t within_batch_bytes = 128ULL << 20;
+  std::size_t within_batches = 4;  ///< in flight, of a lane
   Nanos answer_within = 10 * kSecond;
 };
 
@@ -96,6 +100,11 @@ class CopyEngine {
     return lanes_[static_cast<std::size_t>(direction) * kCopyUrgencies +
                   static_cast<std::size_t>(urgency)];
   }
+  [[nodiscard]] std::size_t BatchesMax(CopyDirection direction) const noexcept {
+    return direction == CopyDirection::kWithin ? limits_.within_batches : limits_.batches;
+  }
+  [[nodiscard]] std::uint64_t BatchBytesMax(CopyDirection direction,
+                                            CopyUrgency urgency) const noexcept;
   [[nodiscard]] Status Check(const CopyRequest& request) const;
   Task<void> Pump();
   void SubmitAll();
