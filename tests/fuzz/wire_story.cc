@@ -41,6 +41,24 @@ Bytes OpenNamespace(Input& input, const MessageHead& head) {
   });
 }
 
+Bytes RegisterRegion(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
+    const auto key = MakeBytes(builder, input);
+    const std::uint64_t base = input.Wild();
+    return wire::CreateRegisterRegion(builder, input.Byte() % 4U, base, input.Wild(), key);
+  });
+}
+
+Bytes RegisterDevice(Input& input, const MessageHead& head) {
+  return BuildMessage<wire::RegisterDevice>(head, [&](Builder& builder) {
+    const auto gpu = MakeText(builder, input);
+    const auto handle = MakeBytes(builder, input);
+    const std::uint64_t offset = input.Wild();
+    return wire::CreateRegisterDevice(builder, input.Byte() % 4U, gpu, handle, offset,
+                                      input.Wild());
+  });
+}
+
 Bytes Hello(Input& input, const MessageHead& head) {
   return BuildMessage<wire::Hello>(head, [&](Builder& builder) {
     const auto tenant = MakeText(builder, input);
@@ -365,20 +383,8 @@ Bytes ClientMessage(Input& input) {
         const std::uint32_t group = input.Byte();
         return wire::CreateExplain(builder, space, group, input.Byte(), keys, lengths);
       });
-    case 20:
-      return BuildMessage<wire::RegisterDevice>(head, [&](Builder& builder) {
-        const auto gpu = MakeText(builder, input);
-        const auto handle = MakeBytes(builder, input);
-        const std::uint64_t offset = input.Wild();
-        return wire::CreateRegisterDevice(builder, input.Byte() % 4U, gpu, handle, offset,
-                                          input.Wild());
-      });
-    default:
-      return BuildMessage<wire::RegisterRegion>(head, [&](Builder& builder) {
-        const auto key = MakeBytes(builder, input);
-        const std::uint64_t base = input.Wild();
-        return wire::CreateRegisterRegion(builder, input.Byte() % 4U, base, input.Wild(), key);
-      });
+    case 20: return RegisterDevice(input, head);
+    default: return RegisterRegion(input, head);
   }
 }
 
