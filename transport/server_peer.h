@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "transport/control_stream.h"
@@ -122,8 +123,9 @@ class ServerPeer final : public Peer,
   std::uint64_t probe_written_ = 0;
   /// Regions of GPUs that are being mapped, and the request that is to be answered for each.
   std::unordered_map<std::uint32_t, std::uint64_t> devices_opening_;
-  std::size_t devices_closing_ = 0;  // ForgetDevices that are not answered
-  UniqueFd life_;                    // pidfd of a client on this host, polled
+  std::size_t device_tasks_ = 0;               // Register- and ForgetDevices that are not answered
+  std::unordered_set<std::uint32_t> devices_;  // regions of GPUs that were mapped, not forgotten
+  UniqueFd life_;                              // pidfd of a client on this host, polled
   std::unique_ptr<RingStream> ring_;
   std::uint64_t read_in_turn_ = 0;  // of the ring: the socket was read for its sake
   const std::shared_ptr<SharedMemoryUse> shared_memory_ = SharedMemoryUse::OfOneClient();

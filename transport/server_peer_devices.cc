@@ -8,7 +8,13 @@
 namespace terrace {
 namespace {
 
-constexpr std::size_t kOpeningMax = 64;  // regions of a client that are being mapped
+// Of a client: a mapping costs the driver memory, and addresses of the GPU.
+constexpr std::size_t kTasksMax = 64;     // regions that are being mapped or unmapped
+constexpr std::size_t kDevicesMax = 256;  // regions
+
+Status TooMany(std::size_t most, const char* what) {
+  return {StatusCode::kRetry, "at most " + std::to_string(most) + what};
+}
 
 }  // namespace
 
@@ -29,12 +35,15 @@ void ServerPeer::OnRegisterDevice(const wire::Message& message) {
     status = Status(StatusCode::kUnsupported,
                     "this daemon has no GPU " + exported.gpu + " (config hbm.gpus)");
   }
-  if (status.ok() && devices_opening_.size() >= kOpeningMax) {
-    status = Status(StatusCode::kRetry,
-                    "at most " + std::to_string(kOpeningMax) + " regions are mapped at once");
+  if (status.ok() && device_tasks_ >= kTasksMax) {
+    status = TooMany(kTasksMax, " regions are mapped or unmapped at once");
+  }
+  if (status.ok() && devices_.size() + devices_opening_.size() >= kDevicesMax) {
+    status = TooMany(kDevicesMax, " regions in the memory of GPUs");
   }
   if (!status.ok()) return Refuse(message, status);
   devices_opening_[body.region()] = message.request_id();
+  ++device_tasks_;
   server_.background().Spawn(
       OpenDevice(shared_from_this(), message.request_id(), body.region(), std::move(exported)));
 }
@@ -43,6 +52,7 @@ Task<void> ServerPeer::OpenDevice(std::shared_ptr<ServerPeer> /*self*/, std::uin
                                   std::uint32_t region, DeviceExport exported) {
   const std::uint64_t bytes = exported.bytes;
   auto opened = co_await server_.devices()->Open(std::move(exported));
+  --device_tasks_;
   if (state_ != State::kConnected) co_return;
   Status status = opened.status();
   // Forgotten meanwhile, or registered once more: it goes at once.
@@ -62,6 +72,7 @@ Task<void> ServerPeer::OpenDevice(std::shared_ptr<ServerPeer> /*self*/, std::uin
     Reply(BuildError({request_id, context_.incarnation, 0}, status));
     co_return;
   }
+  devices_.insert(region);
   server_.counters().regions_of_devices.fetch_add(1, std::memory_order_relaxed);
   Reply(BuildMessage<wire::Empty>({request_id, context_.incarnation, 0}));
 }
@@ -70,22 +81,21 @@ void ServerPeer::OnForgetDevice(const wire::Message& message) {
   const std::uint32_t region = message.body_as_ForgetDevice()->region();
   context_.regions.Remove(region);
   devices_opening_.erase(region);
+  devices_.erase(region);
   if (server_.devices() == nullptr) {
     Reply(BuildMessage<wire::Empty>({message.request_id(), context_.incarnation, 0}));
     return;
   }
-  if (devices_closing_ >= kOpeningMax) {
-    Refuse(message, Status(StatusCode::kRetry, "at most " + std::to_string(kOpeningMax) +
-                                                   " regions are unmapped at once"));
-    return;
+  if (device_tasks_ >= kTasksMax) {
+    return Refuse(message, TooMany(kTasksMax, " regions are mapped or unmapped at once"));
   }
-  ++devices_closing_;
+  ++device_tasks_;
   server_.background().Spawn(CloseDevice(shared_from_this(), message.request_id()));
 }
 
 Task<void> ServerPeer::CloseDevice(std::shared_ptr<ServerPeer> /*self*/, std::uint64_t request_id) {
   co_await server_.devices()->Settle();
-  --devices_closing_;
+  --device_tasks_;
   if (state_ != State::kConnected) co_return;
   Reply(BuildMessage<wire::Empty>({request_id, context_.incarnation, 0}));
 }

@@ -244,6 +244,26 @@ TEST(DeviceMemory, ADeregisteredRegionIsNotMappedAnyMore) {
   }
 }
 
+TEST(DeviceMemory, AClientHasSoManyRegionsAndNoMore) {
+  const GpuHost host({.reactors = 1});
+  GpuEngine engine(host.port());
+  std::vector<RegionId> regions;
+  for (;;) {
+    std::byte* const at = engine.memory().data() + regions.size() * 4096;
+    const auto region = engine->RegisterDeviceMemory(at, 4096, GpuEngine::Soon());
+    if (!region.ok()) {
+      EXPECT_NE(region.status().message().find("at most 256"), std::string::npos);
+      break;
+    }
+    regions.push_back(*region);
+    ASSERT_LE(regions.size(), 256U);
+  }
+  EXPECT_EQ(regions.size(), 256U);
+  EXPECT_EQ(host.Mapped(), 1U) << "one allocation is one mapping";
+  ASSERT_TRUE(engine->DeregisterMemory(regions.back()).ok());
+  ASSERT_TRUE(engine.Register().ok()) << "there is room again";
+}
+
 TEST(DeviceMemory, ArrivalsAreNotLookedAtByAClientThatVerifies) {
   const GpuHost host({});
   GpuEngine engine(host.port(), 16, {.verify_same_host = true});

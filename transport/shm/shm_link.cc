@@ -251,11 +251,18 @@ bool ShmLink::ReachesDevice(const DeviceCopier& gpu, std::uint64_t block_bytes,
 }
 
 Task<Status> ShmLink::PushFromDevice(std::shared_ptr<DeviceSource> source, BlockTransfer transfer) {
+  // Here and not in the task, which begins in a later turn: the client may register another region
+  // of that number meanwhile, on another GPU.
+  auto places = context_.regions.Resolve(transfer.pieces, source->bytes());
+  TERRACE_CHECK(places.ok());
+  return PushToPlaces(std::move(source), transfer, std::move(*places));
+}
+
+Task<Status> ShmLink::PushToPlaces(std::shared_ptr<DeviceSource> source, BlockTransfer transfer,
+                                   DeviceMoves::Places places) {
   if (!Alive()) co_return end();
   const std::uint64_t bytes = source->bytes();
-  auto places = context_.regions.Resolve(transfer.pieces, bytes);
-  if (!places.ok()) co_return places.status();
-  Status moved = co_await device_moves_.PushFrom(std::move(source), transfer, std::move(*places));
+  Status moved = co_await device_moves_.PushFrom(std::move(source), transfer, std::move(places));
   co_return AfterDeviceMove(std::move(moved), bytes, context_.counters.bytes_pushed);
 }
 

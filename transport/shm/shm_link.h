@@ -84,6 +84,8 @@ class ShmLink final : public PeerLink {
   };
   void SendMessage(std::vector<std::byte> message) override;
   void OnEnd() override;
+  Task<Status> PushToPlaces(std::shared_ptr<DeviceSource> source, BlockTransfer transfer,
+                            DeviceMoves::Places places);
   /// Counts what has come, and answers.
   Status AfterDeviceMove(Status status, std::uint64_t bytes, std::atomic<std::uint64_t>& counter);
   Status OfferExtent(const LentPlace& place, ExtentSource& extents);
