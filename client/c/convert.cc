@@ -26,7 +26,7 @@ constexpr std::uint32_t kAnswerSize = 184;
 constexpr std::uint32_t kHintsSize = 32;
 constexpr std::uint32_t kPlanRequestSize = 32;
 constexpr std::uint32_t kLoadPlanSize = 80;
-/// Most points of a rate's curve (client/compute_time.cc), and one too many to be refused for.
+/// Most points of a rate's curve (client/plan/compute_time.cc), and one too many to be refused for.
 constexpr std::uint64_t kRatePointsMax = 4097;
 
 Status Reserved(const std::string& name, std::uint32_t value) {

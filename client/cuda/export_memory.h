@@ -10,7 +10,7 @@
 
 namespace terrace {
 
-/// As ExportDeviceMemory (client/device_memory.h).
+/// As ExportDeviceMemory (client/regions/device_memory.h).
 Result<DeviceExport> ExportGpuMemory(std::span<std::byte> memory);
 
 }  // namespace terrace

@@ -7,7 +7,7 @@
 #include <map>
 #include <thread>
 
-#include "client/call_limit.h"
+#include "client/request/call_limit.h"
 #include "tests/client/client_fixture.h"
 
 namespace terrace {

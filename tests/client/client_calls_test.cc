@@ -1,7 +1,7 @@
 // The synchronous calls, against a daemon of two reactors over the real transport.
 #include <gtest/gtest.h>
 
-#include "client/client_impl.h"
+#include "client/calls/client_impl.h"
 #include "tests/client/client_fixture.h"
 
 namespace terrace {

@@ -1,4 +1,4 @@
-#include "client/completion_queue.h"
+#include "client/request/completion_queue.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-#include "client/lease_book.h"
+#include "client/request/lease_book.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // What a reactor says about loading: believed only when it makes sense.
-#include "client/load_part.h"
+#include "client/plan/load_part.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Plans, against every split there is.
-#include "client/load_planner.h"
+#include "client/plan/load_planner.h"
 
 #include <gtest/gtest.h>
 
@@ -11,9 +11,9 @@
 
 #include "base/load_time.h"
 #include "base/random.h"
-#include "client/block_sources.h"
-#include "client/compute_time.h"
-#include "client/prefix_match.h"
+#include "client/plan/block_sources.h"
+#include "client/plan/compute_time.h"
+#include "client/request/prefix_match.h"
 
 namespace terrace {
 namespace {

@@ -1,4 +1,4 @@
-#include "client/namespace_table.h"
+#include "client/request/namespace_table.h"
 
 #include <gtest/gtest.h>
 

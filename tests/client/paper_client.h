@@ -10,8 +10,8 @@
 #include "base/clock.h"
 #include "base/scheduler.h"
 #include "base/task.h"
-#include "client/request_builder.h"
-#include "client/session.h"
+#include "client/session/request_builder.h"
+#include "client/session/session.h"
 #include "tests/client/fake_channel.h"
 
 namespace terrace {

@@ -1,5 +1,5 @@
 // Stop points, against an oracle that spells out what each policy says.
-#include "client/prefix_match.h"
+#include "client/request/prefix_match.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "client/lease_flow.h"
+#include "client/session/lease_flow.h"
 
 namespace terrace {
 namespace {

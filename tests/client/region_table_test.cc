@@ -1,4 +1,4 @@
-#include "client/region_table.h"
+#include "client/regions/region_table.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "client/reply.h"
+#include "client/wire/reply.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "client/request_flow.h"
+#include "client/session/request_flow.h"
 
 #include <gtest/gtest.h>
 

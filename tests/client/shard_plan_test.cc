@@ -1,4 +1,4 @@
-#include "client/shard_plan.h"
+#include "client/request/shard_plan.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/random.h"
-#include "client/encode.h"
+#include "client/wire/encode.h"
 #include "transport/server.h"
 
 namespace terrace {

@@ -1,5 +1,5 @@
 // What is wrong with pieces is said before anything is sent, by the argument's name and index.
-#include "client/validate_pieces.h"
+#include "client/request/validate_pieces.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "client/region_table.h"
+#include "client/regions/region_table.h"
 
 namespace terrace {
 namespace {

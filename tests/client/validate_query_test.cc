@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "client/validation.h"
+#include "client/calls/validation.h"
 
 namespace terrace {
 namespace {

@@ -1,4 +1,4 @@
-#include "client/validation.h"
+#include "client/calls/validation.h"
 
 #include <gtest/gtest.h>
 

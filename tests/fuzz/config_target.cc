@@ -3,8 +3,8 @@
 
 #include "base/check.h"
 #include "tests/fuzz/fuzz_input.h"
-#include "tools/terraced/config.h"
-#include "tools/terraced/config_keys.h"
+#include "tools/terraced/config/config.h"
+#include "tools/terraced/config/config_keys.h"
 
 namespace terrace::fuzz {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "base/check.h"
-#include "client/lease_flow.h"
-#include "client/reply.h"
+#include "client/session/lease_flow.h"
+#include "client/wire/reply.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/wire_story.h"
 #include "tools/terracectl/stat_summary.h"

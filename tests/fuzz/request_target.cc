@@ -6,7 +6,7 @@
 #include "cache/namespace_registry.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/wire_story.h"
-#include "tools/terraced/request_decoder.h"
+#include "tools/terraced/service/request_decoder.h"
 #include "transport/codec.h"
 #include "transport/remote_regions.h"
 

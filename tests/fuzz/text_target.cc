@@ -4,13 +4,13 @@
 #include <string>
 
 #include "base/check.h"
-#include "client/address.h"
+#include "client/session/address.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tools/common/byte_size.h"
 #include "tools/common/listen_address.h"
 #include "tools/common/nearest_name.h"
 #include "tools/terracectl/stat_summary.h"
-#include "tools/terraced/log_level.h"
+#include "tools/terraced/logs/log_level.h"
 
 namespace terrace::fuzz {
 namespace {

@@ -21,9 +21,13 @@ MAY_IMPORT = {
     "tests": set(ROOMS),
 }
 
-# The parts of terrace-replay: each may import those before it.
-REPLAY = "tools/replay/"
-REPLAY_PARTS = ("trace", "worth", "simulate", "run", "report", "page", "commands")
+# The parts of what has some: each may import those before it.
+PARTS = {
+    "tools/replay/": ("trace", "worth", "simulate", "run", "report", "page", "commands"),
+    "client/": ("plan", "regions", "request", "wire", "session", "calls"),
+    "tools/terraced/": ("logs", "config", "service", "metrics"),
+    "tools/bench/": ("load", "limits", "paths"),
+}
 
 # A library's header, and the folders that may see it: everybody else uses our interface over it.
 CONFINED = (
@@ -56,9 +60,11 @@ def check_source(path, content, problems):
         target = room_of(included)
         if target in ROOMS and "/" in included and target not in MAY_IMPORT[room]:
             problems.append(f"{where}: {room} may not import {target}")
-        if name.startswith(REPLAY) and included.startswith(REPLAY):
-            part, other = (text.removeprefix(REPLAY).split("/")[0] for text in (name, included))
-            if part in REPLAY_PARTS and REPLAY_PARTS.index(other) > REPLAY_PARTS.index(part):
+        for folder, parts in PARTS.items():
+            if not (name.startswith(folder) and included.startswith(folder)):
+                continue
+            part, other = (text.removeprefix(folder).split("/")[0] for text in (name, included))
+            if part in parts and other in parts and parts.index(other) > parts.index(part):
                 problems.append(f"{where}: {part} may not import {other}")
         example = name.startswith("client/examples/")
         if quote == '"' and not example and not (ROOT / included).is_file() \

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "tests/tools/bench_test_store.h"
-#include "tools/bench/bare_uring_loop.h"
+#include "tools/bench/limits/bare_uring_loop.h"
+#include "tools/bench/load/scratch_folder.h"
 #include "tools/bench/measurement.h"
-#include "tools/bench/scratch_folder.h"
 
 namespace terrace::bench {
 namespace {

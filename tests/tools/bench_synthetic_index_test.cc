@@ -1,5 +1,5 @@
 // The store of a million blocks that `recovery` starts from: that a daemon can believe it.
-#include "tools/bench/synthetic_index.h"
+#include "tools/bench/load/synthetic_index.h"
 
 #include <gtest/gtest.h>
 

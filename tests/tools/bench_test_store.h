@@ -11,8 +11,8 @@
 #include <string>
 
 #include "tiers/nvme/format.h"
-#include "tools/bench/daemon_process.h"
-#include "tools/bench/log_records.h"
+#include "tools/bench/load/daemon_process.h"
+#include "tools/bench/load/log_records.h"
 
 namespace terrace::bench {
 

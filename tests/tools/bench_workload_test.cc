@@ -1,10 +1,10 @@
 // NvmeWorkload against a daemon of paper: what does not come from NVMe is no speed of NVMe.
-#include "tools/bench/nvme_workload.h"
+#include "tools/bench/load/nvme_workload.h"
 
 #include <gtest/gtest.h>
 
 #include "tests/client/fake_daemon.h"
-#include "tools/bench/block_workload.h"
+#include "tools/bench/load/block_workload.h"
 
 namespace terrace::bench {
 namespace {

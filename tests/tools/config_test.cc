@@ -1,4 +1,4 @@
-#include "tools/terraced/config.h"
+#include "tools/terraced/config/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <sstream>
 
 #include "base/random.h"
-#include "tools/terraced/config_keys.h"
+#include "tools/terraced/config/config_keys.h"
 #include "tools/terraced/daemon_options.h"
 
 namespace terrace {

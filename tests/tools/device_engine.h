@@ -15,7 +15,7 @@
 
 #include "base/checksum.h"
 #include "base/random.h"
-#include "client/device_memory.h"
+#include "client/regions/device_memory.h"
 #include "client/terrace.hpp"
 #include "tiers/hbm/host_device_memory.h"
 #include "tools/terraced/nvme_store.h"

@@ -1,4 +1,4 @@
-#include "tools/terraced/logging.h"
+#include "tools/terraced/logs/logging.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "tools/terraced/metrics.h"
+#include "tools/terraced/metrics/metrics.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 #include "base/index_store_sim.h"
 #include "base/scheduler.h"
 #include "tiers/nvme/nvme_tier.h"
-#include "tools/terraced/config_keys.h"
+#include "tools/terraced/config/config_keys.h"
 
 namespace terrace {
 namespace {

@@ -1,5 +1,5 @@
 // RequestService: what one client may do to the cache by its messages, and what it may not.
-#include "tools/terraced/request_service.h"
+#include "tools/terraced/service/request_service.h"
 
 #include <gtest/gtest.h>
 
@@ -12,7 +12,7 @@
 #include "base/random.h"
 #include "base/sim_link.h"
 #include "cache/cache.h"
-#include "tools/terraced/replies.h"
+#include "tools/terraced/service/replies.h"
 #include "transport/codec.h"
 
 namespace terrace {

@@ -1,4 +1,4 @@
-#include "tools/terraced/status_endpoint.h"
+#include "tools/terraced/metrics/status_endpoint.h"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>

@@ -15,7 +15,7 @@
 
 #include "base/crash_point.h"
 #include "tools/terraced/daemon_options.h"
-#include "tools/terraced/logging.h"
+#include "tools/terraced/logs/logging.h"
 #include "transport/rdma/ucx_gpu.h"
 
 namespace terrace {

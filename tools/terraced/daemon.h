@@ -12,14 +12,14 @@
 #include "base/random.h"
 #include "base/result.h"
 #include "cache/namespace_registry.h"
-#include "tools/terraced/config.h"
+#include "tools/terraced/config/config.h"
 #include "tools/terraced/gpus.h"
-#include "tools/terraced/metrics.h"
+#include "tools/terraced/metrics/metrics.h"
+#include "tools/terraced/metrics/status_endpoint.h"
 #include "tools/terraced/nvme_store.h"
 #include "tools/terraced/nvme_watch.h"
 #include "tools/terraced/shard.h"
 #include "tools/terraced/start_guard.h"
-#include "tools/terraced/status_endpoint.h"
 
 namespace terrace {
 

@@ -5,8 +5,8 @@
 
 #include "base/reactor.h"
 #include "cache/cache.h"
-#include "tools/terraced/config.h"
-#include "tools/terraced/logging.h"
+#include "tools/terraced/config/config.h"
+#include "tools/terraced/logs/logging.h"
 #include "transport/server.h"
 
 namespace terrace {

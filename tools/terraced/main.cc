@@ -12,10 +12,10 @@
 #include <string_view>
 
 #include "base/crash_point.h"
-#include "tools/terraced/config.h"
+#include "tools/terraced/config/config.h"
 #include "tools/terraced/daemon.h"
 #include "tools/terraced/daemon_options.h"
-#include "tools/terraced/logging.h"
+#include "tools/terraced/logs/logging.h"
 
 namespace terrace {
 namespace {

@@ -17,7 +17,7 @@
 #include "tiers/nvme/geometry.h"
 #include "tiers/nvme/index_entry.h"
 #include "tiers/nvme/index_rebuild.h"
-#include "tools/terraced/logging.h"
+#include "tools/terraced/logs/logging.h"
 
 namespace terrace {
 

@@ -21,7 +21,7 @@
 #include "tiers/nvme/index_thread.h"
 #include "tiers/nvme/rocksdb_index_store.h"
 #include "tiers/nvme/store.h"
-#include "tools/terraced/config.h"
+#include "tools/terraced/config/config.h"
 
 namespace terrace {
 

@@ -4,8 +4,8 @@
 #include <array>
 #include <cstdint>
 
-#include "tools/terraced/logging.h"
-#include "tools/terraced/metric_catalogue.h"
+#include "tools/terraced/logs/logging.h"
+#include "tools/terraced/metrics/metric_catalogue.h"
 
 namespace terrace {
 

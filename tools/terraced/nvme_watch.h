@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/terraced/metric_sample.h"
+#include "tools/terraced/metrics/metric_sample.h"
 
 namespace terrace {
 

@@ -4,7 +4,7 @@
 
 #include "tools/terraced/daemon_options.h"
 #include "tools/terraced/gpus.h"
-#include "tools/terraced/logging.h"
+#include "tools/terraced/logs/logging.h"
 
 namespace terrace {
 

@@ -16,11 +16,11 @@
 #include "cache/namespace_registry.h"
 #include "tiers/hbm/device_memory.h"
 #include "tiers/hbm/hbm_tier.h"
-#include "tools/terraced/config.h"
+#include "tools/terraced/config/config.h"
 #include "tools/terraced/gpu_regions.h"
 #include "tools/terraced/gpus.h"
 #include "tools/terraced/nvme_store.h"
-#include "tools/terraced/request_service.h"
+#include "tools/terraced/service/request_service.h"
 #include "transport/server.h"
 
 namespace terrace {

@@ -1,0 +1,67 @@
+// Client: regions in the memory of a GPU.
+#include <string>
+#include <utility>
+
+#include "client/calls/client_impl.h"
+#include "client/regions/device_memory.h"
+#include "transport/codec.h"
+
+namespace terrace {
+
+RequestRef RequestBuilder::RegisterDevice(const RegionTable::Region& region) const {
+  const DeviceExport& exported = *region.memory.device;
+  RequestRef request = EachShard(RequestKind::kRegisterDevice, [&](const MessageHead& head) {
+    return BuildMessage<wire::RegisterDevice>(head, [&](flatbuffers::FlatBufferBuilder& builder) {
+      const auto gpu = builder.CreateString(exported.gpu);
+      const auto handle = BuildBytes(builder, exported.handle);
+      return wire::CreateRegisterDevice(builder, region.id, gpu, handle, exported.offset,
+                                        exported.bytes);
+    });
+  });
+  request->device = region;
+  return request;
+}
+
+RequestRef RequestBuilder::ForgetDevice(std::uint32_t region) const {
+  return EachShard(RequestKind::kForgetDevice, [region](const MessageHead& head) {
+    return BuildMessage<wire::ForgetDevice>(head,
+                                            [region](flatbuffers::FlatBufferBuilder& builder) {
+                                              return wire::CreateForgetDevice(builder, region);
+                                            });
+  });
+}
+
+Result<RegionId> Client::RegisterDeviceMemory(void* base, std::uint64_t length, Deadline deadline) {
+  if (Status status = impl_->CheckProcess(); !status.ok()) return status;
+  if (Status status = RegionTable::Check(base, length); !status.ok()) return status;
+  Result<DeviceExport> exported = ExportDeviceMemory({static_cast<std::byte*>(base), length});
+  if (!exported.ok()) return exported.status();
+  RegionTable& regions = impl_->core()->regions();
+  const auto region = regions.AddDevice(base, length, std::move(*exported));
+  if (!region.ok()) return region.status();
+  const auto request = impl_->PreparePlain(deadline, [&region](const RequestBuilder& builder) {
+    return builder.RegisterDevice(*region);
+  });
+  const Status status = impl_->Run(request);
+  if (status.ok()) {
+    regions.SetAccess(region->id, (*request)->epoch, Status());
+    return RegionId{region->id};
+  }
+  // Some of the reactors may have mapped it. What they do not confirm goes with the connection.
+  [[maybe_unused]] const Status gone = DeregisterMemory({region->id});
+  return status;
+}
+
+Status Client::Impl::LetGoOfDevice(std::uint32_t region) const {
+  const Result<bool> on_device = core_->regions().BeginRemove(region);
+  if (!on_device.ok() || !*on_device) return on_device.status();
+  const auto request = PreparePlain(
+      In(std::chrono::seconds(1)),
+      [region](const RequestBuilder& builder) { return builder.ForgetDevice(region); });
+  const Status status = Run(request);
+  if (status.code() != StatusCode::kTimeout && status.code() != StatusCode::kRetry) return {};
+  return {StatusCode::kRetry, "region " + std::to_string(region) +
+                                  ": the daemon has not unmapped it: " + status.message()};
+}
+
+}  // namespace terrace

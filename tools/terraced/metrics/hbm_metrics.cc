@@ -1,0 +1,33 @@
+// AppendHbmMetrics and HbmWireSource of metrics.h.
+#include "base/tier_kind.h"
+#include "tools/terraced/metrics/metric_appender.h"
+#include "tools/terraced/metrics/metrics.h"
+
+namespace terrace {
+
+void AppendHbmMetrics(const CacheCounters& cache, const MetricLabels& labels,
+                      std::vector<MetricSample>& samples) {
+  Appender all(labels, samples);
+  Appender hbm = all.With(kTierLabel, TierName(TierKind::kHbm));
+  hbm.Add(kTierBlocks, cache.blocks_hbm);
+  hbm.Add(kTierCapacity, cache.hbm_capacity_bytes);
+  hbm.Add(kTierUsed, cache.hbm_used_bytes);
+  hbm.Add(kGetBlocksHit, cache.get_hits_hbm);
+  all.Add(kHbmGpus, cache.hbm_gpus);
+  all.Add(kHbmGpusOffline, cache.hbm_gpus_offline);
+  all.Add(kHbmCopiedIn, cache.hbm_promotions);
+  all.Add(kHbmLoads, cache.hbm_loads);
+  all.Add(kHbmDropped, cache.hbm_evictions);
+  all.Add(kHbmFailed, cache.hbm_failures);
+  all.Add(kHbmPinsFailed, cache.hbm_pin_failures);
+}
+
+void HbmWireSource::Collect(std::vector<MetricSample>& samples) const {
+  // Frames of HBM are not exported: whatever UCX could do, their bytes go through DRAM.
+  Appender({}, samples)
+      .With("path", "staged")
+      .With("reason", ucx_knows_cuda_ ? "not_exported" : "ucx_without_cuda")
+      .Add(kHbmWire, std::uint64_t{1});
+}
+
+}  // namespace terrace
