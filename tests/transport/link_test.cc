@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
 #include "tests/transport/harness.h"
 
 namespace terrace::test {
@@ -199,6 +203,40 @@ TEST_P(LinkTest, AWithdrawnRequestIsQuietWhenTheDaemonSaysSo) {
   std::vector<std::byte> frame(kMiB, std::byte{9});
   EXPECT_EQ(Runner::Take(pair.Push(frame, 4, 0), Status()).code(), StatusCode::kCancelled);
   EXPECT_EQ(memory[0], std::byte{0});
+}
+
+TEST(RdmaLinkTest, ATransferThatCameTooLateIsAnsweredWhenTheNicWritesNoMore) {
+  constexpr std::size_t kBytes = 64 * kMiB;
+  Pair pair(LinkKind::kRdma);
+  ASSERT_TRUE(pair.connect_status.ok()) << pair.connect_status.ToString();
+  std::vector<std::byte> frame(kBytes, std::byte{9});
+  std::vector<std::byte> memory(kBytes);
+  pair.Register(1, memory);
+  pair.Expect(4, {memory});
+  auto thaw = pair.FreezeClient();  // emulated puts need the client's thread
+  EXPECT_EQ(Runner::Take(pair.Push(frame, 4, 0, 100 * kMillisecond), Status()).code(),
+            StatusCode::kTimeout);
+  EXPECT_EQ(pair.counters().quarantined.load(), 1u);
+  pair.server_runner.Call([&] {
+    pair.peer->link().Send(
+        BuildMessage<wire::BlocksReply>(pair.head(4), [](flatbuffers::FlatBufferBuilder& builder) {
+          const std::vector<std::uint8_t> timeout{static_cast<std::uint8_t>(StatusCode::kTimeout)};
+          return wire::CreateBlocksReply(builder, builder.CreateVector(timeout));
+        }));
+  });
+  thaw->set_value();
+  ASSERT_TRUE(pair.channel_handler.log.WaitFor([](const ClientLog& log) {
+    return std::ranges::any_of(
+        log.messages, [](const auto& message) { return message.first == wire::Body_BlocksReply; });
+  }));
+  // The answer is there: the memory is the caller's again.
+  pair.client_runner.Call([&] { std::ranges::fill(memory, std::byte{0xA5}); });
+  while (pair.counters().quarantined.load() > 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  pair.RoundTrip();
+  pair.client_runner.Call(
+      [&] { EXPECT_EQ(std::ranges::count(memory, std::byte{0xA5}), static_cast<long>(kBytes)); });
 }
 
 TEST_P(LinkTest, TheClientLeavingInMidTransferEndsItAndReleasesTheHold) {

@@ -76,6 +76,10 @@ struct RdmaLink::Operation final : UcxOperation {
     }
     if (*link != nullptr) (*link)->Pump(transfer);
     if (!state.ended || state.in_flight > 0) return;
+    // Puts that have completed may still be on their way: one that was given up is flushed, too.
+    if (state.direction == Direction::kPut && !state.flushed && *link != nullptr) {
+      return (*link)->Flush(transfer);
+    }
     state.wake.Set();
     if (!state.quarantined) return;
     state.hold = Hold();
@@ -98,6 +102,7 @@ void RdmaLink::OnEnd() {
   for (const auto& transfer : std::exchange(quarantine_, {})) {
     context_.requests.End(transfer->request_id);
   }
+  held_.clear();
   keys_.clear();
   endpoint_.reset();
 }
@@ -158,15 +163,18 @@ void RdmaLink::Pump(const std::shared_ptr<Transfer>& transfer) {
   if (state.ended || state.posted < bytes || state.in_flight > 0) return;
   if (state.direction == Direction::kPut && !state.flushed) {
     // A put that has completed only means that the source may be reused.
-    state.flushed = true;
-    ++state.in_flight;
-    auto* operation = new Operation;
-    operation->link = self_;
-    operation->transfer = transfer;
-    endpoint_->Flush(*operation);
-    return;
+    return Flush(transfer);
   }
   state.ended = true;
+}
+
+void RdmaLink::Flush(const std::shared_ptr<Transfer>& transfer) {
+  transfer->flushed = true;
+  ++transfer->in_flight;
+  auto* operation = new Operation;
+  operation->link = self_;
+  operation->transfer = transfer;
+  endpoint_->Flush(*operation);
 }
 
 Task<Status> RdmaLink::Move(Direction direction, Hold hold, BlockTransfer transfer, Hold* back) {
@@ -216,7 +224,26 @@ Status RdmaLink::Finish(const std::shared_ptr<Transfer>& state) const {
 }
 
 void RdmaLink::EndQuarantine(const std::shared_ptr<Transfer>& transfer) {
-  if (quarantine_.erase(transfer) > 0) context_.requests.End(transfer->request_id);
+  if (quarantine_.erase(transfer) == 0) return;
+  const std::uint64_t request_id = transfer->request_id;
+  if (!Quarantined(request_id)) {
+    if (auto held = held_.extract(request_id)) {
+      for (std::vector<std::byte>& message : held.mapped()) stream_.Send(std::move(message));
+    }
+  }
+  context_.requests.End(request_id);
+}
+
+bool RdmaLink::Quarantined(std::uint64_t request_id) const {
+  return std::ranges::any_of(quarantine_, [request_id](const auto& transfer) {
+    return transfer->request_id == request_id;
+  });
+}
+
+void RdmaLink::SendMessage(std::vector<std::byte> message) {
+  const std::uint64_t request_id = wire::GetMessage(message.data())->request_id();
+  if (Quarantined(request_id)) return held_[request_id].push_back(std::move(message));
+  stream_.Send(std::move(message));
 }
 
 Task<Status> RdmaLink::Push(Hold source, BlockTransfer transfer,
