@@ -6,7 +6,7 @@
 // the same GPU; checksums are the GPU's too, of what then stands in device memory. Addresses of
 // device memory are opaque here.
 //
-// Implementation: tools/terraced/device_regions.h. Thread: the reactor's.
+// Implementation: tools/terraced/gpu_regions.h. Thread: the reactor's.
 #pragma once
 
 #include <cstddef>

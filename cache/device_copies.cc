@@ -16,7 +16,8 @@ std::shared_ptr<HbmBlock> HbmBlock::Begin(HbmSide& side, BlockId id) {
 
 void HbmBlock::GiveUp(StatusCode why) {
   Count(side_.cache.counters.hbm_failures);
-  if (copy_->dropped) return;
+  // What arrived was wrong, or failed to; of the last copy a read to DRAM tells whether it is good.
+  if (copy_->dropped || side_.IsLast(copy_->id)) return;
   side_.GiveUp(copy_->id, why == StatusCode::kCorrupt ? EventCause::kCorrupt : EventCause::kLost);
 }
 

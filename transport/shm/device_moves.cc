@@ -162,6 +162,7 @@ void DeviceMoves::Ended(const MoveRef& move) {
 }
 
 Task<Status> DeviceMoves::RunSteps(Move* move) {
+  if (Status status = move->moves->Stopped(*move); !status.ok()) co_return status;
   if (move->kind == Kind::kPushFrom) co_return co_await move->source->CopyTo(move->memory);
   const bool push = move->kind == Kind::kPush;
   const RangeView view(move->frame.bytes(), move->range);
