@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -43,15 +45,29 @@ struct LinkContext {
 
 class PeerLink : public Link {
  public:
-  explicit PeerLink(LinkContext& context) : context_(context) {}
+  explicit PeerLink(LinkContext& context) : context_(context) {
+    context_.requests.OnStill([this](std::uint64_t request_id) { SendHeld(request_id); });
+  }
+  ~PeerLink() override { context_.requests.OnStill({}); }
+  PeerLink(const PeerLink&) = delete;
+  PeerLink& operator=(const PeerLink&) = delete;
 
   [[nodiscard]] bool Alive() const noexcept override { return end_.ok(); }
 
+  /// To the client a reply means that nothing touches the memory of its request any more: it is
+  /// held while transfers of the request, whose calls have ended, still run (quarantine, L2).
   void Send(std::vector<std::byte> message) final {
     if (!Alive()) return;
     // Ours, so it needs no verification.
-    context_.requests.Close(wire::GetMessage(message.data())->request_id());
-    SendMessage(std::move(message));
+    const std::uint64_t request_id = wire::GetMessage(message.data())->request_id();
+    context_.requests.Close(request_id);
+    if (!context_.requests.Moves(request_id)) return SendMessage(std::move(message));
+    std::vector<std::vector<std::byte>>& held = held_[request_id];
+    held.push_back(std::move(message));
+    if (held.size() > kHeldMax) {
+      context_.abort(Status::Invalid("many messages bear the number of request " +
+                                     std::to_string(request_id)));
+    }
   }
 
   void Close() final {
@@ -64,6 +80,7 @@ class PeerLink : public Link {
   void End(const Status& reason) {
     if (!Alive()) return;
     end_ = reason;
+    held_.clear();
     OnEnd();
   }
 
@@ -108,6 +125,17 @@ class PeerLink : public Link {
   LinkContext& context_;
 
  private:
+  /// Of one request; a client whose requests have numbers of their own has one.
+  static constexpr std::size_t kHeldMax = 16;
+
+  void SendHeld(std::uint64_t request_id) {
+    if (held_.empty()) return;
+    auto held = held_.extract(request_id);
+    if (!held || !Alive()) return;
+    for (std::vector<std::byte>& message : held.mapped()) SendMessage(std::move(message));
+  }
+
+  std::unordered_map<std::uint64_t, std::vector<std::vector<std::byte>>> held_;  // by request
   Status end_;
 };
 

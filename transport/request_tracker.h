@@ -18,6 +18,8 @@ class RequestTracker {
   /// `on_quiet(id)`: no transfer of the cancelled request `id` runs any more, and none begins.
   explicit RequestTracker(std::function<void(std::uint64_t)> on_quiet)
       : on_quiet_(std::move(on_quiet)) {}
+  /// `on_still(id)`: the last transfer of `id` that ran has ended; before on_quiet. Empty: nobody.
+  void OnStill(std::function<void(std::uint64_t)> on_still) { on_still_ = std::move(on_still); }
 
   enum class Opened { kYes, kTwice, kTooMany };
   Opened Open(std::uint64_t id) {
@@ -49,7 +51,13 @@ class RequestTracker {
     if (--found->second.transfers > 0) return;
     const bool tell = std::exchange(found->second.tell, false);
     Prune(found);
+    if (on_still_) on_still_(id);
     if (tell) on_quiet_(id);
+  }
+  /// Transfers of it run.
+  [[nodiscard]] bool Moves(std::uint64_t id) const {
+    const auto found = entries_.find(id);
+    return found != entries_.end() && found->second.transfers > 0;
   }
   [[nodiscard]] bool Cancelled(std::uint64_t id) const {
     const auto found = entries_.find(id);
@@ -85,6 +93,7 @@ class RequestTracker {
   }
 
   std::function<void(std::uint64_t)> on_quiet_;
+  std::function<void(std::uint64_t)> on_still_;
   Map entries_;
   std::size_t transfers_ = 0;
 };

@@ -239,6 +239,27 @@ TEST(RdmaLinkTest, ATransferThatCameTooLateIsAnsweredWhenTheNicWritesNoMore) {
       [&] { EXPECT_EQ(std::ranges::count(memory, std::byte{0xA5}), static_cast<long>(kBytes)); });
 }
 
+TEST(RdmaLinkTest, AClientThatGivesManyMessagesTheNumberOfALateRequestIsLeft) {
+  Pair pair(LinkKind::kRdma);
+  ASSERT_TRUE(pair.connect_status.ok()) << pair.connect_status.ToString();
+  std::vector<std::byte> frame(64 * kMiB);
+  std::vector<std::byte> memory(64 * kMiB);
+  pair.Register(1, memory);
+  pair.Expect(4, {memory});
+  auto thaw = pair.FreezeClient();
+  EXPECT_EQ(Runner::Take(pair.Push(frame, 4, 0, 100 * kMillisecond), Status()).code(),
+            StatusCode::kTimeout);
+  pair.server_runner.Call([&] {  // as answers to pings are
+    for (int i = 0; i < 100; ++i) pair.peer->link().Send(BuildMessage<wire::Empty>(pair.head(4)));
+  });
+  EXPECT_TRUE(pair.handler.log.WaitFor([](const auto& log) { return !log.disconnected.empty(); }));
+  EXPECT_NE(pair.handler.log.Get().disconnected.front().find("number of request 4"),
+            std::string::npos);
+  thaw->set_value();
+  EXPECT_TRUE(
+      pair.channel_handler.log.WaitFor([](const auto& log) { return !log.closed.empty(); }));
+}
+
 TEST_P(LinkTest, TheClientLeavingInMidTransferEndsItAndReleasesTheHold) {
   if (GetParam() == LinkKind::kRdma) {
     GTEST_SKIP() << "puts emulated over TCP write into memory that is not registered any more";

@@ -102,7 +102,6 @@ void RdmaLink::OnEnd() {
   for (const auto& transfer : std::exchange(quarantine_, {})) {
     context_.requests.End(transfer->request_id);
   }
-  held_.clear();
   keys_.clear();
   endpoint_.reset();
 }
@@ -224,26 +223,7 @@ Status RdmaLink::Finish(const std::shared_ptr<Transfer>& state) const {
 }
 
 void RdmaLink::EndQuarantine(const std::shared_ptr<Transfer>& transfer) {
-  if (quarantine_.erase(transfer) == 0) return;
-  const std::uint64_t request_id = transfer->request_id;
-  if (!Quarantined(request_id)) {
-    if (auto held = held_.extract(request_id)) {
-      for (std::vector<std::byte>& message : held.mapped()) stream_.Send(std::move(message));
-    }
-  }
-  context_.requests.End(request_id);
-}
-
-bool RdmaLink::Quarantined(std::uint64_t request_id) const {
-  return std::ranges::any_of(quarantine_, [request_id](const auto& transfer) {
-    return transfer->request_id == request_id;
-  });
-}
-
-void RdmaLink::SendMessage(std::vector<std::byte> message) {
-  const std::uint64_t request_id = wire::GetMessage(message.data())->request_id();
-  if (Quarantined(request_id)) return held_[request_id].push_back(std::move(message));
-  stream_.Send(std::move(message));
+  if (quarantine_.erase(transfer) > 0) context_.requests.End(transfer->request_id);
 }
 
 Task<Status> RdmaLink::Push(Hold source, BlockTransfer transfer,

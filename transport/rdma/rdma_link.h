@@ -4,8 +4,7 @@
 // keeps its worker progressing. Push puts the pieces one by one, flushes the endpoint, and sends
 // the block's checksums over the control stream (BlockChecksums); Pull gets the pieces and hashes
 // what came. A transfer that ends early stays in quarantine, Hold and keys included, until the NIC
-// has completed what was posted. To the client a reply means that nothing touches the memory of its
-// request any more, so the reply is held back until then.
+// has completed what was posted; so long the reply is held (PeerLink::Send).
 //
 // Not measured on a NIC yet; its logic is tested over UCX's emulated RMA (rdma_transports.h).
 // Thread: the reactor's.
@@ -45,7 +44,7 @@ class RdmaLink final : public PeerLink {
   struct Operation;
   enum class Direction : std::uint8_t { kPut, kGet };
 
-  void SendMessage(std::vector<std::byte> message) override;
+  void SendMessage(std::vector<std::byte> message) override { stream_.Send(std::move(message)); }
   void OnEnd() override;
 
   /// `back` gets the Hold when the call ends with nothing in flight.
@@ -57,15 +56,11 @@ class RdmaLink final : public PeerLink {
   void Flush(const std::shared_ptr<Transfer>& transfer);
   Status Finish(const std::shared_ptr<Transfer>& transfer) const;
   void EndQuarantine(const std::shared_ptr<Transfer>& transfer);
-  /// The NIC still moves something of the request, though its call has ended.
-  [[nodiscard]] bool Quarantined(std::uint64_t request_id) const;
-
   ControlStream& stream_;
   std::unique_ptr<UcxEndpoint> endpoint_;
   std::set<std::shared_ptr<Transfer>> transfers_;
-  std::set<std::shared_ptr<Transfer>> quarantine_;  // their calls have ended
-  std::unordered_map<std::uint64_t, std::vector<std::vector<std::byte>>> held_;  // by request
-  std::unordered_map<std::uint32_t, std::shared_ptr<Key>> keys_;                 // by region
+  std::set<std::shared_ptr<Transfer>> quarantine_;                // their calls have ended
+  std::unordered_map<std::uint32_t, std::shared_ptr<Key>> keys_;  // by region
   // Completions outlive the link; they reach it through this, which it empties at its end.
   std::shared_ptr<RdmaLink*> self_ = std::make_shared<RdmaLink*>(this);
 };

@@ -152,11 +152,6 @@ void DeviceMoves::Ended(const MoveRef& move) {
     ::shutdown(socket_.get(), SHUT_RDWR);
     CloseForeign(std::move(socket_));
   }
-  if (!Moves(move->request_id)) {
-    if (auto held = held_.extract(move->request_id)) {
-      for (std::vector<std::byte>& message : held.mapped()) send_(std::move(message));
-    }
-  }
   context_.requests.End(move->request_id);
   move->wake.Set();
 }
@@ -224,21 +219,9 @@ Task<Status> DeviceMoves::CompareStep(Move* move, const DeviceStep* step) {
   co_return Status();
 }
 
-bool DeviceMoves::Moves(std::uint64_t request_id) const noexcept {
-  return std::ranges::any_of(
-      moves_, [request_id](const MoveRef& move) { return move->request_id == request_id; });
-}
-
-bool DeviceMoves::HoldBack(std::uint64_t request_id, std::vector<std::byte>& message) {
-  if (!Moves(request_id)) return false;
-  held_[request_id].push_back(std::move(message));
-  return true;
-}
-
 void DeviceMoves::End(const Status& reason) {
   if (!end_.ok()) return;
   end_ = reason;
-  held_.clear();
   for (const MoveRef& move : moves_) move->wake.Set();
 }
 

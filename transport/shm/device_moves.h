@@ -3,21 +3,18 @@
 // Model. A GPU's copy cannot be called back, so a transfer is a task of its own, which goes step by
 // step (device_plan.h) and holds the frame, the region and the connection until its last copy has
 // ended. The call that waits for it ends by the deadline; a step that is under way then goes on
-// (quarantine, L2), and the request is quiet when it has ended: to the client a reply means that,
-// too, so the reply is held back until then. Nothing begins after a cancel or the client's end.
-// While anything is under way the client's socket is not closed: to the client its end means that
-// nobody touches the memory any more.
+// (quarantine, L2), and the request is quiet, and answered (PeerLink::Send), when it has ended.
+// Nothing begins after a cancel or the client's end. While anything is under way the client's
+// socket is not closed: to the client its end means that nobody touches the memory any more.
 //
 // Thread: the reactor's.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <set>
 #include <span>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -32,10 +29,8 @@ struct DeviceStep;
 
 class DeviceMoves {
  public:
-  using SendMessage = std::function<void(std::vector<std::byte>)>;
-  /// `context` outlives the moves, which keep the connection until they have ended. `send`: to the
-  /// client, while the link lives.
-  DeviceMoves(LinkContext& context, SendMessage send) : context_(context), send_(std::move(send)) {}
+  /// `context` outlives the moves, which keep the connection until they have ended.
+  explicit DeviceMoves(LinkContext& context) : context_(context) {}
   ~DeviceMoves();
   DeviceMoves(const DeviceMoves&) = delete;
   DeviceMoves& operator=(const DeviceMoves&) = delete;
@@ -54,8 +49,6 @@ class DeviceMoves {
   /// Whether PushFrom can, of a block on that GPU.
   [[nodiscard]] static bool CanPushFrom(const DeviceCopier& gpu, const Places& places);
 
-  /// True when a copy of the request is still under way: the message is sent when none is.
-  [[nodiscard]] bool HoldBack(std::uint64_t request_id, std::vector<std::byte>& message);
   /// The link has ended, with `reason`.
   void End(const Status& reason);
   [[nodiscard]] bool under_way() const noexcept { return !moves_.empty(); }
@@ -77,12 +70,9 @@ class DeviceMoves {
   static Task<Status> CompareStep(Move* move, const DeviceStep* step);
   [[nodiscard]] Status Stopped(const Move& move) const;
   void Ended(const MoveRef& move);
-  [[nodiscard]] bool Moves(std::uint64_t request_id) const noexcept;
 
   LinkContext& context_;
-  const SendMessage send_;
   std::set<MoveRef> moves_;
-  std::unordered_map<std::uint64_t, std::vector<std::vector<std::byte>>> held_;  // by request
   Status end_;  ///< why the link has ended; ok while it lives
   UniqueFd socket_;
 };

@@ -275,12 +275,6 @@ Status ShmLink::AfterDeviceMove(Status status, std::uint64_t bytes,
   return status;
 }
 
-void ShmLink::SendMessage(std::vector<std::byte> message) {
-  const std::uint64_t request_id = wire::GetMessage(message.data())->request_id();
-  if (device_moves_.HoldBack(request_id, message)) return;
-  ways_.ring.Send(std::move(message));
-}
-
 void ShmLink::OnEnd() {
   board_.reset();
   device_moves_.End(end());

@@ -51,10 +51,7 @@ class ShmLink final : public PeerLink {
         ways_(ways),
         process_(std::move(process)),
         board_(std::move(board)),
-        device_moves_(context,
-                      [this](std::vector<std::byte> message) {
-                        if (Alive()) ways_.ring.Send(std::move(message));
-                      }),
+        device_moves_(context),
         verify_(verify) {}
 
   [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kShm; }
@@ -82,7 +79,7 @@ class ShmLink final : public PeerLink {
     std::size_t place = 0;       // index of the current one
     std::uint64_t in_place = 0;  // bytes of it that are done
   };
-  void SendMessage(std::vector<std::byte> message) override;
+  void SendMessage(std::vector<std::byte> message) override { ways_.ring.Send(std::move(message)); }
   void OnEnd() override;
   Task<Status> PushToPlaces(std::shared_ptr<DeviceSource> source, BlockTransfer transfer,
                             DeviceMoves::Places places);
