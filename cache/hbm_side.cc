@@ -74,8 +74,8 @@ bool HbmSide::Wants(BlockId id) const {
   const BlockEntry& entry = (*cache.index)[id];
   if (closing || promotions >= kPromotionsMax) return false;
   if (entry.state != BlockState::kPublished || !entry.InDram()) return false;
-  if (entry.gets < kReinsertGetsKnown || entry.block_bytes < cache.options.hbm_block_bytes_min)
-    return false;
+  if (entry.block_bytes < cache.options.hbm_block_bytes_min) return false;
+  if (entry.gets < kReinsertGetsKnown) return false;
   if (entry.gets < kReinsertGets && !Known(id)) return false;
   // A record that is written later is placed by the key that the put named.
   return cache.nvme == nullptr || !cache.nvme->price || cache.nvme->placements.Has(id);
@@ -106,6 +106,10 @@ void HbmSide::StartPromotion(BlockId id) {
   }
   if (roomiest == nullptr) return;
   const BlockEntry& entry = (*cache.index)[id];
+  const std::span<std::byte> payload = cache.arena->Payload(entry.frame);
+  // No copy gives way to one that cannot be made.
+  if (!roomiest->IsPinned(payload.data(), payload.size()))
+    return Count(cache.counters.hbm_failures);
   const FrameId frame = MakeRoom(*roomiest, entry.block_bytes);
   if (frame == kNoFrame) return;
   auto copy = std::make_shared<Copy>();

@@ -94,7 +94,8 @@ void ServerPeer::OnForgetDevice(const wire::Message& message) {
 }
 
 Task<void> ServerPeer::CloseDevice(std::shared_ptr<ServerPeer> /*self*/, std::uint64_t request_id) {
-  co_await server_.devices()->Settle();
+  // Twice: a mapping that was under way is let go when it has come, behind the first.
+  for (int turn = 0; turn < 2; ++turn) co_await server_.devices()->Settle();
   --device_tasks_;
   if (state_ != State::kConnected) co_return;
   Reply(BuildMessage<wire::Empty>({request_id, context_.incarnation, 0}));

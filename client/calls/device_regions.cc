@@ -48,7 +48,10 @@ Result<RegionId> Client::RegisterDeviceMemory(void* base, std::uint64_t length, 
     return RegionId{region->id};
   }
   // Some of the reactors may have mapped it. What they do not confirm goes with the connection.
-  [[maybe_unused]] const Status gone = DeregisterMemory({region->id});
+  // Nobody learns this region's number: whatever the daemon says, it is not kept.
+  if (!DeregisterMemory({region->id}).ok() && regions.Remove(region->id).ok()) {
+    [[maybe_unused]] const bool told = impl_->core()->RemoveRegion(region->id);
+  }
   return status;
 }
 

@@ -85,17 +85,31 @@ SessionView Session::View() const noexcept {
 
 Task<Status> Session::RegisterRegions(Nanos deadline) {
   connected_ = true;
+  std::vector<RegionTable::Region> on_devices;
+  for (RegionTable::Region& region : shared_.regions.All()) {
+    if (region.memory.device == nullptr) {
+      AddRegion(region.id, region.memory);
+    } else {
+      on_devices.push_back(std::move(region));
+    }
+  }
+  Status lost;
+  for (std::size_t done = 0; lost.ok() && done < on_devices.size(); done += kDevicesAtOnce) {
+    const std::size_t count = std::min(kDevicesAtOnce, on_devices.size() - done);
+    lost = co_await RegisterDevices({on_devices.data() + done, count}, deadline);
+  }
+  co_return lost;
+}
+
+Task<Status> Session::RegisterDevices(std::span<const RegionTable::Region> regions,
+                                      Nanos deadline) {
   struct Asked {
     std::uint32_t region = 0;
     RequestRef request;
     Event finished;
   };
-  std::list<Asked> asked;  // at once: a daemon maps one after the other, for milliseconds each
-  for (const RegionTable::Region& region : shared_.regions.All()) {
-    if (region.memory.device == nullptr) {
-      AddRegion(region.id, region.memory);
-      continue;
-    }
+  std::list<Asked> asked;
+  for (const RegionTable::Region& region : regions) {
     const RequestBuilder builder(shared_.ids, shared_.channel.incarnation, View(),
                                  shared_.scheduler.Now(), deadline);
     Asked& one = asked.emplace_back();

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -82,10 +83,15 @@ class Session {
   Task<Status> OpenNamespaces(Nanos deadline);
   /// Those of GPUs are answered, and waited for; the others are told.
   Task<Status> RegisterRegions(Nanos deadline);
+  /// At most kDevicesAtOnce regions of GPUs. kPeerDead: the connection is gone.
+  Task<Status> RegisterDevices(std::span<const RegionTable::Region> regions, Nanos deadline);
   [[nodiscard]] bool Lost() const noexcept;
   void ScheduleHeartbeat(Nanos interval);
   void Heartbeat();
   [[nodiscard]] bool Waits() const noexcept;
+
+  /// A daemon maps one after the other, and takes 64 requests of a client meanwhile.
+  static constexpr std::size_t kDevicesAtOnce = 32;
 
   const Shared shared_;
   const std::uint64_t epoch_;

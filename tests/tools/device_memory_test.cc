@@ -272,28 +272,6 @@ TEST(DeviceMemory, ArrivalsAreNotLookedAtByAClientThatVerifies) {
   EXPECT_EQ(engine.GetRight("a", kBlocks), kBlocks);
 }
 
-TEST(DeviceMemory, ADaemonThatComesBackIsToldAgain) {
-  auto host = std::make_unique<GpuHost>(GpuHost::Options{});
-  const std::uint16_t port = host->port();
-  GpuEngine engine(port);
-  ASSERT_TRUE(engine.Register().ok());
-  ASSERT_EQ(engine.Put("a", kBlocks), kBlocks);
-  host.reset();
-  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
-  host = std::make_unique<GpuHost>(GpuHost::Options{.port = port});
-  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
-  EXPECT_EQ(host->Mapped(), 2U);
-  EXPECT_EQ(engine.Put("b", kBlocks), kBlocks);
-  EXPECT_EQ(engine.GetRight("b", kBlocks), kBlocks);
-  // Without GPUs the calls that name the region say so, and nobody else suffers.
-  host.reset();
-  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
-  host = std::make_unique<GpuHost>(GpuHost::Options{.port = port, .hbm = false});
-  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
-  EXPECT_EQ(engine.Get("b", 1).code(), StatusCode::kUnsupported);
-  EXPECT_TRUE(engine->AllocateRegion(4096).ok());
-}
-
 TEST(DeviceMemory, WhatWasFencedIsNotTouchedAgain) {
   const GpuHost host({.latency = 300 * kMicrosecond, .bytes_per_microsecond = 10'000});
   GpuEngine engine(host.port(), kBlocks);

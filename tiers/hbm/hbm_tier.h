@@ -62,6 +62,8 @@ class HbmTier final : public DeviceCopier {
   Status Pin(std::span<std::byte> memory);
   /// REQUIRES: a span that was given to Pin; nothing is copied from or to it.
   void Unpin(std::span<std::byte> memory);
+  /// So many bytes from `at` on are pinned. From any thread.
+  [[nodiscard]] bool IsPinned(const std::byte* at, std::size_t bytes) const;
 
   /// A free frame of at least `block_bytes`; kRetry when there is none: free those of
   /// FramesInTheWay and ask again. kInvalid: no frame can be so large. kIo: the tier is offline.
@@ -108,7 +110,6 @@ class HbmTier final : public DeviceCopier {
   [[nodiscard]] std::byte* AddressOf(FrameId frame) const noexcept {
     return pool_ + static_cast<std::uint64_t>(frame) * kPageBytes;
   }
-  [[nodiscard]] bool IsPinned(const std::byte* at, std::size_t bytes) const;
   [[nodiscard]] Status NotPinned() const;
   /// Runs one copy, and compares the checksums of what then stands at `checked`, device memory.
   Task<Status> MoveChecked(CopyDirection direction, CopyUrgency urgency, DeviceCopy copy,

@@ -1,0 +1,61 @@
+// Memory of GPUs that clients registered, when their daemon is started anew.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+#include "tests/tools/device_engine.h"
+
+namespace terrace {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::GpuEngine;
+using testing::GpuHost;
+
+constexpr std::uint32_t kBlocks = 8;
+
+TEST(DeviceMemory, ADaemonThatComesBackMapsManyRegionsAgain) {
+  constexpr std::uint64_t kRegions = 150;  // more than a reactor maps at once
+  auto host = std::make_unique<GpuHost>(GpuHost::Options{.reactors = 1});
+  const std::uint16_t port = host->port();
+  GpuEngine engine(port);
+  for (std::uint64_t i = 0; i < kRegions; ++i) {
+    ASSERT_TRUE(
+        engine->RegisterDeviceMemory(engine.memory().data() + i * 4096, 4096, GpuEngine::Soon())
+            .ok());
+  }
+  EXPECT_EQ(host->Served(&ServerCounters::regions_of_devices), kRegions);
+  host.reset();
+  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  host = std::make_unique<GpuHost>(GpuHost::Options{.reactors = 1, .port = port});
+  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
+  EXPECT_EQ(host->Served(&ServerCounters::regions_of_devices), kRegions);
+}
+
+TEST(DeviceMemory, ADaemonThatComesBackIsToldAgain) {
+  auto host = std::make_unique<GpuHost>(GpuHost::Options{});
+  const std::uint16_t port = host->port();
+  GpuEngine engine(port);
+  ASSERT_TRUE(engine.Register().ok());
+  ASSERT_EQ(engine.Put("a", kBlocks), kBlocks);
+  host.reset();
+  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  host = std::make_unique<GpuHost>(GpuHost::Options{.port = port});
+  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
+  EXPECT_EQ(host->Mapped(), 2U);
+  EXPECT_EQ(engine.Put("b", kBlocks), kBlocks);
+  EXPECT_EQ(engine.GetRight("b", kBlocks), kBlocks);
+  // Without GPUs the calls that name the region say so, and nobody else suffers.
+  host.reset();
+  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  host = std::make_unique<GpuHost>(GpuHost::Options{.port = port, .hbm = false});
+  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
+  EXPECT_EQ(engine.Get("b", 1).code(), StatusCode::kUnsupported);
+  EXPECT_TRUE(engine->AllocateRegion(4096).ok());
+}
+
+}  // namespace
+}  // namespace terrace
