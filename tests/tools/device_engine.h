@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,9 +16,9 @@
 #include "base/random.h"
 #include "client/regions/device_memory.h"
 #include "client/terrace.hpp"
+#include "tests/tools/shards_host.h"
 #include "tiers/hbm/host_device_memory.h"
 #include "tools/terraced/nvme_store.h"
-#include "tools/terraced/shard.h"
 
 namespace terrace::testing {
 
@@ -35,16 +34,16 @@ class GpuHost {
     Nanos latency = 10 * kMicrosecond;  ///< of the double
     std::uint64_t bytes_per_microsecond = 50'000;
   };
-  explicit GpuHost(const Options& options) : folder_(MakeFolder()) {
-    config_.server.listen = {"127.0.0.1", options.port};
-    config_.server.reactors = options.reactors;
-    config_.dram.capacity_bytes = options.reactors * (64ULL << 20);
+  explicit GpuHost(const Options& options) : reactors_(options.reactors), folder_(MakeFolder()) {
+    const std::uint64_t dram_bytes = reactors_ * (64ULL << 20);
+    config_.server.reactors = reactors_;
+    config_.dram.capacity_bytes = dram_bytes;
     config_.dram.lend_percent = 0;
     if (options.hbm) {
       config_.nvme.folder = folder_;
       config_.nvme.capacity = {.is_percent = false, .percent = 0, .bytes = 512ULL << 20};
       config_.hbm.gpus = {"0"};
-      config_.hbm.gpu_capacity_bytes = options.reactors * (32ULL << 20);
+      config_.hbm.gpu_capacity_bytes = reactors_ * (32ULL << 20);
       auto store = NvmeStore::Open(config_);
       EXPECT_TRUE(store.ok()) << store.status().ToString();
       store_ = std::move(*store);
@@ -56,37 +55,19 @@ class GpuHost {
       gpus_.push_back(device.get());
       return std::unique_ptr<DeviceMemory>(std::move(device));
     };
-    std::vector<Server::Shard> places;
-    for (std::uint32_t i = 0; i < options.reactors; ++i) {
-      auto shard = Shard::Create({.config = config_,
-                                  .registry = registry_,
-                                  .clock = clock_,
-                                  .random = random_,
-                                  .nvme = store_.get(),
-                                  .open_gpu = open_gpu},
-                                 {.index = i, .count = options.reactors});
-      EXPECT_TRUE(shard.ok()) << shard.status().ToString();
-      places.push_back({.host = "127.0.0.1", .port = shard.value()->server().port()});
-      shards_.push_back(std::move(shard.value()));
-    }
-    const std::uint64_t incarnation = random_.Next();
-    for (auto& shard : shards_) shard->SetShards(places, incarnation);
-    for (auto& shard : shards_) shard->Start();
+    host_ = std::make_unique<ShardsHost>(
+        reactors_, dram_bytes, config_, options.port,
+        ShardsHost::Beside{.nvme = store_.get(), .open_gpu = open_gpu});
   }
   ~GpuHost() {
-    for (auto& shard : shards_) shard->BeginStop();
-    for (auto& shard : shards_) {
-      while (!shard->Stopped()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      shard->Join();
-    }
-    shards_.clear();
+    host_.reset();
     store_.reset();
     std::filesystem::remove_all(folder_);
   }
   GpuHost(const GpuHost&) = delete;
   GpuHost& operator=(const GpuHost&) = delete;
 
-  [[nodiscard]] std::uint16_t port() const { return shards_.front()->server().port(); }
+  [[nodiscard]] std::uint16_t port() const { return host_->port(); }
   [[nodiscard]] const std::vector<HostDeviceMemory*>& gpus() const { return gpus_; }
   [[nodiscard]] std::size_t Mapped() const {
     std::size_t mapped = 0;
@@ -95,22 +76,18 @@ class GpuHost {
   }
   [[nodiscard]] std::uint64_t Served(std::atomic<std::uint64_t> ServerCounters::* counter) const {
     std::uint64_t sum = 0;
-    for (const auto& shard : shards_) sum += (shard->server().Counters().*counter).load();
+    for (std::uint32_t i = 0; i < reactors_; ++i) {
+      sum += (host_->shard(i).server().Counters().*counter).load();
+    }
     return sum;
   }
   [[nodiscard]] std::uint64_t Cached(std::atomic<std::uint64_t> CacheCounters::* counter) const {
-    std::uint64_t sum = 0;
-    for (const auto& shard : shards_) sum += (shard->cache().Counters().*counter).load();
-    return sum;
+    return host_->Sum(counter);
   }
   /// False when it did not become true within 20 s.
   template <typename Condition>
   [[nodiscard]] bool Await(Condition condition) const {
-    for (int i = 0; i < 4000; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return false;
+    return host_->Await(condition);
   }
 
  private:
@@ -120,14 +97,12 @@ class GpuHost {
     return folder;
   }
 
+  const std::uint32_t reactors_;
   const std::string folder_;
   DaemonConfig config_;
-  NamespaceRegistry registry_{8 << 20};
-  SteadyClock clock_;
-  SystemRandom random_;
   std::vector<HostDeviceMemory*> gpus_;
   std::unique_ptr<NvmeStore> store_;
-  std::vector<std::unique_ptr<Shard>> shards_;
+  std::unique_ptr<ShardsHost> host_;
 };
 
 /// A client, and memory of a double for so many blocks.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -16,18 +17,31 @@ namespace terrace::testing {
 
 class ShardsHost {
  public:
+  /// What a daemon has beside memory; outlives the host.
+  struct Beside {
+    NvmeStore* nvme = nullptr;
+    std::function<Result<std::unique_ptr<DeviceMemory>>(const std::string&)> open_gpu =
+        OpenConfiguredGpu;
+  };
   /// `config`: what else is to be as it says; `port` 0: the system picks.
   explicit ShardsHost(std::uint32_t shards, std::uint64_t dram_bytes = 128 << 20,
                       const DaemonConfig& config = {}, std::uint16_t port = 0)
+      : ShardsHost(shards, dram_bytes, config, port, Beside()) {}
+  ShardsHost(std::uint32_t shards, std::uint64_t dram_bytes, const DaemonConfig& config,
+             std::uint16_t port, const Beside& beside)
       : config_(config) {
     config_.server.listen = {"127.0.0.1", port};
     config_.server.reactors = shards;
     config_.dram.capacity_bytes = dram_bytes;  // of all of them
     std::vector<Server::Shard> places;
     for (std::uint32_t i = 0; i < shards; ++i) {
-      auto shard = Shard::Create(
-          {.config = config_, .registry = registry_, .clock = clock_, .random = random_},
-          {.index = i, .count = shards});
+      auto shard = Shard::Create({.config = config_,
+                                  .registry = registry_,
+                                  .clock = clock_,
+                                  .random = random_,
+                                  .nvme = beside.nvme,
+                                  .open_gpu = beside.open_gpu},
+                                 {.index = i, .count = shards});
       EXPECT_TRUE(shard.ok()) << shard.status().ToString();
       places.push_back({.host = "127.0.0.1", .port = shard.value()->server().port()});
       shards_.push_back(std::move(shard.value()));

@@ -26,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/device_export.h"
+#include "base/device_region.h"
 #include "base/result.h"
 #include "base/status.h"
 
@@ -53,9 +54,9 @@ struct DeviceCopy {
 
 /// Device memory to be checksummed as one piece.
 struct DevicePiece {
-  static constexpr std::size_t kAlignment =
-      16;  ///< of `at`; pieces of kShortBytes may lie anywhere
-  static constexpr std::uint32_t kShortBytes = 240;
+  /// Of `at`; pieces of at most kShortBytes may lie anywhere.
+  static constexpr std::size_t kAlignment = DeviceCopier::Sum::kAlignment;
+  static constexpr std::uint32_t kShortBytes = DeviceCopier::Sum::kShortBytes;
   const std::byte* at = nullptr;
   std::uint32_t bytes = 0;  ///< at most kChecksumPieceBytes
 };
