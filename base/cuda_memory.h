@@ -1,6 +1,6 @@
 // What CUDA says of memory of a GPU: which allocation it lies in, and how another process maps it.
 //
-// Thread: any; the calling thread's current device is the memory's, or any for AllocationOf.
+// Thread: any; its current device is the same afterwards.
 #pragma once
 
 #include <cuda.h>
@@ -66,10 +66,30 @@ inline Result<CudaAllocation> AllocationOf(const void* memory) {
   return CudaAllocation{.base = base, .bytes = bytes};
 }
 
-/// What another process needs to map `memory`; the memory's device is current. kInvalid: it is not
+/// Makes a device the calling thread's current one for a scope.
+class OnCudaDevice {
+ public:
+  explicit OnCudaDevice(int device) {
+    error_ = cudaGetDevice(&before_);
+    if (error_ == cudaSuccess) error_ = cudaSetDevice(device);
+  }
+  ~OnCudaDevice() { (void)cudaSetDevice(before_); }
+  OnCudaDevice(const OnCudaDevice&) = delete;
+  OnCudaDevice& operator=(const OnCudaDevice&) = delete;
+  [[nodiscard]] Status status() const { return CudaStatus(error_, "cudaSetDevice"); }
+
+ private:
+  int before_ = 0;
+  cudaError_t error_ = cudaSuccess;
+};
+
+/// What another process needs to map `memory` of `device`, whose UUID is `gpu`. kInvalid: it is not
 /// in one allocation of this process; kUnsupported: it was allocated in a way that cannot be mapped
 /// elsewhere (cudaMallocAsync, virtual memory as torch's expandable segments).
-inline Result<DeviceExport> ExportCudaMemory(std::span<const std::byte> memory, std::string gpu) {
+inline Result<DeviceExport> ExportCudaMemory(std::span<const std::byte> memory, int device,
+                                             std::string gpu) {
+  const OnCudaDevice on_device(device);
+  if (Status status = on_device.status(); !status.ok()) return status;
   const Result<CudaAllocation> allocation = AllocationOf(memory.data());
   if (!allocation.ok()) return allocation.status();
   const std::uint64_t offset = reinterpret_cast<std::uintptr_t>(memory.data()) - allocation->base;

@@ -12,12 +12,7 @@ Result<DeviceExport> ExportGpuMemory(std::span<std::byte> memory) {
   }
   cudaDeviceProp properties;
   TERRACE_CUDA_TRY(cudaGetDeviceProperties(&properties, attributes.device));
-  int before = attributes.device;
-  TERRACE_CUDA_TRY(cudaGetDevice(&before));
-  if (before != attributes.device) TERRACE_CUDA_TRY(cudaSetDevice(attributes.device));
-  Result<DeviceExport> exported = ExportCudaMemory(memory, GpuUuidText(properties.uuid));
-  if (before != attributes.device) (void)cudaSetDevice(before);
-  return exported;
+  return ExportCudaMemory(memory, attributes.device, GpuUuidText(properties.uuid));
 }
 
 }  // namespace terrace

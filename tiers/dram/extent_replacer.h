@@ -4,10 +4,9 @@
 //
 //   R1. Wait until no other process can read the old memory (ArenaMemory::LentOut), for at most
 //       `patience`. Else the extent stays as it is (kKept).
-//   R2. Let the old memory go, then touch the new: never more memory in use than the arena's.
-//   Whoever
-//       has pinned it (ExtentMemoryUser) lets go of it before, and pins the new before anybody has
-//       it.
+//   R2. Let the old memory go, then touch the new: never more memory in use than the arena's. Who
+//       has pinned it (ExtentMemoryUser) lets go of it before, and pins the new before anybody
+//       has it.
 //   R3. What cannot be had is tried again every `patience` / 10, until it can or this object goes.
 //
 // Thread: Start, Take and Idle on the owning reactor's; the work on a thread of its own. Counters

@@ -7,9 +7,9 @@
 //
 //   H1. A frame's bytes are touched only between Allocate and Free of that frame; a frame is freed
 //       when no Fill, Read or CopyTo of it is under way.
-//   H2. Host memory that is copied from or to is pinned (Pin): else kUnsupported, and no byte
-//   moves. H3. A GPU that is lost takes the tier offline: health() says why, calls answer kIo, and
-//   frames
+//   H2. Host memory that is copied from or to is pinned (Pin): else kUnsupported, and nothing
+//       moves.
+//   H3. A GPU that is lost takes the tier offline: health() says why, calls answer kIo, and frames
 //       are only there to be freed.
 //
 // Thread: the scheduler's that is current, but for Create, Pin, Unpin and the destructor.

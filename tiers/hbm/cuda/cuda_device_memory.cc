@@ -256,18 +256,10 @@ Status CudaDeviceMemory::UnpinHost(std::span<std::byte> memory) {
 }
 
 Result<DeviceExport> CudaDeviceMemory::Export(std::span<const std::byte> memory) {
-  // Any thread: what is kept of errors is not touched, and the thread's device is its own again.
-  int before = 0;
-  (void)cudaGetDevice(&before);
-  if (const cudaError_t error = cudaSetDevice(index_); error != cudaSuccess) {
-    return CudaStatus(error, "cudaSetDevice");
-  }
-  Result<DeviceExport> exported = ExportCudaMemory(memory, uuid_);
-  (void)cudaSetDevice(before);
-  if (!exported.ok()) {
-    return Status(exported.code(), name_ + ": " + exported.status().message());
-  }
-  return exported;
+  // Any thread: what is kept of errors is not touched.
+  Result<DeviceExport> exported = ExportCudaMemory(memory, index_, uuid_);
+  if (exported.ok()) return exported;
+  return Status(exported.code(), name_ + ": " + exported.status().message());
 }
 
 Result<std::span<std::byte>> CudaDeviceMemory::OpenExport(const DeviceExport& exported) {
