@@ -121,7 +121,8 @@ class TERRACE_API Client {
   Result<MatchResult> Match(NamespaceId space, const Chain& chain, BlockKind kind,
                             Deadline deadline);
   /// Copies blocks into registered memory. `blocks` may name any positions of the chain, each at
-  /// most once, at most 65,536. The result has one entry per entry of `blocks`.
+  /// most once, at most 65,536; their memory may not overlap. The result has one entry per entry of
+  /// `blocks`.
   Result<std::vector<BlockResult>> Get(NamespaceId space, const Chain& chain,
                                        std::span<const BlockBuffer> blocks, BlockKind kind,
                                        Deadline deadline);

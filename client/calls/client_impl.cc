@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "client/calls/validation.h"
+#include "client/request/validate_pieces.h"
 
 namespace terrace {
 namespace {
@@ -112,6 +113,9 @@ Result<RequestRef> Client::Impl::PrepareTransfer(TransferKind transfer, Namespac
   std::vector<std::span<std::byte>> memory;
   Result<RegionUse> regions = core_->regions().Use(blocks, view.BlockBytes(kind.group), memory);
   if (!regions.ok()) return regions.status();
+  if (transfer.kind == RequestKind::kGet) {  // two blocks in one place would both be called good
+    if (Status status = CheckDisjoint(memory); !status.ok()) return status;
+  }
   if (Status status = CheckTarget(*target); !status.ok()) return status;
   return BuilderFor(*target).Transfer(transfer, view, chain, blocks, kind, memory,
                                       std::move(regions.value()));

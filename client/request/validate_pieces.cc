@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,39 @@ bool OnGrid(std::span<const std::span<std::byte>> memory) {
     taken[place / 64] |= bit;
   }
   return true;
+}
+
+/// Two stretches with a byte in common: their places in the list.
+struct Overlap {
+  std::uint32_t first = 0;
+  std::uint32_t second = 0;  // behind `first`
+};
+
+/// n log n at most.
+std::optional<Overlap> FindOverlap(std::span<const std::span<std::byte>> memory) {
+  if (OnGrid(memory)) return std::nullopt;
+  struct Place {
+    const std::byte* begin;
+    std::uint32_t index;  // into `memory`
+  };
+  std::vector<Place> places;
+  places.reserve(memory.size());
+  for (std::uint32_t i = 0; i < memory.size(); ++i) places.push_back({memory[i].data(), i});
+  const auto before = [](const Place& left, const Place& right) {
+    return std::less<>()(left.begin, right.begin);
+  };
+  // Callers often name them in the order in which they lie.
+  if (!std::is_sorted(places.begin(), places.end(), before)) {
+    std::sort(places.begin(), places.end(), before);
+  }
+  // Of sorted pieces, each starts where the one before ends, or later: else some two overlap.
+  for (std::size_t i = 1; i < places.size(); ++i) {
+    const std::span<std::byte> last = memory[places[i - 1].index];
+    if (!std::less<>()(places[i].begin, last.data() + last.size())) continue;
+    const auto [first, second] = std::minmax(places[i - 1].index, places[i].index);
+    return Overlap{first, second};
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -124,36 +158,23 @@ Status ValidateFragments(std::span<const BlockFragment> fragments) {
 
 Status CheckDisjoint(std::span<const BlockPieces> blocks,
                      std::span<const std::span<std::byte>> memory) {
-  if (OnGrid(memory)) return {};
-  struct Place {
-    const std::byte* begin;
-    std::uint32_t index;  // into `memory`
+  const std::optional<Overlap> overlap = FindOverlap(memory);
+  if (!overlap) return {};
+  const auto name = [blocks](std::uint32_t piece) {
+    std::size_t block = 0;
+    while (piece >= blocks[block].pieces.size()) {
+      piece -= static_cast<std::uint32_t>(blocks[block++].pieces.size());
+    }
+    return Named("blocks", block) + ".pieces[" + std::to_string(piece) + "]";
   };
-  std::vector<Place> places;
-  places.reserve(memory.size());
-  for (std::uint32_t i = 0; i < memory.size(); ++i) places.push_back({memory[i].data(), i});
-  const auto before = [](const Place& left, const Place& right) {
-    return std::less<>()(left.begin, right.begin);
-  };
-  // Callers often name them in the order in which they lie.
-  if (!std::is_sorted(places.begin(), places.end(), before)) {
-    std::sort(places.begin(), places.end(), before);
-  }
-  // Of sorted pieces, each starts where the one before ends, or later: else some two overlap.
-  for (std::size_t i = 1; i < places.size(); ++i) {
-    const std::span<std::byte> last = memory[places[i - 1].index];
-    if (!std::less<>()(places[i].begin, last.data() + last.size())) continue;
-    const auto name = [blocks](std::uint32_t piece) {
-      std::size_t block = 0;
-      while (piece >= blocks[block].pieces.size()) {
-        piece -= static_cast<std::uint32_t>(blocks[block++].pieces.size());
-      }
-      return Named("blocks", block) + ".pieces[" + std::to_string(piece) + "]";
-    };
-    const auto [first, second] = std::minmax(places[i - 1].index, places[i].index);
-    return Status::Invalid(name(second) + " overlaps " + name(first));
-  }
-  return {};
+  return Status::Invalid(name(overlap->second) + " overlaps " + name(overlap->first));
+}
+
+Status CheckDisjoint(std::span<const std::span<std::byte>> memory) {
+  const std::optional<Overlap> overlap = FindOverlap(memory);
+  if (!overlap) return {};
+  return Status::Invalid("the memory of " + Named("blocks", overlap->second) +
+                         " overlaps that of " + Named("blocks", overlap->first));
 }
 
 Result<PutTokenParts> ReadToken(const PutToken& token, std::uint32_t shards) {

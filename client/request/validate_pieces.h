@@ -36,6 +36,8 @@ Status ValidateFragments(std::span<const BlockFragment> fragments);
 /// the order of `blocks`. n log n.
 Status CheckDisjoint(std::span<const BlockPieces> blocks,
                      std::span<const std::span<std::byte>> memory);
+/// The same of a get of whole blocks: `memory[i]` is where blocks[i] goes.
+Status CheckDisjoint(std::span<const std::span<std::byte>> memory);
 /// The token's parts. kInvalid unless it is of this version, and of one of `shards` reactors.
 Result<PutTokenParts> ReadToken(const PutToken& token, std::uint32_t shards);
 /// 0 (the daemon's default) to 60 s.

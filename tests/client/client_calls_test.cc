@@ -130,6 +130,18 @@ TEST_F(ClientCallsTest, BadArgumentsAreNamedAndReachNobody) {
   expect(get({memory.At(4)}), "blocks[0].position is 4");
   expect(get({memory.At(1), memory.At(1)}), "blocks[1].position 1 was named before");
   expect(get({{.position = 0, .region = {77}, .offset = 0, .valid_tokens = 0}}), "region 77");
+  // Both would be called good, and one of them holds the other's bytes.
+  BlockBuffer same = memory.At(2);
+  same.offset = memory.At(0).offset;
+  expect(get({memory.At(0), memory.At(1), same}), "blocks[2] overlaps that of blocks[0]");
+  same.offset = memory.At(3).offset - 1;
+  expect(get({memory.At(3), same}), "blocks[1] overlaps that of blocks[0]");
+  const std::span<std::byte> twice = client_->RegionMemory(memory.region());
+  const auto alias = client_->RegisterMemory(twice.data(), twice.size());
+  ASSERT_TRUE(alias.ok());
+  same = {.position = 0, .region = *alias, .offset = memory.At(1).offset};
+  expect(get({memory.At(1), same}), "blocks[1] overlaps that of blocks[0]");
+  EXPECT_TRUE(client_->DeregisterMemory(*alias).ok());
   BlockBuffer outside = memory.At(3);
   outside.offset += 1;
   expect(get({outside}), "blocks[0]: offset");
