@@ -409,7 +409,7 @@ enum class LinkChoice : std::uint8_t {
 struct ClientOptions {
   std::string address = "127.0.0.1:7420";  ///< HOST:PORT of the daemon; IPv6 as [::1]:7420.
   std::string tenant = "default";          ///< 1 to 128 bytes; tenants never see each other.
-  std::string name = "client";             ///< For the daemon's log and `terracectl stat`.
+  std::string name = "client";             ///< For `terracectl stat`; at most 128 bytes.
   LinkChoice link = LinkChoice::kAuto;
   std::chrono::milliseconds connect_timeout{2000};  ///< Of the first connection.
   /// How long a call that waits polls before its thread sleeps, up to 1 s. Answers come sooner by

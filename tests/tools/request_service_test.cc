@@ -47,7 +47,9 @@ class RequestServiceTest : public ::testing::Test {
     options.arena.capacity_bytes = 16 << 20;
     cache_ = std::move(Cache::Create(options, registry_, clock_)).value();
     service_ = std::make_unique<RequestService>(
-        *cache_, registry_, ShardPlace{.index = 0, .count = 1}, [] {
+        *cache_, registry_, ShardPlace{.index = 0, .count = 1},
+        [this](const std::vector<ClientsSeen>& clients) {
+          seen_ = clients;
           return std::vector<StatEntry>{{.name = "terrace_test_total", .labels = "", .value = 7}};
         });
   }
@@ -142,6 +144,7 @@ class RequestServiceTest : public ::testing::Test {
   SimMemory memory_;
   std::unique_ptr<Cache> cache_;
   std::unique_ptr<RequestService> service_;
+  std::vector<ClientsSeen> seen_;  // that the last Stat was told of
   std::uint64_t peers_ = 0;
   std::vector<std::vector<std::byte>> replies_;
   const RequestHints* hints_ = nullptr;  // of what is made next
@@ -309,7 +312,7 @@ TEST(DecodeHints, NamesOfTwoTenantsHaveNothingInCommon) {
 
 TEST_F(RequestServiceTest, ARunOfAnotherShardIsRefused) {
   RequestService half(*cache_, registry_, ShardPlace{.index = 1, .count = 2},
-                      [] { return std::vector<StatEntry>(); });
+                      [](const auto& /*clients*/) { return std::vector<StatEntry>(); });
   const auto peer = Connect("a");
   const std::uint32_t space = Open(peer);  // on the other reactor: its id is good on this one too
   half.OnConnect(peer);
@@ -409,6 +412,11 @@ TEST_F(RequestServiceTest, OperatorsSeeAndClearOnlyTheirTenant) {
                 ->Get(0)
                 ->value(),
             7);
+  // Each client with its link, of the one that asks its tenant only.
+  ASSERT_EQ(seen_.size(), 1U);
+  EXPECT_EQ(seen_[0].name, peer->name());
+  EXPECT_EQ(seen_[0].link, peer->link().kind());
+  EXPECT_EQ(seen_[0].connections, 1U);
 }
 
 TEST_F(RequestServiceTest, HintsThatMakeNoSenseAreRefusedByName) {

@@ -34,6 +34,8 @@ std::vector<Sample> Samples() {
           {"terrace_client_connections_by_link", "link=\"shm\"", 2},
           {"terrace_client_connections_by_link", "link=\"tcp\"", 1},
           {"terrace_client_connections_by_link", "link=\"rdma\"", 0},
+          {"terrace_client_connections_by_name", "client=\"engine \\\"a\\\"\",link=\"shm\"", 2},
+          {"terrace_client_connections_by_name", "client=\"router\",link=\"tcp\"", 1},
           {"terrace_reactors", "sleeps_in=\"io_uring\"", 2},
           {"terrace_tier_used_bytes", "tier=\"nvme\"", 1.0 * (1ULL << 40)},
           {"terrace_nvme_state", "state=\"on\"", 1},
@@ -239,6 +241,12 @@ TEST(StatJson, HasTheNumbersAndEverySample) {
   EXPECT_EQ(json["nvme"]["errors"], nlohmann::json({{"read", 2}}));  // no kind that never was
   EXPECT_EQ(json["nvme"]["write_budget_left_bytes"], -8192);
   EXPECT_EQ(json["clients"]["by_link"]["shm"], 2);
+  EXPECT_EQ(json["clients"]["named"][0]["name"], "engine \"a\"");
+  EXPECT_EQ(json["clients"]["named"][0]["link"], "shm");
+  EXPECT_EQ(json["clients"]["named"][1]["connections"], 1);
+  const std::string shown = StatText("h:1", summary, nullptr);
+  EXPECT_NE(shown.find("         engine \"a\": 2 shm\n         router: 1 tcp\n"), std::string::npos)
+      << shown;
   EXPECT_EQ(json["samples"]["terrace_some_future_metric_total{a=\"b\"}"], 5);
   EXPECT_EQ(json["samples"].size(), samples.size());
   const StatRates rates = RatesBetween(summary, summary, 1);

@@ -148,7 +148,12 @@ std::string StatJson(std::string_view address, const StatSummary& now, const Sta
   json["memory"] = {{"resident_bytes", Number(now.resident_bytes)},
                     {"index_bytes", Number(now.index_bytes)},
                     {"index_capacity_blocks", Number(now.index_capacity_blocks)}};
+  Json named = Json::array();
+  for (const auto& [name, count] : now.connections_by_name) {
+    named.push_back({{"name", name.first}, {"link", name.second}, {"connections", Number(count)}});
+  }
   json["clients"] = {{"connections", Number(now.connections)},
+                     {"named", std::move(named)},
                      {"by_link", CountsJson(now.connections_by_link)},
                      {"refused", Number(now.refused)},
                      {"timed_out", Number(now.timed_out)},

@@ -194,6 +194,10 @@ StatSummary Summarize(std::span<const Sample> samples) {
     if (sample.name == "terrace_client_connections_by_link") {
       summary.connections_by_link[LabelValue(sample.labels, "link")] += sample.value;
     }
+    if (sample.name == "terrace_client_connections_by_name") {
+      summary.connections_by_name[{LabelValue(sample.labels, "client"),
+                                   LabelValue(sample.labels, "link")}] += sample.value;
+    }
     if (sample.name == "terrace_reactors") {
       summary.reactors[LabelValue(sample.labels, "sleeps_in")] += sample.value;
     }

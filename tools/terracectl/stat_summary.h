@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "client/terrace.hpp"
@@ -76,6 +77,8 @@ struct StatSummary {
 
   double connections = 0;
   std::map<std::string, double> connections_by_link;
+  /// Of this tenant's clients: by name and link.
+  std::map<std::pair<std::string, std::string>, double> connections_by_name;
   double connects = 0, disconnects = 0, refused = 0, timed_out = 0, malformed = 0;
   double quarantined_frames = 0;
 

@@ -123,6 +123,10 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
   }
   text += "; " + FormatCount(now.refused) + " refused, " + FormatCount(now.timed_out) +
           " timed out, " + FormatCount(now.malformed) + " malformed messages\n";
+  for (const auto& [name, count] : now.connections_by_name) {
+    text += "         " + Printable(name.first) + ": " + FormatCount(count) + " " +
+            Printable(name.second) + "\n";
+  }
   text += "reactors ";
   separator = "";
   for (const auto& [sleeps_in, count] : now.reactors) {

@@ -5,6 +5,7 @@
 #include "tools/terraced/daemon_options.h"
 #include "tools/terraced/gpus.h"
 #include "tools/terraced/logs/logging.h"
+#include "tools/terraced/metrics/metric_sample.h"
 
 namespace terrace {
 
@@ -29,7 +30,7 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
   Shard* const self = shard.get();
   shard->service_ = std::make_unique<RequestService>(
       *shard->cache_, shared.registry, place,
-      [self] { return self->stat_ ? self->stat_() : std::vector<StatEntry>(); });
+      [self](const std::vector<ClientsSeen>& clients) { return self->Stat(clients); });
   ServerOptions server_options = ServerOptionsOf(shared.config, place.index);
   server_options.server_text = "terraced " TERRACE_VERSION;
   Result<std::unique_ptr<Server>> server =
@@ -41,6 +42,17 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
     self->server_->RecallExtent(extent, edition);
   });
   return shard;
+}
+
+std::vector<StatEntry> Shard::Stat(const std::vector<ClientsSeen>& clients) const {
+  std::vector<StatEntry> entries = stat_ ? stat_() : std::vector<StatEntry>();
+  for (const ClientsSeen& seen : clients) {
+    entries.push_back({.name = "terrace_client_connections_by_name",
+                       .labels = LabelText(
+                           {{"client", seen.name}, {"link", std::string(LinkKindName(seen.link))}}),
+                       .value = static_cast<double>(seen.connections)});
+  }
+  return entries;
 }
 
 Status Shard::AttachHbm(const Shared& shared) {

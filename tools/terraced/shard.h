@@ -62,6 +62,8 @@ class Shard {
   [[nodiscard]] ShardPlace place() const noexcept { return place_; }
   /// How Stat requests of clients are answered; set before Start.
   void OnStat(std::function<std::vector<StatEntry>()> stat) { stat_ = std::move(stat); }
+  /// The same, and whose connections this reactor has.
+  [[nodiscard]] std::vector<StatEntry> Stat(const std::vector<ClientsSeen>& clients) const;
 
  private:
   Shard(ShardPlace place, Random& random) : place_(place), random_(random) {}

@@ -1,5 +1,6 @@
 #include "tools/terraced/service/request_service.h"
 
+#include <map>
 #include <utility>
 
 #include "base/crash_point.h"
@@ -8,7 +9,7 @@
 namespace terrace {
 
 RequestService::RequestService(Cache& cache, NamespaceRegistry& registry, ShardPlace place,
-                               std::function<std::vector<StatEntry>()> stat)
+                               StatOf stat)
     : cache_(cache),
       registry_(registry),
       place_(place),
@@ -271,7 +272,23 @@ void RequestService::OpenHandoff(PeerState& state, std::vector<std::byte> bytes,
 }
 
 void RequestService::Stat(PeerState& state, const wire::Message& message) {
-  state.peer->link().Send(MakeStatReply(message.request_id(), stat_()));
+  const std::vector<ClientsSeen> clients = ClientsOf(state.peer->tenant());
+  state.peer->link().Send(MakeStatReply(message.request_id(), stat_(clients)));
+}
+
+std::vector<ClientsSeen> RequestService::ClientsOf(const std::string& tenant) const {
+  std::map<std::pair<std::string, LinkKind>, std::uint64_t> counts;
+  for (const auto& [id, state] : peers_) {
+    if (state.peer->tenant() != tenant) continue;
+    const std::pair name(state.peer->name(), state.peer->link().kind());
+    if (counts.size() >= kClientsToldMax && !counts.contains(name)) continue;
+    ++counts[name];
+  }
+  std::vector<ClientsSeen> clients;
+  for (const auto& [name, connections] : counts) {
+    clients.push_back({.name = name.first, .link = name.second, .connections = connections});
+  }
+  return clients;
 }
 
 void RequestService::Explain(PeerState& state, const wire::Message& message) {

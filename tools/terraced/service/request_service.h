@@ -20,6 +20,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/link.h"
 #include "base/task.h"
 #include "cache/cache.h"
 #include "cache/namespace_registry.h"
@@ -42,11 +43,22 @@ struct StatEntry {
   double value = 0;
 };
 
+/// Connections of a tenant's clients of one name to this reactor, over one link.
+struct ClientsSeen {
+  std::string name;
+  LinkKind link = LinkKind::kNone;
+  std::uint64_t connections = 0;
+};
+/// Most of them that are told at a time; `terrace_client_connections_by_link` counts the others.
+inline constexpr std::size_t kClientsToldMax = 1024;
+
 class RequestService final : public RequestHandler {
  public:
-  /// `cache` and `registry` outlive the service. `stat` gives this reactor's numbers.
-  RequestService(Cache& cache, NamespaceRegistry& registry, ShardPlace place,
-                 std::function<std::vector<StatEntry>()> stat);
+  /// This reactor's numbers, to a tenant whose clients are these.
+  using StatOf = std::function<std::vector<StatEntry>(const std::vector<ClientsSeen>&)>;
+
+  /// `cache` and `registry` outlive the service.
+  RequestService(Cache& cache, NamespaceRegistry& registry, ShardPlace place, StatOf stat);
 
   void OnConnect(const PeerRef& peer) override;
   void OnRequest(const PeerRef& peer, std::vector<std::byte> bytes, const wire::Message& message,
@@ -89,6 +101,7 @@ class RequestService final : public RequestHandler {
   void OpenHandoff(PeerState& state, std::vector<std::byte> bytes, const wire::Message& message,
                    const RequestFacts& facts);
   void Stat(PeerState& state, const wire::Message& message);
+  [[nodiscard]] std::vector<ClientsSeen> ClientsOf(const std::string& tenant) const;
   void Explain(PeerState& state, const wire::Message& message);
   void ListNamespaces(PeerState& state, const wire::Message& message);
   void ClearNamespace(PeerState& state, const wire::Message& message);
@@ -100,7 +113,7 @@ class RequestService final : public RequestHandler {
   Cache& cache_;
   NamespaceRegistry& registry_;
   const ShardPlace place_;
-  const std::function<std::vector<StatEntry>()> stat_;
+  const StatOf stat_;
   HintCounters hint_counters_;
   ReservationService reservations_;
   HandoffService handoffs_;
