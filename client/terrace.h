@@ -42,6 +42,7 @@ TERRACE_C_API const char* terrace_version(void); /* "0.1.0" */
 TERRACE_C_API const char* terrace_status_name(terrace_status status);
 TERRACE_C_API const char* terrace_tier_name(uint8_t tier);
 TERRACE_C_API const char* terrace_not_durable_name(uint8_t reason);
+TERRACE_C_API const char* terrace_miss_reason_name(uint8_t reason);
 TERRACE_C_API terrace_deadline terrace_in_us(uint64_t microseconds);
 TERRACE_C_API terrace_deadline terrace_in_ms(uint64_t milliseconds);
 
@@ -75,6 +76,12 @@ TERRACE_CALL_ terrace_open_namespace(terrace_client client, const terrace_descri
 /* -> terrace_answer.namespaces */
 TERRACE_CALL_ terrace_list_namespaces(terrace_client client, terrace_deadline deadline,
                                       terrace_result* result, terrace_error* error);
+/* What the daemon knows of `count` blocks, of a namespace that need not be opened: one story per
+   key. `keys` and `key_bytes` as of terrace_chain_append_each. Since 1.5. */
+TERRACE_CALL_ terrace_explain(terrace_client client, const char* space, terrace_kind kind,
+                              const void* keys, const uint32_t* key_bytes, uint32_t count,
+                              terrace_deadline deadline, terrace_block_story* stories,
+                              terrace_error* error);
 TERRACE_CALL_ terrace_clear_namespace(terrace_client client, const char* name,
                                       terrace_deadline deadline, uint64_t* blocks,
                                       terrace_error* error);
@@ -180,6 +187,8 @@ TERRACE_CALL_ terrace_submit_match_groups(terrace_client client, terrace_space s
                                           TERRACE_TICKET_);
 TERRACE_CALL_ terrace_renew_lease(terrace_client client, terrace_lease lease, uint32_t time_ms,
                                   TERRACE_END_);
+TERRACE_CALL_ terrace_submit_renew_lease(terrace_client client, terrace_lease lease,
+                                         uint32_t time_ms, TERRACE_TICKET_); /* since 1.5 */
 TERRACE_CALL_ terrace_release_lease(terrace_client client, terrace_lease lease,
                                     terrace_error* error);
 
@@ -220,6 +229,8 @@ TERRACE_CALL_ terrace_commit(terrace_client client, const terrace_put_token* tok
 TERRACE_CALL_ terrace_submit_commit(terrace_client client, const terrace_put_token* token,
                                     uint32_t ack, TERRACE_TICKET_);
 TERRACE_CALL_ terrace_abort(terrace_client client, const terrace_put_token* token, TERRACE_END_);
+TERRACE_CALL_ terrace_submit_abort(terrace_client client, const terrace_put_token* token,
+                                   TERRACE_TICKET_); /* since 1.5 */
 
 /* ---- Hand-off: a chain sent layer by layer to who waits for it ---------------------------------
  */
@@ -254,6 +265,9 @@ TERRACE_CALL_ terrace_submit_ack_handoff(terrace_client client, const terrace_ha
                                          TERRACE_TICKET_);
 TERRACE_CALL_ terrace_abort_handoff(terrace_client client, const terrace_handoff_token* token,
                                     TERRACE_END_);
+TERRACE_CALL_ terrace_submit_abort_handoff(terrace_client client,
+                                           const terrace_handoff_token* token,
+                                           TERRACE_TICKET_); /* since 1.5 */
 
 /* ---- Cancel and fence -------------------------------------------------------------------------
  */
@@ -274,12 +288,18 @@ TERRACE_CALL_ terrace_submit_prefetch(TERRACE_TARGET_, uint32_t first, uint32_t 
 TERRACE_CALL_ terrace_touch(TERRACE_TARGET_, uint32_t first, uint32_t count,
                             terrace_deadline deadline, terrace_block_result* results,
                             terrace_error* error);
+TERRACE_CALL_ terrace_submit_touch(TERRACE_TARGET_, uint32_t first, uint32_t count,
+                                   TERRACE_TICKET_); /* since 1.5, as the next two submits */
 TERRACE_CALL_ terrace_retain(TERRACE_TARGET_, uint32_t first, uint32_t count,
                              const terrace_retain_options* options, terrace_deadline deadline,
                              terrace_block_result* results, terrace_error* error);
+TERRACE_CALL_ terrace_submit_retain(TERRACE_TARGET_, uint32_t first, uint32_t count,
+                                    const terrace_retain_options* options, TERRACE_TICKET_);
 TERRACE_CALL_ terrace_release_retained(terrace_client client, const char* label,
                                        terrace_deadline deadline, uint64_t* blocks,
                                        terrace_error* error);
+TERRACE_CALL_ terrace_submit_release_retained(terrace_client client, const char* label,
+                                              TERRACE_TICKET_);
 TERRACE_CALL_ terrace_remove_prefix(terrace_client client, terrace_space space, terrace_chain chain,
                                     uint32_t first, terrace_deadline deadline, uint64_t* blocks,
                                     terrace_error* error);

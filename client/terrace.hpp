@@ -182,6 +182,7 @@ class TERRACE_API Client {
   /// reactor, or a block of it has gone (see MatchMode::kLease): all of it is then released;
   /// kInvalid for a lease that this Client never had.
   Status RenewLease(LeaseId lease, std::chrono::milliseconds time, Deadline deadline);
+  Result<Ticket> SubmitRenewLease(LeaseId lease, std::chrono::milliseconds time, Deadline deadline);
   /// Ends a lease; kOk also when it had ended. kInvalid as above. Never waits.
   Status ReleaseLease(LeaseId lease);
 
@@ -230,6 +231,7 @@ class TERRACE_API Client {
   /// Gives the reservation up; kOk also when it had ended without a commit. Returns when nothing
   /// reads the memory of its fragments any more.
   Status Abort(const PutToken& token, Deadline deadline);
+  Result<Ticket> SubmitAbort(const PutToken& token, Deadline deadline);
 
   // ---- Hand-off: a chain sent layer by layer to who waits for it ----------------------------
 
@@ -284,6 +286,7 @@ class TERRACE_API Client {
   /// Gives up what is not complete; what is stays stored. kOk also when it had ended. Fence what is
   /// on its way before its memory is reused.
   Status AbortHandoff(const HandoffToken& token, Deadline deadline);
+  Result<Ticket> SubmitAbortHandoff(const HandoffToken& token, Deadline deadline);
 
   // ---- Cancel and fence ---------------------------------------------------------------------
 
@@ -319,6 +322,8 @@ class TERRACE_API Client {
   /// Makes blocks recent, as a get would: kOk, or kMiss.
   Result<std::vector<BlockResult>> Touch(NamespaceId space, const Chain& chain, std::uint32_t first,
                                          std::uint32_t count, BlockKind kind, Deadline deadline);
+  Result<Ticket> SubmitTouch(NamespaceId space, const Chain& chain, std::uint32_t first,
+                             std::uint32_t count, BlockKind kind, Deadline deadline);
   /// Asks the daemon to evict these blocks after all others: until the time is over, the label is
   /// released, or retained blocks exceed a quarter of the DRAM tier: the label that was retained
   /// longest ago gives way then. Needs no running request and outlives this Client, but not the
@@ -326,8 +331,12 @@ class TERRACE_API Client {
   Result<std::vector<BlockResult>> Retain(NamespaceId space, const Chain& chain,
                                           std::uint32_t first, std::uint32_t count, BlockKind kind,
                                           const RetainOptions& options, Deadline deadline);
-  /// @return how many blocks the label held.
+  Result<Ticket> SubmitRetain(NamespaceId space, const Chain& chain, std::uint32_t first,
+                              std::uint32_t count, BlockKind kind, const RetainOptions& options,
+                              Deadline deadline);
+  /// @return how many blocks the label held; the completion of a submitted one does not say.
   Result<std::uint64_t> ReleaseRetained(std::string_view label, Deadline deadline);
+  Result<Ticket> SubmitReleaseRetained(std::string_view label, Deadline deadline);
   /// Forgets blocks [first, chain.size()) in every group and shard, and what was put as a
   /// continuation of them on the same reactor: with one reactor all of it. With more, a run that
   /// the chain does not name and that lies on another reactor than the run before it stays, found

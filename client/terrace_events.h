@@ -110,6 +110,14 @@ TERRACE_CALL_ terrace_submit_put_tokens(TERRACE_TARGET_, const terrace_block* bl
                                         uint64_t block_count, uint32_t ack,
                                         const uint32_t* token_ids, const uint32_t* token_counts,
                                         TERRACE_TICKET_);
+/* As terrace_put_pieces, likewise. Since 1.5. */
+TERRACE_CALL_ terrace_put_pieces_tokens(TERRACE_TARGET_, TERRACE_PIECES_, uint32_t ack,
+                                        const uint32_t* token_ids, const uint32_t* token_counts,
+                                        terrace_deadline deadline, terrace_block_result* results,
+                                        terrace_error* error);
+TERRACE_CALL_ terrace_submit_put_pieces_tokens(TERRACE_TARGET_, TERRACE_PIECES_, uint32_t ack,
+                                               const uint32_t* token_ids,
+                                               const uint32_t* token_counts, TERRACE_TICKET_);
 /* "committed", "evicted"; "unknown" for other numbers. Static. */
 TERRACE_C_API const char* terrace_event_kind_name(uint8_t kind);
 TERRACE_C_API const char* terrace_event_cause_name(uint8_t cause);

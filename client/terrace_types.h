@@ -12,7 +12,7 @@ extern "C" {
 #define TERRACE_C_API __attribute__((visibility("default")))
 
 /* Major version in the upper, minor version in the lower 16 bits. */
-#define TERRACE_ABI_VERSION 0x00010004u
+#define TERRACE_ABI_VERSION 0x00010005u
 
 typedef uint64_t terrace_client; /* handles: 0 is none */
 typedef uint64_t terrace_chain;
@@ -70,7 +70,7 @@ typedef struct terrace_client_options {
   uint32_t link;               /* TERRACE_LINK_... */
   uint32_t connect_timeout_ms; /* 0: 2,000 */
   uint32_t verify_same_host;   /* 0 or 1 */
-  uint32_t reserved;
+  uint32_t spin_us;            /* since 1.5: ClientOptions::spin */
 } terrace_client_options;
 #define TERRACE_CLIENT_OPTIONS_INIT \
   {sizeof(terrace_client_options), TERRACE_ABI_VERSION, NULL, NULL, NULL, 0, 0, 0, 0}
@@ -247,6 +247,25 @@ typedef struct terrace_sample {
   const char* labels;
   double value;
 } terrace_sample;
+
+/* What the daemon knows of a block: BlockStoryInfo. Since 1.5. */
+typedef struct terrace_block_story {
+  uint64_t block_bytes;
+  uint64_t age_ms;
+  uint32_t reactor;
+  uint32_t pins;
+  uint32_t position;
+  uint32_t valid_tokens;
+  uint32_t gets;
+  uint8_t reason; /* what a get would meet: terrace_miss_reason_name; 0: the bytes */
+  uint8_t tiers;  /* bit t: on tier t */
+  uint8_t published;
+  uint8_t loading;
+  uint8_t writing;
+  uint8_t kept;
+  uint8_t leased;
+  uint8_t reserved[5];
+} terrace_block_story;
 
 typedef struct terrace_namespace_info {
   const char* tenant;

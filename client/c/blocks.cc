@@ -177,6 +177,13 @@ terrace_status terrace_renew_lease(terrace_client client, terrace_lease lease, u
   });
 }
 
+terrace_status terrace_submit_renew_lease(terrace_client client, terrace_lease lease,
+                                          uint32_t time_ms, TERRACE_TICKET_) {
+  return SubmitTo(client, ticket, error, [&](Client& its_client) {
+    return its_client.SubmitRenewLease({lease}, milliseconds(time_ms), ToDeadline(deadline));
+  });
+}
+
 terrace_status terrace_release_lease(terrace_client client, terrace_lease lease,
                                      terrace_error* error) {
   return WithClient(client, error,

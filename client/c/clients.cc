@@ -1,9 +1,12 @@
 // terrace.h: clients, namespaces, memory, completions, and what the daemon tells of itself.
 #include <algorithm>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/limits.h"
 #include "client/c/call.h"
 #include "client/c/convert.h"
 
@@ -20,6 +23,38 @@ Status GiveRegion(const Result<terrace::RegionId>& result, terrace_region* regio
   if (!result.ok()) return result.status();
   *region = result->value;
   return {};
+}
+
+terrace_block_story FromStory(const terrace::BlockStoryInfo& story) {
+  const auto flag = [](bool set) -> std::uint8_t { return set ? 1 : 0; };
+  terrace_block_story shown{};
+  shown.block_bytes = story.block_bytes;
+  shown.age_ms = static_cast<std::uint64_t>(story.age.count());
+  shown.reactor = story.reactor;
+  shown.pins = story.pins;
+  shown.position = story.position;
+  shown.valid_tokens = story.valid_tokens;
+  shown.gets = story.gets;
+  shown.reason = static_cast<std::uint8_t>(story.reason);
+  shown.tiers = story.tiers;
+  shown.published = flag(story.published);
+  shown.loading = flag(story.loading);
+  shown.writing = flag(story.writing);
+  shown.kept = flag(story.kept);
+  shown.leased = flag(story.leased);
+  return shown;
+}
+
+/// `count` keys of those lengths, one after the other; no more than are too many for a call.
+std::vector<std::span<const std::byte>> KeysOf(const void* keys, const std::uint32_t* key_bytes,
+                                               std::uint32_t count) {
+  const auto* at = static_cast<const std::byte*>(keys);
+  std::vector<std::span<const std::byte>> list;
+  for (std::uint32_t i = 0; i < count && i <= terrace::kExplainKeysMax; ++i) {
+    list.emplace_back(at, key_bytes[i]);
+    at += key_bytes[i];
+  }
+  return list;
 }
 
 /// The name as a literal, which outlives the call.
@@ -127,6 +162,24 @@ terrace_status terrace_list_namespaces(terrace_client client, terrace_deadline d
     auto namespaces = its_client.ListNamespaces(ToDeadline(deadline));
     if (!namespaces.ok()) return namespaces.status();
     return GiveAnswer(std::make_shared<Answer>(std::move(*namespaces)), result);
+  });
+}
+
+terrace_status terrace_explain(terrace_client client, const char* space, terrace_kind kind,
+                               const void* keys, const uint32_t* key_bytes, uint32_t count,
+                               terrace_deadline deadline, terrace_block_story* stories,
+                               terrace_error* error) {
+  return WithClient(client, error, [&](Client& its_client) -> Status {
+    if (Status status = NotNull(space, "space"); !status.ok()) return status;
+    if (Status status = NotNull(keys, "keys"); !status.ok()) return status;
+    if (Status status = NotNull(key_bytes, "key_bytes"); !status.ok()) return status;
+    if (Status status = NotNull(stories, "stories"); !status.ok()) return status;
+    const std::vector<std::span<const std::byte>> list = KeysOf(keys, key_bytes, count);
+    const auto told = its_client.Explain({.space = space, .block = ToKind(kind), .keys = list},
+                                         ToDeadline(deadline));
+    if (!told.ok()) return told.status();
+    std::transform(told->begin(), told->end(), stories, FromStory);
+    return {};
   });
 }
 

@@ -100,8 +100,8 @@ Result<ClientOptions> ToOptions(const terrace_client_options* options) {
       !status.ok()) {
     return status;
   }
-  if (Status status = Reserved("options", known->reserved); !status.ok()) return status;
   ClientOptions to;
+  to.spin = std::chrono::microseconds(known->spin_us);
   SetText(to.address, known->address);
   SetText(to.tenant, known->tenant);
   SetText(to.name, known->name);

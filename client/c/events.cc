@@ -5,6 +5,7 @@
 
 #include "client/c/call.h"
 #include "client/c/convert.h"
+#include "client/c/sized.h"
 #include "client/terrace_events.h"
 
 using namespace terrace::c;  // NOLINT: the functions below are C's, in no namespace
@@ -22,6 +23,8 @@ using Results = Result<std::vector<terrace::BlockResult>>;
 
 namespace {
 
+constexpr std::uint32_t kEventQuerySize = 24;  // when it first was; never changes
+
 Result<EventCursor> ToCursor(const void* cursor, std::uint64_t cursor_bytes) {
   if (cursor_bytes == 0) return EventCursor();
   if (Status status = NotNull(cursor, "cursor"); !status.ok()) return status;
@@ -30,15 +33,13 @@ Result<EventCursor> ToCursor(const void* cursor, std::uint64_t cursor_bytes) {
 
 Result<EventQuery> ToEventQuery(const terrace_event_query* query) {
   if (query == nullptr) return EventQuery();
-  if (query->struct_size < sizeof(terrace_event_query)) {
-    return Status::Invalid("query.struct_size is " + std::to_string(query->struct_size) +
-                           ", at least " + std::to_string(sizeof(terrace_event_query)));
-  }
-  if (query->reserved != 0) return Status::Invalid("query.reserved is not 0");
-  if (query->no_wait > 1) return Status::Invalid("query.no_wait is not 0 or 1");
-  return EventQuery{.most = query->most,
-                    .space = query->space == nullptr ? "" : query->space,
-                    .wait = query->no_wait == 0};
+  const auto known = ReadSized(query, kEventQuerySize, "query");
+  if (!known.ok()) return known.status();
+  if (known->reserved != 0) return Status::Invalid("query.reserved is not 0");
+  if (known->no_wait > 1) return Status::Invalid("query.no_wait is not 0 or 1");
+  return EventQuery{.most = known->most,
+                    .space = known->space == nullptr ? "" : known->space,
+                    .wait = known->no_wait == 0};
 }
 
 /// `read(client, cursor, query)` -> what the C++ call answers.
@@ -191,6 +192,37 @@ terrace_status terrace_submit_put_tokens(TERRACE_TARGET_, const terrace_block* b
         if (!options.ok()) return options.status();
         return its_client.SubmitPut({space}, keys, *buffers, ToKind(kind), ToDeadline(deadline),
                                     *options);
+      });
+}
+
+terrace_status terrace_put_pieces_tokens(TERRACE_TARGET_, TERRACE_PIECES_, uint32_t ack,
+                                         const uint32_t* token_ids, const uint32_t* token_counts,
+                                         terrace_deadline deadline, terrace_block_result* results,
+                                         terrace_error* error) {
+  return BlocksAbout(
+      client, chain, results, error, [&](Client& its_client, const Chain& keys) -> Results {
+        const auto gathered = ToBlockPieces(blocks, block_count, pieces, piece_count);
+        if (!gathered.ok()) return gathered.status();
+        std::vector<std::span<const std::uint32_t>> lists;
+        const auto options = ToPutOptions(ack, block_count, token_ids, token_counts, lists);
+        if (!options.ok()) return options.status();
+        return its_client.PutPieces({space}, keys, gathered->parts, ToKind(kind),
+                                    ToDeadline(deadline), *options);
+      });
+}
+
+terrace_status terrace_submit_put_pieces_tokens(TERRACE_TARGET_, TERRACE_PIECES_, uint32_t ack,
+                                                const uint32_t* token_ids,
+                                                const uint32_t* token_counts, TERRACE_TICKET_) {
+  return SubmitAbout(
+      client, chain, ticket, error, [&](Client& its_client, const Chain& keys) -> Result<Ticket> {
+        const auto gathered = ToBlockPieces(blocks, block_count, pieces, piece_count);
+        if (!gathered.ok()) return gathered.status();
+        std::vector<std::span<const std::uint32_t>> lists;
+        const auto options = ToPutOptions(ack, block_count, token_ids, token_counts, lists);
+        if (!options.ok()) return options.status();
+        return its_client.SubmitPutPieces({space}, keys, gathered->parts, ToKind(kind),
+                                          ToDeadline(deadline), *options);
       });
 }
 

@@ -188,4 +188,13 @@ terrace_status terrace_abort_handoff(terrace_client client, const terrace_handof
   });
 }
 
+terrace_status terrace_submit_abort_handoff(terrace_client client,
+                                            const terrace_handoff_token* token, TERRACE_TICKET_) {
+  return SubmitTo(client, ticket, error, [&](Client& its_client) -> Result<Ticket> {
+    const auto named = ToHandoffToken(token);
+    if (!named.ok()) return named.status();
+    return its_client.SubmitAbortHandoff(*named, ToDeadline(deadline));
+  });
+}
+
 }  // extern "C"

@@ -65,6 +65,13 @@ terrace_status terrace_touch(TERRACE_TARGET_, uint32_t first, uint32_t count,
   });
 }
 
+terrace_status terrace_submit_touch(TERRACE_TARGET_, uint32_t first, uint32_t count,
+                                    TERRACE_TICKET_) {
+  return SubmitAbout(client, chain, ticket, error, [&](Client& its_client, const Chain& keys) {
+    return its_client.SubmitTouch({space}, keys, first, count, ToKind(kind), ToDeadline(deadline));
+  });
+}
+
 terrace_status terrace_retain(TERRACE_TARGET_, uint32_t first, uint32_t count,
                               const terrace_retain_options* options, terrace_deadline deadline,
                               terrace_block_result* results, terrace_error* error) {
@@ -75,6 +82,25 @@ terrace_status terrace_retain(TERRACE_TARGET_, uint32_t first, uint32_t count,
                        return its_client.Retain({space}, keys, first, count, ToKind(kind), *known,
                                                 ToDeadline(deadline));
                      });
+}
+
+terrace_status terrace_submit_retain(TERRACE_TARGET_, uint32_t first, uint32_t count,
+                                     const terrace_retain_options* options, TERRACE_TICKET_) {
+  return SubmitAbout(client, chain, ticket, error,
+                     [&](Client& its_client, const Chain& keys) -> Result<Ticket> {
+                       const auto known = ToRetainOptions(options);
+                       if (!known.ok()) return known.status();
+                       return its_client.SubmitRetain({space}, keys, first, count, ToKind(kind),
+                                                      *known, ToDeadline(deadline));
+                     });
+}
+
+terrace_status terrace_submit_release_retained(terrace_client client, const char* label,
+                                               TERRACE_TICKET_) {
+  return SubmitTo(client, ticket, error, [&](Client& its_client) -> Result<Ticket> {
+    if (Status status = NotNull(label, "label"); !status.ok()) return status;
+    return its_client.SubmitReleaseRetained(label, ToDeadline(deadline));
+  });
 }
 
 terrace_status terrace_release_retained(terrace_client client, const char* label,

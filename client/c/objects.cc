@@ -68,6 +68,10 @@ const char* terrace_not_durable_name(uint8_t reason) {
   return terrace::NotDurableName(static_cast<terrace::NotDurable>(reason)).data();
 }
 
+const char* terrace_miss_reason_name(uint8_t reason) {
+  return terrace::MissReasonName(static_cast<terrace::MissReason>(reason)).data();
+}
+
 terrace_deadline terrace_in_us(uint64_t microseconds) {
   constexpr uint64_t kMost = uint64_t{3600} * 1000 * 1000;  // a deadline counts as an hour at most
   const auto time = std::chrono::microseconds(microseconds < kMost ? microseconds : kMost);

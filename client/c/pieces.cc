@@ -151,4 +151,13 @@ terrace_status terrace_abort(terrace_client client, const terrace_put_token* tok
   });
 }
 
+terrace_status terrace_submit_abort(terrace_client client, const terrace_put_token* token,
+                                    TERRACE_TICKET_) {
+  return SubmitTo(client, ticket, error, [&](Client& its_client) -> Result<Ticket> {
+    const auto named = ToToken(token);
+    if (!named.ok()) return named.status();
+    return its_client.SubmitAbort(*named, ToDeadline(deadline));
+  });
+}
+
 }  // extern "C"

@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "client/calls/client_core.h"
@@ -58,8 +59,17 @@ class Client::Impl {
                                   std::uint32_t first, std::uint32_t count, BlockKind kind,
                                   Deadline deadline,
                                   const RequestBuilder::EncodeQuestion& encode) const;
+  Result<RequestRef> PrepareTouch(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                  std::uint32_t count, BlockKind kind, Deadline deadline) const;
+  Result<RequestRef> PrepareRetain(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                   std::uint32_t count, BlockKind kind,
+                                   const RetainOptions& options, Deadline deadline) const;
+  Result<RequestRef> PrepareReleaseRetained(std::string_view label, Deadline deadline) const;
   Result<RequestRef> PrepareRemovePrefix(NamespaceId space, const Chain& chain, std::uint32_t first,
                                          Deadline deadline) const;
+  // leases.cc
+  Result<RequestRef> PrepareRenewLease(LeaseId lease, std::chrono::milliseconds time,
+                                       Deadline deadline) const;
   // client_pieces.cc, client_fragments.cc
   Result<RequestRef> PreparePieces(TransferKind transfer, NamespaceId space, const Chain& chain,
                                    std::span<const BlockPieces> blocks, BlockKind kind,
@@ -71,6 +81,7 @@ class Client::Impl {
   Result<RequestRef> PrepareWrite(const PutToken& token, std::span<const BlockFragment> fragments,
                                   Deadline deadline) const;
   Result<RequestRef> PrepareCommit(const PutToken& token, Deadline deadline, Ack ack) const;
+  Result<RequestRef> PrepareAbort(const PutToken& token, Deadline deadline) const;
   /// A call that goes to the reactor that the token names; `build` makes its request.
   Result<RequestRef> PrepareForToken(
       const PutToken& token, Deadline deadline,

@@ -169,12 +169,19 @@ Result<Ticket> Client::SubmitCommit(const PutToken& token, Deadline deadline, Ac
   return impl_->Submit(impl_->PrepareCommit(token, deadline, ack));
 }
 
+Result<RequestRef> Client::Impl::PrepareAbort(const PutToken& token, Deadline deadline) const {
+  if (Status status = CheckProcess(); !status.ok()) return status;
+  return PrepareForToken(token, deadline, [&](const RequestBuilder& builder, std::uint32_t shard) {
+    return builder.Abort(token, shard);
+  });
+}
+
 Status Client::Abort(const PutToken& token, Deadline deadline) {
-  if (Status status = impl_->CheckProcess(); !status.ok()) return status;
-  return impl_->Run(impl_->PrepareForToken(token, deadline,
-                                           [&](const RequestBuilder& builder, std::uint32_t shard) {
-                                             return builder.Abort(token, shard);
-                                           }));
+  return impl_->Run(impl_->PrepareAbort(token, deadline));
+}
+
+Result<Ticket> Client::SubmitAbort(const PutToken& token, Deadline deadline) {
+  return impl_->Submit(impl_->PrepareAbort(token, deadline));
 }
 
 }  // namespace terrace

@@ -128,4 +128,8 @@ Status Client::AbortHandoff(const HandoffToken& token, Deadline deadline) {
   return impl_->Run(impl_->PrepareEndHandoff(token, true, deadline));
 }
 
+Result<Ticket> Client::SubmitAbortHandoff(const HandoffToken& token, Deadline deadline) {
+  return impl_->Submit(impl_->PrepareEndHandoff(token, true, deadline));
+}
+
 }  // namespace terrace

@@ -84,39 +84,70 @@ Result<Ticket> Client::SubmitPrefetch(NamespaceId space, const Chain& chain, std
   return impl_->Submit(impl_->PreparePrefetch(space, chain, first, count, kind, options, deadline));
 }
 
+Result<RequestRef> Client::Impl::PrepareTouch(NamespaceId space, const Chain& chain,
+                                              std::uint32_t first, std::uint32_t count,
+                                              BlockKind kind, Deadline deadline) const {
+  return PrepareRange(RequestKind::kTouch, space, chain, first, count, kind, deadline,
+                      [](const MessageHead& head, const BlockQuestion& question) {
+                        return EncodeTouch(head, question);
+                      });
+}
+
 Result<std::vector<BlockResult>> Client::Touch(NamespaceId space, const Chain& chain,
                                                std::uint32_t first, std::uint32_t count,
                                                BlockKind kind, Deadline deadline) {
-  const auto request =
-      impl_->PrepareRange(RequestKind::kTouch, space, chain, first, count, kind, deadline,
-                          [](const MessageHead& head, const BlockQuestion& question) {
-                            return EncodeTouch(head, question);
-                          });
+  const auto request = impl_->PrepareTouch(space, chain, first, count, kind, deadline);
   return BlocksOf(impl_->Run(request), request);
+}
+
+Result<Ticket> Client::SubmitTouch(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                   std::uint32_t count, BlockKind kind, Deadline deadline) {
+  return impl_->Submit(impl_->PrepareTouch(space, chain, first, count, kind, deadline));
+}
+
+Result<RequestRef> Client::Impl::PrepareRetain(NamespaceId space, const Chain& chain,
+                                               std::uint32_t first, std::uint32_t count,
+                                               BlockKind kind, const RetainOptions& options,
+                                               Deadline deadline) const {
+  if (Status status = ValidateLabel("options.label", options.label); !status.ok()) return status;
+  if (Status status = ValidateRetainTime(options.time); !status.ok()) return status;
+  return PrepareRange(RequestKind::kRetain, space, chain, first, count, kind, deadline,
+                      [&options](const MessageHead& head, const BlockQuestion& question) {
+                        return EncodeRetain(head, question, options);
+                      });
 }
 
 Result<std::vector<BlockResult>> Client::Retain(NamespaceId space, const Chain& chain,
                                                 std::uint32_t first, std::uint32_t count,
                                                 BlockKind kind, const RetainOptions& options,
                                                 Deadline deadline) {
-  if (Status status = ValidateLabel("options.label", options.label); !status.ok()) return status;
-  if (Status status = ValidateRetainTime(options.time); !status.ok()) return status;
-  const auto request =
-      impl_->PrepareRange(RequestKind::kRetain, space, chain, first, count, kind, deadline,
-                          [&options](const MessageHead& head, const BlockQuestion& question) {
-                            return EncodeRetain(head, question, options);
-                          });
+  const auto request = impl_->PrepareRetain(space, chain, first, count, kind, options, deadline);
   return BlocksOf(impl_->Run(request), request);
 }
 
-Result<std::uint64_t> Client::ReleaseRetained(std::string_view label, Deadline deadline) {
+Result<Ticket> Client::SubmitRetain(NamespaceId space, const Chain& chain, std::uint32_t first,
+                                    std::uint32_t count, BlockKind kind,
+                                    const RetainOptions& options, Deadline deadline) {
+  return impl_->Submit(impl_->PrepareRetain(space, chain, first, count, kind, options, deadline));
+}
+
+Result<RequestRef> Client::Impl::PrepareReleaseRetained(std::string_view label,
+                                                        Deadline deadline) const {
   if (Status status = ValidateLabel("label", label); !status.ok()) return status;
-  const auto request = impl_->PreparePlain(deadline, [label](const RequestBuilder& builder) {
+  return PreparePlain(deadline, [label](const RequestBuilder& builder) {
     return builder.EachShard(RequestKind::kReleaseRetained, [label](const MessageHead& head) {
       return EncodeReleaseRetained(head, label);
     });
   });
+}
+
+Result<std::uint64_t> Client::ReleaseRetained(std::string_view label, Deadline deadline) {
+  const auto request = impl_->PrepareReleaseRetained(label, deadline);
   return CountOf(impl_->Run(request), request);
+}
+
+Result<Ticket> Client::SubmitReleaseRetained(std::string_view label, Deadline deadline) {
+  return impl_->Submit(impl_->PrepareReleaseRetained(label, deadline));
 }
 
 Result<std::uint64_t> Client::RemovePrefix(NamespaceId space, const Chain& chain,

@@ -63,31 +63,32 @@ Result<Ticket> Client::SubmitMatchGroups(NamespaceId space, const Chain& chain,
   return impl_->Submit(impl_->PrepareMatchGroups(space, chain, query, deadline));
 }
 
-Status Client::RenewLease(LeaseId lease, std::chrono::milliseconds time, Deadline deadline) {
-  if (Status status = impl_->CheckProcess(); !status.ok()) return status;
+Result<RequestRef> Client::Impl::PrepareRenewLease(LeaseId lease, std::chrono::milliseconds time,
+                                                   Deadline deadline) const try {
+  if (Status status = CheckProcess(); !status.ok()) return status;
   if (Status status = ValidateRenewal(time); !status.ok()) return status;
-  const std::shared_ptr<ClientCore> core = impl_->core();
-  const Result<LeaseBook::Entry> entry = core->leases().Find(lease, core->clock().Now());
+  const Result<LeaseBook::Entry> entry = core_->leases().Find(lease, core_->clock().Now());
   if (!entry.ok()) return entry.status();
-  const auto release = [&] {
-    // Gone at one reactor, so it is given back at all.
-    const Result<LeaseBook::Entry> rest = core->leases().Take(lease, core->clock().Now());
-    if (rest.ok()) core->PostLeaseReleases(*rest);
-  };
-  if (core->View().epoch != entry->epoch) {
-    release();
-    return {StatusCode::kExpired, "lease: it ended with its connection"};
+  if (core_->View().epoch != entry->epoch) {
+    (void)core_->leases().Take(lease, core_->clock().Now());
+    return Status(StatusCode::kExpired, "lease: it ended with its connection");
   }
-  const auto request = impl_->PreparePlain(deadline, [&](const RequestBuilder& builder) {
+  Result<RequestRef> request = PreparePlain(deadline, [&](const RequestBuilder& builder) {
     return builder.RenewLease(entry->epoch, entry->parts, LeaseMsOf(time));
   });
-  const Status status = impl_->Run(request);
-  if (status.ok()) {
-    core->leases().Extend(lease, core->clock().Now() + LeaseMsOf(time) * kMillisecond);
-  } else if (status.code() == StatusCode::kExpired) {
-    release();
-  }
-  return status;
+  if (request.ok()) request.value()->renews = {.lease = lease, .ms = LeaseMsOf(time)};
+  return request;
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
+}
+
+Status Client::RenewLease(LeaseId lease, std::chrono::milliseconds time, Deadline deadline) {
+  return impl_->Run(impl_->PrepareRenewLease(lease, time, deadline));
+}
+
+Result<Ticket> Client::SubmitRenewLease(LeaseId lease, std::chrono::milliseconds time,
+                                        Deadline deadline) {
+  return impl_->Submit(impl_->PrepareRenewLease(lease, time, deadline));
 }
 
 Status Client::ReleaseLease(LeaseId lease) {

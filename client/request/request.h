@@ -115,6 +115,12 @@ struct RequestPart {
   PrefixPart prefix;                      ///< match over groups: likewise
 };
 
+/// The lease that a call renews, and for how long.
+struct LeaseRenewal {
+  LeaseId lease;
+  std::uint32_t ms = 0;
+};
+
 struct Request {
   RequestKind kind = RequestKind::kPing;
   Ack ack = Ack::kCommitted;  ///< of a put or commit: what it asked for
@@ -126,6 +132,7 @@ struct Request {
   std::vector<RequestPart> parts;
   std::vector<MatchStep> match_steps;
   PrefixQuestion prefix_question;  ///< of kMatchGroups
+  LeaseRenewal renews;             ///< of kRenewLease
   RegionUse regions;               ///< of get and put
   RegionTable::Region device;      ///< of kRegisterDevice
   CallSlot slot;                   ///< counts it among the calls in flight

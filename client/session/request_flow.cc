@@ -178,6 +178,7 @@ void RequestFlow::Finish(const RequestRef& request) {
   }
   CombineAnswer(*request);
   if (request->kind == RequestKind::kMatchGroups) FinishMatchGroups(*request);
+  if (request->kind == RequestKind::kRenewLease) FinishRenewLease(*request);
   if (request->kind == RequestKind::kOpenNamespace && request->status.ok()) {
     const Result<NamespaceId> opened =
         shared_.namespaces.Opened(request->descriptor, request->epoch, request->opened_id);
@@ -221,6 +222,20 @@ void RequestFlow::FinishMatchGroups(Request& request) {
                           .until = now + request.prefix_question.lease_ms * kMillisecond,
                           .parts = std::move(kept)},
                          now);
+}
+
+void RequestFlow::FinishRenewLease(const Request& request) {
+  const Nanos now = shared_.scheduler.Now();
+  const LeaseId lease = request.renews.lease;
+  if (request.status.ok()) shared_.leases.Extend(lease, now + request.renews.ms * kMillisecond);
+  if (request.status.code() != StatusCode::kExpired) return;
+  // Gone at one reactor, so it is given back at all.
+  const Result<LeaseBook::Entry> rest = shared_.leases.Take(lease, now);
+  if (!rest.ok()) return;
+  for (const LeaseBook::Part& part : rest->parts) {
+    const LeaseOrder order{.shard = part.shard, .lease = part.lease, .release = true, .keep = {}};
+    shared_.post(rest->epoch, part.shard, EncodeLeaseOrder(NextHead(), order));
+  }
 }
 
 void RequestFlow::Deliver(const RequestRef& request) {

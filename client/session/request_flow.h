@@ -128,6 +128,7 @@ class RequestFlow final : public ShardEvents {
   /// Of a match that ends: what it took, against what others did.
   void NoteRoundTrip(Request& request);
   void FinishMatchGroups(Request& request);
+  void FinishRenewLease(const Request& request);
   void Deliver(const RequestRef& request);
 
   const Shared shared_;

@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "client/terrace.h"
+#include "client/terrace_events.h"
 #include "tests/client/c_api_fixture.h"
 #include "tests/client/c_story.h"
 
@@ -132,8 +133,61 @@ TEST_F(CApiTest, ANewerCallersStructIsTakenWhileItAsksForNothingNew) {
   newer.added = 0;
   newer.known.abi_version = TERRACE_ABI_VERSION + 0x10000;
   EXPECT_EQ(terrace_connect(&newer.known, &other, &error_), TERRACE_INCOMPATIBLE);
-  EXPECT_NE(std::string(error_.message).find("abi_version is 2.4"), std::string::npos)
+  EXPECT_NE(std::string(error_.message).find("abi_version is 2.5"), std::string::npos)
       << error_.message;
+}
+
+TEST_F(CApiTest, ACallerOfTheFirstVersionConnectsAndANewOneMaySpin) {
+  const std::string address = daemon_.address();
+  terrace_client_options options = TERRACE_CLIENT_OPTIONS_INIT;
+  options.address = address.c_str();
+  options.connect_timeout_ms = 20000;
+  options.abi_version = 0x00010000;
+  terrace_client other = 0;
+  ASSERT_EQ(terrace_connect(&options, &other, &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_close(other, &error_), TERRACE_OK);
+  options.abi_version = TERRACE_ABI_VERSION;
+  options.spin_us = 20;
+  ASSERT_EQ(terrace_connect(&options, &other, &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_close(other, &error_), TERRACE_OK);
+  options.spin_us = 1'000'001;
+  ExpectInvalid(terrace_connect(&options, &other, &error_), "spin");
+}
+
+TEST_F(CApiTest, AQueryForEventsIsLookedAtAsEveryOtherStruct) {
+  terrace_event_query query = TERRACE_EVENT_QUERY_INIT;
+  terrace_result result = 0;
+  const auto read = [&] {
+    return terrace_read_events(client_, nullptr, 0, &query, Soon(), &result, &error_);
+  };
+  query.struct_size = 16;
+  ExpectInvalid(read(), "query.struct_size is 16");
+  query.struct_size = 0x7fffffff;  // not prepared: whatever was there
+  ExpectInvalid(read(), "query.struct_size is 2147483647");
+  struct {
+    terrace_event_query known;
+    std::uint64_t added;
+  } newer{};
+  newer.known = TERRACE_EVENT_QUERY_INIT;
+  newer.known.struct_size = sizeof newer;
+  newer.added = 1;
+  EXPECT_EQ(terrace_read_events(client_, nullptr, 0, &newer.known, Soon(), &result, &error_),
+            TERRACE_UNSUPPORTED);
+}
+
+TEST_F(CApiTest, WrongArgumentsOfAQuestionForStoriesAreNamed) {
+  terrace_block_story stories[2]{};
+  const std::uint32_t lengths[2] = {1, 65};
+  const auto ask = [&](const char* space, const std::uint32_t* key_bytes, std::uint32_t count) {
+    return terrace_explain(client_, space, {}, "kkkk", key_bytes, count, Soon(), stories, &error_);
+  };
+  ExpectInvalid(ask(nullptr, lengths, 1), "space is null");
+  ExpectInvalid(ask("c", nullptr, 1), "key_bytes is null");
+  ExpectInvalid(ask("c", lengths, 0), "keys has 0 entries");
+  ExpectInvalid(ask("c", lengths, 2), "keys[1] has 65 bytes");
+  ExpectInvalid(ask("", lengths, 1), "space has 0 bytes");
+  EXPECT_STREQ(terrace_miss_reason_name(2), "evicted");
+  EXPECT_STREQ(terrace_miss_reason_name(200), "unknown");
 }
 
 TEST_F(CApiTest, HintsThatAreWrongAreRefusedByNameAndTheRestAreKept) {

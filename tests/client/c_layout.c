@@ -35,6 +35,15 @@ AT(terrace_client_options, name, 24);
 AT(terrace_client_options, link, 32);
 AT(terrace_client_options, connect_timeout_ms, 36);
 AT(terrace_client_options, verify_same_host, 40);
+AT(terrace_client_options, spin_us, 44);
+
+SIZE(terrace_block_story, 48);
+AT(terrace_block_story, age_ms, 8);
+AT(terrace_block_story, reactor, 16);
+AT(terrace_block_story, gets, 32);
+AT(terrace_block_story, reason, 36);
+AT(terrace_block_story, tiers, 37);
+AT(terrace_block_story, leased, 42);
 
 _Static_assert(sizeof(terrace_descriptor) >= 88, "version 1.0 has 88 bytes");
 AT(terrace_descriptor, struct_size, 0);

@@ -163,6 +163,13 @@ class Hammer {
       Note(Measure("SubmitPrefetch", [&] {
         return client_.SubmitPrefetch(space_, chain, 0, count, {}, {.priority = 1}, soon);
       }));
+      Note(Measure("SubmitTouch",
+                   [&] { return client_.SubmitTouch(space_, chain, 0, count, {}, soon); }));
+      Note(Measure("SubmitRetain", [&] {
+        return client_.SubmitRetain(space_, chain, 0, count, {}, {.label = "hammer"}, soon);
+      }));
+      Note(Measure("SubmitReleaseRetained",
+                   [&] { return client_.SubmitReleaseRetained("hammer", soon); }));
       if (last_ != 0 && round % 7 == 0) {
         (void)Measure("Cancel", [&] { return client_.Cancel(last_, past); });
         (void)Measure("Fence", [&] { return client_.Fence({{piece}}, past); });

@@ -77,6 +77,22 @@ class EventsTest(python_test.DaemonTest):
             self.assertEqual(event.space, self.space.name)
             self.assertEqual(event.placement, b"learn 0")
 
+    def test_a_put_of_pieces_tells_its_token_ids(self) -> None:
+        cursor = self.walked()
+        chain = terrace.Chain(keys("pieces", 2))
+        half = BLOCK_BYTES // 2
+        with self.client.allocate(2 * BLOCK_BYTES) as region:
+            pieces = [terrace.Piece(i * half, half, region.id) for i in range(4)]
+            blocks = [terrace.BlockPieces(i, piece_count=2) for i in range(2)]
+            stored = self.client.put_pieces(self.space, chain, blocks, pieces,
+                                            token_ids=[[7, 8], None])
+            self.assertTrue(stored.ok, stored)
+            with self.assertRaisesRegex(terrace.InvalidError, "token_ids has 1"):
+                self.client.submit_put_pieces(self.space, chain, blocks, pieces, token_ids=[[1]])
+        told = [event for event in self.client.read_events(cursor).events
+                if event.kind is EventKind.COMMITTED]
+        self.assertEqual([list(event.token_ids) for event in told], [[7, 8], []])
+
     def test_a_wrong_number_of_token_lists_is_refused(self) -> None:
         for wrong in ([[1]], [[1], [2], [3]], [[1], [1 << 32]]):
             with self.assertRaisesRegex(terrace.InvalidError, "token_ids"):

@@ -95,6 +95,129 @@ class HintsTest(python_test.DaemonTest):
         self.assertEqual(client.release_retained("session 7"), 0)
         self.assertEqual(client.match(space, chain).matched, 3)
 
+    def test_what_to_keep_is_said_without_waiting(self) -> None:
+        self.stored("aside", 3)
+        longer = terrace.Chain([*keys("aside", 3), b"never stored"])
+        client, space = self.client, self.space
+        match = client.match_groups(space, terrace.Chain(keys("aside", 3)),
+                                    [terrace.GroupPolicy(0)], lease=5.0)
+        reservation = client.reserve(space, longer, 3)
+        token = client.new_handoff()
+        assert match.lease is not None
+        tickets = [client.submit_touch(space, longer, 0, 4),
+                   client.submit_retain(space, longer, 0, 4, label="session 8", seconds=5),
+                   match.lease.submit_renew(6.0),
+                   client.submit_abort(reservation.token),
+                   client.submit_abort_handoff(token),
+                   client.submit_release_retained("session 8")]
+        client.drain()
+        done = {completion.ticket: completion for completion in client.poll()}
+        self.assertEqual(sorted(done), sorted(tickets))
+        for ticket in tickets:
+            self.assertEqual(done[ticket].status, terrace.Status.OK)
+        for ticket in tickets[:2]:
+            self.assertEqual([block.status.name for block in done[ticket].blocks],
+                             ["OK", "OK", "OK", "MISS"])
+        self.assertEqual(client.release_retained("session 8"), 0)
+        with client.reserve(space, longer, 3) as again:  # PENDING while it was reserved
+            self.assertEqual(again.status, terrace.Status.OK)
+        match.lease.release()
+
+    def test_stories_of_blocks_are_told(self) -> None:
+        self.stored("story", 2)
+        told = self.client.explain(self.space.name, [*keys("story", 2), b"never stored"])
+        self.assertEqual([story.reason for story in told], ["none", "none", "never_seen"])
+        self.assertTrue(told[1].published)
+        self.assertEqual((told[1].position, told[1].block_bytes), (1, BLOCK_BYTES))
+        self.assertIn(terrace.Tier.DRAM, told[0].tiers)
+        self.assertFalse(told[2].published)
+        self.refuses("keys", self.client.explain, self.space.name, [])
+        self.refuses("keys[0]", self.client.explain, self.space.name, [b"x" * 65])
+
+    def test_what_a_cancelled_task_was_given_goes_back(self) -> None:
+        chain, _ = self.stored("goes back", 2)
+        fresh = terrace.Chain([b"nobody has it"])
+
+        async def story(told: bool) -> None:
+            mine = terrace.Client(self.daemon.address, connect_timeout=WAIT_S, timeout=WAIT_S)
+            space = self.open(mine)
+            async with terrace.AsyncClient(mine) as client:
+                tasks = [asyncio.create_task(client.reserve(space, fresh, 0, patience=60)),
+                         asyncio.create_task(client.match_groups(
+                             space, chain, [terrace.GroupPolicy(0)], lease=60.0))]
+                await asyncio.sleep(0)  # both are sent
+                mine.drain()            # and answered; the loop stands still meanwhile
+                if told:
+                    client._take()
+                for task in tasks:
+                    task.cancel()
+                for task in tasks:
+                    with self.assertRaises(asyncio.CancelledError):
+                        await task
+                for _ in range(1000):  # the abort is a call of its own
+                    again = await client.reserve(space, fresh, 0)
+                    if again.status is terrace.Status.OK:
+                        break
+                    await asyncio.sleep(0.01)
+                self.assertEqual(again.status, terrace.Status.OK)
+                await client.abort(again.token)
+                leases = [sample.value for sample in mine.stat()
+                          if sample.name == "terrace_match_leases"]
+                self.assertEqual(leases, [0])
+
+        for told in (False, True):
+            with self.subTest(told=told):
+                asyncio.run(story(told))
+
+    def test_several_writers_and_leases_in_a_loop(self) -> None:
+        chain = terrace.Chain([b"written in a loop"])
+
+        async def story() -> None:
+            async with terrace.AsyncClient(self.client) as client:
+                region = await client.allocate(BLOCK_BYTES)
+                reserved = await client.reserve(self.space, chain, 0)
+                half = BLOCK_BYTES // 2
+                for at in (0, half):
+                    wrote = await client.write(reserved.token, [terrace.Fragment(at)],
+                                               [terrace.Piece(at, half, region.id)])
+                    self.assertTrue(wrote.ok, wrote)
+                self.assertEqual((await client.commit(reserved.token)).status, terrace.Status.OK)
+                with self.assertRaises(terrace.ExpiredError):
+                    await client.commit(reserved.token)
+                self.assertTrue((await client.touch(self.space, chain, 0, 1)).ok)
+                self.assertTrue((await client.retain(self.space, chain, 0, 1, label="l")).ok)
+                match = await client.match_groups(self.space, chain, [terrace.GroupPolicy(0)],
+                                                  lease=5.0)
+                assert match.lease is not None
+                await client.renew(match.lease, 6.0)
+                match.lease.release()
+                with self.assertRaises(terrace.ExpiredError):
+                    await client.renew(match.lease)
+                token = self.client.new_handoff()
+                opened = await client.open_handoff(token, self.space, terrace.Chain([b"h"]), 0, 1)
+                self.assertEqual(opened[0].status, terrace.Status.OK)
+                await client.abort_handoff(token)
+                await client.ack_handoff(token)
+        asyncio.run(story())
+
+    def test_numbers_that_do_not_fit_are_refused_not_cut(self) -> None:
+        chain, _ = self.stored("cut", 1)
+        client = self.client
+        mine = client.submit_match(self.space, chain)
+        self.refuses("ticket is", client.cancel, (1 << 64) + mine)
+        self.refuses("ticket is", client.cancel, -1)
+        self.refuses("nbytes is", client.allocate, (1 << 64) + 4096)
+        self.refuses("nbytes is", client.submit_allocate, -1)
+        self.refuses("priority is", client.prefetch, self.space, chain, 0, 1, priority=1 << 32)
+        self.refuses("most is -1", client.poll, -1)
+        self.refuses("timeout is nan", client.ping, timeout=float("nan"))
+        self.refuses("spin is", lambda: terrace.Client(self.daemon.address, spin=-1))
+        with self.assertRaises(terrace.DeadlineError):
+            client.ping(timeout=float("-inf"))
+        client.ping(timeout=float("inf"))
+        client.drain()
+        self.assertEqual([done.ticket for done in client.poll(1 << 31)], [mine])
+
     def test_a_prefix_and_a_tenant_are_forgotten_and_no_one_elses_blocks(self) -> None:
         chain, _ = self.stored("prefix")
         other, _ = self.stored("bystander")

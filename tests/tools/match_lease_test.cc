@@ -286,6 +286,46 @@ TEST(MatchLease, ARenewalAfterItsTimeSaysThatItHasEnded) {
   EXPECT_GT(host.Sum(&MatchLeaseCounters::expired), 0u);
 }
 
+/// The status that the submitted call ends with.
+StatusCode EndOf(Client& client, const Result<Ticket>& ticket) {
+  EXPECT_TRUE(ticket.ok()) << ticket.status().ToString();
+  EXPECT_TRUE(client.WaitForCompletion(Soon()).ok());
+  const std::vector<Completion> done = client.Poll();
+  EXPECT_EQ(done.size(), 1U);
+  if (!ticket.ok() || done.size() != 1 || done[0].ticket != *ticket) return StatusCode::kInternal;
+  return done[0].status.code();
+}
+
+TEST(MatchLease, ASubmittedRenewalMovesTheEndOfItsLease) {
+  const Host host;
+  Engine engine(host.address());
+  PutPrompt(engine, "prompt");
+  const PrefixMatch match = engine.Match("prompt", FullAndWindow(MatchMode::kLease, 2s));
+  ASSERT_NE(match.lease.value, 0u);
+  Client& client = engine.client();
+  EXPECT_EQ(EndOf(client, client.SubmitRenewLease(match.lease, 60s, Soon())), StatusCode::kOk);
+  std::this_thread::sleep_for(3s);  // the client's book knows of the later end, as the reactors do
+  EXPECT_EQ(host.Sum(&MatchLeaseCounters::blocks_now), 28U);
+  EXPECT_EQ(EndOf(client, client.SubmitRenewLease(match.lease, {}, Soon())), StatusCode::kOk);
+  EXPECT_TRUE(client.ReleaseLease(match.lease).ok());
+  EXPECT_TRUE(host.AwaitBlocks(0));
+  EXPECT_EQ(client.SubmitRenewLease(match.lease, {}, Soon()).code(), StatusCode::kExpired);
+  EXPECT_EQ(client.SubmitRenewLease({77}, {}, Soon()).code(), StatusCode::kInvalid);
+}
+
+TEST(MatchLease, ASubmittedRenewalAfterABlockWasRemovedReleasesEveryReactor) {
+  const Host host;
+  Engine engine(host.address());
+  PutPrompt(engine, "prompt");
+  const PrefixMatch match = engine.Match("prompt", FullAndWindow(MatchMode::kLease, 60s));
+  EXPECT_TRUE(host.AwaitBlocks(28));
+  Client& client = engine.client();
+  ASSERT_TRUE(
+      client.Remove(engine.space(), Engine::ChainOf("prompt"), 0, 1, {.group = 3}, Soon()).ok());
+  EXPECT_EQ(EndOf(client, client.SubmitRenewLease(match.lease, {}, Soon())), StatusCode::kExpired);
+  EXPECT_TRUE(host.AwaitBlocks(0));
+}
+
 TEST(MatchLease, ARenewalAfterABlockWasRemovedReleasesEveryReactor) {
   const Host host;
   Engine engine(host.address());

@@ -22,6 +22,7 @@ from terrace._tensors import (Element, Form, Layout, StoredLayout, StoredOrder, 
                               layout_of)
 from terrace._types import (BLOCK_DTYPE, BLOCK_PIECES_DTYPE, BLOCK_RESULT_DTYPE, FRAGMENT_DTYPE,
                             PIECE_DTYPE, Ack, Block, BlockPieces, BlockResult, BlockResults,
+                            BlockStory,
                             DeadlineError, Error, ExpiredError, Fragment, Group, GroupPolicy,
                             GroupPresence, Hints, IncompatibleError, InvalidError, Link,
                             LoadSource, Match, NamespaceInfo, NotDurable, PeerDeadError, Piece,
@@ -32,7 +33,8 @@ __version__: str = _functions.version
 
 __all__ = [
     "BLOCK_DTYPE", "BLOCK_PIECES_DTYPE", "BLOCK_RESULT_DTYPE", "FRAGMENT_DTYPE", "PIECE_DTYPE",
-    "Ack", "AsyncClient", "Block", "BlockPieces", "BlockResult", "BlockResults", "Chain",
+    "Ack", "AsyncClient", "Block", "BlockPieces", "BlockResult", "BlockResults", "BlockStory",
+    "Chain",
     "Client", "Completion", "DeadlineError", "Element", "Error", "Event", "EventBatch",
     "EventCause", "EventGap", "EventKind", "ExpiredError", "Form", "Fragment", "Group",
     "GroupPolicy", "GroupPresence", "Hints", "IncompatibleError", "InvalidError", "Layout",

@@ -9,9 +9,9 @@ from terrace._client import Namespace
 from terrace._event_types import EventBatch
 from terrace._events import Watcher
 from terrace._memory import Chain, Region
-from terrace._results import Completion, LentBlocks, PrefixMatch
-from terrace._types import (BlockResults, Error, Group, GroupPolicy, InvalidError, Match, Status,
-                            Tier)
+from terrace._results import Completion, Lease, LentBlocks, PrefixMatch, Reservation
+from terrace._types import (BlockResult, BlockResults, Error, Group, GroupPolicy, InvalidError,
+                            Match, Status, Tier)
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +25,8 @@ class AsyncClient:
     A call is sent at once, by the loop's thread, and never blocks it; what has no submit in the
     library (open_namespace, stat, ...) runs on a thread of the loop's executor. A task that is
     cancelled gives its call up and does not wait for the daemon to let go: before the memory is
-    used again, await client.run("fence", pieces).
+    used again, await client.run("fence", pieces). What its call was given all the same, a lease or
+    a reservation, goes back.
     """
 
     def __init__(self, client: Client) -> None:
@@ -64,6 +65,8 @@ class AsyncClient:
             future = self._waiting.pop(completion.ticket, None)
             if future is not None and not future.done():
                 future.set_result(completion)
+            else:
+                self._give_back(completion)
 
     async def _end(self, ticket: int, read: Callable[[Completion], Answer]) -> Answer:
         future: asyncio.Future[Completion] = self._loop.create_future()
@@ -71,8 +74,18 @@ class AsyncClient:
         try:
             return read(await future)
         except asyncio.CancelledError:
-            self._give_up(ticket)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._give_back(future.result())  # it came, and nobody will read it
+            else:
+                self._give_up(ticket)
             raise
+
+    def _give_back(self, completion: Completion) -> None:
+        """Of a call whose task was cancelled. Blocks that are lent go with the completion."""
+        try:
+            completion.give_back()
+        except Error:  # the connection is gone, and all of it with that
+            pass
 
     def _give_up(self, ticket: int) -> None:
         if self.client.closed:
@@ -142,6 +155,52 @@ class AsyncClient:
         return await self._end(
             self.client.submit_get_arriving(space, chain, blocks, pieces, **options),
             lambda done: done.blocks)
+
+    async def reserve(self, space: Namespace, chain: Chain, position: int,
+                      **options: Any) -> Reservation:
+        """The reservation's own methods wait: await client.write(reservation.token, ...)."""
+        return await self._end(self.client.submit_reserve(space, chain, position, **options),
+                               lambda done: done.reservation)
+
+    async def write(self, token: bytes, fragments: Any, pieces: Any,
+                    **options: Any) -> BlockResults:
+        return await self._end(self.client.submit_write(token, fragments, pieces, **options),
+                               lambda done: done.blocks)
+
+    async def commit(self, token: bytes, **options: Any) -> BlockResult:
+        return await self._end(self.client.submit_commit(token, **options),
+                               lambda done: done.blocks[0])
+
+    async def abort(self, token: bytes, **options: Any) -> None:
+        await self._end(self.client.submit_abort(token, **options), Completion.raise_for_status)
+
+    async def open_handoff(self, token: bytes, space: Namespace, chain: Chain, first: int,
+                           count: int, **options: Any) -> BlockResults:
+        return await self._end(
+            self.client.submit_open_handoff(token, space, chain, first, count, **options),
+            lambda done: done.blocks)
+
+    async def ack_handoff(self, token: bytes, **options: Any) -> None:
+        await self._end(self.client.submit_ack_handoff(token, **options),
+                        Completion.raise_for_status)
+
+    async def abort_handoff(self, token: bytes, **options: Any) -> None:
+        await self._end(self.client.submit_abort_handoff(token, **options),
+                        Completion.raise_for_status)
+
+    async def touch(self, space: Namespace, chain: Chain, first: int, count: int,
+                    **options: Any) -> BlockResults:
+        return await self._end(self.client.submit_touch(space, chain, first, count, **options),
+                               lambda done: done.blocks)
+
+    async def retain(self, space: Namespace, chain: Chain, first: int, count: int, *, label: str,
+                     **options: Any) -> BlockResults:
+        return await self._end(
+            self.client.submit_retain(space, chain, first, count, label=label, **options),
+            lambda done: done.blocks)
+
+    async def renew(self, lease: Lease, seconds: float = 0, **options: Any) -> None:
+        await self._end(lease.submit_renew(seconds, **options), Completion.raise_for_status)
 
     async def prefetch(self, space: Namespace, chain: Chain, first: int, count: int, *,
                        target: Tier = Tier.DRAM, **options: Any) -> BlockResults:

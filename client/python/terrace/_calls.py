@@ -1,18 +1,24 @@
 """Client: all calls. Here are those beyond copying and lending blocks."""
 
 from collections.abc import Iterable
-from ctypes import c_int32, c_uint64, sizeof
+from ctypes import c_int32, c_uint32, c_uint64, sizeof
 from typing import Any
 
 from terrace._client import Namespace, Prepared, milliseconds, token_of
 from terrace._events import EventCalls
 from terrace._handoffs import HandoffCalls
-from terrace._library import PrefetchStruct, RetainStruct, TokenStruct
-from terrace._memory import PIECE, Chain, Pinned, Records, text, u32
+from terrace._library import (BlockStoryStruct, KindStruct, PrefetchStruct, RetainStruct,
+                              TokenStruct)
+from terrace._memory import PIECE, Chain, Pinned, Records, text, u32, u64
 from terrace._plan import LoadPlan, Rate, plan
 from terrace._results import PrefixMatch, Reservation, prefix_of
-from terrace._types import (BLOCK_RESULT_BYTES, BlockResult, BlockResults, GroupPolicy,
-                            Match, NamespaceInfo, Sample, Status, Tier, call)
+from terrace._types import (BLOCK_RESULT_BYTES, BlockResult, BlockResults, BlockStory, GroupPolicy,
+                            Match, NamespaceInfo, Sample, Status, Tier, call, story_of)
+
+
+def _retain_options(label: str, seconds: float) -> RetainStruct:
+    return RetainStruct(sizeof(RetainStruct), 0, text("label", label),
+                        milliseconds("seconds", seconds))
 
 
 class Client(EventCalls, HandoffCalls):
@@ -47,6 +53,10 @@ class Client(EventCalls, HandoffCalls):
         call("renew_lease", self._number(), lease, milliseconds("seconds", seconds),
              self._deadline(timeout))
 
+    def _submit_renew(self, lease: int, seconds: float, timeout: float | None) -> int:
+        arguments = (self._number(), lease, milliseconds("seconds", seconds))
+        return self._submit(Prepared("renew_lease", arguments, 0, None), timeout)
+
     # ---- lists of pieces ----
 
     def get_pieces(self, space: Namespace, chain: Chain, blocks: Any, pieces: Any, *,
@@ -57,11 +67,12 @@ class Client(EventCalls, HandoffCalls):
         return self._run_blocks(self._pieces("get_pieces", target, blocks, pieces), timeout)
 
     def put_pieces(self, space: Namespace, chain: Chain, blocks: Any, pieces: Any, *,
-                   group: int = 0, shard: int = 0, durable: bool = False,
+                   group: int = 0, shard: int = 0, durable: bool = False, token_ids: Any = None,
                    timeout: float | None = None) -> BlockResults:
+        """As put, from lists of pieces."""
         target = self._target(space, chain, group, shard)
-        return self._run_blocks(self._pieces("put_pieces", target, blocks, pieces, durable),
-                                timeout)
+        return self._run_blocks(self._pieces("put_pieces", target, blocks, pieces, durable,
+                                             token_ids), timeout)
 
     def submit_get_pieces(self, space: Namespace, chain: Chain, blocks: Any, pieces: Any, *,
                           group: int = 0, shard: int = 0, timeout: float | None = None) -> int:
@@ -70,9 +81,10 @@ class Client(EventCalls, HandoffCalls):
 
     def submit_put_pieces(self, space: Namespace, chain: Chain, blocks: Any, pieces: Any, *,
                           group: int = 0, shard: int = 0, durable: bool = False,
-                          timeout: float | None = None) -> int:
+                          token_ids: Any = None, timeout: float | None = None) -> int:
         target = self._target(space, chain, group, shard)
-        return self._submit(self._pieces("put_pieces", target, blocks, pieces, durable), timeout)
+        return self._submit(self._pieces("put_pieces", target, blocks, pieces, durable,
+                                         token_ids), timeout)
 
     # ---- a block from several writers ----
 
@@ -118,6 +130,10 @@ class Client(EventCalls, HandoffCalls):
     def abort(self, token: bytes, *, timeout: float | None = None) -> None:
         call("abort", self._number(), token_of(token), self._deadline(timeout))
 
+    def submit_abort(self, token: bytes, *, timeout: float | None = None) -> int:
+        arguments = (self._number(), token_of(token))
+        return self._submit(Prepared("abort", arguments, 0, None), timeout)
+
     # ---- memory without waiting ----
 
     def submit_register(self, buffer: Any) -> int:
@@ -131,14 +147,14 @@ class Client(EventCalls, HandoffCalls):
 
     def submit_allocate(self, nbytes: int) -> int:
         ticket = c_uint64()
-        call("submit_allocate_region", self._number(), nbytes, ticket)
+        call("submit_allocate_region", self._number(), u64("nbytes", nbytes), ticket)
         return ticket.value
 
     # ---- cancel and fence ----
 
     def cancel(self, ticket: int, *, timeout: float | None = None) -> None:
         """Ends a submitted call; returns when nothing touches its memory any more."""
-        call("cancel", self._number(), ticket, self._deadline(timeout))
+        call("cancel", self._number(), u64("ticket", ticket), self._deadline(timeout))
 
     def fence(self, memory: Any, *, timeout: float | None = None) -> None:
         """The same for every call that uses any byte of these pieces."""
@@ -155,14 +171,14 @@ class Client(EventCalls, HandoffCalls):
                  shard: int = 0, target: Tier = Tier.DRAM, priority: int = 0,
                  timeout: float | None = None) -> BlockResults:
         """Brings blocks to a faster tier."""
-        options = PrefetchStruct(sizeof(PrefetchStruct), target, priority)
+        options = PrefetchStruct(sizeof(PrefetchStruct), target, u32("priority", priority))
         about = self._target(space, chain, group, shard)
         return self._run_blocks(self._range("prefetch", about, first, count, options), timeout)
 
     def submit_prefetch(self, space: Namespace, chain: Chain, first: int, count: int, *,
                         group: int = 0, shard: int = 0, target: Tier = Tier.DRAM,
                         priority: int = 0, timeout: float | None = None) -> int:
-        options = PrefetchStruct(sizeof(PrefetchStruct), target, priority)
+        options = PrefetchStruct(sizeof(PrefetchStruct), target, u32("priority", priority))
         about = self._target(space, chain, group, shard)
         return self._submit(self._range("prefetch", about, first, count, options), timeout)
 
@@ -172,18 +188,34 @@ class Client(EventCalls, HandoffCalls):
         target = self._target(space, chain, group, shard)
         return self._run_blocks(self._range("touch", target, first, count), timeout)
 
+    def submit_touch(self, space: Namespace, chain: Chain, first: int, count: int, *,
+                     group: int = 0, shard: int = 0, timeout: float | None = None) -> int:
+        target = self._target(space, chain, group, shard)
+        return self._submit(self._range("touch", target, first, count), timeout)
+
     def retain(self, space: Namespace, chain: Chain, first: int, count: int, *, label: str,
                seconds: float = 60, group: int = 0, shard: int = 0,
                timeout: float | None = None) -> BlockResults:
         """Asks the daemon to evict these blocks after all others."""
-        options = RetainStruct(sizeof(RetainStruct), 0, text("label", label),
-                               milliseconds("seconds", seconds))
         target = self._target(space, chain, group, shard)
+        options = _retain_options(label, seconds)
         return self._run_blocks(self._range("retain", target, first, count, options), timeout)
+
+    def submit_retain(self, space: Namespace, chain: Chain, first: int, count: int, *, label: str,
+                      seconds: float = 60, group: int = 0, shard: int = 0,
+                      timeout: float | None = None) -> int:
+        target = self._target(space, chain, group, shard)
+        options = _retain_options(label, seconds)
+        return self._submit(self._range("retain", target, first, count, options), timeout)
 
     def release_retained(self, label: str, *, timeout: float | None = None) -> int:
         return self._count("release_retained", self._number(), text("label", label),
                            self._deadline(timeout))
+
+    def submit_release_retained(self, label: str, *, timeout: float | None = None) -> int:
+        """Its completion does not say how many blocks there were."""
+        arguments = (self._number(), text("label", label))
+        return self._submit(Prepared("release_retained", arguments, 0, None), timeout)
 
     def remove_prefix(self, space: Namespace, chain: Chain, first: int, *,
                       timeout: float | None = None) -> int:
@@ -213,6 +245,17 @@ class Client(EventCalls, HandoffCalls):
         return plan(match, tokens=tokens, rate=rate, overlap=overlap)
 
     # ---- the daemon ----
+
+    def explain(self, space: str, keys: Iterable[bytes], *, group: int = 0, shard: int = 0,
+                timeout: float | None = None) -> list[BlockStory]:
+        """What the daemon knows of blocks of the namespace of that name, one story per key."""
+        listed = Chain._listed(keys)
+        lengths = (c_uint32 * max(len(listed), 1))(*map(len, listed))
+        stories = (BlockStoryStruct * max(len(listed), 1))()
+        kind = KindStruct(u32("group", group), u32("shard", shard))
+        call("explain", self._number(), text("space", space), kind, b"".join(listed), lengths,
+             len(listed), self._deadline(timeout), stories)
+        return [story_of(stories[i]) for i in range(len(listed))]
 
     def ping(self, *, timeout: float | None = None) -> None:
         call("ping", self._number(), self._deadline(timeout))

@@ -10,7 +10,7 @@ from typing import Any
 from terrace._library import (ABI_MAJOR, ABI_MINOR, DescriptorStruct, GroupStruct, KindStruct,
                               OptionsStruct, PolicyStruct, QueryStruct, TokenStruct)
 from terrace._memory import (BLOCK, BLOCK_PIECES, FRAGMENT, PIECE, POSITION, Chain, DevicePinned,
-                             Pinned, Records, Region, u32)
+                             Pinned, Records, Region, u32, u64)
 from terrace._results import Completion, LentBlocks
 from terrace._tensors import device_memory_of
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResults, Group, GroupPolicy, InvalidError,
@@ -18,6 +18,7 @@ from terrace._types import (BLOCK_RESULT_BYTES, BlockResults, Group, GroupPolicy
 
 
 CHAIN_MAX = 65536  # most keys of a chain
+POLL_MAX = 4096  # no more calls are ever in flight
 
 
 class Handle:
@@ -77,12 +78,16 @@ class ClientBase:
 
     def __init__(self, address: str = "127.0.0.1:7420", *, tenant: str = "default",
                  name: str = "python", link: Link = Link.AUTO, connect_timeout: float = 2.0,
-                 verify_same_host: bool = False, timeout: float = 5.0) -> None:
-        """`timeout`: seconds, of every call that is given none of its own."""
+                 verify_same_host: bool = False, spin: float = 0.0,
+                 timeout: float = 5.0) -> None:
+        """`timeout`: seconds, of every call that is given none of its own. `spin`: seconds that a
+        call which waits polls before its thread sleeps; only with cores to spare."""
+        if not 0 <= spin <= 1:
+            raise InvalidError(f"spin is {spin} s, not 0 to 1")
         options = OptionsStruct(sizeof(OptionsStruct), ABI_MAJOR << 16 | ABI_MINOR,
                                 address.encode(), tenant.encode(), name.encode(), link,
-                                max(1, round(connect_timeout * 1000)),
-                                verify_same_host)
+                                max(1, milliseconds("connect_timeout", connect_timeout)),
+                                verify_same_host, round(spin * 1e6))
         number = c_uint64()
         call("connect", options, number)
         self._handle: Handle | None = Handle(number.value)
@@ -115,7 +120,9 @@ class ClientBase:
 
     def _deadline(self, timeout: float | None) -> int:
         seconds = self._timeout if timeout is None else timeout
-        return time.monotonic_ns() + int(min(seconds, 3600.0) * 1e9)
+        if seconds != seconds:
+            raise InvalidError(f"timeout is {seconds}")
+        return time.monotonic_ns() + int(max(min(seconds, 3600.0), -1.0) * 1e9)
 
     @property
     def connected(self) -> bool:
@@ -165,7 +172,7 @@ class ClientBase:
     def allocate(self, nbytes: int) -> Region:
         """Memory of the library's, on huge pages where the host gives them; the fastest."""
         number = c_uint32()
-        call("allocate_region", self._number(), nbytes, number)
+        call("allocate_region", self._number(), u64("nbytes", nbytes), number)
         return self._adopt(number.value, None)
 
     def _adopt_of(self, ticket: int, number: int) -> Region:
@@ -217,22 +224,20 @@ class ClientBase:
         if token_ids is None:
             return self._transfer("put", target, blocks, durable)
         records = Records("blocks", blocks, BLOCK)
-        lists = [[] if ids is None else list(ids) for ids in token_ids]
-        if len(lists) != records.count:
-            raise InvalidError(f"token_ids has {len(lists)} entries, not one for each of "
-                               f"{records.count} blocks")
-        counts = (c_uint32 * max(len(lists), 1))(*[len(ids) for ids in lists])
-        numbers = [u32("token_ids", number) for ids in lists for number in ids]
-        ids = (c_uint32 * max(len(numbers), 1))(*numbers)
+        tokens, keep = _tokens(token_ids, records.count)
         return Prepared("put_tokens", (*target, records.address, records.count, int(durable),
-                                       addressof(ids), addressof(counts)), records.count,
-                        (records, ids, counts))
+                                       *tokens), records.count, (records, keep))
 
     def _pieces(self, name: str, target: tuple[Any, ...], blocks: Any, pieces: Any,
-                durable: bool = False) -> Prepared:
+                durable: bool = False, token_ids: Any = None) -> Prepared:
         """`target`: with the token behind it for the calls of a hand-off."""
         heads = Records("blocks", blocks, BLOCK_PIECES)
         parts = Records("pieces", pieces, PIECE)
+        if token_ids is not None:
+            tokens, keep = _tokens(token_ids, heads.count)
+            return Prepared("put_pieces_tokens",
+                            (*target, heads.address, heads.count, parts.address, parts.count,
+                             int(durable), *tokens), heads.count, (heads, parts, keep))
         if name in ("get_pieces", "get_arriving", "receive"):
             self._refuse_read_only("pieces", parts, 4)
         more = (int(durable),) if name == "put_pieces" else ()
@@ -290,6 +295,18 @@ class ClientBase:
         ticket = c_uint64()
         call("submit_" + prepared.name, *prepared.arguments, self._deadline(timeout), ticket)
         return ticket.value
+
+
+def _tokens(token_ids: Any, blocks: int) -> tuple[tuple[int, int], Any]:
+    """Where the ids of all blocks and their counts lie, and what keeps them there."""
+    lists = [[] if ids is None else list(ids) for ids in token_ids]
+    if len(lists) != blocks:
+        raise InvalidError(f"token_ids has {len(lists)} entries, not one for each of "
+                           f"{blocks} blocks")
+    counts = (c_uint32 * max(len(lists), 1))(*[len(ids) for ids in lists])
+    numbers = [u32("token_ids", number) for ids in lists for number in ids]
+    every = (c_uint32 * max(len(numbers), 1))(*numbers)
+    return (addressof(every), addressof(counts)), (every, counts)
 
 
 def milliseconds(argument: str, seconds: float) -> int:
@@ -390,6 +407,7 @@ class BlockCalls(ClientBase):
 
     def poll(self, most: int = 64) -> list[Completion]:
         """At most `most` finished calls, oldest first; never blocks."""
+        most = min(u32("most", most), POLL_MAX)
         handles, count = (c_uint64 * most)(), c_uint64()
         call("poll", self._number(), handles, most, count)
         done = [Completion(Result(handles[i]), self) for i in range(count.value)]

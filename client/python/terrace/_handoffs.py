@@ -93,3 +93,9 @@ class HandoffCalls(BlockCalls):
     def abort_handoff(self, token: bytes, *, timeout: float | None = None) -> None:
         """Gives up what is not complete; what is stays stored."""
         call("abort_handoff", self._number(), token_of(token), self._deadline(timeout))
+
+    def submit_abort_handoff(self, token: bytes, *, timeout: float | None = None) -> int:
+        ticket = c_uint64()
+        call("submit_abort_handoff", self._number(), token_of(token), self._deadline(timeout),
+             ticket)
+        return ticket.value

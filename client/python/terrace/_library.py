@@ -11,7 +11,7 @@ from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int
 from typing import Any
 
 ABI_MAJOR = 1
-ABI_MINOR = 4  # the oldest minor version that has everything used here
+ABI_MINOR = 5  # the oldest minor version that has everything used here
 NAME = "libterrace.so.1"
 
 
@@ -23,7 +23,7 @@ class OptionsStruct(Structure):
     _fields_ = [("struct_size", c_uint32), ("abi_version", c_uint32), ("address", c_char_p),
                 ("tenant", c_char_p), ("name", c_char_p), ("link", c_uint32),
                 ("connect_timeout_ms", c_uint32), ("verify_same_host", c_uint32),
-                ("reserved", c_uint32)]
+                ("spin_us", c_uint32)]
 
 
 class GroupStruct(Structure):
@@ -95,6 +95,14 @@ class SampleStruct(Structure):
 class NamespaceStruct(Structure):
     _fields_ = [("tenant", c_char_p), ("name", c_char_p), ("fingerprint", c_char_p),
                 ("blocks", c_uint64), ("bytes", c_uint64)]
+
+
+class BlockStoryStruct(Structure):
+    _fields_ = [("block_bytes", c_uint64), ("age_ms", c_uint64), ("reactor", c_uint32),
+                ("pins", c_uint32), ("position", c_uint32), ("valid_tokens", c_uint32),
+                ("gets", c_uint32), ("reason", c_uint8), ("tiers", c_uint8),
+                ("published", c_uint8), ("loading", c_uint8), ("writing", c_uint8),
+                ("kept", c_uint8), ("leased", c_uint8), ("reserved", c_uint8 * 5)]
 
 
 class LoadSourceStruct(Structure):
@@ -218,6 +226,7 @@ TOKEN = (HANDLE, POINTER(TokenStruct))
 HANDOFF = TARGET + (POINTER(TokenStruct),)
 CURSOR = (HANDLE, c_char_p, COUNT, POINTER(EventQueryStruct))
 TOKENS = TARGET + RECORDS + (c_uint32, c_void_p, c_void_p)
+PIECES_TOKENS = TARGET + TWO_RECORDS + (c_uint32, c_void_p, c_void_p)
 RESERVE = TARGET + (c_uint32, c_uint32, c_uint32)
 PAGED = TARGET + TWO_RECORDS + (POINTER(PagedCallStruct),)
 PAGED_PARTS = (HANDLE,) + TWO_RECORDS + (POINTER(PagedCallStruct),)
@@ -234,6 +243,8 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "stat": (HANDLE,) + RESULT,
     "open_namespace": (HANDLE, POINTER(DescriptorStruct), TIME, POINTER(c_uint32)),
     "list_namespaces": (HANDLE,) + RESULT,
+    "explain": (HANDLE, c_char_p, KindStruct, c_char_p, POINTER(c_uint32), c_uint32, TIME,
+                POINTER(BlockStoryStruct)),
     "clear_namespace": (HANDLE, c_char_p, TIME, POINTER(c_uint64)),
     "chain_new": (POINTER(HANDLE),),
     "chain_append": (HANDLE, c_void_p, c_uint32, c_uint32),
@@ -270,6 +281,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "match_groups": QUERY + RESULT,
     "submit_match_groups": QUERY + TICKET,
     "renew_lease": (HANDLE, c_uint64, c_uint32, TIME),
+    "submit_renew_lease": (HANDLE, c_uint64, c_uint32) + TICKET,
     "release_lease": (HANDLE, c_uint64),
     "get_pieces": TARGET + TWO_RECORDS + RESULTS,
     "put_pieces": TARGET + TWO_RECORDS + (c_uint32,) + RESULTS,
@@ -282,6 +294,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "commit": TOKEN + (c_uint32,) + RESULTS,
     "submit_commit": TOKEN + (c_uint32,) + TICKET,
     "abort": TOKEN + (TIME,),
+    "submit_abort": TOKEN + TICKET,
     "new_handoff": TOKEN,
     "open_handoff": HANDOFF + RANGE + (POINTER(HandoffStruct),) + RESULTS,
     "submit_open_handoff": HANDOFF + RANGE + (POINTER(HandoffStruct),) + TICKET,
@@ -294,14 +307,18 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "ack_handoff": TOKEN + (TIME,),
     "submit_ack_handoff": TOKEN + TICKET,
     "abort_handoff": TOKEN + (TIME,),
+    "submit_abort_handoff": TOKEN + TICKET,
     "cancel": (HANDLE, c_uint64, TIME),
     "fence": (HANDLE,) + RECORDS + (TIME,),
     "drain": (HANDLE, TIME),
     "prefetch": TARGET + RANGE + (POINTER(PrefetchStruct),) + RESULTS,
     "submit_prefetch": TARGET + RANGE + (POINTER(PrefetchStruct),) + TICKET,
     "touch": TARGET + RANGE + RESULTS,
+    "submit_touch": TARGET + RANGE + TICKET,
     "retain": TARGET + RANGE + (POINTER(RetainStruct),) + RESULTS,
+    "submit_retain": TARGET + RANGE + (POINTER(RetainStruct),) + TICKET,
     "release_retained": (HANDLE, c_char_p, TIME, POINTER(c_uint64)),
+    "submit_release_retained": (HANDLE, c_char_p) + TICKET,
     "remove_prefix": (HANDLE, c_uint32, HANDLE, c_uint32, TIME, POINTER(c_uint64)),
     "clear_tenant": (HANDLE, TIME, POINTER(c_uint64)),
     "match_loads": TARGET + RESULT,
@@ -316,6 +333,8 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "event_identity": (KindStruct, c_char_p, c_uint32, POINTER(c_uint64), POINTER(c_uint64)),
     "put_tokens": TOKENS + RESULTS,
     "submit_put_tokens": TOKENS + TICKET,
+    "put_pieces_tokens": PIECES_TOKENS + RESULTS,
+    "submit_put_pieces_tokens": PIECES_TOKENS + TICKET,
     # terrace_paged.h
     "make_layout": (c_uint32, POINTER(CacheLayoutStruct), POINTER(c_int64)),
     "stored_block": (POINTER(CacheLayoutStruct), POINTER(StoredLayoutStruct), POINTER(c_uint64),
@@ -364,6 +383,9 @@ class _Functions:
     def __init__(self) -> None:
         library = _load()
         library.terrace_version.restype = c_char_p
+        library.terrace_miss_reason_name.argtypes = (c_uint8,)
+        library.terrace_miss_reason_name.restype = c_char_p
+        self.miss_reason_name: Any = library.terrace_miss_reason_name
         self.version: str = library.terrace_version().decode()
         self.abi_version: int = library.terrace_abi_version()
         for name, arguments in PROTOTYPES.items():

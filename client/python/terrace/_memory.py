@@ -115,6 +115,13 @@ def u32(argument: str, value: int, most: int = 0xffffffff) -> int:
     return value
 
 
+def u64(argument: str, value: int) -> int:
+    """Likewise."""
+    if not 0 <= value <= 0xffffffffffffffff:
+        raise InvalidError(f"{argument} is {value}, not 0 to {0xffffffffffffffff}")
+    return value
+
+
 def text(argument: str, value: str) -> bytes:
     """For C, where a text ends with its first zero."""
     if not isinstance(value, str):

@@ -113,6 +113,10 @@ class Lease:
         """From now on for so long; 0 is the daemon's default. ExpiredError: it had ended."""
         self._client._renew(self.id, seconds, timeout)
 
+    def submit_renew(self, seconds: float = 0, *, timeout: float | None = None) -> int:
+        """Like renew, but returns at once, with a ticket."""
+        return self._client._submit_renew(self.id, seconds, timeout)
+
     def release(self) -> None:
         call("release_lease", self._client._number(), self.id)
 
@@ -185,6 +189,18 @@ class Completion:
 
     def raise_for_status(self) -> None:
         self._result.raise_for_status()
+
+    def give_back(self) -> None:
+        """What nobody will use: a lease, a reservation, blocks that are lent. Never waits."""
+        answer = self._result.answer
+        if answer.status == 0 and answer.lease:
+            call("release_lease", self._client._number(), answer.lease)
+        token = bytes(answer.token.bytes)
+        if answer.status == 0 and any(token):
+            self._client.submit_abort(token)
+        for index in range(answer.lent_count):
+            if answer.lent[index].status == 0:
+                _quietly(LentBlock(self._result, index).release)
 
     @property
     def blocks(self) -> BlockResults:

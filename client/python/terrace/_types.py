@@ -311,6 +311,34 @@ class NamespaceInfo(NamedTuple):
     bytes: int
 
 
+class BlockStory(NamedTuple):
+    """What the daemon knows of a block: BlockStoryInfo of client/explain.hpp."""
+    reason: str  # what a get would meet: "none" (it would get the bytes), "evicted", ...
+    published: bool
+    tiers: tuple[Tier, ...]
+    loading: bool
+    writing: bool
+    kept: bool
+    leased: bool
+    pins: int
+    position: int
+    valid_tokens: int
+    gets: int
+    block_bytes: int
+    age: float  # seconds
+    reactor: int
+
+
+def story_of(story: Any) -> BlockStory:
+    """Of a terrace_block_story."""
+    return BlockStory(_library.functions.miss_reason_name(story.reason).decode(),
+                      story.published != 0,
+                      tuple(tier for tier in Tier if tier and story.tiers >> tier & 1),
+                      story.loading != 0, story.writing != 0, story.kept != 0, story.leased != 0,
+                      story.pins, story.position, story.valid_tokens, story.gets,
+                      story.block_bytes, story.age_ms / 1000, story.reactor)
+
+
 class Result:
     """Owns a terrace_result, and shows it."""
 
