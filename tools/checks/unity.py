@@ -35,7 +35,7 @@ VALUE = re.compile(r"^(?!using|namespace|class|struct|enum|union|template|static
                    r"[A-Za-z_][^\n;={(\[]*?(\w+)\s*[;={(\[]", re.MULTILINE)
 STATIC = re.compile(r"^static [^\n;={(\[]*?(\w+)\s*[;={(\[]", re.MULTILINE)
 MACRO = re.compile(r"TEST(_[FP])?|TYPED_TEST\w*|[A-Z_]+TEST_SUITE\w*|MATCHER\w*")
-OUTSIDE = re.compile(r"^[A-Za-z_].*", re.MULTILINE)  # what a header declares in a namespace
+OUTSIDE = re.compile(r"^[A-Za-z_#].*", re.MULTILINE)  # what a header declares in a namespace
 
 
 @functools.cache
