@@ -101,13 +101,15 @@ TEST(RegionPiecesTest, APieceOutsideItsRegionIsNamed) {
   };
   EXPECT_TRUE(use({fine, fine}).ok());
   EXPECT_EQ(Wrong(use({fine, beyond})),
-            "blocks[1].pieces[1]: offset 8000 and length 193 reach past region 1 of 8192 bytes");
+            "blocks[1].pieces[1]: offset 8000 and length 193 reach past region " +
+                std::to_string(region) + " of 8192 bytes");
   EXPECT_EQ(Wrong(use({overflow})).substr(0, 19), "blocks[0].pieces[0]");
   EXPECT_EQ(Wrong(use({unknown})), "blocks[0].pieces[1].region: region " +
                                        std::to_string(region + 1) + " is not registered");
   // Refused calls have left no use behind.
   EXPECT_TRUE(table.Remove(region).ok());
-  EXPECT_EQ(Wrong(use({fine})), "blocks[0].pieces[0].region: region 1 is not registered");
+  EXPECT_EQ(Wrong(use({fine})),
+            "blocks[0].pieces[0].region: region " + std::to_string(region) + " is not registered");
 }
 
 /// Blocks whose pieces' lengths alone matter: CheckDisjoint names them by their counts.
