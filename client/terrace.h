@@ -53,7 +53,8 @@ TERRACE_C_API terrace_deadline terrace_in_ms(uint64_t milliseconds);
 TERRACE_CALL_ terrace_connect(const terrace_client_options* options, terrace_client* client,
                               terrace_error* error);
 /* Ends every call in flight with TERRACE_CANCELLED, at most 1 s; calls that come later answer
-   TERRACE_CANCELLED or TERRACE_PEER_DEAD. Regions stay readable, completions can be polled. */
+   TERRACE_CANCELLED or TERRACE_PEER_DEAD. Regions stay readable, completions can be polled. Blocks
+   that a stopped daemon of this host may yet touch are TERRACE_IN_DOUBT, and so is their region. */
 TERRACE_CALL_ terrace_shutdown(terrace_client client, terrace_error* error);
 /* The same, and the handle is void. Memory of terrace_allocate_region is freed as soon as no call
    is inside. In a forked child it gives up the parent's client without harm to it. */

@@ -72,7 +72,8 @@ class TERRACE_API Client {
   ///         overlap, kInvalid when an option is wrong.
   static Result<std::unique_ptr<Client>> Connect(const ClientOptions& options);
 
-  /// Ends every call in flight with kCancelled, waits for the library thread (at most 1 s).
+  /// Ends every call in flight with kCancelled, waits for the library thread (at most 1 s). Blocks
+  /// that a daemon of this host, which stands still, may yet write to or read say kInDoubt.
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;

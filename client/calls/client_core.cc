@@ -233,7 +233,10 @@ Status ClientCore::AwaitCalls(CallQuery query, const std::shared_ptr<CallWatch>&
   command.watch = watch;
   if (!Push(std::move(command))) return {StatusCode::kCancelled, "the client is being destroyed"};
   if (watch->reached.IsSet()) return {};
-  if (waits && Await(watch->reached, deadline)) return {};
+  if (waits && Await(watch->reached, deadline)) {
+    if (!watch->doubted) return {};
+    return {StatusCode::kCancelled, "the client was closed before the daemon had let go"};
+  }
   watch->abandoned.store(true, std::memory_order_relaxed);
   return {StatusCode::kTimeout, "calls are still under way, or the daemon has not let go"};
 }
@@ -441,7 +444,9 @@ Task<void> ClientCore::EndEverything() {
   while (flow_->active() > 0 && clock_.Now() < limit) {
     co_await SleepUntil{clock_.Now() + kStopStep};
   }
-  // Once a channel has ended nothing touches the memory of its requests (H3), and they finish.
+  // A daemon that is stopped in the middle of a copy goes on with it when it wakes, whatever became
+  // of the connection.
+  flow_->DoubtTheRest();
   for (const auto& connection : retired_) {
     connection->Close(Status(StatusCode::kCancelled, "the client is being destroyed"));
   }

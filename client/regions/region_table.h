@@ -42,6 +42,8 @@ class RegionUse {
 
   /// From now on it counts as a doubt: the call has ended, its memory may still change.
   void TurnToDoubt();
+  /// Nobody will say when the doubt is over: it stays.
+  void LeaveDoubt() noexcept { table_ = nullptr; }
   void Release();
 
  private:

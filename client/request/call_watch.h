@@ -42,6 +42,7 @@ struct CallWatch {
   std::size_t left = 1;  ///< calls, and one until all have been counted
   Signal reached;
   std::atomic<bool> abandoned{false};
+  bool doubted = false;  ///< the client ended first; written before `reached` is set
 
   void OneLess() {
     if (--left == 0) reached.Set();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "base/crash_point.h"
@@ -156,6 +157,18 @@ void RequestFlow::OnGraceOver(const RequestRef& request) {
   }
   request->regions.TurnToDoubt();
   Finish(request);
+}
+
+void RequestFlow::DoubtTheRest() {
+  std::vector<RequestRef> left;  // a copy: the list changes
+  for (const Live& live : live_) {
+    if (live.request->quieting > 0 || live.request->doubtful > 0) left.push_back(live.request);
+  }
+  for (const RequestRef& request : left) {
+    if (request->quieting > 0) OnGraceOver(request);
+    request->regions.LeaveDoubt();
+    for (const std::shared_ptr<CallWatch>& watch : request->watches) watch->doubted = true;
+  }
 }
 
 void RequestFlow::SetTimer(const RequestRef& request, Nanos time) {

@@ -71,6 +71,9 @@ class RequestFlow final : public ShardEvents {
   void Watch(CallQuery query, const std::shared_ptr<CallWatch>& watch);
   /// Looks into all that are left. For the end, when no turn may come any more.
   void FinishWatching();
+  /// For the end, before the connections are closed by force: what a daemon that stands still may
+  /// yet write to stays in doubt, and its blocks say so.
+  void DoubtTheRest();
 
   /// A call under way, with what tells most apart that a query does not mean: there may be
   /// thousands, and to look into each takes longer than a scheduler thread has.

@@ -106,6 +106,24 @@ TEST_F(RequestFlowTest, EndOfTheConnectionEndsDoubt) {
   EXPECT_FALSE(InDoubt());
 }
 
+TEST_F(RequestFlowTest, WhatADaemonMayYetWriteStaysInDoubtWhenTheClientEnds) {
+  client_.log(0).quiet_at_once = client_.log(1).quiet_at_once = false;
+  const RequestRef get = client_.MakeGet(10 * kSecond);
+  client_.session_->Start(get);
+  const auto fence = std::make_shared<CallWatch>(true);
+  client_.flow_.Watch({.which = CallQuery::Which::kTicket, .ticket = get->ticket, .gives_up = true},
+                      fence);
+  EXPECT_FALSE(PaperClient::Finished(get)) << "cancelled, and the memory may still change";
+  client_.flow_.DoubtTheRest();
+  ExpectAll(get, StatusCode::kInDoubt);
+  // Closed by the client: the daemon may be in the middle of a copy all the same.
+  client_.log(0).End("closed");
+  client_.log(1).End("closed");
+  client_.Turn();
+  EXPECT_TRUE(InDoubt());
+  EXPECT_TRUE(fence->doubted);
+}
+
 TEST_F(RequestFlowTest, LateReplyChangesNothing) {
   client_.log(0).quiet_at_once = client_.log(1).quiet_at_once = false;
   const RequestRef get = client_.MakeGet(100 * kMillisecond);

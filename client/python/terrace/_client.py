@@ -13,8 +13,8 @@ from terrace._memory import (BLOCK, BLOCK_PIECES, FRAGMENT, PIECE, POSITION, Cha
                              Pinned, Records, Region, u32, u64)
 from terrace._results import Completion, LentBlocks
 from terrace._tensors import device_memory_of
-from terrace._types import (BLOCK_RESULT_BYTES, BlockResults, Group, GroupPolicy, InvalidError,
-                            Link, Match, Result, Status, call)
+from terrace._types import (BLOCK_RESULT_BYTES, BlockResults, Error, Group, GroupPolicy,
+                            InvalidError, Link, Match, Result, Status, call)
 
 
 CHAIN_MAX = 65536  # most keys of a chain
@@ -33,11 +33,18 @@ class Handle:
 
     def __del__(self) -> None:
         try:
+            call("shutdown", self.value)
+            for region, pinned in self.pins.items():
+                try:
+                    call("quiesce", self.value, region, 0)
+                except Error:  # the daemon may write there when it wakes: it stays for ever
+                    _in_doubt.append(pinned)
             call("close", self.value)
         except Exception:  # the interpreter ends
             pass
 
 
+_in_doubt: list[Pinned] = []
 _living: "weakref.WeakSet[Handle]" = weakref.WeakSet()
 
 
