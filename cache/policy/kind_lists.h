@@ -19,7 +19,7 @@
 namespace terrace {
 
 /// What `terrace` keeps of a block.
-struct [[gnu::packed, gnu::aligned(2)]] BlockState {
+struct [[gnu::packed, gnu::aligned(2)]] UseState {
   std::uint32_t tag = 0;   ///< of its identity
   std::uint32_t when = 0;  ///< last use, in ticks
   std::uint16_t kind : 10 = 0;
@@ -27,7 +27,7 @@ struct [[gnu::packed, gnu::aligned(2)]] BlockState {
   std::uint16_t end : 2 = 0;   ///< where the last request ended (terrace_policy.cc)
   std::uint16_t shared : 1 = 0;
 };
-static_assert(sizeof(BlockState) == 10, "see the 96 bytes of block_index.h");
+static_assert(sizeof(UseState) == 10, "see the 96 bytes of block_index.h");
 
 class KindLists {
  public:
@@ -42,8 +42,8 @@ class KindLists {
   [[nodiscard]] std::size_t size() const noexcept { return lists_.size(); }
 
   /// Of a linked block neither kind nor time may change.
-  [[nodiscard]] BlockState& operator[](BlockId block) { return state_[block]; }
-  [[nodiscard]] const BlockState& operator[](BlockId block) const { return state_[block]; }
+  [[nodiscard]] UseState& operator[](BlockId block) { return state_[block]; }
+  [[nodiscard]] const UseState& operator[](BlockId block) const { return state_[block]; }
   [[nodiscard]] bool Linked(BlockId block) const noexcept { return links_.Linked(block); }
   [[nodiscard]] BlockId Next(BlockId block) const noexcept { return links_.Next(block); }
 
@@ -69,7 +69,7 @@ class KindLists {
   /// By kind: 1 from when the list changes until its reader puts a 0 there.
   [[nodiscard]] std::span<std::uint8_t> changed() noexcept { return changed_; }
 
-  static constexpr std::size_t kBytesPerBlock = BlockLinks::kBytesPerBlock + sizeof(BlockState);
+  static constexpr std::size_t kBytesPerBlock = BlockLinks::kBytesPerBlock + sizeof(UseState);
   [[nodiscard]] std::size_t FixedBytes() const noexcept {
     return lists_.size() * (sizeof(List) + 1);
   }
@@ -86,7 +86,7 @@ class KindLists {
   [[nodiscard]] BlockId DeepestOf(BlockId head) const noexcept;
 
   BlockLinks links_;
-  std::vector<BlockState> state_;
+  std::vector<UseState> state_;
   std::vector<List> lists_;            // by kind
   std::vector<std::uint8_t> changed_;  // likewise
   std::size_t blocks_ = 0;
