@@ -85,6 +85,10 @@ class TerracePolicy final : public EvictionPolicy {
   [[nodiscard]] std::unique_ptr<EvictionPolicy> Follower(std::size_t capacity) const override {
     return std::make_unique<TerracePolicy>(capacity, learned_, false);
   }
+  [[nodiscard]] std::unique_ptr<EvictionPolicy> Learner(std::size_t capacity,
+                                                        std::size_t held) const override {
+    return std::make_unique<TerracePolicy>(capacity, std::make_shared<LearnedReuse>(held), true);
+  }
 
  private:
   static std::uint32_t TagOf(std::uint64_t identity) noexcept {
