@@ -16,8 +16,9 @@ constexpr int kCandidatesMax = 64;
 /// Of a segment at most this share is written again, as in cache/reclaim.cc.
 constexpr std::uint64_t kReinsertShare = 4;
 constexpr std::size_t kBlocksMin = 256;
-/// For which the fixed bytes of a policy are spread over its blocks.
-constexpr std::size_t kBlocksUsual = 1024;
+/// At which the bytes of the policies are taken: what they need for a block, and beside them.
+constexpr std::size_t kFewBlocks = 1 << 10;
+constexpr std::size_t kManyBlocks = 1 << 13;
 constexpr std::size_t kBlocksMax = 1 << 16;
 /// Segments of a ring in miniature: so many that none is more than a small part of it.
 constexpr std::uint32_t kSegmentsMin = 4;
@@ -40,26 +41,52 @@ struct MiniatureCaches::Point {
   std::uint64_t segment_bytes = 0;
 };
 
-std::unique_ptr<EvictionPolicy> MiniatureCaches::FollowerOf(const EvictionPolicy& first,
-                                                            std::size_t blocks) const {
-  std::unique_ptr<EvictionPolicy> follower = first.Follower(blocks);
-  return follower != nullptr ? std::move(follower) : options_.policy->make(blocks);
+std::unique_ptr<EvictionPolicy> MiniatureCaches::PolicyOf(std::size_t index,
+                                                          const EvictionPolicy* first,
+                                                          std::size_t blocks) const {
+  const std::vector<CurvePoint>& points = options_.points;
+  std::unique_ptr<EvictionPolicy> made = options_.policy->make(blocks);
+  if (first != nullptr && points[index].dram_scale >= points[0].dram_scale) {
+    std::unique_ptr<EvictionPolicy> follower = first->Follower(blocks);
+    return follower != nullptr ? std::move(follower) : std::move(made);
+  }
+  // The table has the blocks of the largest: a smaller one can hold its share of them.
+  double largest = 0;
+  for (const CurvePoint& point : points) largest = std::max(largest, point.dram_scale);
+  const double held = static_cast<double>(blocks) * points[index].dram_scale / largest;
+  std::unique_ptr<EvictionPolicy> learner =
+      made->Learner(blocks, std::max<std::size_t>(static_cast<std::size_t>(held), 1));
+  return learner != nullptr ? std::move(learner) : std::move(made);
+}
+
+std::size_t MiniatureCaches::PoliciesBytes(std::size_t blocks) const {
+  std::unique_ptr<EvictionPolicy> first;
+  std::size_t bytes = 0;
+  for (std::size_t index = 0; index < options_.points.size(); ++index) {
+    std::unique_ptr<EvictionPolicy> policy = PolicyOf(index, first.get(), blocks);
+    bytes += policy->BytesPerBlock() * blocks + policy->FixedBytes();
+    if (index == 0) first = std::move(policy);
+  }
+  return bytes;
 }
 
 MiniatureCaches::MiniatureCaches(Options options) : options_(std::move(options)) {
   const std::size_t count = options_.points.size();
   TERRACE_CHECK(count >= 1 && count <= kPointsMax && options_.policy != nullptr);
-  const auto first = options_.policy->make(kBlocksUsual);
-  const auto other = FollowerOf(*first, kBlocksUsual);
-  const auto bytes_of = [](const EvictionPolicy& policy) {
-    return policy.BytesPerBlock() + policy.FixedBytes() / kBlocksUsual;
-  };
-  const std::size_t policies_bytes = bytes_of(*first) + (count - 1) * bytes_of(*other);
   std::size_t rings = 0;
   for (const CurvePoint& point : options_.points) rings += point.nvme_bytes > 0 ? 1 : 0;
-  const std::size_t each = sizeof(Entry) + 2 * sizeof(BlockId) + policies_bytes +
+  const std::size_t each = sizeof(Entry) + 2 * sizeof(BlockId) +
                            rings * 2 * sizeof(BlockId);  // a vector may be half empty
-  const std::size_t blocks = std::clamp(options_.memory_bytes / each, kBlocksMin, kBlocksMax);
+  const auto bytes_of = [&](std::size_t blocks) { return blocks * each + PoliciesBytes(blocks); };
+  const std::size_t few = bytes_of(kFewBlocks);
+  const std::size_t more = (bytes_of(kManyBlocks) - few) / (kManyBlocks - kFewBlocks);
+  const std::size_t beside = few - std::min(few, more * kFewBlocks);
+  std::size_t blocks = (options_.memory_bytes - std::min(options_.memory_bytes, beside)) / more;
+  blocks = std::clamp(blocks, kBlocksMin, kBlocksMax);
+  // Some of it grows in steps.
+  while (blocks > kBlocksMin && bytes_of(blocks) > options_.memory_bytes) {
+    blocks = std::max(blocks - blocks / 16, kBlocksMin);
+  }
   entries_.resize(blocks);
   buckets_.assign(std::bit_ceil(blocks), kNoBlock);
   for (std::size_t id = blocks; id-- > 0;) {
@@ -68,15 +95,15 @@ MiniatureCaches::MiniatureCaches(Options options) : options_(std::move(options))
   }
   for (const CurvePoint& point : options_.points) {
     Point& made = points_.emplace_back();
-    made.policy = points_.size() == 1 ? options_.policy->make(blocks)
-                                      : FollowerOf(*points_.front().policy, blocks);
+    const std::size_t index = points_.size() - 1;
+    made.policy = PolicyOf(index, index == 0 ? nullptr : points_.front().policy.get(), blocks);
     made.dram_bytes = point.dram_bytes;
     if (point.nvme_bytes == 0) continue;
     const double segments = options_.nvme_segments * point.nvme_scale;
     made.ring.resize(std::clamp(static_cast<std::uint32_t>(segments), kSegmentsMin, kSegmentsMax));
     made.segment_bytes = point.nvme_bytes / made.ring.size();
   }
-  bytes_ = blocks * each + sizeof(*this);
+  bytes_ = bytes_of(blocks) + sizeof(*this);
 }
 
 MiniatureCaches::~MiniatureCaches() = default;

@@ -12,6 +12,11 @@
 //   the
 //     next is reclaimed: what was got twice is appended again (a quarter of a segment at most), the
 //     rest loses its record.
+// A policy that learns does so in the first point, which stands for the daemon's own size, and once
+// more in each that has less DRAM: what a small cache remembers, and for how long, is less and
+// otherwise than a large one's, and it evicts by that. Larger points use what the first has
+// learned.
+//
 // When the table is full, or more time is used than allowed, half of the blocks go: the share of
 // the sampled ones is a power of two, and only shrinks.
 //
@@ -122,9 +127,13 @@ class MiniatureCaches {
   };
   struct Point;
 
-  /// A policy that learns from `first`, or one of its own where there is nothing to learn.
-  [[nodiscard]] std::unique_ptr<EvictionPolicy> FollowerOf(const EvictionPolicy& first,
-                                                           std::size_t blocks) const;
+  /// For point `index` of a table of so many blocks: one that learns by itself, or one that uses
+  /// what `first` learns; `first` is null for the first point.
+  [[nodiscard]] std::unique_ptr<EvictionPolicy> PolicyOf(std::size_t index,
+                                                         const EvictionPolicy* first,
+                                                         std::size_t blocks) const;
+  /// Of all points, in a table of so many blocks.
+  [[nodiscard]] std::size_t PoliciesBytes(std::size_t blocks) const;
   [[nodiscard]] std::size_t BucketOf(std::uint64_t identity) const noexcept {
     return identity & (buckets_.size() - 1);
   }

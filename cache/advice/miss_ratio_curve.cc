@@ -1,6 +1,7 @@
 #include "cache/advice/miss_ratio_curve.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "base/counter.h"
@@ -28,6 +29,34 @@ std::uint64_t Scaled(std::uint64_t bytes, double scale) {
 
 std::uint32_t TagOf(std::uint64_t identity) noexcept {
   return static_cast<std::uint32_t>(identity >> 16) | 1U;
+}
+
+/// Of the sum of numbers that are independent and of one distribution.
+double VarianceOfSum(std::span<const double> numbers) {
+  const auto count = static_cast<double>(numbers.size());
+  double mean = 0;
+  for (const double one : numbers) mean += one / count;
+  double squares = 0;
+  for (const double one : numbers) squares += (one - mean) * (one - mean);
+  return squares * count / (count - 1);
+}
+
+/// As the header says. `unseen`: references that there were beyond those that the sample stands
+/// for.
+void Correct(CurveFigures& figures, double unseen) {
+  if (figures.points.empty()) return;
+  const double own = figures.points.front().hits;
+  const double bias = figures.hits - own;
+  const double by_chance = std::clamp(unseen, std::min(bias, 0.0), std::max(bias, 0.0));
+  double most = own;
+  for (const CurveFigures::PointFigures& point : figures.points) most = std::max(most, point.hits);
+  for (CurveFigures::PointFigures& point : figures.points) {
+    double like_own = 1;
+    if (point.hits > own) like_own = (most - point.hits) / (most - own);
+    if (point.hits < own) like_own = point.hits / own;
+    const double correction = by_chance + (bias - by_chance) * like_own;
+    point.hits = std::clamp(point.hits + correction, 0.0, figures.references);
+  }
 }
 
 }  // namespace
@@ -155,7 +184,8 @@ MissRatioCurve::Tally& MissRatioCurve::Slice(Nanos now) noexcept {
   slice_ = (slice_ + 1) % kSlices;
   Tally& slice = (*slices_)[slice_];
   const auto clear = [](Number& number) { number.store(0, std::memory_order_relaxed); };
-  for (Number* number : {&slice.references, &slice.reference_bytes, &slice.hits, &slice.sampled}) {
+  for (Number* number : {&slice.references, &slice.reference_bytes, &slice.hits, &slice.sampled,
+                         &slice.stands_for}) {
     clear(*number);
   }
   for (auto& point : slice.points) {
@@ -191,6 +221,7 @@ void MissRatioCurve::CountSampled(std::size_t count) {
     at_.broken |= ~(one.dram | one.nvme);
   }
   Count(&Tally::sampled, sampled);
+  Count(&Tally::stands_for, sampled * weight);
 }
 
 void MissRatioCurve::End() {
@@ -259,6 +290,7 @@ CurveFigures MissRatioCurve::Read(bool last_hour) const {
   } else {
     take(*total_);
   }
+  double stands_for = 0;
   CurveFigures figures;
   figures.seconds = static_cast<double>(now - first) * 1e-9;
   for (const Tally* tally : tallies) {
@@ -266,6 +298,7 @@ CurveFigures MissRatioCurve::Read(bool last_hour) const {
     figures.reference_bytes += get(tally->reference_bytes);
     figures.hits += get(tally->hits);
     figures.sampled += get(tally->sampled);
+    stands_for += get(tally->stands_for);
   }
   const double unsampled = 1 - 1 / static_cast<double>(std::uint64_t{1} << Shift());
   std::array<double, kGroups> real{};
@@ -284,16 +317,9 @@ CurveFigures MissRatioCurve::Read(bool last_hour) const {
       made.hits += hits;
       differs[group] = hits - real[group];
     }
-    double mean = 0;
-    for (const double one : differs) mean += one / kGroups;
-    for (const double one : differs) made.variance += (one - mean) * (one - mean);
-    made.variance *= unsampled * kGroups / (kGroups - 1);
+    made.variance = unsampled * VarianceOfSum(differs);
   }
-  // As the header says: what differs from the real size's miniature is added to the real cache.
-  const double bias = figures.points.empty() ? 0 : figures.hits - figures.points.front().hits;
-  for (CurveFigures::PointFigures& point : figures.points) {
-    point.hits = std::clamp(point.hits + bias, 0.0, figures.references);
-  }
+  Correct(figures, figures.references - stands_for);
   return figures;
 }
 

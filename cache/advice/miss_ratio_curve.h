@@ -6,9 +6,11 @@
 // It is a *hit* of a cache when that has the block and all blocks of its chain before it, as far as
 // they are asked for here: later ones are of no use. What the real cache has is counted exactly;
 // what others would have, with miniature caches over a sample (miniature_caches.h). An answer for
-// another size is the real ratio plus what the miniature of that size differs from the miniature of
-// the real size: what the sample has by chance, or the miniature does otherwise than the cache, is
-// in both.
+// another size is what its miniature has, corrected by what the real cache has more, or less, than
+// the miniature of the real size. Of that, the references by which the sample stands for too few,
+// or too many, are in every size: they are of the blocks that are used most (Waldspurger et al.,
+// "Efficient MRC Construction with SHARDS", FAST 2015, 4.1). What the miniature does otherwise than
+// the cache shrinks with the hits of smaller sizes, and with the misses that a larger one has left.
 //
 // Figures are kept since the start, and in kSlices slices for the last hour. Sampled references are
 // in kGroups groups by their blocks' hashes, whose spread says how sure an answer is.
@@ -109,6 +111,7 @@ class MissRatioCurve {
   struct Tally {
     Number began{0};  // ns; a slice that began longer ago than an hour counts no more
     Number references{0}, reference_bytes{0}, hits{0}, sampled{0};
+    Number stands_for{0};  // references that the sampled ones are, by the share of each
     struct Group {
       Number hits{0}, dram_hits{0};
     };

@@ -107,6 +107,13 @@ class EvictionPolicy {
     return nullptr;
   }
 
+  /// Another policy of the kind that learns by itself, whose cache holds `held_blocks` of its
+  /// `capacity_blocks` at most; null for policies that learn nothing.
+  [[nodiscard]] virtual std::unique_ptr<EvictionPolicy> Learner(std::size_t /*capacity_blocks*/,
+                                                                std::size_t /*held_blocks*/) const {
+    return nullptr;
+  }
+
   /// Requests whose hints did not count, because too many different ones were told apart already.
   [[nodiscard]] virtual std::uint64_t IgnoredHints() const noexcept { return 0; }
 

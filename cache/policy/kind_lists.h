@@ -23,7 +23,7 @@
 namespace terrace {
 
 /// What `terrace` keeps of a block.
-struct [[gnu::packed]] BlockState {
+struct [[gnu::packed]] UseState {
   std::uint32_t tag = 0;   ///< of its identity
   std::uint32_t when = 0;  ///< last use, in ticks
   std::uint16_t list = 0;
@@ -31,7 +31,7 @@ struct [[gnu::packed]] BlockState {
   std::uint8_t end : 2 = 0;   ///< where the last request ended (terrace_policy.cc)
   std::uint8_t shared : 1 = 0;
 };
-static_assert(sizeof(BlockState) == 11, "see the 96 bytes of block_index.h");
+static_assert(sizeof(UseState) == 11, "see the 96 bytes of block_index.h");
 
 class KindLists {
  public:
@@ -59,8 +59,8 @@ class KindLists {
   [[nodiscard]] float FactorOf(std::size_t list) const noexcept { return lists_[list].factor; }
 
   /// Of a linked block neither list nor time may change.
-  [[nodiscard]] BlockState& operator[](BlockId block) { return state_[block]; }
-  [[nodiscard]] const BlockState& operator[](BlockId block) const { return state_[block]; }
+  [[nodiscard]] UseState& operator[](BlockId block) { return state_[block]; }
+  [[nodiscard]] const UseState& operator[](BlockId block) const { return state_[block]; }
   [[nodiscard]] bool Linked(BlockId block) const noexcept { return links_.Linked(block); }
   [[nodiscard]] BlockId Next(BlockId block) const noexcept { return links_.Next(block); }
 
@@ -86,7 +86,7 @@ class KindLists {
   /// By list: 1 from when the list changes until its reader puts a 0 there.
   [[nodiscard]] std::span<std::uint8_t> changed() noexcept { return changed_; }
 
-  static constexpr std::size_t kBytesPerBlock = BlockLinks::kBytesPerBlock + sizeof(BlockState);
+  static constexpr std::size_t kBytesPerBlock = BlockLinks::kBytesPerBlock + sizeof(UseState);
   [[nodiscard]] std::size_t FixedBytes() const noexcept {
     return lists_.size() * (sizeof(List) + 1) + usual_.size() * sizeof(usual_[0]) +
            others_.size() * 4 * sizeof(void*);
@@ -109,7 +109,7 @@ class KindLists {
   [[nodiscard]] BlockId DeepestOf(BlockId head) const noexcept;
 
   BlockLinks links_;
-  std::vector<BlockState> state_;
+  std::vector<UseState> state_;
   std::vector<List> lists_;
   std::vector<std::uint8_t> changed_;                        // by list
   std::vector<std::uint16_t> usual_;                         // by kind: the list of class 0

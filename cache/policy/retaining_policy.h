@@ -43,6 +43,10 @@ class RetainingPolicy final : public EvictionPolicy {
   [[nodiscard]] std::unique_ptr<EvictionPolicy> Follower(std::size_t capacity) const override {
     return ordinary_->Follower(capacity);
   }
+  [[nodiscard]] std::unique_ptr<EvictionPolicy> Learner(std::size_t capacity,
+                                                        std::size_t held) const override {
+    return ordinary_->Learner(capacity, held);
+  }
   [[nodiscard]] std::uint64_t IgnoredHints() const noexcept override {
     return ordinary_->IgnoredHints();
   }

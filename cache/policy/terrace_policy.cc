@@ -92,6 +92,10 @@ class TerracePolicy final : public EvictionPolicy {
   [[nodiscard]] std::unique_ptr<EvictionPolicy> Follower(std::size_t capacity) const override {
     return std::make_unique<TerracePolicy>(capacity, learned_, false);
   }
+  [[nodiscard]] std::unique_ptr<EvictionPolicy> Learner(std::size_t capacity,
+                                                        std::size_t held) const override {
+    return std::make_unique<TerracePolicy>(capacity, std::make_shared<LearnedReuse>(held), true);
+  }
 
  private:
   static std::uint32_t TagOf(std::uint64_t identity) noexcept {
@@ -148,7 +152,7 @@ class TerracePolicy final : public EvictionPolicy {
   /// become of that kind and class.
   void Regroup(BlockId head, std::size_t count, std::uint16_t kind, std::int8_t cost_class,
                bool shared);
-  void CountUse(const BlockState& state, std::size_t blocks);
+  void CountUse(const UseState& state, std::size_t blocks);
   /// What was found of another estimate counts no more.
   void TakeOver();
   /// As BlockKinds::OfTurn; a kind that is new has a list and is known as the one above it.
@@ -247,7 +251,7 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
 void TerracePolicy::Insert(const NewBlock& block) {
   TERRACE_CHECK(block.parent == kNoBlock || lists_.Linked(block.parent));
   if (lists_.kinds() < kinds_.size()) AddLists();  // the teacher knows more kinds by now
-  BlockState& state = lists_[block.block];
+  UseState& state = lists_[block.block];
   const std::uint32_t length = block.position + block.behind + 1;
   state = {};
   state.tag = TagOf(block.identity);
@@ -281,7 +285,7 @@ void TerracePolicy::Insert(const NewBlock& block) {
 void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& request) {
   if (chain.empty()) return;
   if (IsRecent(chain.back(), chain.size())) return TouchAgain(chain);
-  BlockState& last = lists_[chain.back()];
+  UseState& last = lists_[chain.back()];
   const auto end = static_cast<End>(last.end);
   const bool went_on = end == End::kElsewhere || end == End::kStopped;
   const std::uint32_t turn = std::min<std::uint32_t>(
@@ -293,7 +297,7 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
     const BlockId block = chain[i];
-    BlockState& state = lists_[block];
+    UseState& state = lists_[block];
     lists_.Unlink(block);
     if (state.shared) {
       state.turn = static_cast<std::uint8_t>(std::min(state.turn + 1, 7) & 7);
@@ -313,7 +317,7 @@ void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
   const std::uint32_t began = lists_[chain.back()].when;
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
-    BlockState& state = lists_[chain[i]];
+    UseState& state = lists_[chain[i]];
     lists_.Unlink(chain[i]);
     state.when = open_;
     lists_.Append(chain[i]);
@@ -325,7 +329,7 @@ void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
 
 void TerracePolicy::PutOff(const NewBlock& block) {
   lists_.Unlink(block.block);
-  BlockState& state = lists_[block.block];
+  UseState& state = lists_[block.block];
   state.list =
       lists_.ListOf(kinds_.OfPutOff(), 0);  // its turn stays, and so does what is told of its use
   state.when = Now();
@@ -334,7 +338,7 @@ void TerracePolicy::PutOff(const NewBlock& block) {
 
 void TerracePolicy::Evict(BlockId block) {
   // Its parent, if that is what comes behind it, is where the chain ends from now on.
-  const BlockState& state = lists_[block];
+  const UseState& state = lists_[block];
   const BlockId next = lists_.Next(block);
   if (next != kNoBlock && lists_[next].when == state.when &&
       static_cast<End>(lists_[next].end) == End::kElsewhere) {
@@ -344,7 +348,7 @@ void TerracePolicy::Evict(BlockId block) {
 }
 
 void TerracePolicy::SetKind(BlockId block, std::uint16_t kind, std::int8_t cost_class) {
-  BlockState& state = lists_[block];
+  UseState& state = lists_[block];
   const std::size_t lists = lists_.size();
   state.list = lists_.ListOf(kind, cost_class);
   if (lists_.size() > lists) ends_.Reset();
@@ -357,7 +361,7 @@ void TerracePolicy::Regroup(BlockId head, std::size_t count, std::uint16_t kind,
   const std::uint32_t when = lists_[head].when;
   if (lists_.KindOf(old_list) == kind && lists_.ClassOf(old_list) == cost_class) return;
   for (BlockId block = head; count > 0 && block != kNoBlock; --count) {
-    BlockState& state = lists_[block];
+    UseState& state = lists_[block];
     if (state.when != when || state.list != old_list) return;
     const BlockId next = lists_.Next(block);
     lists_.Unlink(block);
@@ -370,7 +374,7 @@ void TerracePolicy::Regroup(BlockId head, std::size_t count, std::uint16_t kind,
   }
 }
 
-void TerracePolicy::CountUse(const BlockState& state, std::size_t blocks) {
+void TerracePolicy::CountUse(const UseState& state, std::size_t blocks) {
   if (teaches_) learned_->Used(state.tag, lists_.KindOf(state.list), blocks, state.when);
 }
 
@@ -464,7 +468,7 @@ BlockId TerracePolicy::ListAfter(std::size_t list) const noexcept {
 
 double TerracePolicy::ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept {
   if (!learned_->history().Knows()) return 1;
-  const BlockState& state = lists_[block];
+  const UseState& state = lists_[block];
   const std::uint32_t age = Now() - state.when;
   const std::uint64_t ticks = std::min<std::uint64_t>(blocks / learned_->uses_per_tick(), 1U << 30);
   const std::uint32_t until = age + static_cast<std::uint32_t>(ticks);

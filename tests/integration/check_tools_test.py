@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The checkers are checked: a rule that finds nothing, or a count that lies, would not be seen."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -17,6 +18,8 @@ from repository import ROOT
 
 sys.path.insert(0, str(ROOT / "tools/checks"))
 import count_tests  # noqa: E402 (found through the line above)
+import lint  # noqa: E402
+import unity  # noqa: E402
 
 
 def tidy(name, content):
@@ -186,6 +189,118 @@ class CountTests(unittest.TestCase):
         run = subprocess.run([sys.executable, ROOT / "tools/checks/count_tests.py", "/nonexistent"],
                              stdout=subprocess.PIPE, check=False)
         self.assertEqual(run.returncode, 1)
+
+
+def in_namespace(*lines, hidden=True):
+    body = "\n".join(lines)
+    inner = f"namespace {{\n\n{body}\n\n}}  // namespace\n" if hidden else f"{body}\n"
+    return f"namespace terrace {{\n{inner}}}  // namespace terrace\n"
+
+
+class Unity(unittest.TestCase):
+    """Sources that are compiled as one must not see each other's names."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        root = unity.ROOT
+        unity.ROOT = self.root
+        self.addCleanup(setattr, unity, "ROOT", root)
+
+    def groups(self, *texts, **headers):
+        for name, text in headers.items():
+            (self.root / f"{name}.h").write_text(text)
+        for number, text in enumerate(texts):
+            (self.root / f"{number}.cc").write_text(text)
+        found = unity.groups([self.root / f"{number}.cc" for number in range(len(texts))])
+        return [[int(path.stem) for path in group] for group in found]
+
+    def test_names_that_meet_are_compiled_apart(self):
+        for line in ("constexpr std::size_t kMost = 1;", "int kMost() { return 1; }",
+                     "[[nodiscard]] int kMost();", "class kMost {};", "enum class kMost : int {};",
+                     "struct [[gnu::packed]] kMost {};", "template <class T>\nT kMost();",
+                     "using kMost = int;", "const std::array<int, 2> kMost{};",
+                     "thread_local int kMost;", "#define kMost 1"):
+            uses = "int F() { return int(kMost); }"
+            self.assertEqual(self.groups(in_namespace(line), uses), [[0], [1]], line)
+            self.assertEqual(self.groups(uses, in_namespace(line)), [[0], [1]], line)
+
+    def test_a_name_that_a_header_of_another_declares(self):
+        user = '#include "own.h"\nint F() { return 1; }\n'
+        between = '#include "between.h"\nint G() { return 2; }\n'
+        for text in (user, between):
+            self.assertEqual(
+                self.groups(in_namespace("struct Entry {};"), text,
+                            own=in_namespace("struct Entry;", hidden=False),
+                            between='#include "own.h"\n'), [[0], [1]])
+
+    def test_namespaces_by_one_name_meet_and_of_two_things_do_not(self):
+        same, other = "namespace fs = std::filesystem;\n", "namespace fs = experimental;\n"
+        self.assertEqual(self.groups(same, other, same), [[0, 2], [1]])
+        self.assertEqual(self.groups("using Key = int;\n", "using Key = int;\n"), [[0], [1]])
+        self.assertEqual(self.groups("using a::Key;\n", "using b::Key;\n", "using a::Key;\n"),
+                         [[0, 2], [1]])
+
+    def test_what_testing_means_is_one_thing_in_a_group(self):
+        ours = '#include "host.h"\nusing testing::Host;\n'
+        self.assertEqual(self.groups(ours, "class A : public testing::Test {};\n", ours,
+                                     host="namespace terrace::testing {}\n"), [[0, 2], [1]])
+
+    def test_words_in_comments_and_strings_part_nothing(self):
+        self.assertEqual(self.groups(in_namespace("int Most();"), '// Most\nauto s = "Most";\n'),
+                         [[0, 1]])
+
+    def test_every_source_is_in_one_group_of_bounded_size(self):
+        found = self.groups(*(f"int F{number}();\n" for number in range(3 * unity.FILES_MAX + 1)))
+        self.assertEqual([len(group) for group in found], 3 * [unity.FILES_MAX] + [1])
+        self.assertEqual(sorted(sum(found, [])), list(range(3 * unity.FILES_MAX + 1)))
+
+
+class Lint(unittest.TestCase):
+    def test_of_a_command_the_flags_are_kept(self):
+        command = "/usr/bin/ccache /usr/bin/clang++-19 -DA=\\\"x\\\" -I/b -O2 -o a.o -c /a.cc"
+        self.assertEqual(lint.flags_of({"command": command}), ('-DA="x"', "-I/b", "-O2"))
+
+    def test_every_file_is_looked_at_once_and_tests_with_their_own_settings(self):
+        files = ("base/status.cc", "base/random.cc", "tests/base/status_test.cc",
+                 "tests/base/task_test.cc", "tests/contract/lmcache_plugin.c")
+        with tempfile.TemporaryDirectory() as folder:
+            entries = [{"directory": folder, "file": str(ROOT / name),
+                        "command": f"clang++-19 -O2 -o a.o -c {ROOT / name}"} for name in files]
+            path = pathlib.Path(folder) / "compile_commands.json"
+            path.write_text(json.dumps(entries + entries[:1]))
+            found = [sorted(str(path.relative_to(ROOT)) for path in group)
+                     for _, group in lint.work_of(pathlib.Path(folder))]
+        self.assertEqual(sorted(sum(found, [])), sorted(files))
+        for group in found:
+            self.assertEqual(len({name.split("/")[0] for name in group}), 1, group)
+            self.assertEqual(len({pathlib.Path(name).suffix for name in group}), 1, group)
+
+
+    def test_sources_that_are_compiled_as_one_are_looked_at_too(self):
+        with tempfile.TemporaryDirectory() as folder:
+            build = pathlib.Path(folder).resolve()
+            group = build / "tests" / "Unity" / "unity_0.cxx"
+            group.parent.mkdir(parents=True)
+            names = [ROOT / "tests/base/status_test.cc", ROOT / "tests/base/task_test.cc"]
+            group.write_text("".join(f'#include "{name}"\n' for name in names))
+            (build / "compile_commands.json").write_text(json.dumps(
+                [{"directory": folder, "file": str(group),
+                  "command": f"clang++-19 -DA -o a.o -c {group}"}]))
+            self.assertEqual(sum((group for _, group in lint.work_of(build)), []), names)
+            self.assertEqual(lint.work_of(build, names[:1]), [(("-DA",), names[:1])])
+
+    def test_settings_that_clang_tidy_cannot_read_are_no_pass(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source = pathlib.Path(folder) / "a.cc"
+            source.write_text("int a;\n")
+            (source.parent / ".clang-tidy").write_text("Checks: '-*,bugprone-*'\n")
+            self.assertEqual(lint.tidy([], [], source), (True, ""))
+            (source.parent / ".clang-tidy").write_text("Checks: '-*'\nNoSuchWord: 1\n")
+            clean, said = lint.tidy([], [], source)
+        self.assertFalse(clean)
+        self.assertIn("Error parsing", said)
 
 
 class Setup(unittest.TestCase):

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Runs clang-tidy over every source of the repository that a build folder compiles.
+"""Runs clang-tidy over every source of the repository that a build folder compiles, or over some.
 
-Usage: lint.py BUILD_FOLDER [--jobs N]
+Usage: lint.py BUILD_FOLDER [FILE ...] [--jobs N]
 
 The checks stand in .clang-tidy. They look at our declarations only, for which clang-tidy 19 needs a
-plugin (tidy_scope.cc): without it they take twice as long and find the same. A file that was clean
-is not looked at again until it, its compile command, a header of the repository or .clang-tidy
-changes (BUILD_FOLDER/lint holds the stamps).
+plugin (tidy_scope.cc): without it they take twice as long and find the same. Sources of the same
+flags are looked at as one, in groups whose names cannot meet (unity.py); a group that is not
+clean is looked at file by file. A group that was clean is not looked at again until one of its
+files, its flags, a header of the repository or .clang-tidy changes (BUILD_FOLDER/lint holds the
+groups and the stamps).
 Exit status 1 when clang-tidy finds something.
 """
 
@@ -16,16 +18,19 @@ import hashlib
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
+
+import unity
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SCOPE = ROOT / "tools" / "checks" / "tidy_scope.cc"
 CLANG_HEADERS = pathlib.Path("/usr/lib/llvm-19/include")  # libclang-19-dev and llvm-19-dev
 ROOMS = ("base", "transport", "tiers", "cache", "client", "tools", "tests")
-# clang-tidy on one file: the slowest needs about 20 s, and beside the other stages of tools/check
+# clang-tidy on one group: the slowest needs about 40 s, and beside the other stages of tools/check
 # it gets a tenth of a core.
-FILE_SECONDS_MAX = 1800
+GROUP_SECONDS_MAX = 1800
 
 
 def hash_of_headers():
@@ -39,15 +44,42 @@ def hash_of_headers():
     return digest.digest()
 
 
-def sources(build):
-    """[(path, command)] of our files in the build's compilation database."""
+def flags_of(entry):
+    """Of a line of the compilation database: the compiler's arguments, without file and output."""
+    words = shlex.split(entry["command"])
+    while not words[0].startswith("-"):
+        words.pop(0)  # ccache and the compiler
+    kept, skip = [], False
+    for word in words:
+        if not skip and word not in ("-o", "-c"):
+            kept.append(word)
+        skip = word in ("-o", "-c")
+    return tuple(kept)
+
+
+def work_of(build, only=()):
+    """[(flags, [path])] of our files (or the given ones) in the build's compilation database."""
     entries = json.loads((build / "compile_commands.json").read_text())
-    found = {}
+    of_path = {}
     for entry in entries:
         path = pathlib.Path(entry["file"]).resolve()
-        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in ROOMS:
-            found[path] = entry.get("command", "")
-    return sorted(found.items())
+        # What is compiled as one stands in a file that cmake made.
+        is_group = path.is_relative_to(build) and path.parent.name == "Unity"
+        names = unity.INCLUDE.findall(path.read_text()) if is_group else [path]
+        for source in map(pathlib.Path, names):
+            ours = source.is_relative_to(ROOT) and source.relative_to(ROOT).parts[0] in ROOMS
+            if ours and (not only or source in only):
+                of_path[source] = flags_of(entry)
+    alike = {}
+    for path, flags in sorted(of_path.items()):
+        # C is not C++; a test has settings of its own (tests/.clang-tidy).
+        kind = (flags, path.suffix, path.relative_to(ROOT).parts[0] == "tests")
+        alike.setdefault(kind, []).append(path)
+    found = []
+    for (flags, suffix, _), paths in alike.items():
+        groups = unity.groups(paths) if suffix == ".cc" else [[path] for path in paths]
+        found += [(flags, group) for group in groups]
+    return found
 
 
 def scope_plugin(folder):
@@ -69,51 +101,84 @@ def scope_plugin(folder):
     return [f"--load={library}", "--checks=terrace-scope"]  # beside those of .clang-tidy
 
 
-def lint(build, plugin, path, stamp):
-    """What clang-tidy said; empty when the file is clean."""
+def tidy(plugin, flags, path):
+    """(whether it is clean, what clang-tidy said)."""
     try:
         run = subprocess.run(
-            ["clang-tidy-19", "--quiet", *plugin, "-p", str(build), str(path)], cwd=ROOT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=FILE_SECONDS_MAX, check=False)
+            ["clang-tidy-19", "--quiet", *plugin, str(path), "--", *flags], cwd=ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=GROUP_SECONDS_MAX, check=False)
     except subprocess.TimeoutExpired:
-        return f"{path}: error: clang-tidy did not end within {FILE_SECONDS_MAX} s"
+        return False, f"{path}: error: clang-tidy did not end within {GROUP_SECONDS_MAX} s"
+    if "Error parsing" in run.stderr:  # of our settings: it went on with its own
+        return False, f"{path}: error: {run.stderr.strip()}"
     if run.returncode == 0 and "warning:" not in run.stdout:
-        stamp.touch()
-        return ""
+        return True, ""
     # stderr holds only counts of suppressed warnings, unless clang-tidy itself failed.
-    return run.stdout.strip() or run.stderr.strip() or f"{path}: clang-tidy failed"
+    return False, run.stdout.strip() or run.stderr.strip() or f"{path}: clang-tidy failed"
+
+
+def lint(folder, plugin, flags, paths, stamp):
+    """What clang-tidy said of a group, file by file; empty when it is clean."""
+    if len(paths) > 1:
+        # In a folder whose settings are those of the files: the root's, or those of the tests.
+        tests = paths[0].relative_to(ROOT).parts[0] == "tests"
+        group = folder / ("tests" if tests else "") / f"{stamp.name}.cc"
+        group.write_text("".join(
+            f'#include "{path}"  // NOLINT(bugprone-suspicious-include)\n' for path in paths))
+        clean = tidy(plugin, flags, group)[0]
+        group.unlink()
+        if clean:
+            stamp.touch()
+            return ""
+    answers = [tidy(plugin, flags, path) for path in paths]
+    if all(clean for clean, _ in answers):
+        stamp.touch()
+    return "\n".join(said for _, said in answers if said)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("files", type=pathlib.Path, nargs="*", metavar="FILE")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     build = arguments.build.resolve()
     stamps = build / "lint"
     stamps.mkdir(exist_ok=True)
 
+    (stamps / "tests").mkdir(exist_ok=True)
+    (stamps / "tests" / ".clang-tidy").write_bytes((ROOT / "tests" / ".clang-tidy").read_bytes())
+
     headers = hash_of_headers()
     work = []
-    files = sources(build)
-    for path, command in files:
-        digest = hashlib.sha256(headers + command.encode() + path.read_bytes()).hexdigest()
-        if not (stamps / digest).exists():
-            work.append((path, stamps / digest))
-    print(f"{len(files)} files, {len(files) - len(work)} unchanged since they were clean")
+    only = [path.resolve() for path in arguments.files]
+    groups = work_of(build, only)
+    for flags, paths in groups:
+        digest = hashlib.sha256(headers + repr((flags, paths)).encode())
+        for path in paths:
+            digest.update(path.read_bytes())
+        if not (stamps / digest.hexdigest()).exists():
+            work.append((flags, paths, stamps / digest.hexdigest()))
+    files = sum(len(paths) for _, paths in groups)
+    if only and files != len(only):
+        sys.exit(f"lint: {build} compiles {files} of the {len(only)} files")
+    to_do = sum(len(paths) for _, paths, _ in work)
+    print(f"{files} files, {files - to_do} unchanged since they were clean")
+    work.sort(key=lambda item: len(item[1]), reverse=True)  # the longest first
 
     plugin = scope_plugin(stamps) if work else []
     bad, done = 0, 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        running = {pool.submit(lint, build, plugin, path, stamp): path for path, stamp in work}
+        running = {pool.submit(lint, stamps, plugin, *item): item[1] for item in work}
         for future in concurrent.futures.as_completed(running):
-            done += 1
+            paths = running[future]
+            done += len(paths)
             said = future.result().replace(": warning:", ": error:")
             if said:
                 bad += 1
                 print(said)
-            print(f"[{done}/{len(work)}] {running[future].relative_to(ROOT)}", flush=True)
-    print(f"{len(files) - bad} files clean, {bad} files with findings")
+            print(f"[{done}/{to_do}] {paths[-1].relative_to(ROOT)}", flush=True)
+    print(f"{files} files, {bad} groups of them with findings")
     return 1 if bad else 0
 
 

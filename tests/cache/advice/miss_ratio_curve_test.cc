@@ -79,6 +79,19 @@ TEST_F(CurveTest, ALargerCacheHitsWhatTheRealOneGaveUp) {
   EXPECT_EQ(HitsAt(curve, 2), 8) << "both chains fit twice the DRAM";
 }
 
+// The real cache did better than its miniature by four hits; no size can have them beyond all that
+// there are.
+TEST_F(CurveTest, ASizeThatMissesNothingTwiceIsNotCorrected) {
+  MissRatioCurve curve(Sized(4), clock_);
+  for (const std::uint64_t chain : {1U, 2U}) Use(curve, CurveUse::kPut, chain, 0, 4, false);
+  Use(curve, CurveUse::kGet, 1, 0, 4, true);
+  Use(curve, CurveUse::kPut, 2, 0, 4, false);
+  EXPECT_EQ(curve.Read(false).references, 16);
+  EXPECT_EQ(HitsAt(curve, 1), 4);
+  EXPECT_EQ(HitsAt(curve, 2), 8);
+  EXPECT_EQ(HitsAt(curve, 4), 8);
+}
+
 TEST_F(CurveTest, WhatLiesBehindAGapIsNoHit) {
   MissRatioCurve curve(Sized(64), clock_);
   Use(curve, CurveUse::kPut, 1, 0, 4, false);
