@@ -13,8 +13,8 @@
 //   B3. A BlockId is not given out again before Release.
 //   B4. A published block has a frame, a record on NVMe, a copy in HBM, or several of them.
 //
-// Bytes per block of capacity: entry 64, slots 12; with 18 for the policy `terrace` and a bit for
-// labels that is 95 of the 96 allowed (s3fifo takes more).
+// Bytes per block of capacity: entry 64, slots 12; with 19 for the policy `terrace` and a bit for
+// labels (counted as a byte) that is the 96 allowed (s3fifo takes more).
 // Thread: the owning reactor's.
 #pragma once
 

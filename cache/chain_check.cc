@@ -215,6 +215,15 @@ std::vector<WantedBlock> WantedBlocks(const ChainSlice& chain, std::size_t keys,
   return wanted;
 }
 
+RequestFacts FactsIn(const Namespace& space, std::uint64_t block_bytes,
+                     std::span<const WantedBlock> wanted, RequestFacts told) {
+  told.tenant = space.tenant_id;
+  told.space = space.id;
+  told.block_bytes = static_cast<std::uint32_t>(block_bytes);
+  if (!wanted.empty()) told.cost_per_byte = space.CostPerByte(wanted.back().position + 1ULL);
+  return told;
+}
+
 std::vector<std::uint32_t> FirstOfSameKey(const std::vector<WantedBlock>& wanted) {
   constexpr std::uint32_t kEmpty = 0xffffffff;
   std::vector<std::uint32_t> first(wanted.size());

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/result.h"
@@ -47,6 +48,10 @@ struct WantedBlock {
 
 /// The keys of a checked chain, in ascending order of positions.
 std::vector<WantedBlock> WantedBlocks(const ChainSlice& chain, std::size_t keys, LocatorHash hash);
+
+/// What a request is, with what is known of its namespace.
+RequestFacts FactsIn(const Namespace& space, std::uint64_t block_bytes,
+                     std::span<const WantedBlock> wanted, RequestFacts told);
 
 /// same[i] is the lowest j with wanted[j].key == wanted[i].key: i itself unless the key repeats.
 std::vector<std::uint32_t> FirstOfSameKey(const std::vector<WantedBlock>& wanted);

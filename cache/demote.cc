@@ -41,8 +41,9 @@ double NvmeSide::ValueOf(BlockId id) const {
   if (WritePrice::Unknown(reuse)) return reuse;
   const BlockEntry& entry = (*cache.index)[id];
   const Namespace* space = cache.registry.Find(entry.namespace_id);
-  if (space == nullptr || space->spec.block_tokens == 0) return reuse;
-  return reuse * entry.valid_tokens / space->spec.block_tokens;
+  const double saved = reuse * cache.policy->CostFactor(id);
+  if (space == nullptr || space->spec.block_tokens == 0) return WritePrice::Known(saved);
+  return WritePrice::Known(saved * entry.valid_tokens / space->spec.block_tokens);
 }
 
 void NvmeSide::NoteUse(BlockId id) {

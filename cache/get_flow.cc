@@ -73,9 +73,9 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   }
   if (!state.answer.status.ok()) co_return std::move(state.answer);
   Count(counters.get_blocks, checked->keys);
-  state.facts.tenant = checked->space->tenant_id;
   state.answer.blocks.resize(checked->keys);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
+  state.facts = FactsIn(*checked->space, checked->block_bytes, state.wanted, request.facts);
 
   // Recency is settled once, for the chain as a whole: pushes end in any order.
   {

@@ -38,15 +38,15 @@ Task<BatchAnswer> Cache::Impl::Prefetch(const PrefetchRequest& request) {
                       .answer = {}};
   state.answer.status = checked.status();
   if (!checked.ok()) co_return std::move(state.answer);
-  state.facts.tenant = checked->space->tenant_id;
   state.answer.blocks.resize(checked->keys);
   Count(counters.prefetch_blocks, checked->keys);
   state.wanted = WantedBlocks(request.chain, checked->keys, options.locator_hash);
+  state.facts = FactsIn(*checked->space, checked->block_bytes, state.wanted, request.facts);
   {
     std::vector<BlockId> found(state.wanted.size());
     FindBatch(request.chain, state.wanted, found);
     ShowCurve(CurveUse::kTouch, request.chain, checked->block_bytes, state.wanted, found,
-              {.tenant = checked->space->tenant_id});
+              FactsIn(*checked->space, checked->block_bytes, state.wanted, {}));
     std::erase_if(
         found, [&state](BlockId id) { return id == kNoBlock || !state.chain_blocks.Insert(id); });
     TouchInDram(std::move(found), state.facts);
@@ -113,7 +113,7 @@ BatchAnswer Cache::Impl::Touch(const ChainSlice& chain, const RequestFacts& fact
   std::vector<BlockId> found(wanted.size());
   FindBatch(chain, wanted, found);
   ShowCurve(CurveUse::kTouch, chain, checked->block_bytes, wanted, found,
-            {.tenant = checked->space->tenant_id});
+            FactsIn(*checked->space, checked->block_bytes, wanted, {}));
   BlockSet seen(wanted.size());
   std::vector<BlockId> recent;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -127,9 +127,7 @@ BatchAnswer Cache::Impl::Touch(const ChainSlice& chain, const RequestFacts& fact
     recent.push_back(id);
   }
   Count(counters.touched, recent.size());
-  RequestFacts told = facts;
-  told.tenant = checked->space->tenant_id;
-  TouchInDram(std::move(recent), told);
+  TouchInDram(std::move(recent), FactsIn(*checked->space, checked->block_bytes, wanted, facts));
   return answer;
 }
 

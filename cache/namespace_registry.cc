@@ -12,6 +12,7 @@
 #include "cache/namespace_registry.h"
 
 #include <algorithm>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <span>
@@ -173,6 +174,28 @@ Hash128 NamespaceFingerprint(const NamespaceSpec& spec) {
     bytes.Add(group.block_bytes);
   }
   return bytes.Hash();
+}
+
+void ToldCost::Set(const PrefillCost& cost) {
+  const std::uint64_t first = std::bit_cast<std::uint32_t>(static_cast<float>(cost.first_token_s));
+  const auto per_context = std::bit_cast<std::uint32_t>(static_cast<float>(cost.per_context_s));
+  bits_.store(first << 32 | per_context);
+}
+
+PrefillCost ToldCost::Get() const {
+  const std::uint64_t bits = bits_.load();
+  return {.first_token_s = std::bit_cast<float>(static_cast<std::uint32_t>(bits >> 32)),
+          .per_context_s = std::bit_cast<float>(static_cast<std::uint32_t>(bits))};
+}
+
+float Namespace::CostPerByte(std::uint64_t blocks) const noexcept {
+  // The blocks of all groups and shards are needed, so they share what computing them costs.
+  double bytes = 0;
+  for (const NamespaceGroup& group : spec.groups) bytes += static_cast<double>(group.block_bytes);
+  bytes *= spec.shard_count;
+  const double tokens = spec.block_tokens;
+  const double token_s = cost.Get().MeanUntil(static_cast<double>(blocks) * tokens);
+  return bytes > 0 ? static_cast<float>(token_s * tokens / bytes) : 0;
 }
 
 std::uint64_t Namespace::BlockBytes(std::uint32_t group) const noexcept {

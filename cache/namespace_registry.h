@@ -1,6 +1,7 @@
 // NamespaceRegistry: the namespaces of a daemon, their ids and fingerprints. Shared by reactors.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/checksum.h"
+#include "base/prefill_cost.h"
 #include "base/result.h"
 
 namespace terrace {
@@ -41,13 +43,34 @@ struct NamespaceSpec {
 /// their ids. docs/protocol.md gives the exact bytes.
 Hash128 NamespaceFingerprint(const NamespaceSpec& spec);
 
-/// Immutable once made. One that a start found is *dormant* until a client opens it: its tenant,
-/// name and fingerprint are known, the rest of its spec is not, so no request can use it.
+/// What was last told of a namespace's PrefillCost. Any thread.
+class ToldCost {
+ public:
+  ToldCost() = default;
+  ToldCost(const ToldCost& other) : ToldCost() { *this = other; }
+  ToldCost& operator=(const ToldCost& other) {
+    if (this != &other) bits_.store(other.bits_.load());
+    return *this;
+  }
+  void Set(const PrefillCost& cost);
+  [[nodiscard]] PrefillCost Get() const;
+
+ private:
+  std::atomic<std::uint64_t> bits_ = 0;  // two floats: a pair that belongs together
+};
+
+/// Immutable once made, but for `cost`. One that a start found is *dormant* until a client opens
+/// it: its tenant, name and fingerprint are known, the rest of its spec is not, so no request can
+/// use it.
 struct Namespace {
   std::uint32_t id = 0;         ///< from 1, never used twice
   std::uint32_t tenant_id = 0;  ///< from 1, one per tenant name
   NamespaceSpec spec;
   Hash128 fingerprint;
+  mutable ToldCost cost{};
+  /// Seconds of a GPU to compute a byte of the first `blocks` blocks of a chain again, on average;
+  /// 0 when nobody told.
+  [[nodiscard]] float CostPerByte(std::uint64_t blocks) const noexcept;
   /// Block size of a group, bytes; 0 when there is no such group.
   [[nodiscard]] std::uint64_t BlockBytes(std::uint32_t group) const noexcept;
   [[nodiscard]] bool dormant() const noexcept { return spec.groups.empty(); }

@@ -26,27 +26,24 @@ constexpr std::size_t kYieldEvery = 1024;
 /// Kept of a put's deadline for its reply when it waits for durability.
 constexpr Nanos kReplyTime = 20 * kMillisecond;
 
-RequestFacts FactsOf(const PutRequest& request, const Namespace& space) {
-  RequestFacts facts = request.facts;
-  facts.tenant = space.tenant_id;
-  return facts;
-}
 }  // namespace
 
 Cache::Impl::PutState Cache::Impl::BeginPut(Link& link, const PutRequest& request,
                                             const CheckedChain& checked) const {
+  std::vector<WantedBlock> wanted = WantedBlocks(request.chain, checked.keys, options.locator_hash);
+  const RequestFacts facts = FactsIn(*checked.space, checked.block_bytes, wanted, request.facts);
   return {.link = link,
           .request = request,
           .space = checked.space,
           .block_bytes = checked.block_bytes,
-          .wanted = WantedBlocks(request.chain, checked.keys, options.locator_hash),
+          .wanted = std::move(wanted),
           .first_of_same = {},
           // A block enters the set when it is found stored and again, under another number, when it
           // had been evicted meanwhile and is put anew.
           .chain_blocks = BlockSet(2 * checked.keys + PutState::kAncestorsMax),
           .next = 0,
           .full = false,
-          .facts = FactsOf(request, *checked.space),
+          .facts = facts,
           .extends = false,
           .answer = {}};
 }

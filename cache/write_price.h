@@ -2,15 +2,16 @@
 // of what is put, and goes to those that will most probably be read from there.
 //
 // Model. A block has a *value*: the probability that it is used again while its record would stay
-// (EvictionPolicy::ReuseWithin over Horizon), times the share of its tokens that are there. Every
-// byte costs the same to compute again, as far as anybody here knows: so the value is the expected
-// saving per byte written. Blocks are offered when it is their turn to leave DRAM; their
-// values, in classes an eighth of an octave wide and weighed by bytes, make a distribution that
-// forgets: it halves each time kMemory bytes were offered. The *price* is the value at which the
-// share of it that may be written ends. Where that share leads away from the budget, a *credit*
-// corrects it: each byte put adds `share` of a byte, each byte written, for whatever reason, takes
-// one. It is at most a quarter of what the tier holds; when as much is owed nothing is written
-// until some of it is paid back. What is owed beyond all that the tier holds is forgotten.
+// (EvictionPolicy::ReuseWithin over Horizon), times the share of its tokens that are there, times
+// what a byte of it costs to compute again (EvictionPolicy::CostFactor): the expected saving per
+// byte written, in what an average byte of the tenant costs. Blocks are offered when it is their
+// turn to leave DRAM; their values, in classes an eighth of an octave wide and weighed by bytes,
+// make a distribution that forgets: it halves each time kMemory bytes were offered. The *price* is
+// the value at which the share of it that may be written ends. Where that share leads away from the
+// budget, a *credit* corrects it: each byte put adds `share` of a byte, each byte written, for
+// whatever reason, takes one. It is at most a quarter of what the tier holds; when as much is owed
+// nothing is written until some of it is paid back. What is owed beyond all that the tier holds is
+// forgotten.
 //
 // A value of 1 stands for a policy that does not know: it is worth any price, whatever the
 // budget says.
@@ -37,6 +38,9 @@ class WritePrice {
   /// The policy knows nothing of that block.
   [[nodiscard]] static bool Unknown(double value) noexcept { return value >= 1; }
 
+  /// Of a block of which something is known: below 1, whatever it costs.
+  static double Known(double value) noexcept { return value < kKnownMost ? value : kKnownMost; }
+
   /// A block came into DRAM; put: not from NVMe.
   void Came(std::uint64_t bytes, bool put) noexcept;
   /// A record of a block of so many bytes was queued for writing, or written again.
@@ -58,6 +62,7 @@ class WritePrice {
   [[nodiscard]] double credit() const noexcept { return credit_; }
 
  private:
+  static constexpr double kKnownMost = 0.999;
   static constexpr std::size_t kClassesPerOctave = 8;
   static constexpr std::size_t kClasses = 16 * kClassesPerOctave;
   static std::size_t ClassOf(double value) noexcept;

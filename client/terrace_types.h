@@ -82,6 +82,11 @@ typedef struct terrace_group {
   uint64_t block_bytes;
 } terrace_group;
 
+typedef struct terrace_rate_point {
+  uint64_t context; /* tokens before it */
+  double tokens_per_s;
+} terrace_rate_point;
+
 /* Null texts and zeros mean the default of NamespaceDescriptor; name, block_tokens, groups: none.
  */
 typedef struct terrace_descriptor {
@@ -98,9 +103,11 @@ typedef struct terrace_descriptor {
   uint64_t group_count;
   uint32_t shard_count;
   uint32_t run_blocks;
+  const terrace_rate_point* prefill_rate; /* since 1.5 */
+  uint64_t prefill_rate_count;
 } terrace_descriptor;
 #define TERRACE_DESCRIPTOR_INIT \
-  {sizeof(terrace_descriptor), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0}
+  {sizeof(terrace_descriptor), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, 0}
 
 typedef struct terrace_kind {
   uint32_t group;
@@ -289,11 +296,6 @@ typedef struct terrace_group_loads {
   const uint32_t* load_us; /* time to get that block alone; 0 unless it is ready */
   const uint16_t* sources; /* which of load_from it comes from; 0xffff unless it is ready */
 } terrace_group_loads;
-
-typedef struct terrace_rate_point {
-  uint64_t context; /* tokens before it */
-  double tokens_per_s;
-} terrace_rate_point;
 
 /* PlanRequest. One point of rate: for any context. */
 typedef struct terrace_plan_request {

@@ -49,6 +49,12 @@ struct GroupSpec {
   std::uint64_t block_bytes = 0;   ///< Bytes of one block of one shard, 4 KiB to 64 MiB.
 };
 
+/// How fast an engine prefills the tokens that lie behind `context` others.
+struct RatePoint {
+  std::uint64_t context = 0;  ///< Tokens, at most 2^40.
+  double tokens_per_s = 0;    ///< 0.001 to 1e12.
+};
+
 /// Everything that changes the bytes of a block. Two openers of one name must agree in every
 /// field: the daemon compares a fingerprint and answers kIncompatible when they differ.
 struct NamespaceDescriptor {
@@ -63,6 +69,11 @@ struct NamespaceDescriptor {
   std::uint32_t shard_count = 1;          ///< TP x PP ranks or canonical head ranges.
   std::uint32_t run_blocks = 64;          ///< Blocks placed together, 1 to 4096.
   std::vector<GroupSpec> groups;          ///< At least one, at most 64.
+  /// What computing costs, not of the fingerprint: tokens per second of one GPU (those of the
+  /// instance, divided by its GPUs), as PlanRequest::rate; of several points the first and the last
+  /// count. Empty: not told. The daemon keeps what costs most to compute again for its bytes; of
+  /// clients that say different things the last counts.
+  std::vector<RatePoint> prefill_rate{};
 };
 
 /// Keys of a prompt's blocks in prefix order, from the first block on. A key is 1 to 64 opaque
@@ -317,12 +328,6 @@ struct PrefixMatch {
   StatusCode lease_status = StatusCode::kOk;
   std::vector<LoadSource> load_from;  ///< As of MatchResult.
   std::uint32_t block_tokens = 0;
-};
-
-/// How fast an engine prefills the tokens that lie behind `context` others.
-struct RatePoint {
-  std::uint64_t context = 0;  ///< Tokens, at most 2^40.
-  double tokens_per_s = 0;    ///< 0.001 to 1e12.
 };
 
 /// What a plan is made for.

@@ -44,27 +44,36 @@ void BlockKinds::AddFamily() {
   }
 }
 
-std::size_t BlockKinds::FamilyOf(std::uint32_t tenant) {
-  if (tenant == 0) return 0;                       // not known
-  if (family_of_.empty()) family_of_[tenant] = 0;  // made with the first
+BlockKinds::Tenant BlockKinds::FamilyOfTenant(std::uint32_t tenant, std::uint32_t space) {
+  if (family_of_.empty()) return family_of_[tenant] = {.family = 0, .first_space = space};
   const auto found = family_of_.find(tenant);
   if (found != family_of_.end()) return found->second;
-  constexpr std::size_t kEach = 1 + kTurnMax * (1 + kClasses);
-  if (families_.size() <= kFamilies) {
-    if (turn_.size() + kEach > kKindsMax) return families_.size() - 1;
-    AddFamily();
-  }
   // One more than kFamilies is of all that come later.
-  if (families_.size() <= kFamilies) family_of_[tenant] = families_.size() - 1;
-  return families_.size() - 1;
+  if (tenants_ > kFamilies) return {.family = last_family_, .first_space = space};
+  AddFamily();
+  last_family_ = families_.size() - 1;
+  if (++tenants_ > kFamilies) return {.family = last_family_, .first_space = space};
+  return family_of_[tenant] = {.family = last_family_, .first_space = space};
+}
+
+std::size_t BlockKinds::FamilyOf(std::uint32_t tenant, std::uint32_t space) {
+  if (tenant == 0) return 0;  // not known
+  const Tenant known = FamilyOfTenant(tenant, space);
+  if (space == known.first_space || !family_of_.contains(tenant)) return known.family;
+  const std::uint64_t key = std::uint64_t{tenant} << 32 | space;
+  const auto found = of_spaces_.find(key);
+  if (found != of_spaces_.end()) return found->second;
+  if (of_spaces_.size() == kSpaces) return known.family;
+  AddFamily();
+  return of_spaces_[key] = families_.size() - 1;
 }
 
 std::uint16_t BlockKinds::OfTurn(std::uint32_t turn, std::uint32_t blocks, std::uint32_t fresh,
                                  const RequestFacts& request) {
-  turn = std::clamp<std::uint32_t>(request.turn != 0 ? request.turn : turn, 1, kTurnMax);
+  turn = std::clamp<std::uint32_t>(turn, 1, kTurnMax);
   const std::size_t within =
       turn == 1 ? LengthClass(blocks, kClasses - 1) : GrowthClass(fresh, blocks > kLong);
-  const std::size_t number = FamilyOf(request.tenant);
+  const std::size_t number = FamilyOf(request.tenant, request.space);
   Family& family = families_[number];
   const std::uint16_t base = family.turns[turn - 1][within];
   const bool hinted = request.category != 0 || request.continuation != Continuation::kUnknown;

@@ -85,6 +85,9 @@ class EvictionPolicy {
     return 1;
   }
 
+  /// What a byte of the block costs to compute again, of the mean of its tenant. REQUIRES: present.
+  [[nodiscard]] virtual double CostFactor(BlockId /*block*/) const noexcept { return 1; }
+
   /// What it made of the request that used the block last, for the Insert of a Follower. REQUIRES:
   /// present.
   [[nodiscard]] virtual RequestFacts FactsOf(BlockId /*block*/) const { return {}; }

@@ -1,11 +1,36 @@
 #include "cache/policy/kind_lists.h"
 
+#include "base/check.h"
+#include "cache/policy/cost_classes.h"
+
 namespace terrace {
 
+void KindLists::Resize(std::size_t kinds) {
+  TERRACE_CHECK(kinds <= kKindsMax);
+  while (usual_.size() < kinds) {
+    usual_.push_back(AddList(static_cast<std::uint16_t>(usual_.size()), 0));
+  }
+}
+
+std::uint16_t KindLists::AddList(std::uint16_t kind, std::int8_t cost_class) {
+  lists_.push_back(
+      {.kind = kind, .cost_class = cost_class, .factor = CostClasses::FactorOf(cost_class)});
+  changed_.push_back(1);
+  return static_cast<std::uint16_t>(lists_.size() - 1);
+}
+
+std::uint16_t KindLists::OtherListOf(std::uint16_t kind, std::int8_t cost_class) {
+  const std::uint32_t key = std::uint32_t{kind} << 8 | static_cast<std::uint8_t>(cost_class);
+  const auto found = others_.find(key);
+  if (found != others_.end()) return found->second;
+  if (others_.size() >= kOthersMax) return usual_[kind];
+  return others_[key] = AddList(kind, cost_class);
+}
+
 void KindLists::Append(BlockId block) {
-  const std::size_t kind = state_[block].kind;
-  List& list = lists_[kind];
-  Change(kind);
+  const std::size_t number = state_[block].list;
+  List& list = lists_[number];
+  Change(number);
   const bool begins = list.blocks.size == 0 || state_[list.blocks.back].when != state_[block].when;
   if (begins) list.deepest = block;
   ++blocks_;
@@ -13,9 +38,9 @@ void KindLists::Append(BlockId block) {
 }
 
 void KindLists::InsertBefore(BlockId block, BlockId other) {
-  const std::size_t kind = state_[block].kind;
-  List& list = lists_[kind];
-  Change(kind);
+  const std::size_t number = state_[block].list;
+  List& list = lists_[number];
+  Change(number);
   ++blocks_;
   links_.InsertBefore(list.blocks, block, other);
   if (list.deepest == other) list.deepest = block;
@@ -23,9 +48,9 @@ void KindLists::InsertBefore(BlockId block, BlockId other) {
 }
 
 void KindLists::Unlink(BlockId block) {
-  const std::size_t kind = state_.at(block).kind;
-  List& list = lists_[kind];
-  Change(kind);
+  const std::size_t number = state_.at(block).list;
+  List& list = lists_[number];
+  Change(number);
   const BlockId next = links_.Next(block);
   const BlockId before = links_.Previous(block);
   const bool more = next != kNoBlock && state_[next].when == state_[block].when;
@@ -49,8 +74,8 @@ BlockId KindLists::DeepestOf(BlockId head) const noexcept {
   }
 }
 
-BlockId KindLists::Youngest(std::size_t kind, std::uint32_t open) {
-  List& list = lists_[kind];
+BlockId KindLists::Youngest(std::size_t number, std::uint32_t open) {
+  List& list = lists_[number];
   if (list.blocks.size == 0) return kNoBlock;
   if (list.deepest == kNoBlock) list.deepest = DeepestOf(list.blocks.back);
   if (state_[list.deepest].when != open) return list.deepest;
@@ -64,7 +89,7 @@ BlockId KindLists::Youngest(std::size_t kind, std::uint32_t open) {
 }
 
 BlockId KindLists::FromYoung(BlockId block, std::uint32_t open) const noexcept {
-  const List& list = lists_[state_[block].kind];
+  const List& list = lists_[state_[block].list];
   const BlockId next = links_.Next(block);
   if (next != kNoBlock && state_[next].when == state_[block].when) return next;
   if (next == kNoBlock && state_[block].when == open) return kNoBlock;  // the one under way ends

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cache/policy/block_kinds.h"
+#include "cache/policy/cost_classes.h"
 #include "cache/policy/reuse_history.h"
 #include "cache/policy/reuse_value.h"
 
@@ -26,7 +27,8 @@ class LearnedReuse {
   explicit LearnedReuse(std::size_t capacity_blocks)
       : uses_per_tick_(std::max<std::size_t>(1, capacity_blocks / kTicksPerCapacity)),
         history_(capacity_blocks),
-        kinds_(history_) {
+        kinds_(history_),
+        costs_(std::max<std::size_t>(1, capacity_blocks)) {
     unknown_.fill(-1);
     Learn();
   }
@@ -38,8 +40,9 @@ class LearnedReuse {
   [[nodiscard]] std::uint32_t Now() const noexcept { return now_; }
   [[nodiscard]] const ReuseHistory& history() const noexcept { return history_; }
   [[nodiscard]] BlockKinds& kinds() noexcept { return kinds_; }
+  [[nodiscard]] CostClasses& costs() noexcept { return costs_; }
   [[nodiscard]] std::size_t Bytes() const noexcept {
-    return history_.Bytes() + index_.size() * sizeof(AgeArray);
+    return history_.Bytes() + index_.size() * sizeof(AgeArray) + costs_.Bytes();
   }
 
   /// The teacher is full with so many blocks. They may be far fewer than its capacity, where blocks
@@ -84,6 +87,7 @@ class LearnedReuse {
   std::size_t uses_per_tick_;
   ReuseHistory history_;
   BlockKinds kinds_;
+  CostClasses costs_;
   AgeArray unknown_;
   std::vector<AgeArray> index_;  // by kind, of the last estimate; below 0: not known yet
   const std::vector<AgeArray>* hazards_ = nullptr;

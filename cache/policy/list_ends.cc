@@ -30,28 +30,29 @@ bool Reached(std::uint32_t now, std::uint32_t when) {
 
 }  // namespace
 
-void ListEnds::Reset(std::size_t kinds) {
-  old_values_.assign(kinds, kNoValue);
-  young_values_.assign(kinds, kNoValue);
-  old_.assign(kinds, kNoBlock);
-  young_.assign(kinds, kNoBlock);
-  first_whens_.assign(kinds, 0);
-  last_whens_.assign(kinds, 0);
-  until_.assign(kinds, learned_.Now());
+void ListEnds::Reset() {
+  const std::size_t lists = lists_.size();
+  old_values_.assign(lists, kNoValue);
+  young_values_.assign(lists, kNoValue);
+  old_.assign(lists, kNoBlock);
+  young_.assign(lists, kNoBlock);
+  first_whens_.assign(lists, 0);
+  last_whens_.assign(lists, 0);
+  until_.assign(lists, learned_.Now());
 }
 
-BlockId ListEnds::EndOf(std::size_t kind, bool old, std::uint32_t open) {
-  const BlockId oldest = lists_.Oldest(kind);
+BlockId ListEnds::EndOf(std::size_t list, bool old, std::uint32_t open) {
+  const BlockId oldest = lists_.Oldest(list);
   if (oldest == kNoBlock) return kNoBlock;
   const std::uint32_t when = lists_[oldest].when;
-  if (kind == put_off_) {
+  if (list == put_off_) {
     return old && Reached(learned_.Now(), when + kPutOffTicks) ? oldest : kNoBlock;
   }
   if (when == open) return kNoBlock;
-  return old ? oldest : lists_.Youngest(kind, open);
+  return old ? oldest : lists_.Youngest(list, open);
 }
 
-std::int32_t ListEnds::ValueAt(std::size_t kind, BlockId block, std::uint32_t& until) {
+std::int32_t ListEnds::ValueAt(std::size_t list, BlockId block, std::uint32_t& until) {
   if (block == kNoBlock) return kNoValue;
   const std::uint32_t when = lists_[block].when;
   const std::size_t step = AgeStep(learned_.Now() - when);
@@ -59,46 +60,47 @@ std::int32_t ListEnds::ValueAt(std::size_t kind, BlockId block, std::uint32_t& u
     const std::uint32_t next = when + AgeOfStep(step + 1);
     if (!Reached(next, until)) until = next;
   }
-  return std::bit_cast<std::int32_t>(learned_.ValueOf(kind, step));
+  return std::bit_cast<std::int32_t>(learned_.ValueOf(lists_.KindOf(list), step) *
+                                     lists_.FactorOf(list));
 }
 
-void ListEnds::LookAt(std::size_t kind, std::uint32_t open) {
+void ListEnds::LookAt(std::size_t list, std::uint32_t open) {
   std::uint32_t until = learned_.Now() + kLong;
-  old_[kind] = EndOf(kind, true, open);
-  young_[kind] = EndOf(kind, false, open);
-  if (const BlockId front = lists_.Oldest(kind); front != kNoBlock) {
-    first_whens_[kind] = lists_[front].when;
-    last_whens_[kind] = lists_[lists_.Newest(kind)].when;
-    if (kind == put_off_ && old_[kind] == kNoBlock) until = first_whens_[kind] + kPutOffTicks;
+  old_[list] = EndOf(list, true, open);
+  young_[list] = EndOf(list, false, open);
+  if (const BlockId front = lists_.Oldest(list); front != kNoBlock) {
+    first_whens_[list] = lists_[front].when;
+    last_whens_[list] = lists_[lists_.Newest(list)].when;
+    if (list == put_off_ && old_[list] == kNoBlock) until = first_whens_[list] + kPutOffTicks;
   }
-  old_values_[kind] = ValueAt(kind, old_[kind], until);
-  young_values_[kind] = ValueAt(kind, young_[kind], until);
-  until_[kind] = until;
+  old_values_[list] = ValueAt(list, old_[list], until);
+  young_values_[list] = ValueAt(list, young_[list], until);
+  until_[list] = until;
 }
 
 void ListEnds::LookAgain(std::uint32_t open) {
   // First which, without a branch; then those one by one.
   const std::span<std::uint8_t> changed = lists_.changed();
-  const auto mark = [&changed](std::size_t kind, bool change) {
-    changed[kind] |= static_cast<std::uint8_t>(change);
+  const auto mark = [&changed](std::size_t list, bool change) {
+    changed[list] |= static_cast<std::uint8_t>(change);
   };
-  const std::size_t kinds = until_.size();
+  const std::size_t lists = until_.size();
   if (const std::uint32_t was = std::exchange(open_, open); was != open) {
-    for (std::size_t kind = 0; kind < kinds; ++kind) {
-      mark(kind, first_whens_[kind] == open);
-      mark(kind, last_whens_[kind] == open);
-      mark(kind, first_whens_[kind] == was);
-      mark(kind, last_whens_[kind] == was);
+    for (std::size_t list = 0; list < lists; ++list) {
+      mark(list, first_whens_[list] == open);
+      mark(list, last_whens_[list] == open);
+      mark(list, first_whens_[list] == was);
+      mark(list, last_whens_[list] == was);
     }
   }
   const std::uint32_t now = learned_.Now();
-  for (std::size_t kind = 0; kind < kinds; ++kind) mark(kind, Reached(now, until_[kind]));
-  for (std::size_t kind = 0; kind < kinds; ++kind) {
-    const void* const found = std::memchr(&changed[kind], 1, kinds - kind);
+  for (std::size_t list = 0; list < lists; ++list) mark(list, Reached(now, until_[list]));
+  for (std::size_t list = 0; list < lists; ++list) {
+    const void* const found = std::memchr(&changed[list], 1, lists - list);
     if (found == nullptr) return;
-    kind = static_cast<std::size_t>(static_cast<const std::uint8_t*>(found) - changed.data());
-    changed[kind] = 0;
-    LookAt(kind, open);
+    list = static_cast<std::size_t>(static_cast<const std::uint8_t*>(found) - changed.data());
+    changed[list] = 0;
+    LookAt(list, open);
   }
 }
 

@@ -1,4 +1,4 @@
-// ListEnds: which block of each list of kinds may leave first, and what it is worth.
+// ListEnds: which block of each list may leave first, and what it is worth.
 //
 // Model. Of each list two blocks are looked at: the oldest, and the deepest of the last request
 // (kind_lists.h). They and their values are remembered from one search to the next, and looked at
@@ -21,16 +21,16 @@ namespace terrace {
 
 class ListEnds {
  public:
-  /// `put_off`: the kind of blocks that could not leave when they were to. Both outlive this.
+  /// `put_off`: the list of blocks that could not leave when they were to. Both outlive this.
   ListEnds(KindLists& lists, LearnedReuse& learned, std::size_t put_off)
       : lists_(lists), learned_(learned), put_off_(put_off) {}
 
-  /// All lists are to be looked at again; there are `kinds` of them.
-  void Reset(std::size_t kinds);
+  /// All lists are to be looked at again, and new ones too.
+  void Reset();
 
   /// The oldest block of a list, or the deepest of the last request in it; kNoBlock when it has
   /// only the request `open`, which is under way, or what was put off a short while ago.
-  [[nodiscard]] BlockId EndOf(std::size_t kind, bool old, std::uint32_t open);
+  [[nodiscard]] BlockId EndOf(std::size_t list, bool old, std::uint32_t open);
 
   /// The least valuable of all ends.
   struct Least {
@@ -42,24 +42,24 @@ class ListEnds {
   };
   [[nodiscard]] Least Find(std::uint32_t open);
 
-  [[nodiscard]] std::size_t Bytes() const noexcept { return until_.size() * kBytesPerKind; }
+  [[nodiscard]] std::size_t Bytes() const noexcept { return until_.size() * kBytesPerList; }
 
  private:
-  static constexpr std::size_t kBytesPerKind = 7 * sizeof(std::uint32_t);
+  static constexpr std::size_t kBytesPerList = 7 * sizeof(std::uint32_t);
   /// What is at an end where nothing may leave: infinity.
   static constexpr std::int32_t kNoValue = 0x7f800000;
 
   /// At what may have changed.
   void LookAgain(std::uint32_t open);
-  void LookAt(std::size_t kind, std::uint32_t open);
+  void LookAt(std::size_t list, std::uint32_t open);
   /// Bits of its value; `until` becomes the time from which on it is another.
-  [[nodiscard]] std::int32_t ValueAt(std::size_t kind, BlockId block, std::uint32_t& until);
+  [[nodiscard]] std::int32_t ValueAt(std::size_t list, BlockId block, std::uint32_t& until);
 
   KindLists& lists_;
   LearnedReuse& learned_;
   const std::size_t put_off_;
   std::uint32_t open_ = 0;  // at the last search
-  // By kind:
+  // By list:
   std::vector<std::int32_t> old_values_;
   std::vector<std::int32_t> young_values_;
   std::vector<BlockId> old_;

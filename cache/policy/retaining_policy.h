@@ -34,6 +34,9 @@ class RetainingPolicy final : public EvictionPolicy {
     return ordinary_->Promotes(block);
   }
   [[nodiscard]] double ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept override;
+  [[nodiscard]] double CostFactor(BlockId block) const noexcept override {
+    return keeps_[block] ? 1 : ordinary_->CostFactor(block);
+  }
   [[nodiscard]] RequestFacts FactsOf(BlockId block) const override {
     return keeps_[block] ? RequestFacts{} : ordinary_->FactsOf(block);
   }

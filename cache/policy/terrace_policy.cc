@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "cache/policy/cost_classes.h"
 #include "cache/policy/kind_lists.h"
 #include "cache/policy/learned_reuse.h"
 #include "cache/policy/list_ends.h"
@@ -47,7 +48,7 @@ enum class End : std::uint8_t {
   kStopped = 3,    ///< here, where an earlier one had gone on
 };
 
-static_assert(BlockKinds::kKindsMax <= 1 << 10, "UseState::kind");
+static_assert(BlockKinds::kKindsMax <= KindLists::kKindsMax);
 
 class TerracePolicy final : public EvictionPolicy {
  public:
@@ -72,8 +73,14 @@ class TerracePolicy final : public EvictionPolicy {
   [[nodiscard]] BlockId First() override;
   [[nodiscard]] BlockId After(BlockId block) const noexcept override;
   [[nodiscard]] double ReuseWithin(BlockId block, std::uint64_t blocks) const noexcept override;
+  [[nodiscard]] double CostFactor(BlockId block) const noexcept override {
+    return lists_.FactorOf(lists_[block].list);
+  }
   [[nodiscard]] RequestFacts FactsOf(BlockId block) const override {
-    return {.extended = true, .kind = lists_[block].kind, .when = lists_[block].when};
+    return {.extended = true,
+            .cost_class = lists_.ClassOf(lists_[block].list),
+            .kind = KindOf(block),
+            .when = lists_[block].when};
   }
   [[nodiscard]] std::uint64_t IgnoredHints() const noexcept override { return kinds_.ignored(); }
   [[nodiscard]] std::size_t BytesPerBlock() const noexcept override {
@@ -95,8 +102,12 @@ class TerracePolicy final : public EvictionPolicy {
     return static_cast<std::uint32_t>(identity ^ identity >> 32);
   }
   [[nodiscard]] std::uint32_t Now() const noexcept { return learned_->Now(); }
+  [[nodiscard]] std::uint16_t KindOf(BlockId block) const noexcept {
+    return lists_.KindOf(lists_[block].list);
+  }
   [[nodiscard]] float Value(BlockId block) const noexcept {
-    return learned_->ValueOf(lists_[block].kind, AgeStep(Now() - lists_[block].when));
+    return learned_->ValueOf(KindOf(block), AgeStep(Now() - lists_[block].when)) *
+           lists_.FactorOf(lists_[block].list);
   }
 
   /// What is remembered of blocks that come: the deepest that was here before.
@@ -136,10 +147,11 @@ class TerracePolicy final : public EvictionPolicy {
     return std::max(blocks >> request.thinned, 1U);
   }
   void TouchAgain(std::span<const BlockId> chain);
-  void SetKind(BlockId block, std::uint16_t kind);
+  void SetKind(BlockId block, std::uint16_t kind, std::int8_t cost_class);
   /// `head` and what comes behind it in its list, of the same use and at most `count` blocks,
-  /// become of that kind.
-  void Regroup(BlockId head, std::size_t count, std::uint16_t kind, bool shared);
+  /// become of that kind and class.
+  void Regroup(BlockId head, std::size_t count, std::uint16_t kind, std::int8_t cost_class,
+               bool shared);
   void CountUse(const UseState& state, std::size_t blocks);
   /// What was found of another estimate counts no more.
   void TakeOver();
@@ -150,7 +162,7 @@ class TerracePolicy final : public EvictionPolicy {
 
   [[nodiscard]] BlockId Again();
   [[nodiscard]] BlockId Search();
-  [[nodiscard]] BlockId ListAfter(std::size_t kind) const noexcept;
+  [[nodiscard]] BlockId ListAfter(std::size_t list) const noexcept;
 
   const bool teaches_;
   const std::size_t again_most_;
@@ -204,12 +216,14 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
   RequestFacts facts = extension.request;
   facts.when = Now();
   facts.extended = true;
+  facts.cost_class = learned_->costs().ClassOf(extension.request);
   const BlockId parent = extension.parent;
-  if (parent != kNoBlock && kinds_.TurnOf(lists_[parent].kind) != 0 &&
+  if (parent != kNoBlock && kinds_.TurnOf(KindOf(parent)) != 0 &&
       static_cast<End>(lists_[parent].end) == End::kPut && IsRecent(parent, before)) {
     // The same request goes on, in another call.
-    lists_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
-    facts.kind = lists_[parent].kind;
+    lists_[parent].end = static_cast<std::uint8_t>(End::kElsewhere);
+    facts.kind = KindOf(parent);
+    facts.cost_class = lists_.ClassOf(lists_[parent].list);
     facts.when = lists_[parent].when;
     return facts;
   }
@@ -218,42 +232,45 @@ RequestFacts TerracePolicy::Extend(const Extension& extension) {
     const bool went_on = end == End::kElsewhere || end == End::kStopped;
     if (went_on && past.looked && past.turn == 0) {
       // Another conversation leaves a chain that went on elsewhere.
-      Regroup(parent, before, kinds_.OfShared(1), true);
+      Regroup(parent, before, kinds_.OfShared(1), facts.cost_class, true);
     } else {
       turn = std::max<std::uint32_t>(turn, lists_[parent].turn + (end == End::kPut ? 1 : 0));
     }
   }
   facts.kind = KindOfTurn(turn, blocks, past.fresh, extension.request);
   if (parent == kNoBlock) return facts;
-  lists_[parent].end = static_cast<std::uint16_t>(End::kElsewhere);
+  lists_[parent].end = static_cast<std::uint8_t>(End::kElsewhere);
   if (!lists_[parent].shared && IsRecent(parent, before)) {
     // What the same request found before: all its blocks go together.
     facts.when = lists_[parent].when;
-    Regroup(parent, before, facts.kind, false);
+    Regroup(parent, before, facts.kind, facts.cost_class, false);
   }
   return facts;
 }
 
 void TerracePolicy::Insert(const NewBlock& block) {
   TERRACE_CHECK(block.parent == kNoBlock || lists_.Linked(block.parent));
-  if (lists_.size() < kinds_.size()) AddLists();  // the teacher knows more kinds by now
+  if (lists_.kinds() < kinds_.size()) AddLists();  // the teacher knows more kinds by now
   UseState& state = lists_[block.block];
   const std::uint32_t length = block.position + block.behind + 1;
   state = {};
   state.tag = TagOf(block.identity);
   state.when = block.request.extended ? block.request.when : Now();
   std::uint16_t kind = block.request.kind;
+  std::int8_t cost_class = block.request.cost_class;
   if (!block.request.extended) {
+    cost_class = learned_->costs().ClassOf(block.request);
     const std::uint64_t identities[] = {block.identity};
     const Past past = PastOf(identities, 1);
     kind = KindOfTurn(past.turn + 1, length, past.fresh, block.request);
   }
   if (block.partial) kind = kinds_.OfPartial();
-  SetKind(block.block, kind);
+  SetKind(block.block, kind, cost_class);
+  if (teaches_ && !block.returns) learned_->costs().Came(block.request);
   const End last = block.got ? End::kUsed : End::kPut;
-  state.end = static_cast<std::uint16_t>(block.behind <= 1 ? last : End::kElsewhere);
+  state.end = static_cast<std::uint8_t>(block.behind <= 1 ? last : End::kElsewhere);
   // Just before its parent, if that is of the same request.
-  const bool joins = block.parent != kNoBlock && lists_[block.parent].kind == kind &&
+  const bool joins = block.parent != kNoBlock && lists_[block.parent].list == state.list &&
                      lists_[block.parent].when == state.when;
   if (joins) {
     lists_.InsertBefore(block.block, block.parent);
@@ -273,19 +290,20 @@ void TerracePolicy::Touch(std::span<const BlockId> chain, const RequestFacts& re
   const bool went_on = end == End::kElsewhere || end == End::kStopped;
   const std::uint32_t turn = std::min<std::uint32_t>(
       last.shared ? 1 : last.turn + (end == End::kUsed ? 0U : 1U), BlockKinds::kTurnMax);
-  last.end = static_cast<std::uint16_t>(went_on ? End::kStopped : End::kUsed);
+  last.end = static_cast<std::uint8_t>(went_on ? End::kStopped : End::kUsed);
   const std::uint16_t kind =
       KindOfTurn(turn, static_cast<std::uint32_t>(chain.size() << request.thinned), 0, request);
+  const std::int8_t cost_class = learned_->costs().ClassOf(request);
   open_ = Now();
   for (std::size_t i = chain.size(); i-- > 0;) {
     const BlockId block = chain[i];
     UseState& state = lists_[block];
     lists_.Unlink(block);
     if (state.shared) {
-      state.turn = static_cast<std::uint16_t>(std::min(state.turn + 1, 7) & 7);
-      SetKind(block, kinds_.OfShared(state.turn));
-    } else if (state.kind != kinds_.OfPartial()) {
-      SetKind(block, kind);
+      state.turn = static_cast<std::uint8_t>(std::min(state.turn + 1, 7) & 7);
+      SetKind(block, kinds_.OfShared(state.turn), cost_class);
+    } else if (KindOf(block) != kinds_.OfPartial()) {
+      SetKind(block, kind, cost_class);
     }
     state.when = open_;
     lists_.Append(block);
@@ -312,7 +330,8 @@ void TerracePolicy::TouchAgain(std::span<const BlockId> chain) {
 void TerracePolicy::PutOff(const NewBlock& block) {
   lists_.Unlink(block.block);
   UseState& state = lists_[block.block];
-  state.kind = kinds_.OfPutOff() & 0x3ff;  // its turn stays, and so does what is told of its use
+  state.list =
+      lists_.ListOf(kinds_.OfPutOff(), 0);  // its turn stays, and so does what is told of its use
   state.when = Now();
   lists_.Append(block.block);
 }
@@ -328,24 +347,27 @@ void TerracePolicy::Evict(BlockId block) {
   lists_.Unlink(block);
 }
 
-void TerracePolicy::SetKind(BlockId block, std::uint16_t kind) {
+void TerracePolicy::SetKind(BlockId block, std::uint16_t kind, std::int8_t cost_class) {
   UseState& state = lists_[block];
-  state.kind = kind & 0x3ff;
-  if (!state.shared) state.turn = static_cast<std::uint16_t>(kinds_.TurnOf(kind) & 7);
+  const std::size_t lists = lists_.size();
+  state.list = lists_.ListOf(kind, cost_class);
+  if (lists_.size() > lists) ends_.Reset();
+  if (!state.shared) state.turn = static_cast<std::uint8_t>(kinds_.TurnOf(kind) & 7);
 }
 
-void TerracePolicy::Regroup(BlockId head, std::size_t count, std::uint16_t kind, bool shared) {
-  const std::uint16_t old_kind = lists_[head].kind;
+void TerracePolicy::Regroup(BlockId head, std::size_t count, std::uint16_t kind,
+                            std::int8_t cost_class, bool shared) {
+  const std::uint16_t old_list = lists_[head].list;
   const std::uint32_t when = lists_[head].when;
-  if (old_kind == kind) return;
+  if (lists_.KindOf(old_list) == kind && lists_.ClassOf(old_list) == cost_class) return;
   for (BlockId block = head; count > 0 && block != kNoBlock; --count) {
     UseState& state = lists_[block];
-    if (state.when != when || state.kind != old_kind) return;
+    if (state.when != when || state.list != old_list) return;
     const BlockId next = lists_.Next(block);
     lists_.Unlink(block);
     state.shared = shared ? 1 : 0;
     if (shared) state.turn = 1;
-    SetKind(block, kind);
+    SetKind(block, kind, cost_class);
     lists_.Append(block);
     if (teaches_) learned_->Renamed(state.tag, kind);
     block = next;
@@ -353,7 +375,7 @@ void TerracePolicy::Regroup(BlockId head, std::size_t count, std::uint16_t kind,
 }
 
 void TerracePolicy::CountUse(const UseState& state, std::size_t blocks) {
-  if (teaches_) learned_->Used(state.tag, state.kind, blocks, state.when);
+  if (teaches_) learned_->Used(state.tag, lists_.KindOf(state.list), blocks, state.when);
 }
 
 void TerracePolicy::TakeOver() {
@@ -363,13 +385,13 @@ void TerracePolicy::TakeOver() {
 
 void TerracePolicy::AddLists() {
   lists_.Resize(kinds_.size());
-  ends_.Reset(kinds_.size());
+  ends_.Reset();
 }
 
 std::uint16_t TerracePolicy::KindOfTurn(std::uint32_t turn, std::uint32_t blocks,
                                         std::uint32_t fresh, const RequestFacts& request) {
   const std::uint16_t kind = kinds_.OfTurn(turn, blocks, fresh, request);
-  if (lists_.size() < kinds_.size()) AddLists();
+  if (lists_.kinds() < kinds_.size()) AddLists();
   return kind;
 }
 
@@ -412,34 +434,34 @@ BlockId TerracePolicy::Search() {
   found_list_ = second_list_;
   if (lists_.Oldest(found_list_) != kNoBlock) return lists_.Oldest(found_list_);
   const BlockId first = ListAfter(found_list_);
-  if (first != kNoBlock) found_list_ = lists_[first].kind;
+  if (first != kNoBlock) found_list_ = lists_[first].list;
   return first;
 }
 
 /// What leaves next comes from the end where the first did, up to what is more valuable than the
 /// next best end; then from the other lists, each from its oldest block on; then the rest.
 BlockId TerracePolicy::After(BlockId block) const noexcept {
-  const std::size_t kind = lists_[block].kind;
-  const bool found = kind == found_list_;
+  const std::size_t list = lists_[block].list;
+  const bool found = list == found_list_;
   BlockId next = found && !found_old_ ? lists_.FromYoung(block, open_) : lists_.Next(block);
   if (found && rest_ == kNoBlock && next != kNoBlock && Value(next) > bound_) rest_ = next;
   if (next != kNoBlock && !(found && next == rest_)) return next;
   if (found && next == kNoBlock && rest_ != kNoBlock) return kNoBlock;  // that was the rest
-  next = ListAfter(kind);
+  next = ListAfter(list);
   return next != kNoBlock ? next : rest_;
 }
 
 /// The oldest block of the list after that one: behind the list that the first came from the one
 /// whose oldest block is worth least, then the others, at last what was put off.
-BlockId TerracePolicy::ListAfter(std::size_t kind) const noexcept {
+BlockId TerracePolicy::ListAfter(std::size_t list) const noexcept {
   const std::size_t last = kinds_.OfPutOff();
-  const bool second = kind == found_list_ && second_list_ != found_list_;
+  const bool second = list == found_list_ && second_list_ != found_list_;
   if (second && lists_.Oldest(second_list_) != kNoBlock) return lists_.Oldest(second_list_);
-  const bool begins = kind == found_list_ || kind == second_list_;
-  if (kind == last && !begins) return kNoBlock;
-  for (kind = begins ? 0 : kind + 1; kind < lists_.size(); ++kind) {
-    const bool its_turn = kind != found_list_ && kind != second_list_ && kind != last;
-    if (its_turn && lists_.Oldest(kind) != kNoBlock) return lists_.Oldest(kind);
+  const bool begins = list == found_list_ || list == second_list_;
+  if (list == last && !begins) return kNoBlock;
+  for (list = begins ? 0 : list + 1; list < lists_.size(); ++list) {
+    const bool its_turn = list != found_list_ && list != second_list_ && list != last;
+    if (its_turn && lists_.Oldest(list) != kNoBlock) return lists_.Oldest(list);
   }
   return last == found_list_ || last == second_list_ ? kNoBlock : lists_.Oldest(last);
 }
@@ -450,7 +472,8 @@ double TerracePolicy::ReuseWithin(BlockId block, std::uint64_t blocks) const noe
   const std::uint32_t age = Now() - state.when;
   const std::uint64_t ticks = std::min<std::uint64_t>(blocks / learned_->uses_per_tick(), 1U << 30);
   const std::uint32_t until = age + static_cast<std::uint32_t>(ticks);
-  return std::min(ReuseBefore(learned_->HazardsOf(state.kind), age, until), kAlmostCertain);
+  return std::min(ReuseBefore(learned_->HazardsOf(lists_.KindOf(state.list)), age, until),
+                  kAlmostCertain);
 }
 
 }  // namespace

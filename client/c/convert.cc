@@ -81,6 +81,14 @@ class PieceCutter {
   std::span<const MemoryPiece> left_;
 };
 
+std::vector<RatePoint> ToRate(const terrace_rate_point* points, std::uint64_t count) {
+  std::vector<RatePoint> rate;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    rate.push_back({.context = points[i].context, .tokens_per_s = points[i].tokens_per_s});
+  }
+  return rate;
+}
+
 }  // namespace
 
 Result<ClientOptions> ToOptions(const terrace_client_options* options) {
@@ -144,6 +152,12 @@ Result<NamespaceDescriptor> ToDescriptor(const terrace_descriptor* descriptor) {
     spec.block_bytes = group.block_bytes;
     to.groups.push_back(std::move(spec));
   }
+  if (Status status = CheckArray(known->prefill_rate, known->prefill_rate_count, kRatePointsMax,
+                                 "descriptor.prefill_rate");
+      !status.ok()) {
+    return status;
+  }
+  to.prefill_rate = ToRate(known->prefill_rate, known->prefill_rate_count);
   return to;
 }
 
@@ -197,10 +211,7 @@ Result<PlanRequest> ToPlanRequest(const terrace_plan_request* request) {
   PlanRequest to;
   to.tokens = known->tokens;
   to.overlap = known->no_overlap == 0;
-  for (std::uint64_t i = 0; i < known->rate_count; ++i) {
-    to.rate.push_back(
-        {.context = known->rate[i].context, .tokens_per_s = known->rate[i].tokens_per_s});
-  }
+  to.rate = ToRate(known->rate, known->rate_count);
   return to;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/limits.h"
+#include "client/plan/compute_time.h"
 #include "client/session/address.h"
 
 namespace terrace {
@@ -133,6 +134,10 @@ Status ValidateDescriptor(const NamespaceDescriptor& descriptor) {
   };
   for (const auto& [what, value, least, most] : numbers) {
     if (Status status = CheckRange(what, value, least, most); !status.ok()) return status;
+  }
+  if (!descriptor.prefill_rate.empty()) {
+    Status status = CheckRate(descriptor.prefill_rate, "prefill_rate");
+    if (!status.ok()) return status;
   }
   return ValidateGroups(descriptor.groups);
 }

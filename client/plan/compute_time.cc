@@ -22,14 +22,14 @@ std::string Shown(double value) {
 
 }  // namespace
 
-Status CheckRate(std::span<const RatePoint> rate) {
-  if (rate.empty()) return Status::Invalid("rate has no point: the engine's tokens per second");
+Status CheckRate(std::span<const RatePoint> rate, const std::string& name) {
+  if (rate.empty()) return Status::Invalid(name + " has no point: the engine's tokens per second");
   if (rate.size() > kPointsMax) {
-    return Status::Invalid("rate has " + std::to_string(rate.size()) + " points, at most " +
+    return Status::Invalid(name + " has " + std::to_string(rate.size()) + " points, at most " +
                            std::to_string(kPointsMax));
   }
   for (std::size_t i = 0; i < rate.size(); ++i) {
-    const std::string place = "rate[" + std::to_string(i) + "]";
+    const std::string place = name + "[" + std::to_string(i) + "]";
     // Written so that what is not a number is refused, too.
     if (!(rate[i].tokens_per_s >= kRateMin && rate[i].tokens_per_s <= kRateMax)) {
       return Status::Invalid(place + ".tokens_per_s is " + Shown(rate[i].tokens_per_s) +
@@ -46,6 +46,17 @@ Status CheckRate(std::span<const RatePoint> rate) {
     }
   }
   return {};
+}
+
+PrefillCost PrefillCostOf(std::span<const RatePoint> rate) {
+  if (rate.empty()) return {};
+  const double first = 1 / rate.front().tokens_per_s;
+  const double last = 1 / rate.back().tokens_per_s;
+  if (rate.size() == 1 || last <= first) return {.first_token_s = (first + last) / 2};
+  const auto from = static_cast<double>(rate.front().context);
+  const double per_context = (last - first) / (static_cast<double>(rate.back().context) - from);
+  return {.first_token_s = std::max(first - from * per_context, PrefillCost::kSecondsMin),
+          .per_context_s = per_context};
 }
 
 ComputeTime::ComputeTime(std::span<const RatePoint> rate) {

@@ -8,8 +8,10 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "base/prefill_cost.h"
 #include "base/status.h"
 #include "client/types.hpp"
 
@@ -17,7 +19,11 @@ namespace terrace {
 
 /// kInvalid names what is wrong: no point, too many, contexts that do not ascend or are beyond
 /// 2^40, rates that are not 0.001 to 1e12.
-Status CheckRate(std::span<const RatePoint> rate);
+Status CheckRate(std::span<const RatePoint> rate, const std::string& name = "rate");
+
+/// The straight line through the first and the last point, never falling. Nothing told when there
+/// is no point. REQUIRES: CheckRate was ok, or rate is empty.
+[[nodiscard]] PrefillCost PrefillCostOf(std::span<const RatePoint> rate);
 
 class ComputeTime {
  public:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "client/plan/compute_time.h"
 #include "client/wire/encode_events.h"
 
 namespace terrace {
@@ -138,9 +139,11 @@ std::vector<std::byte> EncodeOpenNamespace(const MessageHead& head,
     const auto layout = builder.CreateString(descriptor.layout);
     const auto hash_algorithm = builder.CreateString(descriptor.hash_algorithm);
     const auto hash_seed = builder.CreateString(descriptor.hash_seed);
+    const PrefillCost cost = PrefillCostOf(descriptor.prefill_rate);
     return wire::CreateOpenNamespace(builder, name, model, weights, kv_dtype, layout,
                                      hash_algorithm, hash_seed, descriptor.block_tokens,
-                                     descriptor.shard_count, descriptor.run_blocks, group_list);
+                                     descriptor.shard_count, descriptor.run_blocks, group_list,
+                                     cost.first_token_s, cost.per_context_s);
   });
 }
 

@@ -72,6 +72,24 @@ TEST_F(CacheFactsTest, OfAPutAndAGet) {
   EXPECT_EQ(HeardWithThem(), Calls{"touch"});
 }
 
+TEST_F(CacheFactsTest, WhatComputingCostsGoesWithEveryRequest) {
+  space_->cost.Set({.first_token_s = 0.5, .per_context_s = 0.25});
+  const ChainKeys chain = MakeChain("c", 3);
+  EXPECT_EQ(PutTold(chain, 0, 3), "ok ok ok");
+  const ClientCall get = Told(chain, 0, 2);
+  EXPECT_EQ(StatusText(time_.Run(cache_->Get(link_, get.request))), "ok ok");
+  EXPECT_EQ(StatusText(cache_->Touch(SliceOf(*space_, chain, 0, 2), kSaid)), "ok ok");
+  ASSERT_EQ(HeardFacts().size(), 6U);
+  for (std::size_t i = 0; i < 6; ++i) {
+    const RequestFacts& facts = HeardFacts()[i].facts;
+    EXPECT_EQ(facts.space, space_->id);
+    EXPECT_EQ(facts.block_bytes, space_->spec.groups.front().block_bytes);
+    EXPECT_EQ(facts.cost_per_byte, space_->CostPerByte(i < 4 ? 3 : 2)) << i;
+  }
+  EXPECT_GT(space_->CostPerByte(3), space_->CostPerByte(2));
+  HeardFacts().clear();
+}
+
 TEST_F(CacheFactsTest, OfATouch) {
   const ChainKeys chain = MakeChain("c", 2);
   Put(space_, chain, 0, 2);

@@ -25,8 +25,11 @@ enum class Lie : std::uint8_t {
   kAllContinue,  ///< of every request: more will follow
   kRandom,
   kContradicting,  ///< one chain in many sessions, turns that go back, done and not done
+  kDear,           ///< its blocks cost as much as can be told
+  kCostsAtRandom,  ///< each time another cost, from the least to the most
 };
-constexpr Lie kLies[] = {Lie::kAllDone, Lie::kAllContinue, Lie::kRandom, Lie::kContradicting};
+constexpr Lie kLies[] = {Lie::kAllDone,       Lie::kAllContinue, Lie::kRandom,
+                         Lie::kContradicting, Lie::kDear,        Lie::kCostsAtRandom};
 
 /// How far an honest tenant may fall below what it hits when nobody says anything, points of its
 /// block hit ratio. A policy that heeds no hints answers the same whatever is said: 0.
@@ -93,6 +96,7 @@ class CacheLiesTest : public CacheTest, public ::testing::WithParamInterface<Bou
       }
       const ChainKeys push =
           MakeChain("push" + std::to_string(draws.Below(60)), draws.Between(1, 8));
+      TellCost(*liar, lie, lies);
       (void)Request(*liar, push, Said(lie, lies, step), played);
     }
     ExpectValid();
@@ -105,7 +109,9 @@ class CacheLiesTest : public CacheTest, public ::testing::WithParamInterface<Bou
       return static_cast<std::uint32_t>(random.Below(below));
     };
     switch (lie) {
-      case Lie::kNone: return {};
+      case Lie::kNone:
+      case Lie::kDear:
+      case Lie::kCostsAtRandom: return {};
       case Lie::kAllDone: return {.session = 1, .continuation = Continuation::kDone};
       case Lie::kAllContinue:
         return {.session = 1, .category = 1, .continuation = Continuation::kWillContinue};
@@ -121,6 +127,12 @@ class CacheLiesTest : public CacheTest, public ::testing::WithParamInterface<Bou
                 .continuation = step % 2 == 0 ? Continuation::kDone : Continuation::kWillContinue};
     }
     return {};
+  }
+  static void TellCost(const Namespace& space, Lie lie, Random& random) {
+    if (lie == Lie::kDear) space.cost.Set({.first_token_s = PrefillCost::kSecondsMax});
+    if (lie != Lie::kCostsAtRandom) return;
+    space.cost.Set({.first_token_s =
+                        random.Chance(0.5) ? PrefillCost::kSecondsMin : PrefillCost::kSecondsMax});
   }
   /// As an engine does: match, get what is there, put the rest. @return how many leading blocks
   /// came.

@@ -166,5 +166,17 @@ TEST(NamespaceRegistryTest, ThreadsThatOpenTheSameNameAgree) {
   EXPECT_EQ(registry.All().size(), 50u);
 }
 
+TEST(NamespaceRegistryTest, WhatComputingCostsIsSharedByTheBytesOfAllGroupsAndShards) {
+  NamespaceRegistry registry(kBlockBytesMax);
+  const Namespace* space = registry.Open(GoodSpec()).value();
+  EXPECT_EQ(space->CostPerByte(100), 0) << "nobody told";
+  space->cost.Set({.first_token_s = 1e-3, .per_context_s = 2e-6});
+  // 16 tokens in 2 shards of 65,536 + 8,192 bytes; behind 50 blocks, 800 tokens, on average.
+  const double token_s = 1e-3 + 2e-6 * 800;
+  EXPECT_NEAR(space->CostPerByte(100), token_s * 16 / 147'456, 1e-12);
+  EXPECT_EQ(registry.Open(GoodSpec()).value(), space) << "it is not of the fingerprint";
+  EXPECT_GT(space->CostPerByte(100), 0) << "who does not tell changes nothing";
+}
+
 }  // namespace
 }  // namespace terrace

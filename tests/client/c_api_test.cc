@@ -81,6 +81,10 @@ TEST_F(CApiTest, NullPointersAreErrorsThatNameTheArgument) {
   descriptor.group_count = 1;
   ExpectInvalid(terrace_open_namespace(client_, &descriptor, Soon(), &space, &error_),
                 "descriptor.groups is null");
+  descriptor.group_count = 0;
+  descriptor.prefill_rate_count = 2;
+  ExpectInvalid(terrace_open_namespace(client_, &descriptor, Soon(), &space, &error_),
+                "descriptor.prefill_rate is null");
   ExpectInvalid(terrace_get(client_, space_, chain_, {}, nullptr, 1, Soon(), results_, &error_),
                 "blocks is null");
   ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, 1, Soon(), nullptr, &error_),

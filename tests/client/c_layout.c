@@ -59,6 +59,8 @@ AT(terrace_descriptor, groups, 64);
 AT(terrace_descriptor, group_count, 72);
 AT(terrace_descriptor, shard_count, 80);
 AT(terrace_descriptor, run_blocks, 84);
+AT(terrace_descriptor, prefill_rate, 88);
+AT(terrace_descriptor, prefill_rate_count, 96);
 
 _Static_assert(sizeof(terrace_match_query) >= 48, "version 1.0 has 48 bytes");
 AT(terrace_match_query, mode, 4);

@@ -155,6 +155,11 @@ TEST_F(ClientCallsTest, BadArgumentsAreNamedAndReachNobody) {
   expect(client_->Remove(space_, chain, 4, 1, {}, Soon()).status(), "first 4");
   expect(client_->Remove(space_, chain, 0, 0, {}, Soon()).status(), "count");
   expect(client_->OpenNamespace({}, Soon()).status(), "name");
+  NamespaceDescriptor absurd = SpaceNamed("absurd");
+  absurd.prefill_rate = {{.context = 0, .tokens_per_s = 1e4}, {.context = 0, .tokens_per_s = 1e3}};
+  expect(client_->OpenNamespace(absurd, Soon()).status(), "prefill_rate[1].context is 0");
+  absurd.prefill_rate = {{.context = 0, .tokens_per_s = -1}};
+  expect(client_->OpenNamespace(absurd, Soon()).status(), "prefill_rate[0].tokens_per_s is -1");
   expect(client_->RegisterMemory(nullptr, 1).status(), "base");
   expect(client_->AllocateRegion(0).status(), "length");
   expect(client_->DeregisterMemory({1234}), "region 1234");

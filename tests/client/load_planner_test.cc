@@ -424,5 +424,35 @@ TEST(ComputeTime, IsConstantBeyondTheEndsAndTheSumOfItsParts) {
   EXPECT_NEAR(sum, compute.Until(2000), 1e-6);
 }
 
+TEST(PrefillCostTest, IsTheLineThroughTheEndsOfACurve) {
+  // A transformer: 1e-4 s for the first token and 1e-8 s more for each before it.
+  const auto rate = [](double context) { return 1 / (1e-4 + 1e-8 * context); };
+  const RatePoint points[] = {{.context = 1000, .tokens_per_s = rate(1000)},
+                              {.context = 5000, .tokens_per_s = 1},
+                              {.context = 9000, .tokens_per_s = rate(9000)}};
+  const PrefillCost cost = PrefillCostOf(points);
+  EXPECT_NEAR(cost.first_token_s, 1e-4, 1e-12);
+  EXPECT_NEAR(cost.per_context_s, 1e-8, 1e-15);
+  EXPECT_NEAR(cost.MeanUntil(2000), 1e-4 + 1e-8 * 1000, 1e-12);
+  EXPECT_TRUE(cost.IsPossible());
+}
+
+TEST(PrefillCostTest, IsPossibleWhateverACurveSays) {
+  EXPECT_FALSE(PrefillCostOf({}).told());
+  const RatePoint one[] = {{.context = 77, .tokens_per_s = 1e4}};
+  EXPECT_NEAR(PrefillCostOf(one).first_token_s, 1e-4, 1e-12);
+  EXPECT_EQ(PrefillCostOf(one).per_context_s, 0);
+  const RatePoint faster[] = {{.context = 0, .tokens_per_s = 1e3},
+                              {.context = 99, .tokens_per_s = 1e4}};
+  EXPECT_EQ(PrefillCostOf(faster).per_context_s, 0) << "deeper tokens are never cheaper";
+  const RatePoint steep[] = {{.context = 1000, .tokens_per_s = 1e12},
+                             {.context = 1001, .tokens_per_s = 1e-3}};
+  EXPECT_TRUE(PrefillCostOf(steep).IsPossible()) << "it would begin below nothing";
+  for (const double rate : {1e-3, 1e12}) {
+    const RatePoint edge[] = {{.context = 0, .tokens_per_s = rate}};
+    EXPECT_TRUE(PrefillCostOf(edge).IsPossible()) << rate;
+  }
+}
+
 }  // namespace
 }  // namespace terrace

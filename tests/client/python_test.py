@@ -254,6 +254,14 @@ class PythonTest(DaemonTest):
         refuses("lease is -1 s", client.lend, space, chain, [0], lease=-1)
         refuses("groups[0].block_bytes is 1", client.open_namespace, "x", block_tokens=1,
                 groups=[terrace.Group(0, 1)])
+        refuses("prefill_rate[1].context is 0", client.open_namespace, "x", block_tokens=1,
+                groups=[terrace.Group(0, BLOCK_BYTES)], prefill_rate=[(0, 1e4), (0, 1e3)])
+        refuses("prefill_rate[0].tokens_per_s is 0", client.open_namespace, "x", block_tokens=1,
+                groups=[terrace.Group(0, BLOCK_BYTES)], prefill_rate=0)
+        refuses("prefill_rate is 'fast'", client.open_namespace, "x", block_tokens=1,
+                groups=[terrace.Group(0, BLOCK_BYTES)], prefill_rate="fast")
+        client.open_namespace("python", block_tokens=16, groups=[terrace.Group(0, BLOCK_BYTES)],
+                              prefill_rate=[(0, 1e4), (100_000, 2e3)])
         with self.assertRaises(terrace.IncompatibleError):
             client.open_namespace("python", block_tokens=17,
                                   groups=[terrace.Group(0, BLOCK_BYTES)])

@@ -193,6 +193,9 @@ void DecodeOpen(const wire::OpenNamespace& open) {
   for (const NamespaceGroup& group : spec.groups) {
     TERRACE_CHECK(group.attention.size() <= kDescriptorTextBytesMax + 1);
   }
+  HintCounters counters;
+  const PrefillCost cost = DecodePrefillCost(open, counters);
+  TERRACE_CHECK(!cost.told() || cost.IsPossible());
   NamespaceRegistry registry(kBlockBytesMax);
   const auto opened = registry.Open(spec);
   if (!opened.ok()) return;

@@ -1,5 +1,6 @@
 #include "tests/fuzz/wire_story.h"
 
+#include <bit>
 #include <string>
 
 #include "base/handoff_token.h"
@@ -37,6 +38,8 @@ Bytes OpenNamespace(Input& input, const MessageHead& head) {
     open.add_shard_count(input.Byte());
     open.add_run_blocks(input.Byte());
     open.add_groups(groups);
+    open.add_first_token_s(std::bit_cast<double>(input.Wild()));
+    open.add_per_context_s(std::bit_cast<double>(input.Wild()));
     return open.Finish();
   });
 }

@@ -269,7 +269,10 @@ TEST_F(RequestServiceTest, HintsOutOfBoundsAreCountedAndTheRequestGoesOn) {
   const wire::Message& put = Ask(peer, TransferOf<wire::Put>(3, space, "key"));
   ASSERT_NE(put.body_as_BlocksReply(), nullptr);
   EXPECT_EQ(put.body_as_BlocksReply()->statuses()->Get(0), 0);
-  for (const auto& ignored : service_->Hints().ignored) EXPECT_EQ(ignored, 1U);
+  for (std::size_t fault = 0; fault < kHintFaultNames.size(); ++fault) {
+    const bool said = fault != static_cast<std::size_t>(HintFault::kPrefillRate);
+    EXPECT_EQ(service_->Hints().ignored[fault], said ? 1U : 0U) << kHintFaultNames[fault];
+  }
   for (const auto& taken : service_->Hints().taken) EXPECT_EQ(taken, 0U);
   // One field that is wrong takes nothing from the others.
   const RequestHints mixed{.session = "s",

@@ -121,6 +121,21 @@ TEST_F(ToldHintsTest, EveryCallThatNamesAChainCarriesThem) {
   for (const auto& ignored : host_.shard(0).service().Hints().ignored) EXPECT_EQ(ignored, 0U);
 }
 
+TEST_F(ToldHintsTest, ANamespaceCarriesWhatComputingCosts) {
+  EXPECT_EQ(Taken(HintKind::kPrefillRate), 0U) << "nothing was said of the first";
+  NamespaceDescriptor descriptor;
+  descriptor.name = "dear";
+  descriptor.block_tokens = 16;
+  descriptor.groups = {{.id = 0, .attention = "full", .block_bytes = kBlockBytes}};
+  const NamespaceId silent = client_->OpenNamespace(descriptor, Soon()).value();
+  descriptor.prefill_rate = {{.context = 0, .tokens_per_s = 10'000},
+                             {.context = 100'000, .tokens_per_s = 2'000}};
+  const Result<NamespaceId> told = client_->OpenNamespace(descriptor, Soon());
+  ASSERT_TRUE(told.ok()) << told.status().ToString();
+  EXPECT_EQ(told->value, silent.value) << "it is not of the fingerprint";
+  EXPECT_EQ(Taken(HintKind::kPrefillRate), 1U);
+}
+
 TEST_F(ToldHintsTest, TheyAreOfTheCallsThatComeAfterAndNoLonger) {
   ASSERT_TRUE(client_->Touch(space_, chain_, 0, 1, {}, Soon()).ok());
   const std::uint64_t before = Taken(HintKind::kSession);

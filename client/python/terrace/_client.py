@@ -11,6 +11,7 @@ from terrace._library import (ABI_MAJOR, ABI_MINOR, DescriptorStruct, GroupStruc
                               OptionsStruct, PolicyStruct, QueryStruct, TokenStruct)
 from terrace._memory import (BLOCK, BLOCK_PIECES, FRAGMENT, PIECE, POSITION, Chain, DevicePinned,
                              Pinned, Records, Region, u32, u64)
+from terrace._rate import Rate, curve_of
 from terrace._results import Completion, LentBlocks
 from terrace._tensors import device_memory_of
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResults, Error, Group, GroupPolicy,
@@ -334,16 +335,19 @@ class BlockCalls(ClientBase):
     def open_namespace(self, name: str, *, block_tokens: int, groups: Sequence[Group],
                        model: str = "", weights: str = "", kv_dtype: str = "bf16",
                        layout: str = "", hash_algorithm: str = "sha256", hash_seed: str = "",
-                       shard_count: int = 1, run_blocks: int = 64,
+                       shard_count: int = 1, run_blocks: int = 64, prefill_rate: Rate = (),
                        timeout: float | None = None) -> Namespace:
-        """Opens or makes it. IncompatibleError when it exists with another fingerprint."""
+        """Opens or makes it. IncompatibleError when it exists with another fingerprint.
+        `prefill_rate`: tokens per second of one GPU, as `rate` of plan; what costs most to compute
+        again for its bytes is kept."""
+        curve = curve_of("prefill_rate", prefill_rate)
         members = (GroupStruct * len(groups))(*[
             GroupStruct(group.id, 0, group.attention.encode(), group.block_bytes)
             for group in groups])
         descriptor = DescriptorStruct(
             sizeof(DescriptorStruct), block_tokens, name.encode(), model.encode(),
             weights.encode(), kv_dtype.encode(), layout.encode(), hash_algorithm.encode(),
-            hash_seed.encode(), members, len(groups), shard_count, run_blocks)
+            hash_seed.encode(), members, len(groups), shard_count, run_blocks, curve, len(curve))
         number = c_uint32()
         call("open_namespace", self._number(), descriptor, self._deadline(timeout), number)
         return Namespace(number.value, name, groups)

@@ -31,12 +31,17 @@ class GroupStruct(Structure):
                 ("block_bytes", c_uint64)]
 
 
+class RatePointStruct(Structure):
+    _fields_ = [("context", c_uint64), ("tokens_per_s", c_double)]
+
+
 class DescriptorStruct(Structure):
     _fields_ = [("struct_size", c_uint32), ("block_tokens", c_uint32), ("name", c_char_p),
                 ("model", c_char_p), ("weights", c_char_p), ("kv_dtype", c_char_p),
                 ("layout", c_char_p), ("hash_algorithm", c_char_p), ("hash_seed", c_char_p),
                 ("groups", POINTER(GroupStruct)), ("group_count", c_uint64),
-                ("shard_count", c_uint32), ("run_blocks", c_uint32)]
+                ("shard_count", c_uint32), ("run_blocks", c_uint32),
+                ("prefill_rate", POINTER(RatePointStruct)), ("prefill_rate_count", c_uint64)]
 
 
 class KindStruct(Structure):
@@ -112,10 +117,6 @@ class LoadSourceStruct(Structure):
 
 class GroupLoadsStruct(Structure):
     _fields_ = [("load_us", c_void_p), ("sources", c_void_p)]
-
-
-class RatePointStruct(Structure):
-    _fields_ = [("context", c_uint64), ("tokens_per_s", c_double)]
 
 
 class PlanRequestStruct(Structure):

@@ -11,6 +11,7 @@ from terrace._client import Namespace, token_of
 from terrace._library import (DescriptorStruct, GroupStruct, KindStruct, PagedBlockStruct,
                               PagedCallStruct, PagedOptionsStruct, TokenStruct)
 from terrace._memory import Chain, Pinned, text, u32
+from terrace._rate import Rate, curve_of
 from terrace._results import Completion
 from terrace._tensors import Element, Layout, StoredLayout, layout_of
 from terrace._types import BLOCK_RESULT_BYTES, BlockResults, Group, InvalidError, Result, call
@@ -96,14 +97,16 @@ class PagedCache:
 
     def open_namespace(self, name: str, *, group: int = 0, model: str = "", weights: str = "",
                        hash_algorithm: str = "sha256", hash_seed: str = "",
-                       shard_count: int = 1, run_blocks: int = 64,
+                       shard_count: int = 1, run_blocks: int = 64, prefill_rate: Rate = (),
                        timeout: float | None = None) -> Namespace:
         """As Client.open_namespace; layout, kv_dtype, block_tokens and the group are those of this
         cache."""
+        curve = curve_of("prefill_rate", prefill_rate)
         descriptor = DescriptorStruct(
             sizeof(DescriptorStruct), 0, text("name", name), text("model", model),
             text("weights", weights), None, None, text("hash_algorithm", hash_algorithm),
-            text("hash_seed", hash_seed), POINTER(GroupStruct)(), 0, shard_count, run_blocks)
+            text("hash_seed", hash_seed), POINTER(GroupStruct)(), 0, shard_count, run_blocks,
+            curve, len(curve))
         number = c_uint32()
         call("paged_open_namespace", self._number, descriptor, u32("group", group),
              self._client._deadline(timeout), number)

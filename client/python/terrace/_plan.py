@@ -1,15 +1,12 @@
 """What of a match to load and what to compute."""
 
-from collections.abc import Sequence
 from ctypes import sizeof
 from typing import NamedTuple
 
-from terrace._library import (BlockSpanStruct, LoadPlanStruct, PlanRequestStruct, PolicyStruct,
-                              RatePointStruct)
+from terrace._library import BlockSpanStruct, LoadPlanStruct, PlanRequestStruct, PolicyStruct
+from terrace._rate import Rate, curve_of
 from terrace._results import PrefixMatch
 from terrace._types import GroupPolicy, InvalidError, Match, call
-
-Rate = float | Sequence[tuple[int, float]]
 
 
 class LoadPlan(NamedTuple):
@@ -36,21 +33,6 @@ class LoadPlan(NamedTuple):
         return front, back
 
 
-def _points(rate: Rate) -> list[tuple[int, float]]:
-    if isinstance(rate, (int, float)):
-        return [(0, float(rate))]
-    points = []
-    try:
-        pairs = [(int(context), float(tokens_per_s)) for context, tokens_per_s in rate]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidError(f"rate is {rate!r}, neither a number nor pairs of numbers") from error
-    for index, (context, tokens_per_s) in enumerate(pairs):
-        if not 0 <= context < 1 << 64:
-            raise InvalidError(f"rate[{index}].context is {context}, must be 0 to 2^40")
-        points.append((context, tokens_per_s))
-    return points
-
-
 def plan(match: Match | PrefixMatch, *, tokens: int, rate: Rate,
          overlap: bool = True) -> LoadPlan:
     """What of a match to load and what to compute, so that the prompt is ready soonest.
@@ -67,10 +49,9 @@ def plan(match: Match | PrefixMatch, *, tokens: int, rate: Rate,
         raise InvalidError(f"tokens is {tokens!r}, not a number")
     if not 0 <= tokens < 1 << 64:
         raise InvalidError(f"tokens is {tokens}, must be 1 to 2^40")
-    points = _points(rate)
-    curve = (RatePointStruct * len(points))(*(RatePointStruct(*point) for point in points))
+    curve = curve_of("rate", rate)
     request = PlanRequestStruct(sizeof(PlanRequestStruct), int(not overlap), tokens, curve,
-                                len(points))
+                                len(curve))
     answer = LoadPlanStruct(sizeof(LoadPlanStruct))
     call("plan", match.result.handle, request, answer)
     spans = [range(span.first, span.first + span.count)

@@ -53,10 +53,9 @@ TEST_F(BlockKindsTest, AbsurdTurnsCountAsTheLastAndNoneAsTheFirst) {
   const std::uint16_t last = Later(BlockKinds::kTurnMax, 10, 4);
   EXPECT_EQ(Later(BlockKinds::kTurnMax + 1, 10, 4), last);
   EXPECT_EQ(Later(0xffffffff, 10, 4), last);
-  EXPECT_EQ(Said({.turn = 65535}), last) << "what the client says of the turn comes first";
+  EXPECT_EQ(Said({.turn = 65535}), Later(2, 10, 4)) << "the chain tells it, not the client";
   EXPECT_EQ(kinds.TurnOf(last), BlockKinds::kTurnMax);
   EXPECT_EQ(Later(0, 10, 4), Later(1, 10, 4));
-  EXPECT_EQ(Said({.turn = 1}), Later(1, 10, 4));
   for (std::uint32_t turn = 1; turn <= BlockKinds::kTurnMax; ++turn) {
     EXPECT_EQ(kinds.TurnOf(Later(turn, 10, 4)), turn);
   }
@@ -111,6 +110,26 @@ TEST_F(BlockKindsTest, WhenThereAreTooManyHintsOfNewComersAreIgnoredAndCounted) 
   EXPECT_EQ(Said(known), before);
   EXPECT_NE(Said({.tenant = 77}), base) << "another tenant has room of its own";
   EXPECT_EQ(kinds.ignored(), refused) << "it said nothing";
+}
+
+TEST_F(BlockKindsTest, NamespacesOfATenantAreLearnedApartAndTakeNoRoomOfOtherTenants) {
+  const auto of = [this](std::uint32_t tenant, std::uint32_t space) {
+    return Said({.tenant = tenant, .space = space});
+  };
+  std::set<std::uint16_t> seen = {of(1, 10)};
+  for (std::uint32_t space = 11; space < 11 + BlockKinds::kSpaces; ++space) {
+    EXPECT_TRUE(seen.insert(of(1, space)).second) << space;
+  }
+  EXPECT_EQ(of(1, 50), of(1, 10)) << "one too many: as the first";
+  for (std::uint32_t tenant = 2; tenant <= BlockKinds::kFamilies; ++tenant) {
+    EXPECT_TRUE(seen.insert(of(tenant, 100 + tenant)).second) << tenant;
+    EXPECT_EQ(of(tenant, 7), of(tenant, 100 + tenant));
+  }
+  EXPECT_EQ(of(1, 12), of(1, 12)) << "what has kinds keeps them";
+  EXPECT_TRUE(seen.insert(of(90, 1)).second);
+  EXPECT_EQ(of(91, 2), of(90, 1)) << "later tenants share one family, with all that is theirs";
+  EXPECT_EQ(of(0, 3), of(0, 4)) << "who is not known has one";
+  EXPECT_LE(kinds.size(), BlockKinds::kKindsMax);
 }
 
 }  // namespace

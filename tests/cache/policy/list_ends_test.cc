@@ -24,7 +24,14 @@ class ChangingLists {
     kinds_ = learned_.kinds().size();
     put_off_ = learned_.kinds().OfPutOff();
     lists_.Resize(kinds_);
-    remembering_.emplace(lists_, learned_, put_off_).Reset(kinds_);
+    // Of a few kinds and classes, so that lists are long enough to have two ends.
+    for (std::uint16_t kind = 0; kind < 4; ++kind) {
+      for (const int cost_class : {-8, 0, 4}) {
+        numbers_.push_back(lists_.ListOf(kind, static_cast<std::int8_t>(cost_class)));
+      }
+    }
+    numbers_.push_back(static_cast<std::uint16_t>(put_off_));
+    remembering_.emplace(lists_, learned_, put_off_).Reset();
   }
 
   void Step() {
@@ -38,7 +45,7 @@ class ChangingLists {
       lists_.Unlink(block);
     } else {
       lists_[block] = {.when = learned_.Now() - static_cast<std::uint32_t>(random_.Below(3))};
-      lists_[block].kind = KindAtRandom() & 0x3ff;
+      lists_[block].list = numbers_[random_.Below(numbers_.size())];
       lists_.Append(block);
     }
     if (random_.Chance(0.3)) open_ = learned_.Now() - static_cast<std::uint32_t>(random_.Below(3));
@@ -47,7 +54,7 @@ class ChangingLists {
   void Compare() {
     const ListEnds::Least told = remembering_->Find(open_);
     ListEnds anew(lists_, learned_, put_off_);
-    anew.Reset(kinds_);
+    anew.Reset();
     const ListEnds::Least is = anew.Find(open_);
     ASSERT_EQ(told.block, is.block);
     ASSERT_EQ(told.list, is.list);
@@ -68,6 +75,7 @@ class ChangingLists {
   KindLists lists_;
   LearnedReuse learned_;
   std::size_t kinds_ = 0;
+  std::vector<std::uint16_t> numbers_;
   std::size_t put_off_ = 0;
   std::uint32_t open_ = 0;
   std::optional<ListEnds> remembering_;
@@ -92,11 +100,11 @@ TEST(ListEndsTest, OfEqualsTheOldestOfTheFirstListLeavesAndTheOtherIsNextBest) {
   const std::size_t kinds = learned.kinds().size();
   lists.Resize(kinds);
   ListEnds ends(lists, learned, learned.kinds().OfPutOff());
-  ends.Reset(kinds);
+  ends.Reset();
   EXPECT_EQ(ends.Find(0).block, kNoBlock) << "nothing is there";
   for (const BlockId block : {1U, 2U}) {
     lists[block] = {};
-    lists[block].kind = block & 0x3ff;
+    lists[block].list = lists.ListOf(static_cast<std::uint16_t>(block), 0);
     lists.Append(block);
   }
   EXPECT_EQ(ends.Find(0).block, kNoBlock) << "both are of the request under way";

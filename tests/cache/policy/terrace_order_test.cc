@@ -81,6 +81,11 @@ class RandomCalls {
   }
   RequestFacts Facts() {
     RequestFacts facts{.tenant = static_cast<std::uint32_t>(random_.Below(5))};
+    if (random_.Chance(0.5)) {
+      facts.space = static_cast<std::uint32_t>(random_.Below(4));
+      facts.block_bytes = 4096U << random_.Below(10);
+      facts.cost_per_byte = static_cast<float>(random_.Below(1000));
+    }
     if (!random_.Chance(hinted_)) return facts;
     facts.category = static_cast<std::uint32_t>(random_.Below(random_.Chance(0.1) ? 100'000 : 4));
     facts.turn = static_cast<std::uint16_t>(random_.Chance(0.1) ? 65535 : random_.Below(9));

@@ -415,5 +415,32 @@ TEST(TerracePolicyDeathTest, MisuseAborts) {
   EXPECT_DEATH(policy->Touch(std::vector<BlockId>{1, 2}, {}), "invariant failed");
 }
 
+TEST(TerracePolicyTest, WhatCostsMoreForItsBytesStaysLongerAndGoesSuffixFirst) {
+  constexpr std::size_t kBlocks = 64;
+  const auto facts = [](std::uint32_t space, float cost) {
+    return RequestFacts{
+        .tenant = 1, .space = space, .cost_per_byte = cost, .block_bytes = 1U << 20};
+  };
+  Tier tier(MakeTerracePolicy(kBlocks), kBlocks);
+  // Both alike but for what they cost; the dear ones were used first.
+  for (std::uint64_t i = 0; i < 400; ++i) {
+    tier.Request(ChainOf(1000 + 2 * i, 4), facts(1, 8));
+    tier.Request(ChainOf(1001 + 2 * i, 4), facts(2, 1));
+  }
+  std::size_t dear = 0;
+  std::size_t cheap = 0;
+  for (std::uint64_t i = 0; i < 400; ++i) {
+    dear += tier.Held(ChainOf(1000 + 2 * i, 4));
+    cheap += tier.Held(ChainOf(1001 + 2 * i, 4));
+  }
+  EXPECT_GT(dear, 4 * cheap);
+  for (std::uint64_t i = 0; i < 400; ++i) {
+    const Chain chain = ChainOf(1000 + 2 * i, 4);
+    for (std::size_t block = 1; block < 4; ++block) {
+      EXPECT_TRUE(!tier.Holds(chain[block]) || tier.Holds(chain[block - 1])) << i;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace terrace

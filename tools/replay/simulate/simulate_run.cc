@@ -29,6 +29,12 @@ SimulatedHits RunSimulation::LookUp(std::uint64_t request) {
 RequestOrigin RunSimulation::OriginOf(std::uint64_t request) const {
   const TraceRequest& entry = trace_.requests[request];
   RequestOrigin origin{.facts = {}, .ends_partial = entry.input_tokens % trace_.block_tokens != 0};
+  if (!costs_.empty()) {
+    origin.facts.tenant = costs_[request].tenant;
+    origin.facts.space = costs_[request].space;
+    origin.facts.cost_per_byte = costs_[request].cost_per_byte;
+    origin.facts.block_bytes = costs_[request].block_bytes;
+  }
   if (hints_.empty()) return origin;
   const TraceHint& hint = hints_[request];
   origin.facts.session = hint.session;

@@ -30,15 +30,29 @@ struct SimulatedRun {
   }
 };
 
+/// Whose a request is and what its blocks cost, as RequestFacts has it.
+struct RequestCost {
+  std::uint32_t tenant = 0;
+  std::uint32_t space = 0;
+  float cost_per_byte = 0;
+  std::uint32_t block_bytes = 0;
+};
+
 /// One replay, operation by operation, as a worker does them (run/worker.cc). Thread: one. Trace,
 /// blocks and hints outlive it.
 class RunSimulation {
  public:
-  /// batch_blocks: most blocks of one get or put; at least 1. hints: one for each request, or none
-  /// at all.
+  /// batch_blocks: most blocks of one get or put; at least 1. hints, costs: one for each request,
+  /// or none at all. They outlive this.
   RunSimulation(const Trace& trace, const BlockNumbers& blocks, std::uint32_t batch_blocks,
-                const SimulatedTiersOptions& tiers, std::span<const TraceHint> hints)
-      : trace_(trace), blocks_(blocks), batch_blocks_(batch_blocks), tiers_(tiers), hints_(hints) {}
+                const SimulatedTiersOptions& tiers, std::span<const TraceHint> hints,
+                std::span<const RequestCost> costs = {})
+      : trace_(trace),
+        blocks_(blocks),
+        batch_blocks_(batch_blocks),
+        tiers_(tiers),
+        hints_(hints),
+        costs_(costs) {}
 
   /// Gets the leading blocks that are stored, and puts the others.
   /// @return how many leading ones it got. REQUIRES: request < requests of the trace (also below).
@@ -62,6 +76,7 @@ class RunSimulation {
   const std::uint32_t batch_blocks_;
   SimulatedTiers tiers_;
   const std::span<const TraceHint> hints_;
+  const std::span<const RequestCost> costs_;
   SimulatedRun result_;
 };
 

@@ -19,6 +19,7 @@ constexpr std::uint32_t kWindow = 4;
 
 SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
     : curve_(options.curve),
+      block_units_(options.block_units),
       run_blocks_(options.run_blocks),
       records_per_segment_(options.nvme_records_per_segment),
       places_(options.distinct_blocks),
@@ -27,6 +28,8 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
   TERRACE_CHECK(options.slices >= 1 && options.run_blocks >= 1);
   TERRACE_CHECK(options.nvme_segments == 0 ||
                 (options.nvme_segments >= 2 && options.nvme_records_per_segment >= 1));
+  TERRACE_CHECK(options.block_units.empty() ||
+                (options.nvme_segments == 0 && options.curve == nullptr));
   if (options.nvme_write_share > 0) {
     parent_of_.assign(options.distinct_blocks, kNoBlock);
     value_.assign(options.distinct_blocks, 0);
@@ -39,6 +42,7 @@ SimulatedTiers::SimulatedTiers(const SimulatedTiersOptions& options)
     Slice& slice = slices_.emplace_back();
     slice.policy = options.policy->make(std::max<std::uint64_t>(blocks, 1));
     slice.block_of.assign(blocks, 0);
+    slice.free_units = options.block_units.empty() ? blocks : options.dram_blocks / options.slices;
     for (std::uint64_t slot = blocks; slot > 0; --slot) {
       slice.free.push_back(static_cast<BlockId>(slot - 1));
     }
@@ -183,9 +187,12 @@ void SimulatedTiers::PutSlice(Slice& slice, std::span<const std::uint32_t> chain
 
 bool SimulatedTiers::Insert(Slice& slice, std::span<const std::uint32_t> chain, NewBlock& block) {
   const std::uint32_t position = block.position;
-  if (slice.free.empty() && !Evict(slice, chain, position)) return false;
+  while (slice.free.empty() || slice.free_units < UnitsOf(chain[position])) {
+    if (!Evict(slice, chain, position)) return false;
+  }
   const BlockId slot = slice.free.back();
   slice.free.pop_back();
+  slice.free_units -= UnitsOf(chain[position]);
   block.block = slot;
   if (position > 0 && &slices_[SliceOf(chain, position - 1)] == &slice) {
     block.parent = places_[chain[position - 1]].slot;
@@ -236,6 +243,7 @@ bool SimulatedTiers::Evict(Slice& slice, std::span<const std::uint32_t> chain,
   slice.policy->Evict(victim);
   places_[block].slot = kNoBlock;
   slice.free.push_back(victim);
+  slice.free_units += UnitsOf(block);
   ++evictions_;
   --in_dram_;
   if (!HasRecord(block)) CountGone();
@@ -244,7 +252,9 @@ bool SimulatedTiers::Evict(Slice& slice, std::span<const std::uint32_t> chain,
 
 double SimulatedTiers::ValueOf(const Slice& slice, BlockId slot) const {
   const double reuse = slice.policy->ReuseWithin(slot, slice.price->Horizon());
-  return partial_[slice.block_of[slot]] && !WritePrice::Unknown(reuse) ? reuse / 2 : reuse;
+  if (WritePrice::Unknown(reuse)) return reuse;
+  const double saved = reuse * slice.policy->CostFactor(slot);
+  return WritePrice::Known(partial_[slice.block_of[slot]] ? saved / 2 : saved);
 }
 
 void SimulatedTiers::NoteUse(Slice& slice, std::uint32_t block) {

@@ -51,7 +51,7 @@
 namespace terrace::replay {
 
 struct SimulatedTiersOptions {
-  std::uint64_t dram_blocks = 0;      ///< capacity over all slices
+  std::uint64_t dram_blocks = 0;      ///< capacity over all slices, in units of block_units
   std::uint32_t distinct_blocks = 0;  ///< numbers of blocks are below this
   std::uint32_t slices = 1;           ///< reactors of the daemon
   std::uint32_t run_blocks = 64;      ///< blocks placed together
@@ -60,6 +60,9 @@ struct SimulatedTiersOptions {
   const PolicyKind* policy = Policies().data();  ///< of the DRAM tier; the default one
   double nvme_write_share = 0;      ///< as CacheOptions has it; 0: everything is written
   MissRatioCurve* curve = nullptr;  ///< shown what is asked for, as by the cache; outlives them
+  /// By block, at least 1: how many units of DRAM it takes, where blocks of several models share
+  /// it. Empty: one each. Outlives them.
+  std::span<const std::uint8_t> block_units{};
 };
 
 /// What a block counts for in bytes, where a curve is shown it.
@@ -83,7 +86,7 @@ struct RequestOrigin {
 class SimulatedTiers {
  public:
   /// REQUIRES: slices >= 1, run_blocks >= 1; nvme_segments 0, or at least 2 and
-  /// nvme_records_per_segment >= 1.
+  /// nvme_records_per_segment >= 1; with block_units nvme_segments 0 and no curve.
   explicit SimulatedTiers(const SimulatedTiersOptions& options);
   ~SimulatedTiers();
 
@@ -118,7 +121,8 @@ class SimulatedTiers {
  private:
   struct Slice {
     std::unique_ptr<EvictionPolicy> policy;
-    std::vector<BlockId> free;                         // slots without a block
+    std::vector<BlockId> free;  // slots without a block
+    std::uint64_t free_units = 0;
     std::vector<std::uint32_t> block_of;               // the block in each slot
     std::vector<std::vector<std::uint32_t>> segments;  // blocks in record order
     std::size_t current = 0;                           // segment being written
@@ -138,6 +142,9 @@ class SimulatedTiers {
                                         std::uint32_t position, const RequestOrigin& origin);
   void ShowCurve(CurveUse use, std::span<const std::uint32_t> chain, std::uint32_t first,
                  std::uint32_t count, const RequestOrigin& origin);
+  [[nodiscard]] std::uint64_t UnitsOf(std::uint32_t block) const {
+    return block_units_.empty() ? 1 : block_units_[block];
+  }
   /// Fills positions and present of every slice for a request.
   void Split(std::span<const std::uint32_t> chain, std::uint32_t first, std::uint32_t count);
   void PutSlice(Slice& slice, std::span<const std::uint32_t> chain, const RequestOrigin& origin);
@@ -161,6 +168,7 @@ class SimulatedTiers {
   [[nodiscard]] bool WorthKeeping(const Slice& slice, std::uint32_t block) const;
 
   MissRatioCurve* curve_;
+  std::span<const std::uint8_t> block_units_;
   std::uint32_t run_blocks_;
   std::uint64_t records_per_segment_;
   std::vector<Slice> slices_;

@@ -10,14 +10,23 @@
 
 namespace terrace {
 
-enum class HintKind : std::uint8_t { kSession, kTurn, kCategory, kWillContinue, kDone };
-inline constexpr std::array<std::string_view, 5> kHintKindNames = {"session", "turn", "category",
-                                                                   "will_continue", "done"};
+enum class HintKind : std::uint8_t {
+  kSession,
+  kTurn,
+  kCategory,
+  kWillContinue,
+  kDone,
+  kPrefillRate
+};
+inline constexpr std::array<std::string_view, 6> kHintKindNames = {
+    "session", "turn", "category", "will_continue", "done", "prefill_rate"};
 
-/// Why one was ignored: a name that is too long, a turn or a continuation that is none.
-enum class HintFault : std::uint8_t { kSession, kTurn, kCategory, kContinuation };
-inline constexpr std::array<std::string_view, 4> kHintFaultNames = {
-    "session_too_long", "turn_too_high", "category_too_long", "continuation_unknown"};
+/// Why one was ignored: a name that is too long, a turn or a continuation that is none, a cost of
+/// computing that cannot be.
+enum class HintFault : std::uint8_t { kSession, kTurn, kCategory, kContinuation, kPrefillRate };
+inline constexpr std::array<std::string_view, 5> kHintFaultNames = {
+    "session_too_long", "turn_too_high", "category_too_long", "continuation_unknown",
+    "prefill_rate_impossible"};
 
 struct HintCounters {
   std::array<std::atomic<std::uint64_t>, kHintKindNames.size()> taken{};

@@ -256,6 +256,18 @@ RequestFacts DecodeHints(const wire::Hints* hints, std::string_view tenant,
   return facts;
 }
 
+PrefillCost DecodePrefillCost(const wire::OpenNamespace& open, HintCounters& counters) {
+  const PrefillCost cost{.first_token_s = open.first_token_s(),
+                         .per_context_s = open.per_context_s()};
+  if (!cost.told()) return {};
+  if (!cost.IsPossible()) {
+    Count(counters.Ignored(HintFault::kPrefillRate));
+    return {};
+  }
+  Count(counters.Taken(HintKind::kPrefillRate));
+  return cost;
+}
+
 Nanos DecodeLease(const wire::Get& get) noexcept {
   if (!get.lend()) return 0;
   return DecodeTime(get.lease_ms(), kLeaseDefault, kLeaseMax);

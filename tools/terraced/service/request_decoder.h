@@ -67,6 +67,8 @@ Result<Ack> DecodeAck(std::uint8_t ack);
 /// hashes that are never 0, and of one tenant alone. What is out of bounds is left out; both are
 /// counted.
 RequestFacts DecodeHints(const wire::Hints* hints, std::string_view tenant, HintCounters& counters);
+/// What was told; nothing when that cannot be: then it is counted as ignored.
+PrefillCost DecodePrefillCost(const wire::OpenNamespace& open, HintCounters& counters);
 
 /// `otherwise` for 0, and at most `most`.
 Nanos DecodeTime(std::uint32_t milliseconds, Nanos otherwise, Nanos most) noexcept;

@@ -118,6 +118,8 @@ void RequestService::OpenNamespace(PeerState& state, const wire::Message& messag
   const Result<const Namespace*> opened =
       registry_.Open(DecodeNamespace(*message.body_as_OpenNamespace(), state.peer->tenant()));
   if (!opened.ok()) return link.Send(MakeErrorReply(message.request_id(), opened.status()));
+  const PrefillCost cost = DecodePrefillCost(*message.body_as_OpenNamespace(), hint_counters_);
+  if (cost.told()) (*opened)->cost.Set(cost);
   link.Send(MakeOpenNamespaceReply(message.request_id(), **opened));
 }
 
