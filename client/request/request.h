@@ -127,7 +127,7 @@ struct Request {
   std::vector<MatchStep> match_steps;
   PrefixQuestion prefix_question;  ///< of kMatchGroups
   RegionUse regions;               ///< of get and put
-  RegionTable::Region device;      ///< of kRegisterDevice
+  RegionTable::Region device;      ///< of kRegisterDevice; its id of kForgetDevice
   CallSlot slot;                   ///< counts it among the calls in flight
   NamespaceDescriptor descriptor;  ///< of kOpenNamespace
 

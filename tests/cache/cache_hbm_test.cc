@@ -1,6 +1,7 @@
 // Copies of blocks in the memory of GPUs (doubles): when they are made, what is read from them, and
 // that nothing is lost or wrong when a GPU is.
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "tests/cache/cache_hbm_fixture.h"
@@ -156,6 +157,29 @@ TEST_F(CacheHbmTest, AGpuThatHangsIsLeftForNvmeOnceItIsOffline) {
   EXPECT_EQ(answer.blocks[0].tier, TierKind::kNvme);
   EXPECT_LT(time_.Now() - began, 11 * kSecond);
   EXPECT_EQ(lost_.size(), 1u);
+  devices_[0]->Hang(false);
+}
+
+TEST_F(CacheHbmTest, AStopWaitsForNoGetThatAGpuKeepsWaiting) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  LeaveDram(space, chain);
+  devices_[0]->Hang(true);
+  ClientCall call = Call(space, chain, 0, 2, 30 * kSecond);
+  std::optional<BatchAnswer> answer;
+  TaskScope scope;
+  scope.Spawn([](Cache* cache, Link* link, const GetRequest* request,
+                 std::optional<BatchAnswer>* into) -> Task<void> {
+    *into = co_await cache->Get(*link, *request);
+  }(cache_.get(), &link_, &call.request, &answer));
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_FALSE(answer.has_value());
+  call.request.deadline = 0;  // its client has gone
+  cache_->BeginClose();
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(StatusText(*answer), "timeout timeout");
   devices_[0]->Hang(false);
 }
 
