@@ -12,15 +12,17 @@
 #include <vector>
 
 #include "tests/tools/device_engine.h"
-#include "tests/tools/start_self.h"
+#include "tests/tools/half_dead_daemon.h"
 
 namespace terrace {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::AwaitPort;
+using testing::DieSlowly;
 using testing::GpuEngine;
 using testing::GpuHost;
+using testing::HasExited;
 using testing::kDeviceBlockBytes;
 using testing::StartSelf;
 using testing::TellPort;
@@ -97,6 +99,64 @@ TEST(DeviceMemory, ADaemonThatIsKilledInMidCopyIsGoneFirst) {
     const MemoryPiece all{.region = engine.region(), .offset = 0, .length = kDeviceBlockBytes};
     EXPECT_TRUE(engine->Fence({&all, 1}, In(1s)).ok());
   }
+  ASSERT_EQ(::waitpid(daemon, nullptr, 0), daemon);
+}
+
+/// A daemon whose GPU hangs, in a process of its own; it dies slowly after SIGUSR1.
+[[noreturn]] void BeADaemonThatDies(std::chrono::milliseconds after) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // of all threads that are begun
+  auto* const host = new GpuHost({.reactors = 1, .latency = 60 * kSecond});  // NOLINT: never ends
+  TellPort(std::getenv("TERRACE_DEVICE_TEST_FILE"), host->port());
+  DieSlowly(after);
+}
+
+TEST(DeviceMemoryDaemon, DISABLED_DiesSoon) { BeADaemonThatDies(450ms); }
+TEST(DeviceMemoryDaemon, DISABLED_DiesLate) { BeADaemonThatDies(3s); }
+
+/// Starts one of the two; its port.
+std::uint16_t StartDying(const std::string& test, pid_t* daemon) {
+  const std::string file = ::testing::TempDir() + "/device_daemon_" + std::to_string(::getpid());
+  *daemon = StartSelf("DeviceMemoryDaemon.DISABLED_" + test, "TERRACE_DEVICE_TEST_FILE=" + file);
+  return AwaitPort(file);
+}
+
+TEST(DeviceMemory, ACloseWaitsForADaemonThatIsDying) {
+  pid_t daemon = 0;
+  const std::uint16_t port = StartDying("DiesSoon", &daemon);
+  ASSERT_GT(port, 0) << "the daemon did not start";
+  GpuEngine engine(port);
+  ASSERT_TRUE(engine.Register().ok());
+  ASSERT_TRUE(engine
+                  ->SubmitPut(engine.space(), GpuEngine::ChainOf("a", kBlocks),
+                              engine.Blocks(kBlocks), {}, GpuEngine::Soon())
+                  .ok());
+  std::this_thread::sleep_for(100ms);
+  ::kill(daemon, SIGUSR1);
+  std::this_thread::sleep_for(100ms);  // the client has seen the end of its connection
+  engine->Close();
+  EXPECT_TRUE(HasExited(daemon)) << "its GPU may still be at work";
+  ASSERT_EQ(::waitpid(daemon, nullptr, 0), daemon);
+}
+
+TEST(DeviceMemory, ARegionIsGoneWhenItsDaemonSaysSoOrHasExitedAndNotBefore) {
+  pid_t daemon = 0;
+  const std::uint16_t port = StartDying("DiesLate", &daemon);
+  ASSERT_GT(port, 0) << "the daemon did not start";
+  GpuEngine engine(port);
+  ASSERT_TRUE(engine.Register().ok());
+  ::kill(daemon, SIGUSR1);
+  for (int i = 0; i < 1000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  ASSERT_FALSE(engine->Connected());
+  Status gone = engine->DeregisterMemory(engine.region());
+  EXPECT_EQ(gone.code(), StatusCode::kInDoubt) << gone.ToString();
+  for (int i = 0; i < 30 && gone.code() == StatusCode::kInDoubt; ++i) {
+    gone = engine->DeregisterMemory(engine.region());
+  }
+  EXPECT_TRUE(gone.ok()) << gone.ToString();
+  EXPECT_TRUE(HasExited(daemon));
   ASSERT_EQ(::waitpid(daemon, nullptr, 0), daemon);
 }
 

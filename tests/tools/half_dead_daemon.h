@@ -1,16 +1,25 @@
-// Tests of a program that run others of it in a process of their own.
+// A daemon whose process is about to exit and does not get there: its first thread has ended, its
+// connections are closed, and another thread goes on. So looks one that is killed while its GPU is
+// still at work.
 #pragma once
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "tests/tools/device_engine.h"
 
 namespace terrace::testing {
 
@@ -47,6 +56,31 @@ inline std::uint16_t AwaitPort(const std::string& file) {
 inline void TellPort(const std::string& file, std::uint16_t port) {
   std::ofstream(file + ".tmp") << port << '\n';
   std::filesystem::rename(file + ".tmp", file);
+}
+
+/// In the daemon's process: waits for SIGUSR1, ends the calling thread, which must be the first,
+/// closes all connections, and exits so long after that. A minute without the signal ends it, too.
+[[noreturn]] inline void DieSlowly(std::chrono::milliseconds after) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGUSR1);
+  const timespec minute{.tv_sec = 60, .tv_nsec = 0};
+  if (::sigtimedwait(&signals, nullptr, &minute) < 0) ::_exit(1);
+  std::thread([after] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the first thread has ended
+    for (int descriptor = 3; descriptor < 1024; ++descriptor) ::shutdown(descriptor, SHUT_RDWR);
+    std::this_thread::sleep_for(after);
+    ::_exit(0);
+  }).detach();
+  ::syscall(SYS_exit, 0);
+  std::abort();
+}
+
+/// A child of this process has exited; it is not reaped.
+inline bool HasExited(pid_t process) {
+  siginfo_t info{};
+  return ::waitid(P_PID, static_cast<id_t>(process), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == process;
 }
 
 }  // namespace terrace::testing
