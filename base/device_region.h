@@ -63,11 +63,13 @@ class DeviceRegion {
 /// The GPUs that a daemon has, for its Server.
 class DeviceRegions {
  public:
-  /// Maps what a client exported, on another thread. kUnsupported: the daemon has no such GPU;
+  /// Maps what a client exported, on another thread. kUnsupported: the daemon has no such GPU; kIo:
+  /// its driver does not answer, and what it maps late is unmapped; kRetry: too much waits for it;
   /// otherwise as DeviceMemory::OpenExport.
   virtual Task<Result<std::shared_ptr<DeviceRegion>>> Open(DeviceExport exported) = 0;
-  /// Ends when the regions that were let go before are not mapped any more.
-  virtual Task<void> Settle() = 0;
+  /// Ok when the regions that were let go before are not mapped any more; kIo and kRetry as above:
+  /// they may be.
+  virtual Task<Status> Settle() = 0;
 
  protected:
   ~DeviceRegions() = default;

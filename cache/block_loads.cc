@@ -15,9 +15,9 @@ Result<std::shared_ptr<BlockLoads::Load>> BlockLoads::Start(BlockId id, const Re
                                                             const ChainGuard& guard,
                                                             Nanos deadline) {
   const BlockEntry& entry = (*cache.index)[id];
-  const bool in_hbm = cache.hbm != nullptr && cache.hbm->Holds(id);
+  const bool in_hbm = cache.hbm != nullptr && !gpus_closed && cache.hbm->Holds(id);
   if (!in_hbm) {
-    if (!entry.record.exists()) return Status(StatusCode::kMiss, "its GPU is offline");
+    if (!entry.record.exists()) return Status(StatusCode::kMiss, "its GPU is offline or closed");
     const nvme::SegmentLog& log = cache.nvme->tier.log();
     if (!log.Readable(entry.record)) {
       Count(cache.counters.load_io_errors);
@@ -85,7 +85,7 @@ void BlockLoads::Keep(const Load& load, KeyView placement) {
 
 Task<bool> BlockLoads::LoadFromHbm(std::shared_ptr<Load> load, StatusCode* code) {
   const std::shared_ptr<HbmSide::Copy> copy =
-      load->abandoned ? nullptr : cache.hbm->BeginRead(load->id);
+      load->abandoned || gpus_closed ? nullptr : cache.hbm->BeginRead(load->id);
   if (copy == nullptr) co_return false;
   load->from = TierKind::kHbm;
   load->reading = copy->tier;

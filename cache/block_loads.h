@@ -76,6 +76,7 @@ struct BlockLoads {
   std::unordered_map<BlockId, std::shared_ptr<Load>> loads;
   PrefetchQueue prefetches{[this] { return loads.size() > prefetches.active(); }};
   std::uint64_t loose_frames = 0;  // S2
+  bool gpus_closed = false;        ///< nothing is read from GPUs any more
   bool closing = false;            ///< NVMe takes no reads any more
   TaskScope background;
 };

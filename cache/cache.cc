@@ -189,6 +189,12 @@ void Cache::OnClientGone(std::uint64_t client) {
   impl_->reservations->OnClientGone(client);
 }
 
+void Cache::BeginClose() {
+  impl_->loads->gpus_closed = true;
+  if (impl_->hbm == nullptr) return;
+  for (const HbmTier* tier : impl_->hbm->tiers) impl_->loads->GiveUp(*tier);
+}
+
 Task<void> Cache::Close() {
   impl_->leases.EndAll();
   co_await impl_->handoffs->Close();

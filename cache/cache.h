@@ -358,6 +358,9 @@ class Cache {
   /// `read` is from the devices of the lanes. After AttachNvme, before the reactor runs; blocks.
   /// Not ok: the store's words, and what was found before stays.
   Status Recover(IndexStore& store, const nvme::ReadSlice& read);
+  /// The clients have gone: nothing is read from a GPU any more, and who waits for that is
+  /// answered. Before the flows are waited for, which else would wait for a GPU that hangs.
+  void BeginClose();
   /// Ends reservations, writes what waits to be written (for at most 5 s), syncs, ends the
   /// background work. A GPU that does not answer is waited for 2 s.
   Task<void> Close();

@@ -129,6 +129,10 @@ struct Cache::Impl {
   /// Waits until what the put stored is durable, and says so in the answer.
   Task<void> AwaitDurable(PutState& state);
   Task<void> AwaitOneDurable(PutState& state, std::size_t which);
+  /// Before AnswerIfStored, of a put that is to be DURABLE: a block that stands in HBM alone comes
+  /// to DRAM, from where it is written; its bytes are not pulled once more.
+  Task<void> BringFromHbm(PutState& state, const WantedBlock& wanted);
+  [[nodiscard]] bool StandsInHbmAlone(BlockId id) const;
   /// True when there is nothing to pull: `answer` says why.
   bool AnswerIfStored(PutState& state, const WantedBlock& wanted, BlockAnswer& answer);
   Result<BlockId> ReserveBlock(PutState& state, std::size_t which);
@@ -221,6 +225,8 @@ struct Cache::Impl {
   };
   bool EvictAmong(TenantId tenant, std::uint64_t block_bytes, const ChainGuard& guard, Among among);
   [[nodiscard]] bool Evictable(BlockId id, const ChainGuard& guard);
+  /// It can be read from another tier than DRAM.
+  [[nodiscard]] bool ElsewhereToo(BlockId id) const;
   /// Of the chain that room is made for, and would be missed.
   [[nodiscard]] bool Guarded(BlockId id, const ChainGuard& guard) const;
   struct PassedOver;

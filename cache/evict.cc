@@ -39,6 +39,11 @@ constexpr int kRoundsMax = 4;
 constexpr std::size_t kExpireMax = 256;
 }  // namespace
 
+// Of a GPU that was lost the copies stand in the index for some turns yet (HbmSide::GiveUpAll).
+bool Cache::Impl::ElsewhereToo(BlockId id) const {
+  return (*index)[id].record.exists() || (hbm != nullptr && hbm->Holds(id));
+}
+
 bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
   if (id == kNoBlock) return false;  // a frame that is being loaded
   const BlockEntry& entry = (*index)[id];
@@ -50,7 +55,7 @@ bool Cache::Impl::Evictable(BlockId id, const ChainGuard& guard) {
 // NVMe or in HBM as well stays all the same.
 bool Cache::Impl::Guarded(BlockId id, const ChainGuard& guard) const {
   const BlockEntry& entry = (*index)[id];
-  const bool may_go = entry.ElsewhereToo() && !guard.spares_written;
+  const bool may_go = ElsewhereToo(id) && !guard.spares_written;
   return !may_go && entry.position < guard.position && guard.blocks->Contains(id);
 }
 
@@ -59,7 +64,7 @@ void Cache::Impl::Evict(BlockId id, MissReason reason) {
   Count(counters.evicted_bytes, (*index)[id].block_bytes);
   if (policy->Keeps(id)) Count(counters.retained_evictions);
   if (nvme != nullptr) nvme->OnEvict(id);
-  if (!(*index)[id].ElsewhereToo()) return Forget(id, EventCause::kEvicted, reason);
+  if (!ElsewhereToo(id)) return Forget(id, EventCause::kEvicted, reason);
   const FrameId frame = (*index)[id].frame;
   policy->Evict(id);
   TellMoved(id, TiersBeside(id));

@@ -14,7 +14,9 @@
 #include "base/counter.h"
 #include "base/crash_point.h"
 #include "base/wait.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 #include "cache/put_state.h"
 
@@ -23,6 +25,8 @@ namespace terrace {
 namespace {
 /// Blocks a flow handles without a wait before it lets others run.
 constexpr std::size_t kYieldEvery = 1024;
+/// Looks at a block in HBM that changes while it is read.
+constexpr int kLooksMax = 4;
 /// Kept of a put's deadline for its reply when it waits for durability.
 constexpr Nanos kReplyTime = 20 * kMillisecond;
 
@@ -162,13 +166,21 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
     }
     answer.tier = TierOf(lookup.id);
     // What a failed sync may have taken can only be promised when it is written once more, and so
-    // can what is in HBM alone; both take a frame.
+    // can what is in HBM alone; both take a frame. A copy in HBM that can be read is not given up
+    // for a put that may fail yet: BringFromHbm has tried, and found no room.
     const bool again = state.request.ack == Ack::kDurable && nvme != nullptr && !entry.InDram() &&
                        (!entry.record.exists() || nvme->tier.log().Doubtful(entry.record));
     if (answer.tier != TierKind::kNone && !again) {
       answer.status = StatusCode::kExists;
       answer.valid_tokens = entry.valid_tokens;
       Count(counters.put_exists);
+      return true;
+    }
+    if (answer.tier == TierKind::kHbm) {
+      const bool late = clock.Now() >= state.request.deadline;
+      answer = {.status = late ? StatusCode::kTimeout : StatusCode::kRetry};
+      if (!late)
+        CountNoSpace({.namespace_id = state.request.chain.namespace_id, .hash = wanted.hash});
       return true;
     }
     answer.tier = TierKind::kNone;
@@ -186,10 +198,41 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
   return false;
 }
 
+Task<void> Cache::Impl::BringFromHbm(PutState& state, const WantedBlock& wanted) {
+  const ChainSlice& chain = state.request.chain;
+  const Locator locator{.namespace_id = chain.namespace_id, .hash = wanted.hash};
+  for (int look = 0; look < kLooksMax; ++look) {
+    const BlockId id = FindBlock(chain, wanted.hash, wanted.key).id;
+    if (id == kNoBlock || !StandsInHbmAlone(id) || clock.Now() >= state.request.deadline) co_return;
+    const ChainGuard guard{.blocks = &state.chain_blocks, .position = wanted.position};
+    BlockLoads::Loaded loaded;
+    const StatusCode read =
+        co_await loads->ReadBlock(id, locator, state.facts, guard, state.request.deadline, &loaded);
+    if (read == StatusCode::kPending) continue;
+    // At once: it must not leave DRAM again before AwaitDurable asks for it.
+    NotDurable declined = NotDurable::kNone;
+    if (read == StatusCode::kOk && nvme->StillIs(id, locator) && (*index)[id].InDram() &&
+        !(*index)[id].record.exists() && !nvme->Waits(id)) {
+      (void)nvme->Queue(id, PlacementOf(chain, wanted), true, &declined);
+    }
+    co_return;
+  }
+}
+
+bool Cache::Impl::StandsInHbmAlone(BlockId id) const {
+  const BlockEntry& entry = (*index)[id];
+  return entry.state == BlockState::kPublished && !entry.InDram() && hbm != nullptr &&
+         hbm->Holds(id) &&
+         (!entry.record.exists() || nvme == nullptr || nvme->tier.log().Doubtful(entry.record));
+}
+
 Task<BlockAnswer> Cache::Impl::PutBlock(PutState& state, std::size_t which) {
   const PutRequest& request = state.request;
   const WantedBlock& wanted = state.wanted[which];
   BlockAnswer answer;
+  if (request.ack == Ack::kDurable && nvme != nullptr && hbm != nullptr) {
+    co_await BringFromHbm(state, wanted);
+  }
   if (AnswerIfStored(state, wanted, answer)) co_return answer;
   // The slot comes first, so that no frame stands reserved while its flow waits in a queue.
   Status status = clock.Now() < request.deadline

@@ -9,6 +9,7 @@
 #include "base/counter.h"
 #include "base/crash_point.h"
 #include "base/wait.h"
+#include "cache/hbm_side.h"
 #include "cache/nvme_side.h"
 
 namespace terrace {
@@ -37,7 +38,7 @@ void NvmeSide::SetRecord(BlockId id, const nvme::RecordPlace& place) {
 
 void NvmeSide::DropRecord(BlockId id) {
   const BlockEntry& entry = (*cache.index)[id];
-  if (entry.InDram() || entry.in_hbm) {
+  if (entry.InDram() || (cache.hbm != nullptr && cache.hbm->Holds(id))) {
     if (entry.InDram()) cache.leases.PinMarked(id);
     cache.index->SetRecord(id, {});
     cache.TellMoved(id);

@@ -124,6 +124,8 @@ TERRACE_CALL_ terrace_submit_allocate_region(terrace_client client, uint64_t len
 /* Valid until the region is deregistered or the client closed. `length` may be null. */
 TERRACE_CALL_ terrace_region_memory(terrace_client client, terrace_region region, void** base,
                                     uint64_t* length, terrace_error* error);
+/* Memory of a GPU: TERRACE_RETRY, the daemon has not unmapped it within a second; TERRACE_IN_DOUBT,
+   the connection is lost and the daemon lives: try again, and do not free it before TERRACE_OK. */
 TERRACE_CALL_ terrace_deregister_memory(terrace_client client, terrace_region region,
                                         terrace_error* error);
 TERRACE_CALL_ terrace_quiesce(terrace_client client, terrace_region region, TERRACE_END_);

@@ -106,13 +106,15 @@ class TERRACE_API Client {
   /// virtual memory), which must not be freed before DeregisterMemory has answered kOk. Calls do
   /// not wait for streams: what they read is written, and nobody uses what they write, before they
   /// begin. A daemon that comes back is told again.
-  /// @return kUnsupported, with the reason, where the daemon cannot, or this library was built
-  ///         without CUDA: register memory of the host, and copy. kInvalid names the argument.
+  /// @return kUnsupported, with the reason, where the daemon cannot, its process cannot be watched
+  ///         (it is in another PID namespace), or this library was built without CUDA: register
+  ///         memory of the host, and copy. kInvalid names the argument.
   Result<RegionId> RegisterDeviceMemory(void* base, std::uint64_t length, Deadline deadline);
   /// The memory of a region; empty for an unknown id. Of a GPU's it is an address of the device.
   std::span<std::byte> RegionMemory(RegionId region) const;
   /// kRetry while calls that use the region are in flight or in doubt, or the daemon has not let go
-  /// of memory of a GPU within a second; kInvalid when unknown.
+  /// of memory of a GPU within a second; kInDoubt where it could not say whether it has: the
+  /// connection is lost, and its process lives. Of both try again. kInvalid when unknown.
   Status DeregisterMemory(RegionId region);
   /// Ok once nothing can write into the region any more (after kInDoubt); kTimeout otherwise.
   Status Quiesce(RegionId region, Deadline deadline);

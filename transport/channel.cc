@@ -429,12 +429,22 @@ void ChannelImpl::WaitForDaemonToLetGo() {
   if (!DaemonTouchesMemory()) return;
   const bool open = std::any_of(requests_.begin(), requests_.end(),
                                 [](const auto& entry) { return !entry.second.answered; });
-  if (!open || !stream_->open()) return;
+  if (!open) return;
+  const SteadyClock clock;
+  const Nanos end = clock.Now() + kLetGoMilliseconds * kMillisecond;
+  AwaitStreamEnd(clock, end);
+  // Of a daemon that is dying the GPU may still be at work then.
+  if (daemon_life_ != nullptr && !device_memory_.empty() && daemon_life_->process().Exiting()) {
+    [[maybe_unused]] const bool exited =
+        daemon_life_->process().AwaitExit(std::max<Nanos>(end - clock.Now(), 0));
+  }
+}
+
+void ChannelImpl::AwaitStreamEnd(const Clock& clock, Nanos end) {
+  if (!stream_->open()) return;
   // The daemon ends its link before it closes the stream, so an end of the stream means that no
   // slice is under way any more.
   ::shutdown(stream_->fd(), SHUT_WR);
-  const SteadyClock clock;
-  const Nanos end = clock.Now() + kLetGoMilliseconds * kMillisecond;
   std::array<std::byte, 4096> waste;
   for (;;) {
     const Nanos left = end - clock.Now();

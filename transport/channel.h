@@ -38,6 +38,8 @@ struct Loan;
 struct Message;
 }  // namespace wire
 
+class DaemonProcess;
+
 class ChannelHandler {
  public:
   virtual ~ChannelHandler() = default;
@@ -109,6 +111,10 @@ class Channel {
   /// The memory that a BlocksReply lends; to be taken once, else the daemon keeps the frame until
   /// the lease is too old. Null when the loan makes no sense.
   [[nodiscard]] virtual std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) = 0;
+
+  /// The process of the daemon, over shm. kUnsupported: it cannot be watched, or is elsewhere; then
+  /// it must be given no memory of a GPU, as nobody would know when it has stopped to use it.
+  [[nodiscard]] virtual Result<std::shared_ptr<const DaemonProcess>> Daemon() = 0;
 
   virtual void Close() = 0;
 };

@@ -48,6 +48,7 @@ class ChannelImpl final : public Channel, public ControlStreamOwner, public Data
   [[nodiscard]] StatusCode Arrived(std::uint64_t request_id, std::uint32_t index) const override;
   StatusCode Withdraw(std::uint64_t request_id) override;
   [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan& loan) override;
+  Result<std::shared_ptr<const DaemonProcess>> Daemon() override;
   void Close() override;
 
  private:
@@ -90,6 +91,7 @@ class ChannelImpl final : public Channel, public ControlStreamOwner, public Data
   void TearDown(const Status& reason);
   /// Waits until the daemon let go of this process's memory.
   void WaitForDaemonToLetGo();
+  void AwaitStreamEnd(const Clock& clock, Nanos end);
   [[nodiscard]] bool DaemonTouchesMemory() const noexcept {
     return hello_.link == LinkKind::kShm || hello_.link == LinkKind::kRdma;
   }

@@ -13,7 +13,10 @@ void ChannelImpl::AddRegion(std::uint32_t region, ClientMemory memory) {
   if (memory.device != nullptr) {
     device_memory_[region] = memory.bytes;
     if (daemon_life_ == nullptr && hello_.link == LinkKind::kShm) {
-      daemon_life_ = DaemonLife::Behind(factory_.poll(), stream_->fd());
+      // Who registers it has asked before (Daemon), and was told why where that failed.
+      if (auto daemon = Daemon(); daemon.ok()) {
+        daemon_life_ = std::make_unique<DaemonLife>(factory_.poll(), std::move(*daemon));
+      }
     }
     return;
   }
@@ -74,6 +77,13 @@ bool ChannelImpl::AwaitsDaemonExit(const Status& reason) {
   awaits_exit_ = daemon_life_->AwaitExit(
       [this, reason] { End(Status(StatusCode::kPeerDead, reason.message())); });
   return awaits_exit_;
+}
+
+Result<std::shared_ptr<const DaemonProcess>> ChannelImpl::Daemon() {
+  if (state_ != State::kOpen || hello_.link != LinkKind::kShm) {
+    return Status(StatusCode::kUnsupported, "the daemon is not on this host, or has gone");
+  }
+  return DaemonProcess::Behind(stream_->fd());
 }
 
 bool ChannelImpl::IsOnDevice(const std::byte* at) const {

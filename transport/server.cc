@@ -195,18 +195,26 @@ void ServerImpl::RecallExtent(std::uint32_t extent, std::uint32_t edition) {
   for (const auto& [id, peer] : peers_) peer->RecallExtent(extent, edition);
 }
 
-Task<void> ServerImpl::Shutdown() {
+Task<Status> ServerImpl::Shutdown() {
   CloseAll(Status(StatusCode::kPeerDead, "the daemon stops"));
-  // Links have ended; what a NIC has in flight ends within a few turns.
+  // Links have ended; what a NIC has in flight ends within a few turns, and so does a GPU's copy,
+  // unless it hangs.
+  const Nanos end = scheduler().Now() + options_.shutdown_wait;
   for (;;) {
     std::erase_if(leaving_, [](const auto& peer) {
       const auto alive = peer.lock();
       return alive == nullptr || alive->transfers() == 0;
     });
-    if (leaving_.empty() && rdma_.in_flight() == 0) break;
+    if (leaving_.empty() && rdma_.in_flight() == 0 && background_.live() == 0) co_return Status();
+    if (scheduler().Now() >= end) break;
     co_await SleepUntil{scheduler().Now() + kMillisecond};
   }
-  co_await background_.Join();
+  co_return Status(StatusCode::kIo,
+                   "after " + std::to_string(options_.shutdown_wait / kMillisecond) +
+                       " ms transfers of " + std::to_string(leaving_.size()) +
+                       " clients are under way, " + std::to_string(rdma_.in_flight()) +
+                       " of a NIC, and " + std::to_string(background_.live()) +
+                       " tasks of a GPU; their memory stays as it is until the process ends");
 }
 
 }  // namespace terrace

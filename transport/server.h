@@ -72,6 +72,8 @@ struct ServerOptions {
   std::uint64_t lent_bytes_max = 0;
   bool rdma = true;  ///< offer verbs when there is a NIC
   std::string server_text = "terraced";
+  /// Patience of Shutdown with transfers that do not end.
+  Nanos shutdown_wait = 2 * kSecond;
 };
 
 struct ServerCounters {
@@ -110,8 +112,10 @@ class Server {
   virtual void AttachDevices(DeviceRegions& devices) = 0;
   /// Clients that were shown an extent are to let go of it (FrameArena::OnExtentWanted).
   virtual void RecallExtent(std::uint32_t extent, std::uint32_t edition) = 0;
-  /// Closes listener and peers; ends when every Hold given to a link was released.
-  virtual Task<void> Shutdown() = 0;
+  /// Closes listener and peers; ends when every Hold given to a link was released. kIo after
+  /// ServerOptions::shutdown_wait: a GPU or a NIC still touches frames and memory of clients, which
+  /// stay where they are, as must the server, until the process ends.
+  virtual Task<Status> Shutdown() = 0;
   [[nodiscard]] virtual const ServerCounters& Counters() const noexcept = 0;
 };
 

@@ -27,7 +27,7 @@ class ServerImpl final : public Server {
                  std::uint64_t daemon_incarnation) override;
   void AttachDevices(DeviceRegions& devices) override { devices_ = &devices; }
   void RecallExtent(std::uint32_t extent, std::uint32_t edition) override;
-  Task<void> Shutdown() override;
+  Task<Status> Shutdown() override;
   [[nodiscard]] const ServerCounters& Counters() const noexcept override { return counters_; }
 
   // For ServerPeer.

@@ -95,7 +95,8 @@ class ServerPeer final : public Peer,
   Task<void> OpenDevice(std::shared_ptr<ServerPeer> self, std::uint64_t request_id,
                         std::uint32_t region, DeviceExport exported);
   void OnForgetDevice(const wire::Message& message);
-  Task<void> CloseDevice(std::shared_ptr<ServerPeer> self, std::uint64_t request_id);
+  Task<void> CloseDevice(std::shared_ptr<ServerPeer> self, std::uint64_t request_id,
+                         std::weak_ptr<DeviceRegion> mapped);
   void OnCancel(const wire::Message& message);
   void OnRequest(std::vector<std::byte> bytes, const wire::Message& message);
   void OnQuiet(std::uint64_t request_id);

@@ -1,6 +1,7 @@
 // ServerPeer: memory of GPUs that the client registers.
 #include <utility>
 
+#include "base/wait.h"
 #include "transport/codec.h"
 #include "transport/server_impl.h"
 #include "transport/server_peer.h"
@@ -11,6 +12,8 @@ namespace {
 // Of a client: a mapping costs the driver memory, and addresses of the GPU.
 constexpr std::size_t kTasksMax = 64;     // regions that are being mapped or unmapped
 constexpr std::size_t kDevicesMax = 256;  // regions
+// How long a region that is forgotten may be used by copies under way.
+constexpr Nanos kLetGoWithin = 10 * kSecond;
 
 Status TooMany(std::size_t most, const char* what) {
   return {StatusCode::kRetry, "at most " + std::to_string(most) + what};
@@ -79,6 +82,8 @@ Task<void> ServerPeer::OpenDevice(std::shared_ptr<ServerPeer> /*self*/, std::uin
 
 void ServerPeer::OnForgetDevice(const wire::Message& message) {
   const std::uint32_t region = message.body_as_ForgetDevice()->region();
+  std::weak_ptr<DeviceRegion> mapped;
+  if (const RemoteRegions::Region* known = context_.regions.Find(region)) mapped = known->device;
   context_.regions.Remove(region);
   devices_opening_.erase(region);
   devices_.erase(region);
@@ -90,15 +95,30 @@ void ServerPeer::OnForgetDevice(const wire::Message& message) {
     return Refuse(message, TooMany(kTasksMax, " regions are mapped or unmapped at once"));
   }
   ++device_tasks_;
-  server_.background().Spawn(CloseDevice(shared_from_this(), message.request_id()));
+  server_.background().Spawn(
+      CloseDevice(shared_from_this(), message.request_id(), std::move(mapped)));
 }
 
-Task<void> ServerPeer::CloseDevice(std::shared_ptr<ServerPeer> /*self*/, std::uint64_t request_id) {
+Task<void> ServerPeer::CloseDevice(std::shared_ptr<ServerPeer> /*self*/, std::uint64_t request_id,
+                                   std::weak_ptr<DeviceRegion> mapped) {
+  Status status;
+  // Copies under way have it mapped until they end.
+  const Nanos end = server_.scheduler().Now() + kLetGoWithin;
+  while (state_ == State::kConnected && !mapped.expired()) {
+    if (server_.scheduler().Now() >= end) {
+      status = Status(StatusCode::kRetry, "copies of the region are under way");
+      break;
+    }
+    co_await SleepUntil{server_.scheduler().Now() + kMillisecond};
+  }
   // Twice: a mapping that was under way is let go when it has come, behind the first.
-  for (int turn = 0; turn < 2; ++turn) co_await server_.devices()->Settle();
+  for (int turn = 0; turn < 2 && status.ok(); ++turn) {
+    status = co_await server_.devices()->Settle();
+  }
   --device_tasks_;
   if (state_ != State::kConnected) co_return;
-  Reply(BuildMessage<wire::Empty>({request_id, context_.incarnation, 0}));
+  const MessageHead head{request_id, context_.incarnation, 0};
+  Reply(status.ok() ? BuildMessage<wire::Empty>(head) : BuildError(head, status));
 }
 
 }  // namespace terrace

@@ -1,12 +1,19 @@
 // Client: regions in the memory of a GPU.
+#include <chrono>
 #include <string>
 #include <utility>
 
 #include "client/calls/client_impl.h"
 #include "client/regions/device_memory.h"
 #include "transport/codec.h"
+#include "transport/shm/daemon_life.h"
 
 namespace terrace {
+namespace {
+
+constexpr auto kLetGoWithin = std::chrono::seconds(1);
+
+}  // namespace
 
 RequestRef RequestBuilder::RegisterDevice(const RegionTable::Region& region) const {
   const DeviceExport& exported = *region.memory.device;
@@ -23,12 +30,14 @@ RequestRef RequestBuilder::RegisterDevice(const RegionTable::Region& region) con
 }
 
 RequestRef RequestBuilder::ForgetDevice(std::uint32_t region) const {
-  return EachShard(RequestKind::kForgetDevice, [region](const MessageHead& head) {
+  RequestRef request = EachShard(RequestKind::kForgetDevice, [region](const MessageHead& head) {
     return BuildMessage<wire::ForgetDevice>(head,
                                             [region](flatbuffers::FlatBufferBuilder& builder) {
                                               return wire::CreateForgetDevice(builder, region);
                                             });
   });
+  request->device.id = region;
+  return request;
 }
 
 Result<RegionId> Client::RegisterDeviceMemory(void* base, std::uint64_t length, Deadline deadline) {
@@ -58,13 +67,23 @@ Result<RegionId> Client::RegisterDeviceMemory(void* base, std::uint64_t length, 
 Status Client::Impl::LetGoOfDevice(std::uint32_t region) const {
   const Result<bool> on_device = core_->regions().BeginRemove(region);
   if (!on_device.ok() || !*on_device) return on_device.status();
-  const auto request = PreparePlain(
-      In(std::chrono::seconds(1)),
-      [region](const RequestBuilder& builder) { return builder.ForgetDevice(region); });
+  const auto request = PreparePlain(In(kLetGoWithin), [region](const RequestBuilder& builder) {
+    return builder.ForgetDevice(region);
+  });
+  const Nanos end = ToNanos(In(kLetGoWithin), core_->clock().Now());
   const Status status = Run(request);
-  if (status.code() != StatusCode::kTimeout && status.code() != StatusCode::kRetry) return {};
-  return {StatusCode::kRetry, "region " + std::to_string(region) +
-                                  ": the daemon has not unmapped it: " + status.message()};
+  const std::string which = "region " + std::to_string(region) + ": ";
+  if (status.code() == StatusCode::kTimeout || status.code() == StatusCode::kRetry) {
+    return {StatusCode::kRetry, which + "the daemon has not unmapped it: " + status.message()};
+  }
+  // Who has exited has nothing mapped; nobody else is believed but who said so.
+  for (const auto& daemon : core_->regions().DaemonsOf(region, status.ok())) {
+    if (daemon->Exiting() && daemon->AwaitExit(end - core_->clock().Now())) continue;
+    return {StatusCode::kInDoubt,
+            which + "its daemon may have it mapped until it says otherwise, or exits: " +
+                (status.ok() ? "it is another than the one that answers now" : status.message())};
+  }
+  return {};
 }
 
 }  // namespace terrace

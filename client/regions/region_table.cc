@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/signal.h"
+#include "transport/shm/daemon_life.h"
 
 namespace terrace {
 namespace {
@@ -130,6 +131,26 @@ void RegionTable::SetAccess(std::uint32_t region, std::uint64_t epoch, Status ac
   if (found == regions_.end() || found->second.removing || epoch < found->second.epoch) return;
   found->second.epoch = epoch;
   found->second.access = std::move(access);
+}
+
+void RegionTable::NoteDaemon(std::uint32_t region, std::shared_ptr<const DaemonProcess> daemon) {
+  const std::lock_guard lock(mutex_);
+  const auto found = regions_.find(region);
+  if (found == regions_.end()) return;
+  std::erase_if(found->second.daemons,
+                [&daemon](const auto& known) { return known->Exited() || known->IsSame(*daemon); });
+  found->second.daemons.push_back(std::move(daemon));
+}
+
+std::vector<std::shared_ptr<const DaemonProcess>> RegionTable::DaemonsOf(std::uint32_t region,
+                                                                         bool but_last) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = regions_.find(region);
+  if (found == regions_.end()) return {};
+  auto daemons = found->second.daemons;
+  if (but_last && !daemons.empty()) daemons.pop_back();
+  std::erase_if(daemons, [](const auto& daemon) { return daemon->Exited(); });
+  return daemons;
 }
 
 Result<bool> RegionTable::BeginRemove(std::uint32_t region) {

@@ -75,6 +75,12 @@ class RegionTable {
   /// What the daemon said of such a region, in the session `epoch`; not heeded when a later session
   /// has said something, or the region is gone.
   void SetAccess(std::uint32_t region, std::uint64_t epoch, Status access);
+  /// A daemon is about to be told of such a region, or to forget it.
+  void NoteDaemon(std::uint32_t region, std::shared_ptr<const DaemonProcess> daemon);
+  /// Those that were, and have not exited: they may have it mapped. `but_last`: the last one said
+  /// that it has not.
+  [[nodiscard]] std::vector<std::shared_ptr<const DaemonProcess>> DaemonsOf(std::uint32_t region,
+                                                                            bool but_last) const;
   /// Begins to remove a region: of a GPU's no call takes it any more, and its memory must first be
   /// let go of by the daemon. True: it is one. As Remove.
   Result<bool> BeginRemove(std::uint32_t region);
@@ -112,6 +118,7 @@ class RegionTable {
     std::uint64_t epoch = 0;                     // of the session that `access` is of
     Status access;                               // why no call may use it; ok: they may
     bool removing = false;
+    std::vector<std::shared_ptr<const DaemonProcess>> daemons{};  // last the one of now
 
     [[nodiscard]] ClientMemory Memory() const { return {memory, owned.file(), device}; }
   };

@@ -134,7 +134,7 @@ struct Request {
   PrefixQuestion prefix_question;  ///< of kMatchGroups
   LeaseRenewal renews;             ///< of kRenewLease
   RegionUse regions;               ///< of get and put
-  RegionTable::Region device;      ///< of kRegisterDevice
+  RegionTable::Region device;      ///< of kRegisterDevice; its id of kForgetDevice
   CallSlot slot;                   ///< counts it among the calls in flight
   NamespaceDescriptor descriptor;  ///< of kOpenNamespace
 

@@ -38,6 +38,7 @@ Task<Status> Session::Open(Nanos deadline) {
   if (!status.ok()) co_return status;
   status = co_await RegisterRegions(deadline);
   if (!status.ok()) co_return status;
+  deadline = std::max(deadline, shared_.scheduler.Now() + kOpenWithin);
   status = co_await OpenNamespaces(deadline);
   if (!status.ok()) co_return status;
   if (Lost()) co_return EndReason();
@@ -96,7 +97,8 @@ Task<Status> Session::RegisterRegions(Nanos deadline) {
   Status lost;
   for (std::size_t done = 0; lost.ok() && done < on_devices.size(); done += kDevicesAtOnce) {
     const std::size_t count = std::min(kDevicesAtOnce, on_devices.size() - done);
-    lost = co_await RegisterDevices({on_devices.data() + done, count}, deadline);
+    const Nanos mapped_by = std::max(deadline, shared_.scheduler.Now() + kMapWithin);
+    lost = co_await RegisterDevices({on_devices.data() + done, count}, mapped_by);
   }
   co_return lost;
 }
@@ -159,11 +161,30 @@ void Session::Start(const RequestRef& request) {
   if (Lost()) {
     return shared_.flow.Refuse(request, Status(StatusCode::kPeerDead, EndReason().message()));
   }
+  const bool forget = request->kind == RequestKind::kForgetDevice;
+  if (forget || request->kind == RequestKind::kRegisterDevice) {
+    Status unseen = NoteDaemonOf(request->device.id, forget);
+    if (!unseen.ok()) return shared_.flow.Refuse(request, std::move(unseen));
+  }
   shared_.flow.Start(request, connections_);
   // From idle to busy: the next heartbeat must not be as far away as an idle one.
   if (!timer_) return;
   const Nanos soon = shared_.scheduler.Now() + Sane(connections_.front()->hello().heartbeat);
   if (soon < next_heartbeat_) ScheduleHeartbeat(Sane(connections_.front()->hello().heartbeat));
+}
+
+Status Session::NoteDaemonOf(std::uint32_t region, bool forget) {
+  if (link() != LinkKind::kShm) {
+    if (!forget) return {};  // the daemon refuses it
+    return {StatusCode::kUnsupported, "it is not connected to over shm any more"};
+  }
+  if (daemon_ == nullptr) {
+    auto daemon = connections_.front()->Daemon();
+    if (!daemon.ok()) return daemon.status();
+    daemon_ = std::move(*daemon);
+  }
+  shared_.regions.NoteDaemon(region, daemon_);
+  return {};
 }
 
 void Session::Post(std::uint32_t shard, std::vector<std::byte> message) {

@@ -85,6 +85,9 @@ class Session {
   Task<Status> RegisterRegions(Nanos deadline);
   /// At most kDevicesAtOnce regions of GPUs. kPeerDead: the connection is gone.
   Task<Status> RegisterDevices(std::span<const RegionTable::Region> regions, Nanos deadline);
+  /// The daemon is about to be told of memory of a GPU, or to forget it. kUnsupported: it must not
+  /// be, or its answer would say nothing.
+  Status NoteDaemonOf(std::uint32_t region, bool forget);
   [[nodiscard]] bool Lost() const noexcept;
   void ScheduleHeartbeat(Nanos interval);
   void Heartbeat();
@@ -92,10 +95,16 @@ class Session {
 
   /// A daemon maps one after the other, and takes 64 requests of a client meanwhile.
   static constexpr std::size_t kDevicesAtOnce = 32;
+  /// For so many, and for the namespaces: a daemon that answered until now is not given up for a
+  /// driver that needs longer than an attempt to connect may take. Less than the silence after
+  /// which a daemon closes the connection (2.5 s).
+  static constexpr Nanos kMapWithin = 2 * kSecond;
+  static constexpr Nanos kOpenWithin = 800 * kMillisecond;
 
   const Shared shared_;
   const std::uint64_t epoch_;
   std::vector<std::unique_ptr<ShardConnection>> connections_;  // by shard
+  std::shared_ptr<const DaemonProcess> daemon_;  // once it was told of memory of a GPU
   std::optional<Scheduler::TimerId> timer_;
   Nanos next_heartbeat_ = 0;
   bool connected_ = false;   // to every reactor

@@ -64,6 +64,8 @@ class ShardConnection final : private ChannelHandler, private ArrivalCheck {
 
   void AddRegion(std::uint32_t region, ClientMemory memory);
   void RemoveRegion(std::uint32_t region);
+  /// As of Channel.
+  [[nodiscard]] Result<std::shared_ptr<const DaemonProcess>> Daemon() { return channel_->Daemon(); }
 
   /// Sends a ping and counts a miss when nothing at all came since the last one.
   void Heartbeat(const MessageHead& head);

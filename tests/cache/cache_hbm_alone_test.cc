@@ -98,6 +98,38 @@ TEST_F(CacheHbmAloneTest, AGpuThatIsLostCostsWhatWasThereAloneAndSaysWhy) {
   EXPECT_EQ(GotFrom(space, chain), "ok:dram ok:dram ok:dram ok:dram");
 }
 
+TEST_F(CacheHbmAloneTest, ACopyOnALostGpuIsNoReasonToDropTheFrame) {
+  MakeTiers();
+  cache_->NameReservations(random_, 1, 0);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 60);
+  const ChainKeys other = MakeChain("other", 1);
+  Put(space, other, 0, 1);
+  ASSERT_EQ(Copies(), 60U);
+  ASSERT_EQ(Matched(space, chain), 60U);
+  // In the turn in which the GPU is found lost its copies stand in the index yet, and are worth
+  // nothing: descendants that want room must not take that of their own ancestors.
+  std::size_t reserved = 0;
+  cache_->OnGpuLost([&](const std::string& /*name*/, const std::string& /*why*/) {
+    for (int i = 0; i < 12; ++i) {
+      ChainKeys longer = chain;
+      longer.push_back("c/60 of " + std::to_string(i));
+      const ReserveRequest request{.chain = SliceOf(*space, longer, 60, 1), .patience = kSecond};
+      const StatusCode outcome =
+          cache_->Reserve(link_, static_cast<std::uint64_t>(i), request).outcome;
+      if (outcome == StatusCode::kOk) ++reserved;
+    }
+  });
+  devices_[0]->Lose("fell off the bus");
+  for (int use = 0; use < 3; ++use) {  // until it is worth a copy, which fails
+    Get(space, other, 0, 1);
+    Wait();
+  }
+  EXPECT_GT(reserved, 0U);
+  EXPECT_LT(reserved, 12U) << "all of them found room";
+  EXPECT_EQ(Matched(space, chain), 60U);
+}
+
 TEST_F(CacheHbmAloneTest, ARottenCopyIsAMissAndNeverItsBytes) {
   MakeTiers();
   const Namespace* space = Open("acme", "a");

@@ -1,5 +1,7 @@
 // Copies of blocks in the memory of GPUs (doubles): when they are made, what is read from them, and
 // that nothing is lost or wrong when a GPU is.
+#include <algorithm>
+#include <optional>
 #include <string>
 
 #include "tests/cache/cache_hbm_fixture.h"
@@ -23,6 +25,21 @@ class CacheHbmTest : public testing::OverHbm<CacheNvmeTest> {
   void TearDown() override {
     OverHbm::TearDown();
     journal_.reset();
+  }
+  /// A chain of which there is nothing but copies: its records were overwritten.
+  ChainKeys InHbmAlone(const Namespace* space, std::size_t blocks) {
+    ChainKeys chain = PutAndUse(space, "c", blocks);
+    LeaveDram(space, chain);
+    const auto alone = [&](const std::string& key) {
+      return cache_->Explain(space->id, 0, 0, testing::AsKey(key)).tiers == kTierSetHbm;
+    };
+    // The ring comes round; they are written again for their gets until those are used up.
+    for (int i = 0; i < 120 && !std::ranges::all_of(chain, alone); ++i) {
+      Put(space, MakeChain("more" + std::to_string(i), 16), 0, 16);
+      Settle();
+    }
+    EXPECT_TRUE(std::ranges::all_of(chain, alone));
+    return chain;
   }
 };
 
@@ -92,19 +109,39 @@ TEST_F(CacheHbmTest, AGetSaysWhereItsBytesCameFromWhenTheGpuFailed) {
 TEST_F(CacheHbmTest, WhatLostItsRecordStaysInHbm) {
   MakeTiers(1, 8 << 20);
   const Namespace* space = Open("acme", "a");
-  const ChainKeys chain = PutAndUse(space, "c", 2);
-  LeaveDram(space, chain);
-  // The ring comes round; they were written again for their gets until those were used up.
-  for (int i = 0;
-       i < 120 && cache_->Explain(space->id, 0, 0, testing::AsKey(chain[0])).tiers != kTierSetHbm;
-       ++i) {
-    Put(space, MakeChain("more" + std::to_string(i), 16), 0, 16);
-    Settle();
-  }
-  EXPECT_EQ(cache_->Explain(space->id, 0, 0, testing::AsKey(chain[0])).tiers, kTierSetHbm);
-  // A put that asks for DURABLE brings it anew: a GPU's memory cannot promise that.
-  EXPECT_EQ(Acks(PutDurable(space, chain, 0, 1)), (std::vector<std::string>{"durable"}));
+  const ChainKeys chain = InHbmAlone(space, 2);
+  // A GPU's memory cannot promise DURABLE: the block is written from DRAM, where it is brought.
+  const std::uint64_t pulled = cache_->Counters().bytes_put;
+  const BatchAnswer put = PutDurable(space, chain, 0, 1);
+  EXPECT_EQ(StatusText(put), "exists");
+  EXPECT_EQ(Acks(put), (std::vector<std::string>{"durable"}));
+  EXPECT_EQ(cache_->Counters().bytes_put, pulled);
+  EXPECT_EQ(Got(space, chain), "ok ok");
   ExpectValid();
+}
+
+TEST_F(CacheHbmTest, ADurablePutThatFailsDoesNotCostTheOnlyCopy) {
+  MakeTiers(1, 8 << 20);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = InHbmAlone(space, 1);
+  EXPECT_EQ(StatusText(PutDurable(space, chain, 0, 1, 0)), "timeout");
+  EXPECT_EQ(Found(space, chain), "hbm");
+  devices_[0]->Hang(true);
+  EXPECT_EQ(StatusText(PutDurable(space, chain, 0, 1)), "timeout");
+  devices_[0]->Hang(false);
+  time_.RunUntil(time_.Now() + kSecond);
+  EXPECT_EQ(Got(space, chain), "ok");
+}
+
+TEST_F(CacheHbmTest, ADurablePutOfACopyThatRottedStoresTheBlockAnew) {
+  MakeTiers(1, 8 << 20);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = InHbmAlone(space, 1);
+  devices_[0]->Rot();
+  const BatchAnswer put = PutDurable(space, chain, 0, 1);
+  EXPECT_EQ(StatusText(put), "ok");
+  EXPECT_EQ(Acks(put), (std::vector<std::string>{"durable"}));
+  EXPECT_EQ(Got(space, chain), "ok");
 }
 
 TEST_F(CacheHbmTest, AGpuThatHangsIsLeftForNvmeOnceItIsOffline) {
@@ -120,6 +157,29 @@ TEST_F(CacheHbmTest, AGpuThatHangsIsLeftForNvmeOnceItIsOffline) {
   EXPECT_EQ(answer.blocks[0].tier, TierKind::kNvme);
   EXPECT_LT(time_.Now() - began, 11 * kSecond);
   EXPECT_EQ(lost_.size(), 1u);
+  devices_[0]->Hang(false);
+}
+
+TEST_F(CacheHbmTest, AStopWaitsForNoGetThatAGpuKeepsWaiting) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  LeaveDram(space, chain);
+  devices_[0]->Hang(true);
+  ClientCall call = Call(space, chain, 0, 2, 30 * kSecond);
+  std::optional<BatchAnswer> answer;
+  TaskScope scope;
+  scope.Spawn([](Cache* cache, Link* link, const GetRequest* request,
+                 std::optional<BatchAnswer>* into) -> Task<void> {
+    *into = co_await cache->Get(*link, *request);
+  }(cache_.get(), &link_, &call.request, &answer));
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_FALSE(answer.has_value());
+  call.request.deadline = 0;  // its client has gone
+  cache_->BeginClose();
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(StatusText(*answer), "timeout timeout");
   devices_[0]->Hang(false);
 }
 

@@ -75,6 +75,9 @@ class FakeChannel final : public Channel {
     log_->loans.push_back(loan.slot());
     return nullptr;
   }
+  Result<std::shared_ptr<const DaemonProcess>> Daemon() override {
+    return Status(StatusCode::kUnsupported, "a fake");
+  }
   void Close() override {
     if (!std::exchange(log_->alive, false)) return;
     log_->handler->OnClosed(Status(StatusCode::kCancelled, "closed"));

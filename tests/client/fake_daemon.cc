@@ -80,7 +80,7 @@ class FakeReactor final : public RequestHandler, private Hold::Owner {
     reactor_->Post([this] {
       stopping_ = true;
       shutdown_.Spawn([](FakeReactor* self) -> Task<void> {
-        co_await self->server_->Shutdown();
+        TERRACE_CHECK((co_await self->server_->Shutdown()).ok());
         co_await self->scope_.Join();
         self->reactor_->Post([self] { self->reactor_->Stop(); });
       }(this));

@@ -183,6 +183,18 @@ TEST_F(CopyEngineTest, ALostDeviceEndsWhatIsInFlightAndWhatWaits) {
   EXPECT_EQ(later.status->code(), StatusCode::kIo);
 }
 
+TEST_F(CopyEngineTest, ADeviceThatIsLostAndStillRunsKeepsWhatItMayWrite) {
+  device_.Hang(true);
+  const Begun& begun = Begin(CopyDirection::kOut, CopyUrgency::kDemand, kMiB);
+  time_.RunUntil(time_.Now() + 20 * kMillisecond);
+  device_.Lose("an error in another call");
+  time_.RunUntil(time_.Now() + kSecond);
+  EXPECT_FALSE(begun.status.has_value()) << "its memory may still be written";
+  device_.Hang(false);
+  RunAll();
+  EXPECT_EQ(begun.status->code(), StatusCode::kIo);
+}
+
 TEST_F(CopyEngineTest, ADeviceThatHangsKeepsNobodyWaitingButThoseWhoseMemoryItHas) {
   Limit({.answer_within = kSecond});
   device_.Hang(true);

@@ -33,6 +33,7 @@ class GpuHost {
     bool hbm = true;
     Nanos latency = 10 * kMicrosecond;  ///< of the double
     std::uint64_t bytes_per_microsecond = 50'000;
+    Nanos map_time = 0;
   };
   explicit GpuHost(const Options& options) : reactors_(options.reactors), folder_(MakeFolder()) {
     const std::uint64_t dram_bytes = reactors_ * (64ULL << 20);
@@ -50,8 +51,10 @@ class GpuHost {
     }
     const auto open_gpu =
         [this, options](const std::string& /*number*/) -> Result<std::unique_ptr<DeviceMemory>> {
-      auto device = std::make_unique<HostDeviceMemory>(HostDeviceOptions{
-          .latency = options.latency, .bytes_per_microsecond = options.bytes_per_microsecond});
+      auto device = std::make_unique<HostDeviceMemory>(
+          HostDeviceOptions{.latency = options.latency,
+                            .bytes_per_microsecond = options.bytes_per_microsecond,
+                            .map_time = options.map_time});
       gpus_.push_back(device.get());
       return std::unique_ptr<DeviceMemory>(std::move(device));
     };
@@ -108,8 +111,9 @@ class GpuHost {
 /// A client, and memory of a double for so many blocks.
 class GpuEngine {
  public:
-  explicit GpuEngine(std::uint16_t port, std::uint32_t blocks = 16, ClientOptions options = {})
-      : gpu_({.name = "engine", .uuid = "DOUBLE-0", .total_bytes = 256ULL << 20}) {
+  explicit GpuEngine(std::uint16_t port, std::uint32_t blocks = 16, ClientOptions options = {},
+                     const std::string& uuid = "DOUBLE-0")
+      : gpu_({.name = "engine", .uuid = uuid, .total_bytes = 256ULL << 20}) {
     SetDeviceExporterForTest([this](std::span<std::byte> memory) { return gpu_.Export(memory); });
     const auto memory = gpu_.Allocate(blocks * kDeviceBlockBytes);
     EXPECT_TRUE(memory.ok());

@@ -35,6 +35,27 @@ TEST(DeviceMemory, ADaemonThatComesBackMapsManyRegionsAgain) {
   EXPECT_EQ(host->Served(&ServerCounters::regions_of_devices), kRegions);
 }
 
+TEST(DeviceMemory, ADriverThatMapsSlowlyKeepsNobodyAway) {
+  constexpr std::uint64_t kRegions = 70;
+  auto host = std::make_unique<GpuHost>(GpuHost::Options{.reactors = 1});
+  const std::uint16_t port = host->port();
+  GpuEngine engine(port);
+  for (std::uint64_t i = 0; i < kRegions; ++i) {
+    ASSERT_TRUE(
+        engine->RegisterDeviceMemory(engine.memory().data() + i * 4096, 4096, GpuEngine::Soon())
+            .ok());
+  }
+  ASSERT_TRUE(engine.Register().ok());
+  host.reset();
+  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  // All of them together take twice as long as an attempt to connect may.
+  host = std::make_unique<GpuHost>(
+      GpuHost::Options{.reactors = 1, .port = port, .map_time = 25 * kMillisecond});
+  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
+  EXPECT_EQ(host->Served(&ServerCounters::regions_of_devices), kRegions + 1);
+  EXPECT_EQ(engine.Put("a", 1), 1U);
+}
+
 TEST(DeviceMemory, ADaemonThatComesBackIsToldAgain) {
   auto host = std::make_unique<GpuHost>(GpuHost::Options{});
   const std::uint16_t port = host->port();

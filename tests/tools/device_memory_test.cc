@@ -1,16 +1,9 @@
 // Memory of GPUs (doubles) that a client registers: real reactors and the real client. What comes
 // must be right, and what is not to be touched any more must not be, whoever dies or gives up.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -357,98 +350,6 @@ TEST(DeviceMemory, CHasTheSameCall) {
   EXPECT_EQ(terrace_deregister_memory(client, region, &error), TERRACE_OK) << error.message;
   EXPECT_EQ(host.Mapped(), 0U);
   EXPECT_EQ(terrace_close(client, &error), TERRACE_OK);
-}
-
-// The client of the test below, run by it alone: gets and puts until it is killed.
-TEST(DeviceMemoryVictim, DISABLED_Runs) {
-  const char* port = std::getenv("TERRACE_DEVICE_TEST_PORT");
-  ASSERT_NE(port, nullptr) << "run by DeviceMemory.WhoIsKilledInMidCopyLeavesNothing";
-  GpuEngine engine(static_cast<std::uint16_t>(std::stoi(port)), 16, {.tenant = "victim"});
-  ASSERT_TRUE(engine.Register().ok());
-  const std::string own = std::to_string(::getpid()) + "/";
-  ASSERT_EQ(engine.Put(own, kBlocks), kBlocks);
-  for (int i = 0;; ++i) {
-    (void)engine->SubmitGet(engine.space(), GpuEngine::ChainOf(own, kBlocks),
-                            engine.Blocks(kBlocks), {}, GpuEngine::Soon());
-    (void)engine->SubmitPut(engine.space(), GpuEngine::ChainOf(own + std::to_string(i), kBlocks),
-                            engine.Blocks(kBlocks, 8), {}, GpuEngine::Soon());
-    if (i > 3) (void)engine->WaitForCompletion(GpuEngine::Soon());
-    (void)engine->Poll();
-  }
-}
-
-// The daemon of a test below: its GPU takes a minute for a copy. Says where it listens.
-TEST(DeviceMemoryDaemon, DISABLED_Runs) {
-  const char* file = std::getenv("TERRACE_DEVICE_TEST_FILE");
-  ASSERT_NE(file, nullptr) << "run by DeviceMemory.ADaemonThatIsKilledInMidCopyIsGoneFirst";
-  const GpuHost host({.reactors = 1, .latency = 60 * kSecond});
-  std::ofstream(std::string(file) + ".tmp") << host.port() << '\n';
-  std::filesystem::rename(std::string(file) + ".tmp", file);
-  std::this_thread::sleep_for(10min);
-}
-
-pid_t StartSelf(const std::string& test, std::string variable) {
-  std::string program = "/proc/self/exe";
-  std::string filter = "--gtest_filter=" + test;
-  std::string disabled = "--gtest_also_run_disabled_tests";
-  std::vector<char*> arguments = {program.data(), filter.data(), disabled.data(), nullptr};
-  std::vector<char*> environment = {variable.data()};
-  for (char** one = environ; *one != nullptr; ++one) environment.push_back(*one);
-  environment.push_back(nullptr);
-  pid_t process = 0;
-  EXPECT_EQ(::posix_spawn(&process, program.c_str(), nullptr, nullptr, arguments.data(),
-                          environment.data()),
-            0);
-  return process;
-}
-
-TEST(DeviceMemory, WhoIsKilledInMidCopyLeavesNothing) {
-  const GpuHost host({.latency = 200 * kMicrosecond, .bytes_per_microsecond = 5'000});
-  GpuEngine engine(host.port());
-  ASSERT_TRUE(engine.Register().ok());
-  ASSERT_EQ(engine.Put("a", kBlocks), kBlocks);
-  SeededRandom random(23);
-  for (int round = 0; round < 15; ++round) {
-    const pid_t victim = StartSelf("DeviceMemoryVictim.DISABLED_Runs",
-                                   "TERRACE_DEVICE_TEST_PORT=" + std::to_string(host.port()));
-    ASSERT_TRUE(host.Await([&] { return host.Mapped() == 4; })) << "the victim did not come";
-    std::this_thread::sleep_for(std::chrono::microseconds(random.Below(60'000)));
-    ::kill(victim, SIGKILL);
-    ASSERT_EQ(::waitpid(victim, nullptr, 0), victim);
-    ASSERT_TRUE(host.Await([&] { return host.Mapped() == 2; })) << "its memory stays mapped";
-    ASSERT_TRUE(host.Await([&] { return host.Served(&ServerCounters::quarantined) == 0; }));
-    ASSERT_EQ(engine.GetRight("a", kBlocks), kBlocks) << "and the others go on";
-  }
-}
-
-TEST(DeviceMemory, ADaemonThatIsKilledInMidCopyIsGoneFirst) {
-  const std::string file = ::testing::TempDir() + "/device_daemon_" + std::to_string(::getpid());
-  const pid_t daemon =
-      StartSelf("DeviceMemoryDaemon.DISABLED_Runs", "TERRACE_DEVICE_TEST_FILE=" + file);
-  for (int i = 0; i < 4000 && !std::filesystem::exists(file); ++i) std::this_thread::sleep_for(5ms);
-  int port = 0;
-  std::ifstream(file) >> port;
-  std::filesystem::remove(file);
-  ASSERT_GT(port, 0) << "the daemon did not start";
-  {
-    GpuEngine engine(static_cast<std::uint16_t>(port));
-    ASSERT_TRUE(engine.Register().ok());
-    const auto ticket = engine->SubmitPut(engine.space(), GpuEngine::ChainOf("a", kBlocks),
-                                          engine.Blocks(kBlocks), {}, GpuEngine::Soon());
-    ASSERT_TRUE(ticket.ok());
-    std::this_thread::sleep_for(100ms);
-    ::kill(daemon, SIGKILL);
-    // Not reaped before: it has exited, and is still there as a zombie.
-    ASSERT_TRUE(engine->WaitForCompletion(In(10s)).ok()) << "the call waits for who is dead";
-    const auto ended = engine->Poll();
-    ASSERT_EQ(ended.size(), 1U);
-    for (const BlockResult& block : ended[0].blocks) {
-      EXPECT_EQ(block.status, StatusCode::kPeerDead);
-    }
-    const MemoryPiece all{.region = engine.region(), .offset = 0, .length = kDeviceBlockBytes};
-    EXPECT_TRUE(engine->Fence({&all, 1}, In(1s)).ok());
-  }
-  ASSERT_EQ(::waitpid(daemon, nullptr, 0), daemon);
 }
 
 TEST(DeviceMemory, MemoryOfADeadClientStaysMappedWhileAGpuThatHangsMayWriteIt) {

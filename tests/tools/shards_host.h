@@ -55,6 +55,7 @@ class ShardsHost {
     for (auto& shard : shards_) {
       while (!shard->Stopped()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       shard->Join();
+      EXPECT_TRUE(shard->ShutDown().ok()) << shard->ShutDown().ToString();
     }
   }
   ShardsHost(const ShardsHost&) = delete;

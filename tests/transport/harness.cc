@@ -109,7 +109,7 @@ Pair::~Pair() {
   client_runner.Call([this] { channel.reset(); });
   server_runner.Await<bool>(
       [this]() -> Task<bool> {
-        co_await server->Shutdown();
+        EXPECT_TRUE((co_await server->Shutdown()).ok());
         co_return true;
       },
       false);

@@ -189,7 +189,7 @@ TEST(LostServerTest, ADaemonThatIsGoneClosesTheChannelAtOnce) {
     pair.Expect(1, {memory});
     pair.server_runner.Await<bool>(
         [&]() -> Task<bool> {
-          co_await pair.server->Shutdown();
+          EXPECT_TRUE((co_await pair.server->Shutdown()).ok());
           co_return true;
         },
         false);

@@ -87,8 +87,7 @@ Task<void> CopyEngine::Pump() {
     SubmitAll();
     if (!InFlight() && queued_ == 0) break;
     if (Reap()) continue;
-    const Nanos pause =
-        health_.ok() || !device_.health().ok() ? device_.PollPause() : kOverduePause;
+    const Nanos pause = health_.ok() ? device_.PollPause() : kOverduePause;
     if (pause > 0) {
       co_await SleepUntil{Scheduler::Current().Now() + pause};
     } else {

@@ -8,7 +8,7 @@
 //
 // Failure. A failure that the GPU does not recover from (a lost context, an illegal address, memory
 // errors: "sticky") is kept: health() tells it, every later call answers it, and batches in flight
-// end with it. Running out of memory is not one.
+// end with it, once nothing of them runs any more. Running out of memory is not one.
 //
 // Memory of another process. A process exports memory of the GPU, another one of the same host maps
 // it; its bytes are then as good as the mapper's own for batches. The driver keeps the memory while

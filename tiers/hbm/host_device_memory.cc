@@ -1,6 +1,8 @@
 #include "tiers/hbm/host_device_memory.h"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <utility>
 
@@ -68,6 +70,12 @@ Result<std::span<std::byte>> HostDeviceMemory::OpenExport(const DeviceExport& ex
   }
   if (exported.gpu != uuid()) {
     return wrong(StatusCode::kInvalid, "gpu " + exported.gpu + " is another than " + uuid());
+  }
+  if (options_.map_time > 0) {  // as a driver, on the thread of who maps
+    std::mutex mutex;
+    std::unique_lock nobody_wakes(mutex);
+    (void)std::condition_variable().wait_for(nobody_wakes,
+                                             std::chrono::nanoseconds(options_.map_time));
   }
   const std::lock_guard lock(mutex_);
   auto known = handles_.find(exported.handle);
@@ -207,12 +215,9 @@ Result<std::size_t> HostDeviceMemory::Submit(const CopyBatch& batch) {
 std::optional<Status> HostDeviceMemory::Poll(std::size_t slot, std::span<std::uint64_t> checksums) {
   Slot& batch = slots_[slot];
   TERRACE_CHECK(batch.used && checksums.size() == batch.pieces.size());
-  if (!health_.ok()) {
-    batch.used = false;
-    return health_;
-  }
-  if (hangs_ || Scheduler::Current().Now() < batch.due) return std::nullopt;
+  if (Hangs() || (health_.ok() && Scheduler::Current().Now() < batch.due)) return std::nullopt;
   batch.used = false;
+  if (!health_.ok()) return health_;
   if (batch.fails) return Status(StatusCode::kIo, name() + ": the batch failed");
   for (const DeviceCopy& copy : batch.copies) std::memcpy(copy.to, copy.from, copy.bytes);
   if (batch.corrupt) batch.copies.front().to[batch.copies.front().bytes / 2] ^= std::byte{0x40};

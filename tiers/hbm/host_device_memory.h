@@ -11,6 +11,8 @@
 // Thread: as DeviceMemory.
 #pragma once
 
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <map>
@@ -31,6 +33,8 @@ struct HostDeviceOptions {
   std::uint64_t total_bytes = 64ULL << 20;
   Nanos latency = 10 * kMicrosecond;             ///< of a batch
   std::uint64_t bytes_per_microsecond = 50'000;  ///< of a lane
+  Nanos map_time = 0;                            ///< of OpenExport
+  std::string hang_file{};                       ///< no batch ends while it exists; empty: none
 };
 
 class HostDeviceMemory final : public DeviceMemory {
@@ -50,7 +54,7 @@ class HostDeviceMemory final : public DeviceMemory {
   void CloseExport(std::span<std::byte> memory) override;
   Result<std::size_t> Submit(const CopyBatch& batch) override;
   std::optional<Status> Poll(std::size_t slot, std::span<std::uint64_t> checksums) override;
-  [[nodiscard]] Nanos PollPause() const noexcept override { return hangs_ ? kHangPause : kPause; }
+  [[nodiscard]] Nanos PollPause() const noexcept override { return Hangs() ? kHangPause : kPause; }
 
   /// The device is lost: as a sticky error.
   void Lose(std::string why);
@@ -95,6 +99,10 @@ class HostDeviceMemory final : public DeviceMemory {
                                                 std::size_t bytes);
   [[nodiscard]] bool OnDevice(const std::byte* at, std::size_t bytes) const;
   [[nodiscard]] bool OnPinnedHost(const std::byte* at, std::size_t bytes) const;
+  [[nodiscard]] bool Hangs() const noexcept {
+    return hangs_ ||
+           (!options_.hang_file.empty() && ::access(options_.hang_file.c_str(), F_OK) == 0);
+  }
   [[nodiscard]] Status CheckPlaces(const CopyBatch& batch) const;
 
   const HostDeviceOptions options_;

@@ -271,6 +271,11 @@ bool Daemon::Stop(Nanos limit) {
   if (endpoint_ != nullptr) endpoint_->Stop();
   bool clean = true;
   for (const auto& shard : shards_) {
+    if (const Status& shut_down = shard->ShutDown(); !shut_down.ok()) {
+      Log(LogLevel::kError, "transfers_did_not_end", "reactor={} reason=\"{}\"",
+          shard->place().index, shut_down.message());
+      clean = false;
+    }
     const Status& closed = shard->cache().Closed();
     if (closed.ok()) continue;
     Log(LogLevel::kError, "gpu_did_not_stop", "reactor={} reason=\"{}\"", shard->place().index,

@@ -69,11 +69,35 @@ void GpuRegions::Run() {
   }
 }
 
-Task<void> GpuRegions::Settle() {
-  Event done;
-  const bool taken = Do([this, &done] { reactor_.Post([&done] { done.Set(); }); });
-  if (taken) (void)co_await done.Wait();
+Status GpuRegions::HasRoom() {
+  const std::lock_guard lock(mutex_);
+  if (waiting_.size() < kWaitingMax) return {};
+  return {StatusCode::kRetry,
+          std::to_string(waiting_.size()) + " regions wait for the driver to map or unmap them"};
 }
+
+Status GpuRegions::NoAnswer() const {
+  return {StatusCode::kIo, "the driver has mapped and unmapped nothing for " +
+                               std::to_string(answer_within_ / kMillisecond) + " ms"};
+}
+
+Task<Status> GpuRegions::Settle() {
+  if (Status full = HasRoom(); !full.ok()) co_return full;
+  const auto done = std::make_shared<Event>();
+  const bool taken = Do([this, done] { reactor_.Post([done] { done->Set(); }); });
+  if (!taken) co_return Status();  // then regions are unmapped where they are let go
+  const bool in_time = co_await done->WaitUntil(Scheduler::Current().Now() + answer_within_);
+  co_return in_time ? Status() : NoAnswer();
+}
+
+/// A mapping under way: of the thread until `done` is set, of the reactor after that.
+struct GpuRegions::Opening {
+  DeviceExport exported;
+  HbmTier* tier = nullptr;
+  std::optional<Result<std::span<std::byte>>> mapped;
+  Event done;
+  bool given_up = false;  ///< the reactor's: nobody waits for it
+};
 
 Task<Result<std::shared_ptr<DeviceRegion>>> GpuRegions::Open(DeviceExport exported) {
   HbmTier* tier = nullptr;
@@ -87,17 +111,28 @@ Task<Result<std::shared_ptr<DeviceRegion>>> GpuRegions::Open(DeviceExport export
                      "this daemon has no GPU " + exported.gpu + " (config hbm.gpus), but " + have);
   }
   if (!tier->health().ok()) co_return tier->health();
-  std::optional<Result<std::span<std::byte>>> mapped;
-  Event done;
-  // The task waits for it, so that what it writes to is there.
-  const bool taken = Do([this, tier, &exported, &mapped, &done] {
-    mapped = tier->device().OpenExport(exported);
-    reactor_.Post([&done] { done.Set(); });
+  if (Status full = HasRoom(); !full.ok()) co_return full;
+  const auto opening = std::make_shared<Opening>();
+  opening->exported = std::move(exported);
+  opening->tier = tier;
+  const bool taken = Do([this, opening] {
+    opening->mapped = opening->tier->device().OpenExport(opening->exported);
+    reactor_.Post([this, opening] { Opened(*opening); });
   });
   if (!taken) co_return Status(StatusCode::kRetry, "no thread to map memory of a GPU on");
-  (void)co_await done.Wait();
-  if (!mapped->ok()) co_return mapped->status();
-  co_return std::shared_ptr<DeviceRegion>(std::make_shared<Region>(*this, *tier, **mapped));
+  if (!co_await opening->done.WaitUntil(Scheduler::Current().Now() + answer_within_)) {
+    opening->given_up = true;
+    co_return Status(StatusCode::kIo, tier->name() + ": " + NoAnswer().message());
+  }
+  const Result<std::span<std::byte>>& mapped = *opening->mapped;
+  if (!mapped.ok()) co_return mapped.status();
+  co_return std::shared_ptr<DeviceRegion>(std::make_shared<Region>(*this, *tier, *mapped));
+}
+
+void GpuRegions::Opened(Opening& opening) {
+  // Too late for who asked: it goes as a region that is let go.
+  if (opening.given_up && opening.mapped->ok()) Region(*this, *opening.tier, **opening.mapped);
+  opening.done.Set();
 }
 
 }  // namespace terrace

@@ -91,8 +91,12 @@ Result<std::unique_ptr<DeviceMemory>> OpenConfiguredGpu(const std::string& numbe
   if (!*doubles) return OpenGpu(index);
   Result<std::string> name = DoubleName(**doubles, index);
   if (!name.ok()) return name.status();
+  const char* const hang = std::getenv(kGpuHangVariable);
   return std::unique_ptr<DeviceMemory>(std::make_unique<HostDeviceMemory>(
-      HostDeviceOptions{.name = *name, .uuid = *name, .total_bytes = kDoubleBytes}));
+      HostDeviceOptions{.name = *name,
+                        .uuid = *name,
+                        .total_bytes = kDoubleBytes,
+                        .hang_file = hang != nullptr ? hang : ""}));
 }
 
 GpuHolds::~GpuHolds() {

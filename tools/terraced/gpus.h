@@ -18,6 +18,8 @@
 namespace terrace {
 
 inline constexpr const char* kGpuDoublesVariable = "TERRACE_GPU_DOUBLES";
+/// The doubles hang while the file of that name exists.
+inline constexpr const char* kGpuHangVariable = "TERRACE_GPU_DOUBLES_HANG";
 
 /// As OpenGpu of tiers/hbm/gpu.h; `number` as in hbm.gpus.
 Result<std::unique_ptr<DeviceMemory>> OpenConfiguredGpu(const std::string& number);

@@ -96,7 +96,8 @@ void Shard::BeginStop() {
 }
 
 Task<void> Shard::Stop() {
-  co_await server_->Shutdown();  // flows in progress then end with kPeerDead
+  shut_down_ = co_await server_->Shutdown();  // flows in progress then end with kPeerDead
+  cache_->BeginClose();
   co_await service_->Drain();
   co_await cache_->Close();
   stopped_.store(true);

@@ -52,6 +52,9 @@ class Shard {
   /// when the thread is about to end; then Join returns at once.
   void BeginStop();
   [[nodiscard]] bool Stopped() const noexcept { return stopped_.load(); }
+  /// Once it has: not ok when a GPU or a NIC may still touch memory, which only the end of the
+  /// process gives back.
+  [[nodiscard]] const Status& ShutDown() const noexcept { return shut_down_; }
   void Join();
 
   /// For metrics; counters of these may be read from any thread.
@@ -75,6 +78,7 @@ class Shard {
   Random& random_;
   std::function<std::vector<StatEntry>()> stat_;
   std::atomic<bool> stopped_{false};
+  Status shut_down_;  ///< the reactor's until stopped_
   // In this order: what is below uses what is above, and goes first.
   std::unique_ptr<Reactor> reactor_;
   NvmeStore::Slice nvme_;

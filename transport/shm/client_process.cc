@@ -20,7 +20,9 @@ Status NotVisible(const char* why) {
   return {StatusCode::kUnsupported, std::string("same-host copies do not work: ") + why};
 }
 
-UniqueFd LifeOf(int socket, pid_t pid) {
+}  // namespace
+
+UniqueFd PidfdBehind(int socket, pid_t pid) {
   int number = -1;
   socklen_t length = sizeof(number);
   if (::getsockopt(socket, SOL_SOCKET, kSoPeerPidfd, &number, &length) == 0) {
@@ -30,8 +32,6 @@ UniqueFd LifeOf(int socket, pid_t pid) {
   return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
 }
 
-}  // namespace
-
 Result<ClientProcess> ClientProcess::Behind(int socket) {
   ucred credentials{};
   socklen_t length = sizeof(credentials);
@@ -39,7 +39,7 @@ Result<ClientProcess> ClientProcess::Behind(int socket) {
       credentials.pid <= 0) {
     return NotVisible("the client's process is not visible");
   }
-  UniqueFd life = LifeOf(socket, credentials.pid);
+  UniqueFd life = PidfdBehind(socket, credentials.pid);
   if (!life) return NotVisible("there is no pidfd of the client's process");
   const std::string folder = "/proc/" + std::to_string(credentials.pid);
   UniqueFd opened(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));

@@ -22,6 +22,10 @@
 
 namespace terrace {
 
+/// A pidfd of the process `pid` that connected, or listens, at the other end of a unix socket: of
+/// it alone where the system tells it (C1). None: it has exited, or cannot be had.
+UniqueFd PidfdBehind(int socket, pid_t pid);
+
 class ClientProcess {
  public:
   /// kUnsupported, with the reason, when the process is not visible, or is not its client's now.

@@ -153,7 +153,22 @@ Status CudaDeviceMemory::Start() {
                     "cudaHostAlloc");
     }
   }
-  return status;
+  return status.ok() ? TryChecksum() : status;
+}
+
+Status CudaDeviceMemory::TryChecksum() {
+  constexpr std::uint32_t kBytes = CopyBatch::kPiecesMax * sizeof(KernelPiece);
+  auto* const bytes = reinterpret_cast<std::byte*>(slots_[1].pieces);  // any memory that it reads
+  for (std::uint32_t i = 0; i < kBytes; ++i) bytes[i] = static_cast<std::byte>(i * 7);
+  const Slot& slot = slots_[0];
+  slot.pieces[0] = {.at = bytes, .bytes = kBytes};
+  slot.checksums[0] = 0;
+  const cudaStream_t stream = sum_streams_[0];
+  Status status =
+      Note(LaunchChecksums(slot.pieces, 1, slot.checksums, stream), "launch of the checksums");
+  if (status.ok()) status = Note(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+  if (!status.ok() || slot.checksums[0] == Checksum64({bytes, kBytes})) return status;
+  return {StatusCode::kCorrupt, name_ + ": computes other checksums than the host"};
 }
 
 CudaDeviceMemory::~CudaDeviceMemory() {
@@ -358,17 +373,20 @@ std::optional<Status> CudaDeviceMemory::Poll(std::size_t index,
                                              std::span<std::uint64_t> checksums) {
   Slot& slot = slots_[index];
   TERRACE_CHECK(slot.used);
-  Status status = Enter();
+  // Also of a device that has failed in another call: what runs there yet touches memory.
+  Status status = Note(cudaSetDevice(index_), "cudaSetDevice");
   for (const cudaEvent_t event : {slot.copied, slot.sums ? slot.summed : nullptr}) {
-    if (!status.ok() || event == nullptr) continue;
+    if (event == nullptr) continue;
     const cudaError_t error = cudaEventQuery(event);
     if (error == cudaErrorNotReady) {
       static_cast<void>(cudaGetLastError());
       return std::nullopt;
     }
-    status = Note(error, "cudaEventQuery");
+    Status asked = Note(error, "cudaEventQuery");
+    if (status.ok()) status = std::move(asked);
   }
   slot.used = false;
+  if (status.ok()) status = health_;
   if (status.ok()) status = std::exchange(slot.failed, Status());
   if (status.ok()) std::copy_n(slot.checksums, checksums.size(), checksums.begin());
   return status;

@@ -62,6 +62,9 @@ class CudaDeviceMemory final : public DeviceMemory {
 
   explicit CudaDeviceMemory(int index);
   Status Start();
+  /// Once, with its answer compared: the driver loads a kernel when it is launched first, which
+  /// takes milliseconds, and says only then that it has none for this GPU. Blocks.
+  Status TryChecksum();
   /// Makes the device current for this thread.
   Status Enter();
   /// The Status of what `call` answered.

@@ -32,7 +32,7 @@ IpcMappings& IpcMappings::OfProcess() {
   return *mappings;
 }
 
-Result<IpcMappings::Mapping> IpcMappings::Map(const std::vector<std::byte>& bytes) {
+Result<IpcMappings::Mapping> IpcMappings::Map(int device, const std::vector<std::byte>& bytes) {
   cudaIpcMemHandle_t handle{};
   if (bytes.size() != sizeof(handle)) {
     return Status::Invalid("handle has " + std::to_string(bytes.size()) + " bytes, not " +
@@ -46,6 +46,19 @@ Result<IpcMappings::Mapping> IpcMappings::Map(const std::vector<std::byte>& byte
                   "handle: " + CudaStatus(error, "cudaIpcOpenMemHandle").message());
   }
   Mapping mapping{.base = static_cast<std::byte*>(mapped)};
+  // The driver maps memory of any GPU that reaches this one: copies would go between them, and be
+  // ordered by streams of the wrong one.
+  cudaPointerAttributes attributes{};
+  if (const cudaError_t asked = cudaPointerGetAttributes(&attributes, mapped);
+      asked != cudaSuccess) {
+    Unmap(mapping);
+    return CudaStatus(asked, "cudaPointerGetAttributes");
+  }
+  if (attributes.device != device) {
+    Unmap(mapping);
+    return Status::Invalid("handle: it is of memory of GPU " + std::to_string(attributes.device) +
+                           " of this machine, and gpu names GPU " + std::to_string(device));
+  }
   const Result<CudaAllocation> allocation = AllocationOf(mapped);
   if (!allocation.ok()) {
     Unmap(mapping);
@@ -68,7 +81,7 @@ Result<std::span<std::byte>> IpcMappings::Open(int device, const DeviceExport& e
   }
   auto known = mappings_.find({device, exported.handle});
   if (known == mappings_.end()) {
-    const Result<Mapping> mapping = Map(exported.handle);
+    const Result<Mapping> mapping = Map(device, exported.handle);
     if (!mapping.ok()) return mapping.status();
     known = mappings_.emplace(std::pair(device, exported.handle), *mapping).first;
   }

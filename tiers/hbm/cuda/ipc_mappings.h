@@ -39,7 +39,7 @@ class IpcMappings {
     std::size_t users = 0;
   };
   using Mappings = std::map<std::pair<int, std::vector<std::byte>>, Mapping>;
-  static Result<Mapping> Map(const std::vector<std::byte>& handle);
+  static Result<Mapping> Map(int device, const std::vector<std::byte>& handle);
   static void Unmap(const Mapping& mapping);
 
   std::mutex mutex_;

@@ -1,0 +1,26 @@
+// A CUDA runtime without a GPU, for what CudaDeviceMemory makes of its answers: two devices, whose
+// memory is the host's and whose work is done as it is queued, but counts as under way as long as a
+// test says so. What the functions below answer is set here.
+//
+// Thread: one.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace terrace::testing {
+
+struct FakeCuda {
+  bool running = false;  ///< events have not come
+  cudaError_t malloc_error = cudaSuccess;
+  cudaError_t launch_error = cudaSuccess;
+  std::uint64_t wrong_sums = 0;  ///< is added to the checksums
+  int launches = 0;
+  int owner = 0;   ///< device of the memory that handles name
+  int mapped = 0;  ///< handles open now
+
+  static FakeCuda& Get();
+};
+
+}  // namespace terrace::testing
