@@ -291,28 +291,6 @@ TEST_F(RequestServiceTest, HintsOutOfBoundsAreCountedAndTheRequestGoesOn) {
   EXPECT_EQ(taken(HintKind::kDone), 1U);
 }
 
-TEST(DecodeHints, NamesOfTwoTenantsHaveNothingInCommon) {
-  HintCounters counters;
-  const auto decode = [&counters](const RequestHints& hints, std::string_view tenant) {
-    const auto bytes = BuildMessage<wire::Ping>({.hints = &hints});
-    return DecodeHints((*VerifyMessage(bytes))->hints(), tenant, counters);
-  };
-  const RequestHints hints{.session = "one", .category = "two", .turn = 7};
-  const RequestFacts here = decode(hints, "a");
-  const RequestFacts again = decode(hints, "a");
-  const RequestFacts there = decode(hints, "b");
-  EXPECT_EQ(here.session, again.session);
-  EXPECT_EQ(here.category, again.category);
-  EXPECT_NE(here.session, there.session);
-  EXPECT_NE(here.category, there.category);
-  EXPECT_NE(here.session, here.category);
-  EXPECT_EQ(here.turn, 7U);
-  EXPECT_EQ(here.tenant, 0U) << "the cache's to say";
-  EXPECT_NE(here.session, 0U);
-  EXPECT_EQ(decode({.turn = 1}, "a").session, 0U);
-  EXPECT_EQ(DecodeHints(nullptr, "a", counters).turn, 0U);
-}
-
 TEST_F(RequestServiceTest, ARunOfAnotherShardIsRefused) {
   RequestService half(*cache_, registry_, ShardPlace{.index = 1, .count = 2},
                       [](const auto& /*clients*/) { return std::vector<StatEntry>(); });
