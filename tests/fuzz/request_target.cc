@@ -1,4 +1,5 @@
 // What the daemon makes of a client's message: nothing that breaks a limit gets past the decoder.
+#include <iterator>
 #include <string>
 
 #include "base/check.h"
@@ -236,7 +237,9 @@ void DecodeTold(const wire::Hints* hints) {
   const bool category = facts.category != 0;
   const bool goes_on = facts.continuation == Continuation::kWillContinue;
   const bool done = facts.continuation == Continuation::kDone;
-  const bool taken[] = {session, turn, category, goes_on, done};
+  constexpr bool kRate = false;  // is told of namespaces
+  const bool taken[] = {session, turn, category, goes_on, done, kRate};
+  static_assert(std::size(taken) == kHintKindNames.size());
   for (std::size_t kind = 0; kind < counters.taken.size(); ++kind) {
     TERRACE_CHECK(counters.taken[kind] == (taken[kind] ? 1U : 0U));
   }

@@ -10,7 +10,8 @@ from terrace._handoffs import HandoffCalls
 from terrace._library import (BlockStoryStruct, KindStruct, PrefetchStruct, RetainStruct,
                               TokenStruct)
 from terrace._memory import PIECE, Chain, Pinned, Records, text, u32, u64
-from terrace._plan import LoadPlan, Rate, plan
+from terrace._plan import LoadPlan, plan
+from terrace._rate import Rate
 from terrace._results import PrefixMatch, Reservation, prefix_of
 from terrace._types import (BLOCK_RESULT_BYTES, BlockResult, BlockResults, BlockStory, GroupPolicy,
                             Match, NamespaceInfo, Sample, Status, Tier, call, story_of)
