@@ -437,7 +437,7 @@ class PythonTest(DaemonTest):
     def test_the_layouts_are_those_of_the_library(self) -> None:
         from terrace import _library
         for structure, nbytes in (
-                (_library.OptionsStruct, 48), (_library.DescriptorStruct, 88),
+                (_library.OptionsStruct, 48), (_library.DescriptorStruct, 104),
                 (_library.QueryStruct, 48), (_library.PrefetchStruct, 16),
                 (_library.RetainStruct, 24), (_library.AnswerStruct, 224),
                 (_library.PlanRequestStruct, 32), (_library.LoadPlanStruct, 80),
