@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -299,9 +301,10 @@ TEST(DeviceMemory, WhatWasFencedIsNotTouchedAgain) {
       }
     }
     if (round % 8 == 0) std::this_thread::sleep_for(2ms);
-    ASSERT_TRUE(std::ranges::all_of(
-        engine.memory(),
-        [round](std::byte byte) { return byte == static_cast<std::byte>(round & 0xff); }))
+    // All are as the first: with a look at each byte the sanitizers take minutes.
+    const std::span<const std::byte> now = engine.memory();
+    ASSERT_TRUE(now.front() == static_cast<std::byte>(round & 0xff) &&
+                std::memcmp(now.data(), now.data() + 1, now.size() - 1) == 0)
         << "written after the fence, round " << round;
   }
   EXPECT_GT(cut_short, 0U);
