@@ -45,18 +45,18 @@ std::unique_ptr<EvictionPolicy> MiniatureCaches::PolicyOf(std::size_t index,
                                                           const EvictionPolicy* first,
                                                           std::size_t blocks) const {
   const std::vector<CurvePoint>& points = options_.points;
-  std::unique_ptr<EvictionPolicy> made = options_.policy->make(blocks);
+  std::unique_ptr<EvictionPolicy> policy;
   if (first != nullptr && points[index].dram_scale >= points[0].dram_scale) {
-    std::unique_ptr<EvictionPolicy> follower = first->Follower(blocks);
-    return follower != nullptr ? std::move(follower) : std::move(made);
+    policy = first->Follower(blocks);
+  } else {
+    // The table has the blocks of the largest: a smaller one can hold its share of them.
+    double largest = 0;
+    for (const CurvePoint& point : points) largest = std::max(largest, point.dram_scale);
+    const double held = static_cast<double>(blocks) * points[index].dram_scale / largest;
+    policy = options_.policy->make(1)->Learner(
+        blocks, std::max<std::size_t>(static_cast<std::size_t>(held), 1));
   }
-  // The table has the blocks of the largest: a smaller one can hold its share of them.
-  double largest = 0;
-  for (const CurvePoint& point : points) largest = std::max(largest, point.dram_scale);
-  const double held = static_cast<double>(blocks) * points[index].dram_scale / largest;
-  std::unique_ptr<EvictionPolicy> learner =
-      made->Learner(blocks, std::max<std::size_t>(static_cast<std::size_t>(held), 1));
-  return learner != nullptr ? std::move(learner) : std::move(made);
+  return policy != nullptr ? std::move(policy) : options_.policy->make(blocks);
 }
 
 std::size_t MiniatureCaches::PoliciesBytes(std::size_t blocks) const {
@@ -83,9 +83,10 @@ MiniatureCaches::MiniatureCaches(Options options) : options_(std::move(options))
   const std::size_t beside = few - std::min(few, more * kFewBlocks);
   std::size_t blocks = (options_.memory_bytes - std::min(options_.memory_bytes, beside)) / more;
   blocks = std::clamp(blocks, kBlocksMin, kBlocksMax);
-  // Some of it grows in steps.
-  while (blocks > kBlocksMin && bytes_of(blocks) > options_.memory_bytes) {
+  std::size_t bytes = bytes_of(blocks);
+  while (blocks > kBlocksMin && bytes > options_.memory_bytes) {  // some of it grows in steps
     blocks = std::max(blocks - blocks / 16, kBlocksMin);
+    bytes = bytes_of(blocks);
   }
   entries_.resize(blocks);
   buckets_.assign(std::bit_ceil(blocks), kNoBlock);
@@ -103,7 +104,7 @@ MiniatureCaches::MiniatureCaches(Options options) : options_(std::move(options))
     made.ring.resize(std::clamp(static_cast<std::uint32_t>(segments), kSegmentsMin, kSegmentsMax));
     made.segment_bytes = point.nvme_bytes / made.ring.size();
   }
-  bytes_ = bytes_of(blocks) + sizeof(*this);
+  bytes_ = bytes + sizeof(*this);
 }
 
 MiniatureCaches::~MiniatureCaches() = default;

@@ -17,16 +17,21 @@ using testing::GpuHost;
 
 constexpr std::uint32_t kBlocks = 8;
 
+/// So many regions of a page each.
+void RegisterMany(GpuEngine& engine, std::uint64_t count) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    ASSERT_TRUE(
+        engine->RegisterDeviceMemory(engine.memory().data() + i * 4096, 4096, GpuEngine::Soon())
+            .ok());
+  }
+}
+
 TEST(DeviceMemory, ADaemonThatComesBackMapsManyRegionsAgain) {
   constexpr std::uint64_t kRegions = 150;  // more than a reactor maps at once
   auto host = std::make_unique<GpuHost>(GpuHost::Options{.reactors = 1});
   const std::uint16_t port = host->port();
   GpuEngine engine(port);
-  for (std::uint64_t i = 0; i < kRegions; ++i) {
-    ASSERT_TRUE(
-        engine->RegisterDeviceMemory(engine.memory().data() + i * 4096, 4096, GpuEngine::Soon())
-            .ok());
-  }
+  ASSERT_NO_FATAL_FAILURE(RegisterMany(engine, kRegions));
   EXPECT_EQ(host->Served(&ServerCounters::regions_of_devices), kRegions);
   host.reset();
   for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
@@ -40,11 +45,7 @@ TEST(DeviceMemory, ADriverThatMapsSlowlyKeepsNobodyAway) {
   auto host = std::make_unique<GpuHost>(GpuHost::Options{.reactors = 1});
   const std::uint16_t port = host->port();
   GpuEngine engine(port);
-  for (std::uint64_t i = 0; i < kRegions; ++i) {
-    ASSERT_TRUE(
-        engine->RegisterDeviceMemory(engine.memory().data() + i * 4096, 4096, GpuEngine::Soon())
-            .ok());
-  }
+  ASSERT_NO_FATAL_FAILURE(RegisterMany(engine, kRegions));
   ASSERT_TRUE(engine.Register().ok());
   host.reset();
   for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
