@@ -80,8 +80,8 @@ class DeviceSource {
  public:
   virtual ~DeviceSource() = default;
   [[nodiscard]] virtual std::uint64_t bytes() const noexcept = 0;
-  /// Copies the block to these places, one after the other, and compares the checksums of what then
-  /// stands there: kCorrupt. The call ends when the GPU touches none of it any more. `places`
+  /// Copies the block to these places, one after the other, and compares the checksums of what was
+  /// written there: kCorrupt. The call ends when the GPU touches none of it any more. `places`
   /// outlive the task. REQUIRES: together as long as the block; each at a multiple of 16 and, but
   /// for the last, a multiple of 256 KiB long.
   virtual Task<Status> CopyTo(std::span<const std::span<std::byte>> places) = 0;

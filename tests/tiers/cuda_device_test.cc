@@ -1,10 +1,13 @@
 // What CudaDeviceMemory makes of what CUDA answers, over a runtime that answers as the test wants.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "base/checksum.h"
 #include "tests/tiers/fake_cuda.h"
 #include "tiers/hbm/cuda/cuda_device_memory.h"
 
@@ -47,12 +50,76 @@ TEST_F(CudaDeviceTest, ABatchThatRunsIsNotEndedWhenTheDeviceFailsInAnotherCall) 
 
 TEST_F(CudaDeviceTest, AGpuThatCannotRunTheKernelIsRefusedAtTheStart) {
   const auto device = Open();
-  EXPECT_EQ(FakeCuda::Get().launches, 1) << "else the first copy waits for the driver to load it";
+  EXPECT_EQ(FakeCuda::Get().launches, 2) << "else the first copy waits for the driver to load it";
   FakeCuda::Get().launch_error = cudaErrorNoKernelImageForDevice;
   EXPECT_EQ(CudaDeviceMemory::Open(0).code(), StatusCode::kIo);
   FakeCuda::Get() = {.wrong_sums = 1};
   const auto wrong = CudaDeviceMemory::Open(0);
   EXPECT_EQ(wrong.code(), StatusCode::kCorrupt);
+  FakeCuda::Get() = {.miscopies = true};
+  const auto miscopies = CudaDeviceMemory::Open(0);
+  EXPECT_EQ(miscopies.code(), StatusCode::kCorrupt);
+  EXPECT_NE(miscopies.status().message().find("copies other bytes"), std::string::npos);
+}
+
+/// Copies within the device of 300,032 and 4,096 bytes, and what their pieces would be.
+class WithinTest : public CudaDeviceTest {
+ protected:
+  WithinTest() : device_(Open()) {
+    for (std::size_t i = 0; i < from_.size(); ++i) from_[i] = static_cast<std::byte>(i * 13);
+    FakeCuda::Get().launches = 0;
+    FakeCuda::Get().copied_by_kernel = 0;
+  }
+  void Move() {
+    const auto slot = device_->Submit({.direction = CopyDirection::kWithin,
+                                       .urgency = CopyUrgency::kDemand,
+                                       .copies = copies_,
+                                       .pieces = pieces_});
+    ASSERT_TRUE(slot.ok()) << slot.status().ToString();
+    std::vector<std::uint64_t> sums(pieces_.size());
+    const std::optional<Status> ended = device_->Poll(*slot, sums);
+    ASSERT_TRUE(ended.has_value() && ended->ok());
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      EXPECT_EQ(sums[i], Checksum64({pieces_[i].at, pieces_[i].bytes})) << "piece " << i;
+    }
+    for (const DeviceCopy& copy : copies_) {
+      EXPECT_TRUE(std::equal(copy.to, copy.to + copy.bytes, copy.from));
+    }
+  }
+
+  struct alignas(16) Line {
+    std::byte bytes[16];
+  };
+  static constexpr std::size_t kFirst = 300'032;
+  std::vector<Line> from_lines_{32'768};
+  std::vector<Line> to_lines_{32'768};
+  std::span<std::byte> from_ = std::as_writable_bytes(std::span(from_lines_));
+  std::span<std::byte> to_ = std::as_writable_bytes(std::span(to_lines_));
+  const std::unique_ptr<DeviceMemory> device_;
+  std::vector<DeviceCopy> copies_ = {{.to = to_.data(), .from = from_.data(), .bytes = kFirst},
+                                     {.to = &to_[400'000], .from = &from_[400'000], .bytes = 4096}};
+  std::vector<DevicePiece> pieces_ = {{.at = to_.data(), .bytes = 262'144},
+                                      {.at = &to_[262'144], .bytes = kFirst - 262'144},
+                                      {.at = &to_[400'000], .bytes = 4096}};
+};
+
+TEST_F(WithinTest, CopiesThatAreSummedAnywayAreMadeByTheKernelThatSumsThem) {
+  Move();
+  EXPECT_EQ(FakeCuda::Get().launches, 1);
+  EXPECT_EQ(FakeCuda::Get().copied_by_kernel, kFirst + 4096) << "else memory is read twice";
+}
+
+TEST_F(WithinTest, WhatThePiecesDoNotCoverIsCopiedAllTheSame) {
+  pieces_.erase(pieces_.begin() + 1);
+  Move();
+  pieces_.clear();
+  Move();
+  pieces_ = {{.at = to_.data(), .bytes = 100'000}};  // the first copy's begin, and no more
+  Move();
+  copies_ = {{.to = to_.data() + 1, .from = from_.data() + 1, .bytes = 160}};
+  pieces_ = {{.at = to_.data() + 1, .bytes = 160}};  // aligned for no kernel
+  Move();
+  EXPECT_EQ(FakeCuda::Get().copied_by_kernel, 0U);
 }
 
 TEST_F(CudaDeviceTest, AHandleOfAnotherGpuIsRefusedByName) {

@@ -38,13 +38,18 @@ cudaError_t MakeHandle(T* handle) {
 
 namespace terrace {
 
-cudaError_t LaunchChecksums(const KernelPiece* pieces, std::uint32_t count, std::uint64_t* results,
-                            cudaStream_t /*stream*/) {
+cudaError_t LaunchPieces(std::span<const KernelPiece> pieces, std::uint64_t* results,
+                         cudaStream_t /*stream*/) {
   FakeCuda& fake = FakeCuda::Get();
   ++fake.launches;
   if (fake.launch_error != cudaSuccess) return fake.launch_error;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    results[i] = Checksum64({pieces[i].at, pieces[i].bytes}) + fake.wrong_sums;
+  for (const KernelPiece& piece : pieces) {
+    if (piece.to != nullptr) {
+      std::memcpy(piece.to, piece.at, piece.bytes);
+      fake.copied_by_kernel += piece.bytes;
+      if (fake.miscopies && piece.bytes > 0) piece.to[piece.bytes / 2] ^= std::byte{1};
+    }
+    *results++ = Checksum64({piece.at, piece.bytes}) + fake.wrong_sums;
   }
   return cudaSuccess;
 }

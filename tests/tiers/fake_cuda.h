@@ -16,9 +16,11 @@ struct FakeCuda {
   cudaError_t malloc_error = cudaSuccess;
   cudaError_t launch_error = cudaSuccess;
   std::uint64_t wrong_sums = 0;  ///< is added to the checksums
+  bool miscopies = false;        ///< the kernel does
   int launches = 0;
-  int owner = 0;   ///< device of the memory that handles name
-  int mapped = 0;  ///< handles open now
+  std::uint64_t copied_by_kernel = 0;  ///< bytes
+  int owner = 0;                       ///< device of the memory that handles name
+  int mapped = 0;                      ///< handles open now
 
   static FakeCuda& Get();
 };

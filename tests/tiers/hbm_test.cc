@@ -120,6 +120,36 @@ TEST_P(DeviceMemoryTest, AChecksumOfTheDeviceIsTheHostsAtEveryLength) {
   }
 }
 
+TEST_P(DeviceMemoryTest, CopiesWithinThatAreSummedCopyEveryByteAndNoMore) {
+  // Those of one kernel: a copy's pieces are all that it writes.
+  constexpr std::size_t kTo = 8 << 20;
+  std::byte* const back = &host_.get()[kTo];
+  ASSERT_TRUE(CopyOne(CopyDirection::kIn, pool_, host_.get(), kTo).ok());
+  for (const std::size_t bytes :
+       {1UL, 240UL, 241UL, 1025UL, 33'000UL, kChecksumPieceBytes, 300'001UL, 4UL << 20}) {
+    std::fill_n(back, bytes + 1, std::byte{0});
+    ASSERT_TRUE(CopyOne(CopyDirection::kIn, pool_ + kTo, back, bytes + 1).ok());
+    const DeviceCopy copy = {.to = pool_ + kTo, .from = pool_ + 4096, .bytes = bytes};
+    std::vector<DevicePiece> pieces;
+    for (std::size_t at = 0; at < bytes; at += kChecksumPieceBytes) {
+      pieces.push_back(
+          {.at = copy.to + at,
+           .bytes = static_cast<std::uint32_t>(std::min(kChecksumPieceBytes, bytes - at))});
+    }
+    std::vector<std::uint64_t> checksums(pieces.size());
+    ASSERT_TRUE(Run({.direction = CopyDirection::kWithin,
+                     .urgency = CopyUrgency::kDemand,
+                     .copies = {&copy, 1},
+                     .pieces = pieces,
+                     .checksums = checksums})
+                    .ok());
+    ASSERT_TRUE(CopyOne(CopyDirection::kOut, back, pool_ + kTo, bytes + 1).ok());
+    EXPECT_TRUE(VerifyBlock({back, bytes}, checksums)) << bytes << " bytes";
+    EXPECT_TRUE(std::equal(back, back + bytes, host_.get() + 4096)) << bytes << " bytes";
+    EXPECT_EQ(back[bytes], std::byte{0}) << "behind " << bytes << " bytes";
+  }
+}
+
 TEST_P(DeviceMemoryTest, AShortPieceIsSummedWhereverItLies) {
   ASSERT_TRUE(CopyOne(CopyDirection::kIn, pool_, host_.get(), 1 << 20).ok());
   std::vector<DevicePiece> pieces;

@@ -2,9 +2,10 @@
 // the host, and checksums computed where the bytes lie.
 //
 // Model. No call waits for the GPU but the constructor, the destructor and what says "blocks": a
-// batch is submitted, and asked about with Poll until it has ended. Batches of one direction and
-// urgency run in the order of their submission; others run beside them. Addresses of device memory
-// are opaque: the host never follows them (of the double it may).
+// batch is submitted, and asked about with Poll until it has ended. Batches between host and device
+// of one direction and urgency run in the order of their submission; others run beside each other,
+// so none of them may touch what another writes. Addresses of device memory are opaque: the host
+// never follows them (of the double it may).
 //
 // Failure. A failure that the GPU does not recover from (a lost context, an illegal address, memory
 // errors: "sticky") is kept: health() tells it, every later call answers it, and batches in flight
@@ -62,7 +63,8 @@ struct DevicePiece {
 };
 
 /// Copies, and pieces whose Checksum64 is computed on the device: after the copies, except of kOut,
-/// where both read the same memory side by side.
+/// where both read the same memory side by side, and of copies within the device that the pieces
+/// cover: those may be summed as they are read, and written then.
 struct CopyBatch {
   static constexpr std::size_t kCopiesMax = 64;
   static constexpr std::size_t kPiecesMax = 512;

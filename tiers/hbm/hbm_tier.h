@@ -84,7 +84,7 @@ class HbmTier final : public DeviceCopier {
   Task<Status> Read(FrameId frame, std::span<std::byte> to,
                     std::span<const std::uint64_t> checksums, CopyUrgency urgency);
   /// The same, to device memory of a client, which is mapped on this GPU, in several places one
-  /// after the other: what arrived there is what is checked. `to` outlives the task, too. REQUIRES:
+  /// after the other: checked is what the GPU wrote there. `to` outlives the task, too. REQUIRES:
   /// at most CopyBatch::kCopiesMax places, each at a multiple of DevicePiece::kAlignment and, but
   /// for the last, of kChecksumPieceBytes long.
   Task<Status> CopyTo(FrameId frame, std::span<const std::span<std::byte>> to,

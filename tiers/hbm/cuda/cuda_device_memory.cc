@@ -53,6 +53,10 @@ struct HostPins {
   std::map<const std::byte*, std::uint32_t> users;  // by first byte; under mutex
 };
 
+bool IsAligned(const std::byte* at) noexcept {
+  return reinterpret_cast<std::uintptr_t>(at) % DevicePiece::kAlignment == 0;
+}
+
 cudaMemcpyKind KindOf(CopyDirection direction) {
   switch (direction) {
     case CopyDirection::kIn: return cudaMemcpyHostToDevice;
@@ -135,7 +139,9 @@ Status CudaDeviceMemory::Start() {
   for (std::size_t i = 0; i < copy_streams_.size(); ++i) {
     make_stream(copy_streams_[i], i % kCopyUrgencies);
   }
-  for (std::size_t i = 0; i < sum_streams_.size(); ++i) make_stream(sum_streams_[i], i);
+  for (std::size_t i = 0; i < kernel_streams_.size(); ++i) {
+    make_stream(kernel_streams_[i], i % kCopyUrgencies);
+  }
   for (Slot& slot : slots_) {
     for (cudaEvent_t* event : {&slot.copied, &slot.summed}) {
       if (!status.ok()) break;
@@ -143,32 +149,47 @@ Status CudaDeviceMemory::Start() {
           Note(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     }
     if (status.ok()) {
-      status = Note(cudaHostAlloc(reinterpret_cast<void**>(&slot.pieces),
-                                  CopyBatch::kPiecesMax * sizeof(KernelPiece), 0),
-                    "cudaHostAlloc");
-    }
-    if (status.ok()) {
       status = Note(cudaHostAlloc(reinterpret_cast<void**>(&slot.checksums),
                                   CopyBatch::kPiecesMax * sizeof(std::uint64_t), 0),
                     "cudaHostAlloc");
     }
   }
-  return status.ok() ? TryChecksum() : status;
+  return status.ok() ? TryKernels() : status;
 }
 
-Status CudaDeviceMemory::TryChecksum() {
-  constexpr std::uint32_t kBytes = CopyBatch::kPiecesMax * sizeof(KernelPiece);
-  auto* const bytes = reinterpret_cast<std::byte*>(slots_[1].pieces);  // any memory that it reads
-  for (std::uint32_t i = 0; i < kBytes; ++i) bytes[i] = static_cast<std::byte>(i * 7);
-  const Slot& slot = slots_[0];
-  slot.pieces[0] = {.at = bytes, .bytes = kBytes};
-  slot.checksums[0] = 0;
-  const cudaStream_t stream = sum_streams_[0];
-  Status status =
-      Note(LaunchChecksums(slot.pieces, 1, slot.checksums, stream), "launch of the checksums");
-  if (status.ok()) status = Note(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-  if (!status.ok() || slot.checksums[0] == Checksum64({bytes, kBytes})) return status;
-  return {StatusCode::kCorrupt, name_ + ": computes other checksums than the host"};
+Status CudaDeviceMemory::TryKernels() {
+  constexpr std::size_t kScratch = 2 * kChecksumPieceBytes;
+  void* scratch = nullptr;  // of the host: any memory that the GPU reaches
+  Status status = Note(cudaHostAlloc(&scratch, kScratch, 0), "cudaHostAlloc");
+  if (status.ok()) status = TryKernels({static_cast<std::byte*>(scratch), kScratch});
+  static_cast<void>(cudaFreeHost(scratch));
+  return status;
+}
+
+Status CudaDeviceMemory::TryKernels(std::span<std::byte> scratch) {
+  const std::span<std::byte> from = scratch.first(scratch.size() / 2);
+  const std::span<std::byte> to = scratch.subspan(from.size());
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::byte>(i * 7 + i / 256);
+  std::ranges::fill(to, std::byte{0});
+  std::uint64_t* const sums = slots_[0].checksums;
+  // Ends in the middle of a row, and of a stripe: each part of the kernel has some of it.
+  const auto bytes = static_cast<std::uint32_t>(from.size() - 4444);
+  for (const bool copies : {false, true}) {
+    const KernelPiece piece = {
+        .at = from.data(), .to = copies ? to.data() : nullptr, .bytes = bytes};
+    *sums = 0;
+    Status status =
+        Note(LaunchPieces({&piece, 1}, sums, kernel_streams_[0]), "launch of the checksums");
+    if (status.ok()) status = Note(cudaStreamSynchronize(kernel_streams_[0]), "checksums");
+    if (!status.ok()) return status;
+    if (*sums != Checksum64(from.first(bytes))) {
+      return {StatusCode::kCorrupt, name_ + ": computes other checksums than the host"};
+    }
+  }
+  if (!std::ranges::equal(from.first(bytes), to.first(bytes)) || to[bytes] != std::byte{0}) {
+    return {StatusCode::kCorrupt, name_ + ": its kernel copies other bytes than it is told to"};
+  }
+  return {};
 }
 
 CudaDeviceMemory::~CudaDeviceMemory() {
@@ -178,13 +199,12 @@ CudaDeviceMemory::~CudaDeviceMemory() {
   for (const Slot& slot : slots_) {
     if (slot.copied != nullptr) static_cast<void>(cudaEventDestroy(slot.copied));
     if (slot.summed != nullptr) static_cast<void>(cudaEventDestroy(slot.summed));
-    static_cast<void>(cudaFreeHost(slot.pieces));
     static_cast<void>(cudaFreeHost(slot.checksums));
   }
   for (const cudaStream_t stream : copy_streams_) {
     if (stream != nullptr) static_cast<void>(cudaStreamDestroy(stream));
   }
-  for (const cudaStream_t stream : sum_streams_) {
+  for (const cudaStream_t stream : kernel_streams_) {
     if (stream != nullptr) static_cast<void>(cudaStreamDestroy(stream));
   }
 }
@@ -312,13 +332,37 @@ Result<std::size_t> CudaDeviceMemory::Submit(const CopyBatch& batch) {
 Status CudaDeviceMemory::StartBatch(Slot& slot, const CopyBatch& batch) {
   const auto direction = static_cast<std::size_t>(batch.direction);
   const auto urgency = static_cast<std::size_t>(batch.urgency);
-  const cudaStream_t copies = copy_streams_[direction * kCopyUrgencies + urgency];
-  Status status = QueueCopies(batch, copies);
+  const bool one_kernel = IsOneKernel(batch);
+  const cudaStream_t copies = one_kernel ? NextKernelStream(batch.urgency)
+                                         : copy_streams_[direction * kCopyUrgencies + urgency];
+  Status status = one_kernel ? QueueSummedCopies(slot, batch, copies) : QueueCopies(batch, copies);
   // Recorded whatever happened: it stands for what was queued.
   const Status recorded = Note(cudaEventRecord(slot.copied, copies), "cudaEventRecord");
   if (status.ok()) status = recorded;
-  if (status.ok() && !batch.pieces.empty()) status = QueueSums(slot, batch, sum_streams_[urgency]);
+  if (status.ok() && !one_kernel && !batch.pieces.empty()) {
+    status = QueueSums(slot, batch, NextKernelStream(batch.urgency));
+  }
   return status;
+}
+
+cudaStream_t CudaDeviceMemory::NextKernelStream(CopyUrgency urgency) noexcept {
+  const std::size_t turn = kernels_++ % kKernelStreams;
+  return kernel_streams_[turn * kCopyUrgencies + static_cast<std::size_t>(urgency)];
+}
+
+bool CudaDeviceMemory::IsOneKernel(const CopyBatch& batch) noexcept {
+  if (batch.direction != CopyDirection::kWithin || batch.copies.empty()) return false;
+  std::size_t next = 0;  // of the pieces
+  for (const DeviceCopy& copy : batch.copies) {
+    if (!IsAligned(copy.from) || !IsAligned(copy.to)) return false;
+    for (std::size_t done = 0; done < copy.bytes; done += batch.pieces[next++].bytes) {
+      if (next == batch.pieces.size()) return false;
+      const DevicePiece& piece = batch.pieces[next];
+      if (piece.at != copy.to + done || !IsAligned(piece.at)) return false;
+      if (piece.bytes == 0 || piece.bytes > copy.bytes - done) return false;
+    }
+  }
+  return next == batch.pieces.size();
 }
 
 Status CudaDeviceMemory::QueueCopies(const CopyBatch& batch, cudaStream_t stream) {
@@ -354,19 +398,36 @@ Status CudaDeviceMemory::QueueCopies(const CopyBatch& batch, cudaStream_t stream
 }
 
 Status CudaDeviceMemory::QueueSums(Slot& slot, const CopyBatch& batch, cudaStream_t stream) {
+  std::array<KernelPiece, CopyBatch::kPiecesMax> pieces;
   for (std::size_t i = 0; i < batch.pieces.size(); ++i) {
-    slot.pieces[i] = {.at = batch.pieces[i].at, .bytes = batch.pieces[i].bytes};
+    pieces[i] = {.at = batch.pieces[i].at, .to = nullptr, .bytes = batch.pieces[i].bytes};
   }
   if (batch.direction != CopyDirection::kOut && !batch.copies.empty()) {
     Status status = Note(cudaStreamWaitEvent(stream, slot.copied, 0), "cudaStreamWaitEvent");
     if (!status.ok()) return status;
   }
-  Status status = Note(LaunchChecksums(slot.pieces, static_cast<std::uint32_t>(batch.pieces.size()),
-                                       slot.checksums, stream),
-                       "launch of the checksums");
-  if (!status.ok()) return status;
+  Status status =
+      Note(LaunchPieces(std::span(pieces).first(batch.pieces.size()), slot.checksums, stream),
+           "launch of the checksums");
+  // Recorded also when a part of them was launched.
   slot.sums = true;
-  return Note(cudaEventRecord(slot.summed, stream), "cudaEventRecord");
+  const Status recorded = Note(cudaEventRecord(slot.summed, stream), "cudaEventRecord");
+  return status.ok() ? recorded : status;
+}
+
+Status CudaDeviceMemory::QueueSummedCopies(Slot& slot, const CopyBatch& batch,
+                                           cudaStream_t stream) {
+  std::array<KernelPiece, CopyBatch::kPiecesMax> pieces;
+  std::size_t count = 0;
+  for (const DeviceCopy& copy : batch.copies) {
+    for (std::size_t done = 0; done < copy.bytes; ++count) {
+      const std::uint32_t bytes = batch.pieces[count].bytes;
+      pieces[count] = {.at = copy.from + done, .to = copy.to + done, .bytes = bytes};
+      done += bytes;
+    }
+  }
+  return Note(LaunchPieces(std::span(pieces).first(count), slot.checksums, stream),
+              "launch of the copies");
 }
 
 std::optional<Status> CudaDeviceMemory::Poll(std::size_t index,

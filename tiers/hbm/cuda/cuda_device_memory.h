@@ -1,14 +1,16 @@
 // CudaDeviceMemory: a DeviceMemory over the CUDA runtime.
 //
 // Model. Each lane (direction and urgency) has a stream of its own, demand with the higher
-// priority, and each urgency one for checksums: a batch's checksums wait for its copies by an
-// event, and the next batch's copies do not wait for them. A batch has ended when both its events
-// have. Its copies go to the driver in one call where it has that (CUDA 13), else one by one.
+// priority, and each urgency two for kernels, in turn, so that one begins while the last thread
+// blocks of another end. A batch's checksums wait for its copies by an event, and the next batch's
+// copies do not wait for them. A batch has ended when both its events have. Its copies go to the
+// driver in one call where it has that (CUDA 13), else one by one. Those within the device whose
+// checksums are all asked for are made by the kernel that computes them, which reads each byte
+// once.
 //
 // Host memory is registered once for all GPUs of the process, however many pin it.
 //
-// The pieces of a batch and their checksums lie in pinned memory of its slot, which the kernel
-// reads and writes over the bus.
+// The checksums of a batch lie in pinned memory of its slot, which the kernel writes over the bus.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -50,21 +52,23 @@ class CudaDeviceMemory final : public DeviceMemory {
   [[nodiscard]] Nanos PollPause() const noexcept override { return 0; }
 
  private:
+  static constexpr std::size_t kKernelStreams = 2;  ///< of an urgency
   struct Slot {
     bool used = false;
-    bool sums = false;  ///< has pieces
+    bool sums = false;  ///< has pieces that are summed after its copies
     Status failed;      ///< what was queued of it runs to its end first
     cudaEvent_t copied = nullptr;
     cudaEvent_t summed = nullptr;
-    KernelPiece* pieces = nullptr;       ///< pinned, kPiecesMax of them
-    std::uint64_t* checksums = nullptr;  ///< likewise
+    std::uint64_t* checksums = nullptr;  ///< pinned, kPiecesMax of them
   };
 
   explicit CudaDeviceMemory(int index);
   Status Start();
-  /// Once, with its answer compared: the driver loads a kernel when it is launched first, which
-  /// takes milliseconds, and says only then that it has none for this GPU. Blocks.
-  Status TryChecksum();
+  /// Once, with and without copies, and what comes of them compared: the driver loads a kernel when
+  /// it is launched first, which takes milliseconds, and says only then that it has none for this
+  /// GPU. Blocks.
+  Status TryKernels();
+  Status TryKernels(std::span<std::byte> scratch);
   /// Makes the device current for this thread.
   Status Enter();
   /// The Status of what `call` answered.
@@ -74,6 +78,11 @@ class CudaDeviceMemory final : public DeviceMemory {
   Status StartBatch(Slot& slot, const CopyBatch& batch);
   Status QueueCopies(const CopyBatch& batch, cudaStream_t stream);
   Status QueueSums(Slot& slot, const CopyBatch& batch, cudaStream_t stream);
+  /// The copies by the kernel that sums them. REQUIRES: IsOneKernel(batch).
+  Status QueueSummedCopies(Slot& slot, const CopyBatch& batch, cudaStream_t stream);
+  /// Copies within the device whose pieces are all that they write.
+  [[nodiscard]] static bool IsOneKernel(const CopyBatch& batch) noexcept;
+  [[nodiscard]] cudaStream_t NextKernelStream(CopyUrgency urgency) noexcept;
 
   const int index_;
   std::string name_;  ///< const once it is open
@@ -81,7 +90,8 @@ class CudaDeviceMemory final : public DeviceMemory {
   Status health_;
   bool batch_call_ = true;  ///< the driver takes many copies in one call
   std::array<cudaStream_t, kCopyDirections * kCopyUrgencies> copy_streams_{};
-  std::array<cudaStream_t, kCopyUrgencies> sum_streams_{};
+  std::array<cudaStream_t, kKernelStreams * kCopyUrgencies> kernel_streams_{};
+  std::size_t kernels_ = 0;  ///< queued
   std::array<Slot, kSlots> slots_;
   std::mutex mutex_;
   std::set<const std::byte*> pinned_;  ///< by this one; under mutex_
