@@ -35,6 +35,10 @@ struct FrameRange {
   std::uint32_t count = 1;   ///< stretches
 
   friend bool operator==(const FrameRange&, const FrameRange&) = default;
+  /// It is all of a frame of `frame_bytes`, however it says so.
+  [[nodiscard]] constexpr bool IsWhole(std::uint64_t frame_bytes) const noexcept {
+    return offset == 0 && count == 1 && (bytes == 0 || bytes == frame_bytes);
+  }
 };
 
 /// kInvalid, naming the field, unless every stretch has bytes, lies inside a frame of `frame_bytes`

@@ -45,8 +45,12 @@ struct PagedCacheOptions {
   StoredLayout stored{};
   /// One per layer of the cache: memory of this process, or of one GPU (docs/gpu.md).
   std::vector<void*> layer_bases{};
-  /// Host memory for blocks on their way; at least two of them are made room for. Bytes.
+  /// Memory for blocks on their way, of the host; at least two of them are made room for. Bytes.
   std::uint64_t staging_bytes = 64 << 20;
+  /// That memory is the GPU's of the cache instead, and registered with the daemon of this host
+  /// (RegisterDeviceMemory, docs/gpu.md): what that has in HBM comes device to device, the rest
+  /// goes over PCIe once, and no CPU touches a byte. Nothing is lent then.
+  bool frames_on_device = false;
   /// Over a network, pieces of at least so many bytes go without frames where they can: the CPU's
   /// cache, lossless. 0: none do.
   std::uint32_t direct_bytes = 4096;
@@ -87,7 +91,7 @@ class TERRACE_API PagedCache {
  public:
   /// Looks at all of the layout, allocates the frames and starts the threads.
   /// @return kInvalid names the field, or the layer that is memory of neither this process nor a
-  ///         GPU.
+  ///         GPU; kUnsupported why frames_on_device is not to be had.
   static Result<std::unique_ptr<PagedCache>> Open(Client& client, PagedCacheOptions options);
   /// Ends what is under way with kCancelled and waits until nothing touches the pages, at most 1 s
   /// beyond what the Client takes to let go. Frames that a move may still write to are leaked.

@@ -82,10 +82,12 @@ typedef struct terrace_paged_options {
   const terrace_stored_layout* stored;
   void* const* layer_bases;
   uint64_t layer_base_count;
-  uint64_t staging_bytes; /* 0: 64 MiB */
+  uint64_t staging_bytes;    /* 0: 64 MiB */
+  uint32_t frames_on_device; /* since 1.6: 1, or 0; as PagedCacheOptions has it */
+  uint32_t reserved;
 } terrace_paged_options;
 #define TERRACE_PAGED_OPTIONS_INIT \
-  {sizeof(terrace_paged_options), 0, 0, 4096, NULL, NULL, NULL, 0, 0}
+  {sizeof(terrace_paged_options), 0, 0, 4096, NULL, NULL, NULL, 0, 0, 0, 0}
 
 typedef struct terrace_paged_block {
   uint32_t position;     /* in the chain */

@@ -12,7 +12,7 @@ extern "C" {
 #define TERRACE_C_API __attribute__((visibility("default")))
 
 /* Major version in the upper, minor version in the lower 16 bits. */
-#define TERRACE_ABI_VERSION 0x00010005u
+#define TERRACE_ABI_VERSION 0x00010006u
 
 typedef uint64_t terrace_client; /* handles: 0 is none */
 typedef uint64_t terrace_chain;

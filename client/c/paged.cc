@@ -109,6 +109,11 @@ Result<terrace::PagedCacheOptions> ToPagedOptions(const terrace_paged_options* o
   made.stored = *stored;
   made.direct_bytes = known->direct_bytes;
   if (known->staging_bytes != 0) made.staging_bytes = known->staging_bytes;
+  if (known->frames_on_device > 1) {
+    return Status::Invalid("options.frames_on_device is " +
+                           std::to_string(known->frames_on_device) + ", neither 0 nor 1");
+  }
+  made.frames_on_device = known->frames_on_device == 1;
   // Looked at before anything is read from the array.
   if (known->layer_base_count != cache->layers) {
     return Status::Invalid("options.layer_base_count is " +

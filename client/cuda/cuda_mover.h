@@ -40,6 +40,8 @@ class CudaMover final : public PageMover {
 
   Status RegisterFrames(std::span<std::byte> memory, bool read_only) override;
   void DeregisterFrames(std::span<std::byte> memory) override;
+  Result<std::span<std::byte>> AllocateDeviceFrames(std::uint64_t bytes) override;
+  void FreeDeviceFrames(std::span<std::byte> memory) override;
   Result<StreamPoint> Mark(void* stream) override;
   void Forget(StreamPoint point) override;
   Result<MoveId> Start(const MoveRequest& request) override;
@@ -68,6 +70,7 @@ class CudaMover final : public PageMover {
   PageWork WorkOf(const MoveRequest& request) const;
   Status Queue(const MoveRequest& request, PageWork work, const Slot* after, Slot& slot);
   Status CheckRequest(const MoveRequest& request) const;
+  [[nodiscard]] bool OnDeviceFrames(const MoveRequest& request) const noexcept;
   static Slot* SlotOf(std::vector<Slot>& slots, std::uint64_t id);
 
   CacheLayout cache_;
@@ -84,6 +87,7 @@ class CudaMover final : public PageMover {
   std::unique_ptr<TransferLane> lanes_[2];  // by MoveWay
   std::vector<Slot> moves_;
   std::vector<Slot> points_;
+  std::vector<std::span<std::byte>> device_frames_;
 };
 
 }  // namespace terrace::paged

@@ -74,7 +74,7 @@ void TransferLane::Synchronize() noexcept {
 Status TransferLane::Queue(const LaneMove& move, std::uint32_t& thread_blocks) {
   const std::size_t stride =
       (move.work.frame_bytes + kStagedAlignment - 1) / kStagedAlignment * kStagedAlignment;
-  const bool staged = move.work.walk.layers == 1 && stride <= staging_bytes_ &&
+  const bool staged = !move.on_device && move.work.walk.layers == 1 && stride <= staging_bytes_ &&
                       move.work.frame_bytes >= kStagedStretchBytes;
   pages_.clear();
   for (const BlockMove& block : move.blocks) {
@@ -97,8 +97,10 @@ Status TransferLane::QueueDirect(const LaneMove& move, std::uint32_t& thread_blo
   }
   const BlockList list{frames_.data(), pages_.data(), move.work.block_pages,
                        static_cast<std::uint32_t>(frames_.size())};
+  // One that walks keeps its thread blocks until its last layer: few.
+  const CopyGrid& grid = move.on_device && move.work.walk.layers == 1 ? kDeviceGrid : kBusGrid;
   TERRACE_CUDA_TRY(
-      LaunchPages(move.work, list, AlignmentOfBits(bits), way_, kBusGrid, stream, thread_blocks));
+      LaunchPages(move.work, list, AlignmentOfBits(bits), way_, grid, stream, thread_blocks));
   TERRACE_CUDA_TRY(cudaEventRecord(move.end, stream));
   return {};
 }

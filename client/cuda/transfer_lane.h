@@ -2,7 +2,8 @@
 // long enough goes through staging buffers on the device, whose other side the copy engines move:
 // single copies leave a gap of some microseconds between them, batches of them do not, and kernels
 // that reach over PCIe themselves stay some percent below either. What is in small stretches (one
-// layer of many blocks) is moved by a kernel that reads or writes the frames itself.
+// layer of many blocks) is moved by a kernel that reads or writes the frames itself, and so is all
+// between pages and frames on the device.
 //
 // Everything is queued on the lane's own streams; nothing here waits. One thread at a time.
 #pragma once
@@ -26,6 +27,7 @@ namespace terrace::paged {
 struct LaneMove {
   PageWork work;
   std::span<const BlockMove> blocks;
+  bool on_device = false;       ///< The frames are: one kernel does it all.
   cudaEvent_t after = nullptr;  ///< What the pages wait for; null: nothing.
   cudaEvent_t end = nullptr;    ///< Recorded behind the last byte.
 };

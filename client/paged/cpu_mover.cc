@@ -61,6 +61,10 @@ Status CpuMover::RegisterFrames(std::span<std::byte>, bool) { return {}; }
 
 void CpuMover::DeregisterFrames(std::span<std::byte>) {}
 
+Result<std::span<std::byte>> CpuMover::AllocateDeviceFrames(std::uint64_t /*bytes*/) {
+  return Status(StatusCode::kUnsupported, "the pages are in no memory of a GPU");
+}
+
 Result<StreamPoint> CpuMover::Mark(void* stream) {
   if (stream != nullptr) return Status::Invalid("stream is not null: a CPU has none");
   return StreamPoint{};

@@ -24,6 +24,7 @@ class CpuMover final : public PageMover {
 
   Status RegisterFrames(std::span<std::byte> memory, bool read_only) override;
   void DeregisterFrames(std::span<std::byte> memory) override;
+  Result<std::span<std::byte>> AllocateDeviceFrames(std::uint64_t bytes) override;
   Result<StreamPoint> Mark(void* stream) override;
   Result<MoveId> Start(const MoveRequest& request) override;
   Status Done(MoveId move) override;

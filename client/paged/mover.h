@@ -60,6 +60,13 @@ class PageMover {
   /// REQUIRES: no move of it is under way. Unknown memory is ignored.
   virtual void DeregisterFrames(std::span<std::byte> memory) = 0;
 
+  /// Memory for frames on the GPU of the pages, which another process can map (CUDA IPC); they
+  /// need no RegisterFrames, and a move has all of its frames there, or none. @return kUnsupported:
+  /// the pages are no GPU's; kRetry: it has no memory.
+  virtual Result<std::span<std::byte>> AllocateDeviceFrames(std::uint64_t bytes) = 0;
+  /// REQUIRES: no move of it is under way, and nobody has it mapped.
+  virtual void FreeDeviceFrames(std::span<std::byte> /*memory*/) {}
+
   /// Takes the point where `stream`, the engine's (a cudaStream_t; the CPU's mover takes only
   /// null), now is. @return kRetry when too many points are out; kInvalid for a stream that is
   /// being captured into a graph.

@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::uint64_t kFrameAlignment = 4096;
 constexpr std::chrono::milliseconds kQuiesceTime{1000};
+/// Longer than the daemon waits for its driver.
+constexpr std::chrono::seconds kMapTime{15};
 constexpr std::uint32_t kFramesMax = 65536;
 constexpr std::uint32_t kStretchesMax = 65536;  // BlockRange::count
 
@@ -74,9 +76,10 @@ Result<std::unique_ptr<PagedSetup>> PagedSetup::Make(Client& client, PagedCacheO
   }
   const std::uint64_t staging_bytes = options.staging_bytes;
   const std::uint32_t direct_bytes = options.direct_bytes;
+  const bool frames_on_device = options.frames_on_device;
   std::unique_ptr<PagedSetup> setup(new PagedSetup(client, std::move(options)));
   setup->on_cpu = setup->mover->EventFd() < 0;
-  status = setup->MakeFrames(staging_bytes);
+  status = setup->MakeFrames(staging_bytes, frames_on_device);
   if (status.ok() && setup->on_cpu && !IsQuantised(setup->stored) && direct_bytes != 0) {
     status = setup->RegisterPages(direct_bytes);
   }
@@ -91,12 +94,14 @@ PagedSetup::~PagedSetup() {
     status = client.DeregisterMemory(region.region);
   }
   if (frames_region.value == 0 || spare_frames_) return;
-  mover->DeregisterFrames(frames);
+  if (!on_device) mover->DeregisterFrames(frames);
   const Status status = client.DeregisterMemory(frames_region);
-  if (status.ok()) std::free(own_memory_);
+  if (!status.ok()) return;
+  if (on_device) mover->FreeDeviceFrames(frames);
+  std::free(own_memory_);
 }
 
-Status PagedSetup::MakeFrames(std::uint64_t staging_bytes) {
+Status PagedSetup::MakeFrames(std::uint64_t staging_bytes, bool frames_on_device) {
   const std::uint64_t dense = RoundUp(FrameBytes(cache, stored));
   frame_stride = dense;
   if (wide) {
@@ -106,6 +111,7 @@ Status PagedSetup::MakeFrames(std::uint64_t staging_bytes) {
   frame_count = static_cast<std::uint32_t>(
       std::clamp<std::uint64_t>(staging_bytes / frame_stride, 2, kFramesMax));
   const std::uint64_t bytes = frame_count * frame_stride;
+  if (frames_on_device) return AllocateDeviceFrames(bytes);
   if (Status status = AllocateFrames(bytes); !status.ok()) return status;
   Status status = mover->RegisterFrames(frames, false);
   if (status.code() != StatusCode::kUnsupported) return status;
@@ -129,6 +135,31 @@ Status PagedSetup::AllocateFrames(std::uint64_t bytes) {
   if (!region.ok()) return region.status();
   frames_region = region.value();
   frames = client.RegionMemory(frames_region);
+  return {};
+}
+
+Status PagedSetup::AllocateDeviceFrames(std::uint64_t bytes) {
+  if (wide) {
+    return {
+        StatusCode::kUnsupported,
+        "frames_on_device: a rank with some of the heads of quantised blocks takes its part out "
+        "of frames in host memory"};
+  }
+  Result<std::span<std::byte>> memory = mover->AllocateDeviceFrames(bytes);
+  if (!memory.ok()) return {memory.code(), "frames_on_device: " + memory.status().message()};
+  const Result<RegionId> region =
+      client.RegisterDeviceMemory(memory->data(), memory->size(), In(kMapTime));
+  if (!region.ok()) {
+    const StatusCode code = region.code();
+    // Of any other nobody says that the daemon has not mapped it: it stays allocated.
+    if (code == StatusCode::kUnsupported || code == StatusCode::kInvalid) {
+      mover->FreeDeviceFrames(*memory);
+    }
+    return {code, "frames_on_device: " + region.status().message()};
+  }
+  on_device = true;
+  frames_region = *region;
+  frames = *memory;
   return {};
 }
 

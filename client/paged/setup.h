@@ -47,8 +47,9 @@ class PagedSetup {
   const std::vector<void*> bases;
   const StoredShape shape;
   std::shared_ptr<PageMover> mover;
-  bool on_cpu = false;  // moves end as they begin, and frames may be any memory
-  bool whole = false;   // this cache holds all of a block
+  bool on_cpu = false;     // moves end as they begin, and frames may be any memory
+  bool on_device = false;  // the frames are, which the host cannot follow
+  bool whole = false;      // this cache holds all of a block
   /// The heads of a quantised block that it holds are a part: a get brings all heads to
   /// wide_offset of the frame first, as payload and scales must be of one and the same block.
   bool wide = false;
@@ -63,8 +64,9 @@ class PagedSetup {
 
  private:
   PagedSetup(Client& client_, PagedCacheOptions&& options);
-  Status MakeFrames(std::uint64_t staging_bytes);
+  Status MakeFrames(std::uint64_t staging_bytes, bool frames_on_device);
   Status AllocateFrames(std::uint64_t bytes);
+  Status AllocateDeviceFrames(std::uint64_t bytes);
   Status RegisterPages(std::uint32_t direct_bytes);
 
   bool spare_frames_ = false;

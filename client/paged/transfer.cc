@@ -50,7 +50,8 @@ void Transfer::Run() {
   const bool stretch = RangeToGet().count == 1;
   // A block that is lent is copied once, and by this thread or the GPU: whatever its pieces, the
   // fastest.
-  const bool lends = operation_.kind == OperationKind::kGet && !setup_.wide && stretch;
+  const bool lends =
+      operation_.kind == OperationKind::kGet && !setup_.wide && stretch && !setup_.on_device;
   const Blocks left = lends ? ScatterLent() : all;
   // On this host frames are faster: the daemon has them mapped, and looks up no page of theirs.
   const bool direct = setup_.direct && operation_.kind != OperationKind::kWrite && stretch &&

@@ -13,6 +13,14 @@
 namespace terrace {
 namespace {
 
+TEST(FrameRangeTest, AllOfABlockIsThatHoweverItIsSaid) {
+  EXPECT_TRUE(FrameRange{}.IsWhole(4096));
+  EXPECT_TRUE((FrameRange{.offset = 0, .bytes = 4096}).IsWhole(4096)) << "its length is told";
+  EXPECT_FALSE((FrameRange{.offset = 0, .bytes = 4095}).IsWhole(4096));
+  EXPECT_FALSE((FrameRange{.offset = 1, .bytes = 0}).IsWhole(4096));
+  EXPECT_FALSE((FrameRange{.offset = 0, .bytes = 2048, .stride = 2048, .count = 2}).IsWhole(4096));
+}
+
 TEST(FrameRangeTest, WhatReachesBeyondTheBlockIsRefusedByName) {
   constexpr std::uint64_t kMax = ~std::uint64_t{0};
   const struct {

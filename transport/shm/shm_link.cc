@@ -245,7 +245,8 @@ Task<Status> ShmLink::Pull(Hold destination, BlockTransfer transfer,
 
 bool ShmLink::ReachesDevice(const DeviceCopier& gpu, std::uint64_t block_bytes,
                             const BlockTransfer& transfer) const {
-  if (!Alive() || !context_.regions.has_devices() || transfer.range != FrameRange{}) return false;
+  if (!Alive() || !context_.regions.has_devices()) return false;
+  if (!transfer.range.IsWhole(block_bytes)) return false;
   const auto places = context_.regions.Resolve(transfer.pieces, block_bytes);
   return places.ok() && DeviceMoves::CanPushFrom(gpu, *places);
 }

@@ -202,7 +202,8 @@ class PagedOptionsStruct(Structure):
     _fields_ = [("struct_size", c_uint32), ("place", c_uint32), ("device", c_uint32),
                 ("direct_bytes", c_uint32), ("cache", POINTER(CacheLayoutStruct)),
                 ("stored", POINTER(StoredLayoutStruct)), ("layer_bases", POINTER(c_void_p)),
-                ("layer_base_count", c_uint64), ("staging_bytes", c_uint64)]
+                ("layer_base_count", c_uint64), ("staging_bytes", c_uint64),
+                ("frames_on_device", c_uint32), ("reserved", c_uint32)]
 
 
 class PagedBlockStruct(Structure):

@@ -42,9 +42,10 @@ class PagedCache:
 
     def __init__(self, client: Client, layout: Layout, bases: Sequence[int],
                  stored: StoredLayout, *, device: int | None = None, keep: Any = None,
-                 staging_bytes: int = 64 << 20, direct_bytes: int = 4096) -> None:
+                 staging_bytes: int = 64 << 20, direct_bytes: int = 4096,
+                 frames_on_device: bool = False) -> None:
         """`bases`: the address of each layer. `device`: of CUDA; None: memory of the CPU. `keep`:
-        what must live as long as this."""
+        what must live as long as this. `frames_on_device`: see docs/gpu.md."""
         self.layout, self.stored = layout, stored
         self._client, self._keep = client, keep
         self._number = 0
@@ -57,7 +58,8 @@ class PagedCache:
         options = PagedOptionsStruct(
             sizeof(PagedOptionsStruct), 0 if device is None else 1, device or 0,
             u32("direct_bytes", direct_bytes), pointer(cache), pointer(its_stored),
-            cast(addresses, POINTER(c_void_p)), len(bases), staging_bytes)
+            cast(addresses, POINTER(c_void_p)), len(bases), staging_bytes,
+            int(frames_on_device), 0)
         number = c_uint64()
         call("open_paged", client._number(), options, number)
         self._number = number.value
@@ -66,13 +68,15 @@ class PagedCache:
     @staticmethod
     def from_tensors(client: Client, tensors: Any, axes: Sequence[str], stored: StoredLayout, *,
                      page_tokens: int = 0, element: Element | None = None,
-                     staging_bytes: int = 64 << 20, direct_bytes: int = 4096) -> "PagedCache":
+                     staging_bytes: int = 64 << 20, direct_bytes: int = 4096,
+                     frames_on_device: bool = False) -> "PagedCache":
         """Over tensors as they lie, without a copy: layout_of says what may be passed. They are
         kept until this is closed."""
         layout, bases, views = layout_of(tensors, axes, page_tokens=page_tokens,
                                          element=element)
         return PagedCache(client, layout, bases, stored, device=views[0].device, keep=views,
-                          staging_bytes=staging_bytes, direct_bytes=direct_bytes)
+                          staging_bytes=staging_bytes, direct_bytes=direct_bytes,
+                          frames_on_device=frames_on_device)
 
     # ---- life ----
 
