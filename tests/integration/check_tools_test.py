@@ -259,8 +259,16 @@ class Unity(unittest.TestCase):
 
 class Lint(unittest.TestCase):
     def test_of_a_command_the_flags_are_kept(self):
-        command = "/usr/bin/ccache /usr/bin/clang++-19 -DA=\\\"x\\\" -I/b -O2 -o a.o -c /a.cc"
-        self.assertEqual(lint.flags_of({"command": command}), ('-DA="x"', "-I/b", "-O2"))
+        command = ("/usr/bin/env A=b /usr/bin/ccache /usr/bin/clang++-19 -DA=\\\"x\\\" -I/b -O2 "
+                   "-g1 -fPIC -include-pch /c.pch -Wall -o a.o -c /a.cc")
+        self.assertEqual(lint.flags_of({"command": command}), ('-DA="x"', "-I/b", "-Wall"))
+
+    def test_flags_are_joined_where_they_do_not_differ(self):
+        ours = ("-DA=1", "-I/a", "-Wall")
+        for other, both in ((("-DB=2", "-isystem", "/b", "-I/a", "-Wall"),
+                             ("-DA=1", "-DB=2", "-I/a", "-isystem", "/b", "-Wall")),
+                            (("-DA=2", "-Wall"), None), (("-DA=1", "-std=c11"), None)):
+            self.assertEqual(lint.merged(ours, other), both)
 
     def test_every_file_is_looked_at_once_and_tests_with_their_own_settings(self):
         files = ("base/status.cc", "base/random.cc", "tests/base/status_test.cc",

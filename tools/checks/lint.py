@@ -4,9 +4,10 @@
 Usage: lint.py BUILD_FOLDER [FILE ...] [--jobs N]
 
 The checks stand in .clang-tidy. They look at our declarations only, for which clang-tidy 19 needs a
-plugin (tidy_scope.cc): without it they take twice as long and find the same. Sources of the same
-flags are looked at as one, in groups whose names cannot meet (unity.py); a group that is not
-clean is looked at file by file. A group that was clean is not looked at again until one of its
+plugin (tidy_scope.cc): without it they take twice as long and find the same. Sources of one
+language are looked at as one, with the definitions and folders of all of them where these do not
+differ, in groups whose names cannot meet (unity.py); a group that is not clean is looked at file by
+file. A group that was clean is not looked at again until one of its
 files, its flags, a header of the repository or .clang-tidy changes (BUILD_FOLDER/lint holds the
 groups and the stamps).
 Exit status 1 when clang-tidy finds something.
@@ -18,6 +19,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -28,6 +30,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SCOPE = ROOT / "tools" / "checks" / "tidy_scope.cc"
 CLANG_HEADERS = pathlib.Path("/usr/lib/llvm-19/include")  # libclang-19-dev and llvm-19-dev
 ROOMS = ("base", "transport", "tiers", "cache", "client", "tools", "tests")
+FILES_MAX = 16  # of a group: two of 8 files take a third longer
+# What says nothing about a source's meaning. The word after the last one is a file.
+SPARED = re.compile(r"-O.|-g\d?|-fPI[CE]|-fvisibility\S*|-include-pch")
 # clang-tidy on one group: the slowest needs about 40 s, and beside the other stages of tools/check
 # it gets a tenth of a core.
 GROUP_SECONDS_MAX = 1800
@@ -45,16 +50,42 @@ def hash_of_headers():
 
 
 def flags_of(entry):
-    """Of a line of the compilation database: the compiler's arguments, without file and output."""
+    """Of a line of the compilation database: the arguments that tell what the source means."""
     words = shlex.split(entry["command"])
     while not words[0].startswith("-"):
         words.pop(0)  # ccache and the compiler
     kept, skip = [], False
     for word in words:
-        if not skip and word not in ("-o", "-c"):
+        if not skip and word not in ("-o", "-c") and not SPARED.fullmatch(word):
             kept.append(word)
-        skip = word in ("-o", "-c")
+        skip = word in ("-o", "-c", "-include-pch")
     return tuple(kept)
+
+
+def parted(flags):
+    """({macro: definition}, [folder options], other flags) of a source's flags."""
+    macros, folders, others = {}, [], []
+    words = iter(flags)
+    for word in words:
+        if word.startswith("-D"):
+            macros[word.split("=")[0]] = word
+        elif word == "-isystem":
+            folders.append((word, next(words)))
+        elif word.startswith("-I"):
+            folders.append((word,))
+        else:
+            others.append(word)
+    return macros, folders, others
+
+
+def merged(flags, others):
+    """The flags of two sources as one; None where a macro or another flag differs."""
+    (macros, folders, rest), (more, further, other_rest) = parted(flags), parted(others)
+    if rest != other_rest or any(macros.get(name, text) != text for name, text in more.items()):
+        return None
+    macros.update(more)
+    folders += [folder for folder in further if folder not in folders]
+    return (*macros.values(), *(word for folder in folders for word in folder), *rest)
 
 
 def work_of(build, only=()):
@@ -70,14 +101,20 @@ def work_of(build, only=()):
             ours = source.is_relative_to(ROOT) and source.relative_to(ROOT).parts[0] in ROOMS
             if ours and (not only or source in only):
                 of_path[source] = flags_of(entry)
-    alike = {}
+    alike = []  # [kind, flags, paths]
     for path, flags in sorted(of_path.items()):
         # C is not C++; a test has settings of its own (tests/.clang-tidy).
-        kind = (flags, path.suffix, path.relative_to(ROOT).parts[0] == "tests")
-        alike.setdefault(kind, []).append(path)
+        kind = (path.suffix, path.relative_to(ROOT).parts[0] == "tests")
+        for like in alike:
+            if like[0] == kind and (both := merged(like[1], flags)) is not None:
+                like[1] = both
+                like[2].append(path)
+                break
+        else:
+            alike.append([kind, flags, [path]])
     found = []
-    for (flags, suffix, _), paths in alike.items():
-        groups = unity.groups(paths) if suffix == ".cc" else [[path] for path in paths]
+    for (suffix, _), flags, paths in alike:
+        groups = (unity.groups(paths, FILES_MAX) if suffix == ".cc" else [[path] for path in paths])
         found += [(flags, group) for group in groups]
     return found
 
