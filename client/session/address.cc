@@ -1,6 +1,7 @@
 #include "client/session/address.h"
 
 #include <charconv>
+#include <system_error>
 
 namespace terrace {
 namespace {

@@ -3,6 +3,7 @@
 #include <bit>
 #include <concepts>
 #include <cstddef>
+#include <utility>
 
 namespace terrace::nvme {
 
