@@ -19,7 +19,16 @@ endfunction()
 # Suppressions are for other people's libraries only, each with its reason in the file.
 set(TERRACE_SANITIZER_ENVIRONMENT "")
 set(TERRACE_TIMEOUT_FACTOR 1)
+# -O0 where code under sanitizers compiles for longer than it runs: in half of the time, so. The
+# tests, and folders that say add_compile_options(${TERRACE_COLD_OPTIONS}); what the tests wait for
+# stays optimised, and so does everything that is fuzzed.
+set(TERRACE_TEST_OPTIONS "")
+set(TERRACE_COLD_OPTIONS "")
 if(TERRACE_SANITIZE)
+  set(TERRACE_TEST_OPTIONS -O0)
+  if(NOT TERRACE_FUZZ)
+    set(TERRACE_COLD_OPTIONS -O0)
+  endif()
   set(TERRACE_TIMEOUT_FACTOR 4)  # slower code on a machine of 2 cores
   set(suppressions ${PROJECT_SOURCE_DIR}/tests/sanitizers)
   string(JOIN ":" tsan_options
@@ -54,11 +63,7 @@ function(terrace_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest GTest::gtest_main
     terrace_flags)
-  if(TERRACE_SANITIZE)
-    # What is tested stays optimised. Most of a sanitizer's build is test code, which compiles in
-    # half the time so.
-    target_compile_options(${name} PRIVATE -O0)
-  endif()
+  target_compile_options(${name} PRIVATE ${TERRACE_TEST_OPTIONS})
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   if(ARG_NEEDS)

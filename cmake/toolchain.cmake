@@ -45,7 +45,10 @@ endif()
 
 find_program(TERRACE_CCACHE ccache)
 if(TERRACE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${TERRACE_CCACHE})
+  # ccache gives up on precompiled headers unless told that no source looks at __TIME__ or at macros
+  # that they define (cmake/precompiled.cmake).
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    /usr/bin/env CCACHE_SLOPPINESS=pch_defines,time_macros ${TERRACE_CCACHE})
 endif()
 
 find_package(PkgConfig REQUIRED)

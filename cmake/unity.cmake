@@ -1,9 +1,11 @@
 # Sources compiled as one, in groups whose names cannot meet (tools/checks/unity.py): a fifth of the
-# time of compiling them one by one. What is shipped is compiled file by file in the release, so
-# that each source includes what it uses. A name that meets another one all the same is an error of
-# the compiler: run cmake again, or set SKIP_UNITY_BUILD_INCLUSION of that source.
+# time of compiling them one by one, where all is compiled. Whether each source includes what it
+# uses tests/integration/includes_test.py looks at. A name that meets another one all the same is an
+# error of the compiler: run cmake again, or set SKIP_UNITY_BUILD_INCLUSION of that source.
+# Who changes a few sources again and again waits less with -DTERRACE_UNITY=OFF: a source that
+# changes is compiled with its group.
 
-set(TERRACE_UNITY OFF CACHE STRING "Sources that are compiled in groups: OFF, TESTS or ON (all)")
+option(TERRACE_UNITY "Compile sources in groups" OFF)
 
 function(terrace_targets_below folder out)
   get_property(targets DIRECTORY ${folder} PROPERTY BUILDSYSTEM_TARGETS)
@@ -23,17 +25,12 @@ function(terrace_unity)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
   terrace_targets_below(${PROJECT_SOURCE_DIR} targets)
   set(lines "")
-  set(tests ${PROJECT_SOURCE_DIR}/tests)
   foreach(target ${targets})
     get_target_property(type ${target} TYPE)
     if(NOT type MATCHES "^(STATIC_LIBRARY|OBJECT_LIBRARY|EXECUTABLE)$")
       continue()
     endif()
     get_target_property(folder ${target} SOURCE_DIR)
-    cmake_path(IS_PREFIX tests ${folder} is_test)
-    if(TERRACE_UNITY STREQUAL "TESTS" AND NOT is_test)
-      continue()
-    endif()
     get_target_property(sources ${target} SOURCES)
     set(line "${folder};${target}")
     foreach(source ${sources})
