@@ -13,12 +13,17 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "base/device_export.h"
 #include "base/result.h"
 #include "base/task.h"
 
 namespace terrace {
+
+/// What kind of memory a device's is to a NIC: of the double, the host's own.
+enum class DeviceMemoryKind : std::uint8_t { kHost, kCuda };
 
 /// What copies between frames and regions of one GPU.
 class DeviceCopier {
@@ -42,13 +47,22 @@ class DeviceCopier {
   };
   enum class Way : std::uint8_t { kToDevice, kToHost };
 
-  /// Copies the parts, and sums what then stands at the sums' places. The call ends when the GPU
-  /// touches none of it any more, however it ends. kIo: the GPU failed; kRetry: too much waits for
-  /// it. `parts` and `sums` outlive the task.
+  /// Copies the parts, and sums what then stands at the sums' places; without parts it only sums,
+  /// also what lies in frames of the device. The call ends when the GPU touches none of it any
+  /// more, however it ends. kIo: the GPU failed; kRetry: too much waits for it. `parts` and `sums`
+  /// outlive the task.
   virtual Task<Status> Copy(Way way, std::span<const Part> parts, std::span<Sum> sums) = 0;
 
  protected:
   ~DeviceCopier() = default;
+};
+
+/// Where a GPU keeps blocks for a daemon: memory that a NIC may read them from.
+struct DevicePool {
+  DeviceCopier* gpu = nullptr;
+  std::string name;  ///< of the GPU, for messages
+  DeviceMemoryKind kind = DeviceMemoryKind::kHost;
+  std::vector<std::span<std::byte>> memory;  ///< its allocations; a block lies in one of them
 };
 
 class DeviceRegion {
@@ -80,6 +94,12 @@ class DeviceSource {
  public:
   virtual ~DeviceSource() = default;
   [[nodiscard]] virtual std::uint64_t bytes() const noexcept = 0;
+  /// Where it lies, device memory, which nobody writes while this lives.
+  [[nodiscard]] virtual std::span<std::byte> memory() const noexcept = 0;
+  /// One XXH3-64 per 256 KiB, as the block was put.
+  [[nodiscard]] virtual std::span<const std::uint64_t> checksums() const noexcept = 0;
+  /// Of the GPU that it lies on.
+  [[nodiscard]] virtual DeviceCopier& copier() const noexcept = 0;
   /// Copies the block to these places, one after the other, and compares the checksums of what was
   /// written there: kCorrupt. The call ends when the GPU touches none of it any more. `places`
   /// outlive the task. REQUIRES: together as long as the block; each at a multiple of 16 and, but

@@ -163,15 +163,18 @@ class Link {
   virtual Task<Status> Pull(Hold destination, BlockTransfer transfer,
                             std::span<std::uint64_t> checksums) = 0;
 
-  /// Whether PushFromDevice moves such a transfer: all of a block of `block_bytes` goes to memory
-  /// of the client's on `gpu`, as it can be copied there.
+  /// Whether PushFromDevice moves such a transfer of a block of `block_bytes` on `gpu`: over shm,
+  /// all of it goes to memory of the client's on that GPU, as it can be copied there; over rdma,
+  /// the NIC reads that GPU's memory.
   [[nodiscard]] virtual bool ReachesDevice(const DeviceCopier& /*gpu*/,
                                            std::uint64_t /*block_bytes*/,
                                            const BlockTransfer& /*transfer*/) const {
     return false;
   }
-  /// Push, of a block that lies on a GPU. What arrived has the block's checksums when it is ok;
-  /// kCorrupt when not. REQUIRES: ReachesDevice, in the same turn.
+  /// Push, of a block that lies on a GPU. kCorrupt: what arrived, or over rdma what lies on the
+  /// GPU, has not the block's checksums; kIo: the GPU failed. These, kUnsupported and kRetry leave
+  /// nothing under way: the block may be pushed from elsewhere. REQUIRES: ReachesDevice, in the
+  /// same turn.
   virtual Task<Status> PushFromDevice(std::shared_ptr<DeviceSource> source,
                                       BlockTransfer transfer) {
     (void)source, (void)transfer;

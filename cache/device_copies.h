@@ -25,6 +25,13 @@ class HbmBlock final : public DeviceSource {
   HbmBlock& operator=(const HbmBlock&) = delete;
 
   [[nodiscard]] std::uint64_t bytes() const noexcept override { return copy_->header.block_bytes; }
+  [[nodiscard]] std::span<std::byte> memory() const noexcept override {
+    return copy_->tier->Memory(copy_->frame, copy_->header.block_bytes);
+  }
+  [[nodiscard]] std::span<const std::uint64_t> checksums() const noexcept override {
+    return copy_->checksums;
+  }
+  [[nodiscard]] DeviceCopier& copier() const noexcept override { return *copy_->tier; }
   Task<Status> CopyTo(std::span<const std::span<std::byte>> places) override {
     return copy_->tier->CopyTo(copy_->frame, places, copy_->checksums);
   }

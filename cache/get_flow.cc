@@ -181,11 +181,16 @@ Task<bool> Cache::Impl::GetOnDevice(GetState& state, const WantedBlock& wanted,
                                .range = place.range};
   const BlockId id = FindBlock(request.chain, wanted.hash, wanted.key).id;
   if (id == kNoBlock || (*index)[id].state != BlockState::kPublished) co_return false;
+  // What is in DRAM as well a NIC takes from there: nothing says that it reads a GPU's memory
+  // faster (not measured on one), and the way to the GPU is the one that promotions need.
+  const bool wire = state.link.kind() == LinkKind::kRdma;
+  if (wire && (*index)[id].InDram()) co_return false;
   const DeviceCopier* const gpu = HbmBlock::GpuWith(*hbm, id);
   const std::uint64_t bytes = (*index)[id].block_bytes;
   if (gpu == nullptr || !state.link.ReachesDevice(*gpu, bytes, transfer)) co_return false;
   const std::shared_ptr<HbmBlock> block = HbmBlock::Begin(*hbm, id);
   if (!KeyIs(block->header(), request.chain, wanted.key)) co_return false;
+  const std::uint64_t moved = RangeView(block->memory(), place.range).size();
   Status status = clock.Now() < request.deadline
                       ? co_await slots.Acquire(&state.link, request.deadline)
                       : Status(StatusCode::kTimeout, "the deadline passed before the push");
@@ -194,7 +199,9 @@ Task<bool> Cache::Impl::GetOnDevice(GetState& state, const WantedBlock& wanted,
       slots.Release(&state.link);
       co_return false;
     }
+    if (wire) estimate.BeginPush(state.link);
     status = co_await state.link.PushFromDevice(block, transfer);
+    if (wire) estimate.EndPush(state.link, status.ok() ? moved : 0);
     slots.Release(&state.link);
   }
   answer->status = status.code();
@@ -203,8 +210,8 @@ Task<bool> Cache::Impl::GetOnDevice(GetState& state, const WantedBlock& wanted,
       answer->tier = TierKind::kHbm;
       answer->valid_tokens = block->header().valid_tokens;
       CountHit(TierKind::kHbm);
-      Count(counters.bytes_got, block->bytes());
-      CountTokens(block->header(), block->bytes());
+      Count(counters.bytes_got, moved);
+      CountTokens(block->header(), moved);
       co_return true;
     case StatusCode::kTimeout:
     case StatusCode::kCancelled:

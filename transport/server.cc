@@ -191,6 +191,11 @@ void ServerImpl::CloseAll(const Status& reason) {
   }
 }
 
+GpuWire ServerImpl::AttachPools(std::span<const DevicePool> pools) {
+  if (options_.rdma) return rdma_.AttachPools(pools);
+  return {.straight = false, .reason = GpuWire::Reason::kNoNic, .detail = "RDMA is not offered"};
+}
+
 void ServerImpl::RecallExtent(std::uint32_t extent, std::uint32_t edition) {
   for (const auto& [id, peer] : peers_) peer->RecallExtent(extent, edition);
 }

@@ -16,13 +16,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/device_region.h"
 #include "base/link.h"
 #include "base/random.h"
 #include "base/reactor.h"
 #include "base/result.h"
+#include "transport/gpu_wire.h"
 #include "transport/shm/lease_board.h"
 
 namespace terrace {
@@ -84,6 +87,7 @@ struct ServerCounters {
   std::atomic<std::uint64_t> peers_tcp{0}, peers_shm{0}, peers_rdma{0};
   std::atomic<std::uint64_t> bytes_pushed{0}, bytes_pulled{0};
   std::atomic<std::uint64_t> bytes_of_devices{0};  ///< of both: from or to memory of clients' GPUs
+  std::atomic<std::uint64_t> bytes_straight{0};    ///< of pushes: read by a NIC from a GPU's memory
   std::atomic<std::uint64_t> regions_of_devices{0};  ///< regions of GPUs mapped, ever
   std::atomic<std::uint64_t> regions_shared{0};      ///< regions of clients mapped, ever
   std::atomic<std::uint64_t> quarantined{0};         ///< holds waiting for their transport now
@@ -110,6 +114,9 @@ class Server {
   /// Clients may register memory of these GPUs from now on; they outlive the server's Shutdown.
   /// Before the reactor runs.
   virtual void AttachDevices(DeviceRegions& devices) = 0;
+  /// Blocks that lie in these GPUs' memory may be read there by a NIC from now on, for clients over
+  /// RDMA; says whether they will. The memory outlives the server. Once, before the reactor runs.
+  virtual GpuWire AttachPools(std::span<const DevicePool> pools) = 0;
   /// Clients that were shown an extent are to let go of it (FrameArena::OnExtentWanted).
   virtual void RecallExtent(std::uint32_t extent, std::uint32_t edition) = 0;
   /// Closes listener and peers; ends when every Hold given to a link was released. kIo after

@@ -26,6 +26,7 @@ class ServerImpl final : public Server {
   void SetShards(std::vector<Shard> shards, std::uint16_t own_index,
                  std::uint64_t daemon_incarnation) override;
   void AttachDevices(DeviceRegions& devices) override { devices_ = &devices; }
+  GpuWire AttachPools(std::span<const DevicePool> pools) override;
   void RecallExtent(std::uint32_t extent, std::uint32_t edition) override;
   Task<Status> Shutdown() override;
   [[nodiscard]] const ServerCounters& Counters() const noexcept override { return counters_; }

@@ -290,7 +290,8 @@ Status ServerPeer::TryRdma(const wire::Hello& hello) {
   if (!worker.ok()) return worker.status();
   auto endpoint = (*worker)->Connect(address, *this);
   if (!endpoint.ok()) return {StatusCode::kUnsupported, endpoint.status().message()};
-  link_ = std::make_unique<RdmaLink>(context_, stream_, std::move(endpoint.value()));
+  link_ =
+      std::make_unique<RdmaLink>(context_, stream_, server_.rdma(), std::move(endpoint.value()));
   return {};
 }
 

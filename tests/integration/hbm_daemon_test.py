@@ -60,12 +60,16 @@ class HbmTest(unittest.TestCase):
         self.replay(daemon)
         text = daemon.ctl("stat").stdout
         self.assertIn("1 of 1 GPUs online", text)
-        self.assertIn("gpu memory on the wire: staged through DRAM", text)
+        # Doubles are memory of the host, which any NIC would read.
+        self.assertIn("gpu memory on the wire: staged through DRAM (no NIC for RDMA)", text)
+        self.wait_for_log(daemon, "hbm_wire reactor=0 path=staged reason=no_nic")
         stat = json.loads(daemon.ctl("stat", "--json").stdout)
         self.assertGreater(stat["hbm"]["blocks_copied_in"], 100)
         self.assertGreater(stat["hbm"]["loads"], 20)
         self.assertEqual(stat["hbm"]["failures"], 0)
-        self.assertEqual(stat["hbm"]["wire"], "staged")
+        self.assertEqual(stat["hbm"]["wires"],
+                         [{"path": "staged", "reason": "no_nic", "reactors": 1}])
+        self.assertEqual(stat["hbm"]["straight_bytes"], 0)
         self.assertEqual(stat["tiers"][0]["tier"], "hbm")
         self.assertEqual(daemon.stop(), 0, daemon.log())
 

@@ -270,6 +270,11 @@ TEST(Config, ContradictionsOfTheHbmTierNameTheirSettings) {
   EXPECT_THAT(error("gpu_capacity = \"4GiB\"\n"),
               HasSubstr("t.toml:4: hbm.gpu_capacity: without hbm.gpus there is no HBM tier"));
   EXPECT_THAT(error("gpus = [\"\"]\n"), HasSubstr("t.toml:4: hbm.gpus: "));
+  EXPECT_THAT(error("gpus = [\"0\"]\ndirect = \"on\"\n"),
+              HasSubstr("t.toml:5: hbm.direct: is \"on\"; there are \"auto\" and \"off\""));
+  EXPECT_THAT(error("direct = \"off\"\n"),
+              HasSubstr("t.toml:4: hbm.direct: without hbm.gpus there is no HBM tier"));
+  EXPECT_EQ(Accepted("[hbm]\ngpus = [\"0\"]\ndirect = \"off\"\n").hbm.direct, "off");
   const DaemonConfig config = Accepted("[hbm]\ngpus = [\"0\", \"10\"]\n");
   EXPECT_EQ(config.hbm.gpus, (std::vector<std::string>{"0", "10"}));
   EXPECT_FALSE(config.nvme.enabled()) << "it needs no NVMe tier";

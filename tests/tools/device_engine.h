@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <functional>
+#include <future>
 #include <memory>
 #include <string>
 #include <utility>
@@ -34,6 +36,8 @@ class GpuHost {
     Nanos latency = 10 * kMicrosecond;  ///< of the double
     std::uint64_t bytes_per_microsecond = 50'000;
     Nanos map_time = 0;
+    std::string direct = "auto";  ///< hbm.direct
+    bool nvme = true;             ///< with hbm
   };
   explicit GpuHost(const Options& options) : reactors_(options.reactors), folder_(MakeFolder()) {
     const std::uint64_t dram_bytes = reactors_ * (64ULL << 20);
@@ -41,10 +45,13 @@ class GpuHost {
     config_.dram.capacity_bytes = dram_bytes;
     config_.dram.lend_percent = 0;
     if (options.hbm) {
+      config_.hbm.gpus = {"0"};
+      config_.hbm.direct = options.direct;
+      config_.hbm.gpu_capacity_bytes = reactors_ * (32ULL << 20);
+    }
+    if (options.hbm && options.nvme) {
       config_.nvme.folder = folder_;
       config_.nvme.capacity = {.is_percent = false, .percent = 0, .bytes = 512ULL << 20};
-      config_.hbm.gpus = {"0"};
-      config_.hbm.gpu_capacity_bytes = reactors_ * (32ULL << 20);
       auto store = NvmeStore::Open(config_);
       EXPECT_TRUE(store.ok()) << store.status().ToString();
       store_ = std::move(*store);
@@ -71,6 +78,18 @@ class GpuHost {
   GpuHost& operator=(const GpuHost&) = delete;
 
   [[nodiscard]] std::uint16_t port() const { return host_->port(); }
+  [[nodiscard]] Shard& shard(std::uint32_t index) const { return host_->shard(index); }
+  /// Runs it with each double, on the thread of its reactor, and waits.
+  void OnGpus(const std::function<void(HostDeviceMemory&)>& change) const {
+    for (std::uint32_t i = 0; i < reactors_; ++i) {
+      std::promise<void> done;
+      host_->shard(i).reactor().Post([&] {
+        change(*gpus_[i]);
+        done.set_value();
+      });
+      done.get_future().wait();
+    }
+  }
   [[nodiscard]] const std::vector<HostDeviceMemory*>& gpus() const { return gpus_; }
   [[nodiscard]] std::size_t Mapped() const {
     std::size_t mapped = 0;
@@ -163,6 +182,12 @@ class GpuEngine {
     const auto region = client_->RegisterDeviceMemory(memory_.data(), memory_.size(), Soon());
     if (region.ok()) region_ = *region;
     return region;
+  }
+  /// The same memory, as any of the host's.
+  [[nodiscard]] Status RegisterAsHosts() {
+    const auto region = client_->RegisterMemory(memory_.data(), memory_.size());
+    if (region.ok()) region_ = *region;
+    return region.status();
   }
   /// Block `slot` of the memory.
   [[nodiscard]] std::span<std::byte> Slot(std::uint32_t slot) const {

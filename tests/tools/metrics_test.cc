@@ -53,6 +53,7 @@ class Metrics : public testing::Test {
       cache_[index].get_hits_dram = 10 + index;
       cache_[index].hbm_gpus = 2;
       server_[index].peers_shm = 3;
+      server_[index].bytes_straight = 4;
       hints_[index].Taken(HintKind::kDone) = 2;
       hints_[index].Ignored(HintFault::kTurn) = 4;
       reactor_[index].stall_max_ns = 1'000'000'000 * (index + 1);
@@ -69,12 +70,12 @@ class Metrics : public testing::Test {
                              .index_bytes = 96,
                              .index_capacity = 1,
                              .server = &server_[index],
-                             .hints = &hints_[index]}));
+                             .hints = &hints_[index],
+                             .gpu_wire = &wire_}));
       registry_.Add(*sources_.back());
     }
     registry_.Add(process_);
     registry_.Add(nvme_source_);
-    registry_.Add(wire_source_);
   }
   static double ValueOf(const std::vector<MetricSample>& samples, const MetricInfo& info,
                         const std::string& labels) {
@@ -96,7 +97,7 @@ class Metrics : public testing::Test {
   SimulatedIndexStore index_store_;
   nvme::IndexThread index_{index_store_, {}};
   NvmeMetricSource nvme_source_{"on", &index_};
-  HbmWireSource wire_source_{false};
+  GpuWire wire_{.straight = true, .reason = GpuWire::Reason::kRegistered, .detail = {}};
   CacheCounters cache_[2];
   ServerCounters server_[2];
   HintCounters hints_[2];

@@ -199,11 +199,16 @@ TEST(StatText, TellsOfGpusAndHowTheirBytesReachClients) {
   const auto json = nlohmann::json::parse(StatJson("h:1", summary, nullptr, samples));
   EXPECT_EQ(json["hbm"]["gpus"], 2);
   EXPECT_EQ(json["hbm"]["loads"], 7);
-  EXPECT_EQ(json["hbm"]["wire"], "staged");
+  EXPECT_EQ(json["hbm"]["wires"][0]["path"], "staged");
+  EXPECT_EQ(json["hbm"]["wires"][0]["reason"], "ucx_without_cuda");
+  EXPECT_EQ(json["hbm"]["straight_bytes"], 0);
   EXPECT_TRUE(nlohmann::json::parse(StatJson("h:1", Summarize({}), nullptr, {}))["hbm"].is_null());
-  samples[4].labels = "path=\"staged\",reason=\"not_exported\"";
+  samples.push_back({"terrace_hbm_wire", "path=\"straight\",reason=\"registered\"", 3});
+  samples.push_back({"terrace_hbm_wire_bytes_total", "", 1 << 20});
   EXPECT_THAT(StatText("x:1", Summarize(samples), nullptr),
-              HasSubstr("staged through DRAM (HBM frames are not exported)"));
+              HasSubstr("gpu memory on the wire: on 1 reactors staged through DRAM (UCX without "
+                        "CUDA); on 3 reactors straight by the NIC (GPUDirect RDMA), 1 MiB sent "
+                        "straight\n"));
 }
 
 TEST(StatText, AnEmptyOrHostileDaemonDoesNotBreakTheTerminal) {

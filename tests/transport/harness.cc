@@ -65,7 +65,8 @@ void LoggingChannelHandler::OnMessage(const wire::Message& message) {
   });
 }
 
-Pair::Pair(LinkKind kind, ServerOptions server_options, ChannelOptions channel_options)
+Pair::Pair(LinkKind kind, ServerOptions server_options, ChannelOptions channel_options,
+           std::span<const DevicePool> pools)
     : handler(server_runner.reactor().scheduler()), incarnation(random.Next() | 1) {
   // Without a NIC: UCX's emulated RMA over TCP exercises the same logic.
   SetRdmaTransportsForTest(kind == LinkKind::kRdma ? RdmaTransports{"tcp", "lo", true}
@@ -77,6 +78,7 @@ Pair::Pair(LinkKind kind, ServerOptions server_options, ChannelOptions channel_o
   }
   server = std::move(made.value());
   server->SetShards({{"127.0.0.1", server->port()}}, 0, 77);
+  if (!pools.empty()) gpu_wire = server->AttachPools(pools);
   server_runner.Start();
   auto factory_made = ChannelFactory::Create(client_runner.reactor());
   if (!factory_made.ok()) {

@@ -171,7 +171,9 @@ class Pair {
  public:
   explicit Pair(LinkKind kind, ChannelOptions channel_options = {})
       : Pair(kind, Patient(), std::move(channel_options)) {}
-  Pair(LinkKind kind, ServerOptions server_options, ChannelOptions channel_options);
+  /// `pools`: memory of GPUs that the server's NIC is to read; it outlives the pair.
+  Pair(LinkKind kind, ServerOptions server_options, ChannelOptions channel_options,
+       std::span<const DevicePool> pools = {});
   ~Pair();
   Pair(const Pair&) = delete;
   Pair& operator=(const Pair&) = delete;
@@ -221,6 +223,7 @@ class Pair {
   std::unique_ptr<ChannelFactory> factory;
   std::unique_ptr<Channel> channel;
   Status connect_status;
+  GpuWire gpu_wire;  ///< what AttachPools said
   PeerRef peer;
 };
 

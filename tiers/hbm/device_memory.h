@@ -89,6 +89,7 @@ class DeviceMemory {
   [[nodiscard]] virtual const std::string& name() const noexcept = 0;
   /// The same in every process of the host, as nvidia-smi -L names it: "GPU-...".
   [[nodiscard]] virtual const std::string& uuid() const noexcept = 0;
+  [[nodiscard]] virtual DeviceMemoryKind kind() const noexcept = 0;
   /// The first failure that it does not recover from; ok when there was none.
   [[nodiscard]] virtual const Status& health() const noexcept = 0;
   virtual Result<DeviceSpace> Space() = 0;

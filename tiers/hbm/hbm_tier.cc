@@ -193,6 +193,13 @@ Task<Status> HbmTier::CopyTo(FrameId frame, std::span<const std::span<std::byte>
                                 checksums);
 }
 
+DevicePool HbmTier::Pool() {
+  return {.gpu = this,
+          .name = name(),
+          .kind = device_.kind(),
+          .memory = {{pool_, static_cast<std::size_t>(stats_.capacity_bytes)}}};
+}
+
 Task<Status> HbmTier::Copy(Way way, std::span<const Part> parts, std::span<Sum> sums) {
   const bool in = way == Way::kToDevice;
   std::vector<DeviceCopy> copies;
@@ -207,7 +214,11 @@ Task<Status> HbmTier::Copy(Way way, std::span<const Part> parts, std::span<Sum> 
   pieces.reserve(sums.size());
   for (const Sum& sum : sums) pieces.push_back({.at = sum.device, .bytes = sum.bytes});
   std::vector<std::uint64_t> found(sums.size());
-  Status status = co_await engine_.Run({.direction = in ? CopyDirection::kIn : CopyDirection::kOut,
+  // What is only summed waits for no copy over PCIe.
+  const CopyDirection direction = parts.empty() ? CopyDirection::kWithin
+                                  : in          ? CopyDirection::kIn
+                                                : CopyDirection::kOut;
+  Status status = co_await engine_.Run({.direction = direction,
                                         .urgency = CopyUrgency::kDemand,
                                         .copies = copies,
                                         .pieces = pieces,

@@ -89,6 +89,12 @@ class HbmTier final : public DeviceCopier {
   /// for the last, of kChecksumPieceBytes long.
   Task<Status> CopyTo(FrameId frame, std::span<const std::span<std::byte>> to,
                       std::span<const std::uint64_t> checksums);
+  /// Where the block of a frame lies, device memory. REQUIRES: allocated, for so many bytes.
+  [[nodiscard]] std::span<std::byte> Memory(FrameId frame, std::uint64_t bytes) const noexcept {
+    return {AddressOf(frame), bytes};
+  }
+  /// All that frames lie in, for a NIC that is to read them there.
+  [[nodiscard]] DevicePool Pool();
   /// As of DeviceCopier: between pinned memory of the host and memory that is mapped on this GPU.
   Task<Status> Copy(Way way, std::span<const Part> parts, std::span<Sum> sums) override;
   /// Ends when nothing is under way. No call after it.

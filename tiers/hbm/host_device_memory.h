@@ -43,6 +43,7 @@ class HostDeviceMemory final : public DeviceMemory {
 
   [[nodiscard]] const std::string& name() const noexcept override { return options_.name; }
   [[nodiscard]] const std::string& uuid() const noexcept override { return options_.uuid; }
+  [[nodiscard]] DeviceMemoryKind kind() const noexcept override { return DeviceMemoryKind::kHost; }
   [[nodiscard]] const Status& health() const noexcept override { return health_; }
   Result<DeviceSpace> Space() override;
   Result<std::byte*> Allocate(std::uint64_t bytes) override;

@@ -95,6 +95,11 @@ Json RatesJson(const StatRates* rates) {
 
 Json HbmJson(const HbmSummary& hbm) {
   if (hbm.gpus == 0) return nullptr;
+  Json wires = Json::array();
+  for (const auto& [wire, reactors] : hbm.wires) {
+    wires.push_back(
+        {{"path", wire.first}, {"reason", wire.second}, {"reactors", Number(reactors)}});
+  }
   return {{"gpus", Number(hbm.gpus)},
           {"gpus_offline", Number(hbm.gpus_offline)},
           {"blocks_copied_in", Number(hbm.copied_in)},
@@ -102,8 +107,8 @@ Json HbmJson(const HbmSummary& hbm) {
           {"evicted_copies", Number(hbm.evicted_copies)},
           {"failures", Number(hbm.failures)},
           {"pin_failures", Number(hbm.pin_failures)},
-          {"wire", hbm.wire},
-          {"wire_reason", hbm.wire_reason}};
+          {"wires", std::move(wires)},
+          {"straight_bytes", Number(hbm.straight_bytes)}};
 }
 
 Json NvmeJson(const NvmeSummary& nvme) {

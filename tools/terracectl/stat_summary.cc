@@ -129,15 +129,16 @@ constexpr HbmField kHbmFields[] = {
     {"terrace_hbm_evicted_copies_total", &HbmSummary::evicted_copies},
     {"terrace_hbm_failures_total", &HbmSummary::failures},
     {"terrace_hbm_pin_failures_total", &HbmSummary::pin_failures},
+    {"terrace_hbm_wire_bytes_total", &HbmSummary::straight_bytes},
 };
 
 void AddToHbm(const Sample& sample, HbmSummary& hbm) {
   for (const HbmField& known : kHbmFields) {
     if (sample.name == known.name) hbm.*known.field += sample.value;
   }
-  if (sample.name != "terrace_hbm_wire") return;
-  hbm.wire = LabelValue(sample.labels, "path");
-  hbm.wire_reason = LabelValue(sample.labels, "reason");
+  if (sample.name != "terrace_hbm_wire" || !(sample.value > 0)) return;
+  hbm.wires[{LabelValue(sample.labels, "path"), LabelValue(sample.labels, "reason")}] +=
+      sample.value;
 }
 
 void AddToHints(const Sample& sample, StatSummary& summary) {

@@ -33,7 +33,10 @@ struct TierSummary {
 struct HbmSummary {
   double gpus = 0, gpus_offline = 0, copied_in = 0, loads = 0, evicted_copies = 0, failures = 0;
   double pin_failures = 0;
-  std::string wire, wire_reason;  ///< how its bytes reach clients, and why so; empty: not told
+  double straight_bytes = 0;  ///< that a NIC read from the GPUs' memory
+  /// How its bytes reach clients over RDMA, and why so, with how many reactors it is so; empty: not
+  /// told.
+  std::map<std::pair<std::string, std::string>, double> wires;
 };
 
 /// The NVMe tier's devices, index and writes.

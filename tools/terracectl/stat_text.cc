@@ -144,6 +144,36 @@ std::string Facts(const StatSummary& now, const StatRates* rates) {
   return text + "\n";
 }
 
+struct WireReason {
+  std::string_view name;
+  std::string_view words;
+};
+constexpr WireReason kWireReasons[] = {
+    {"registered", "GPUDirect RDMA"},
+    {"off", "hbm.direct is off"},
+    {"no_nic", "no NIC for RDMA"},
+    {"ucx_without_cuda", "UCX without CUDA"},
+    {"ucx_too_old", "a UCX older than 1.16"},
+    {"registration_failed", "the NIC refused the memory: the daemon's log says more, hbm_wire"},
+};
+
+std::string Wires(const HbmSummary& hbm) {
+  std::string text;
+  for (const auto& [wire, reactors] : hbm.wires) {
+    text += text.empty() ? "         gpu memory on the wire: " : "; ";
+    if (hbm.wires.size() > 1) text += "on " + FormatCount(reactors) + " reactors ";
+    text += wire.first == "staged"     ? "staged through DRAM"
+            : wire.first == "straight" ? "straight by the NIC"
+                                       : Printable(wire.first);
+    const auto* const known = std::ranges::find(kWireReasons, wire.second, &WireReason::name);
+    text += " (" +
+            (known != std::end(kWireReasons) ? std::string(known->words) : Printable(wire.second)) +
+            ")";
+  }
+  if (hbm.straight_bytes > 0) text += ", " + Bytes(hbm.straight_bytes) + " sent straight";
+  return text.empty() ? text : text + "\n";
+}
+
 std::string Hbm(const HbmSummary& hbm) {
   if (hbm.gpus == 0) return "";
   std::string text = "hbm      " + FormatCount(hbm.gpus - hbm.gpus_offline) + " of " +
@@ -156,12 +186,7 @@ std::string Hbm(const HbmSummary& hbm) {
     text += "         " + FormatCount(hbm.pin_failures) +
             " extents of DRAM could not be pinned for the GPUs\n";
   }
-  if (hbm.wire.empty()) return text;
-  text += "         gpu memory on the wire: ";
-  text += hbm.wire == "staged" ? "staged through DRAM" : Printable(hbm.wire);
-  if (hbm.wire_reason == "ucx_without_cuda") return text + " (UCX without CUDA)\n";
-  if (hbm.wire_reason == "not_exported") return text + " (HBM frames are not exported)\n";
-  return text + " (" + Printable(hbm.wire_reason) + ")\n";
+  return text + Wires(hbm);
 }
 
 std::string NvmeBudget(double left_bytes) {

@@ -17,7 +17,6 @@
 #include "base/crash_point.h"
 #include "tools/terraced/daemon_options.h"
 #include "tools/terraced/logs/logging.h"
-#include "transport/rdma/ucx_gpu.h"
 
 namespace terrace {
 
@@ -132,12 +131,11 @@ Status Daemon::MakeShards() {
                            .index_bytes = cache.IndexBytes(),
                            .index_capacity = cache.IndexCapacity(),
                            .server = &shard->server().Counters(),
-                           .hints = &shard->service().Hints()}));
+                           .hints = &shard->service().Hints(),
+                           .gpu_wire = shard->gpu_wire()}));
   }
   for (const auto& source : sources_) metrics_.Add(*source);
   if (config_.hbm.enabled()) {
-    sources_.push_back(std::make_unique<HbmWireSource>(UcxKnowsCuda()));
-    metrics_.Add(*sources_.back());
     Log(LogLevel::kInfo, "hbm_ready", "gpus={} gpu_capacity_bytes={} ms={}",
         config_.hbm.gpus.size(), config_.hbm.gpu_capacity_bytes,
         (clock_.Now() - began) / kMillisecond);

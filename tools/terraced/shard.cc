@@ -38,6 +38,7 @@ Result<std::unique_ptr<Shard>> Shard::Create(const Shared& shared, ShardPlace pl
   if (!server.ok()) return server.status();
   shard->server_ = std::move(server).value();
   if (shard->gpu_regions_ != nullptr) shard->server_->AttachDevices(*shard->gpu_regions_);
+  if (!shard->hbm_.empty()) shard->AttachGpusToNic(shared.config);
   shard->cache_->arena().OnExtentWanted([self](std::uint32_t extent, std::uint32_t edition) {
     self->server_->RecallExtent(extent, edition);
   });
@@ -78,6 +79,20 @@ Status Shard::AttachHbm(const Shared& shared) {
         why);
   });
   return {};
+}
+
+void Shard::AttachGpusToNic(const DaemonConfig& config) {
+  if (config.hbm.direct == "off") {
+    gpu_wire_ = {.straight = false, .reason = GpuWire::Reason::kOff, .detail = "hbm.direct is off"};
+  } else {
+    std::vector<DevicePool> pools;
+    for (const auto& tier : hbm_) pools.push_back(tier->Pool());
+    gpu_wire_ = server_->AttachPools(pools);
+  }
+  const bool refused = gpu_wire_.reason == GpuWire::Reason::kRegistration;
+  Log(refused ? LogLevel::kWarning : LogLevel::kInfo, "hbm_wire",
+      "reactor={} path={} reason={} detail=\"{}\"", place_.index, GpuWirePath(gpu_wire_),
+      GpuWireReasonName(gpu_wire_.reason), gpu_wire_.detail);
 }
 
 Shard::~Shard() { Join(); }

@@ -62,6 +62,10 @@ class Shard {
   [[nodiscard]] Server& server() noexcept { return *server_; }
   [[nodiscard]] RequestService& service() noexcept { return *service_; }
   [[nodiscard]] Reactor& reactor() noexcept { return *reactor_; }
+  /// How blocks in its GPUs' memory reach clients; null without GPUs.
+  [[nodiscard]] const GpuWire* gpu_wire() const noexcept {
+    return hbm_.empty() ? nullptr : &gpu_wire_;
+  }
   [[nodiscard]] ShardPlace place() const noexcept { return place_; }
   /// How Stat requests of clients are answered; set before Start.
   void OnStat(std::function<std::vector<StatEntry>()> stat) { stat_ = std::move(stat); }
@@ -73,6 +77,8 @@ class Shard {
   Task<void> Stop();
   /// Opens the GPUs of the configuration and gives the cache its part of their memory.
   Status AttachHbm(const Shared& shared);
+  /// Has the server's NIC read there, if it can.
+  void AttachGpusToNic(const DaemonConfig& config);
 
   const ShardPlace place_;
   Random& random_;
@@ -86,6 +92,7 @@ class Shard {
   std::vector<std::unique_ptr<DeviceMemory>> gpus_;
   std::vector<std::unique_ptr<HbmTier>> hbm_;  ///< have the cache's arena pinned
   std::unique_ptr<GpuRegions> gpu_regions_;    ///< null without GPUs
+  GpuWire gpu_wire_;                           ///< const once made
   std::unique_ptr<RequestService> service_;
   std::unique_ptr<Server> server_;
   TaskScope stopping_;

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/checksum.h"
 #include "base/wait.h"
+#include "transport/rdma/device_check.h"
 #include "transport/rdma/rdma_transports.h"
 
 namespace terrace {
@@ -46,8 +47,8 @@ struct RdmaLink::Transfer {
   ServerCounters& counters;
   Direction direction = Direction::kPut;
   std::uint64_t request_id = 0;
-  Hold hold;
-  std::optional<RangeView> view;  // what of the frame moves
+  Bytes bytes;
+  std::optional<RangeView> view;  // what of the bytes moves
   std::vector<RemoteRegions::RemotePiece> places;
   std::vector<std::shared_ptr<Key>> keys;  // one per place
 
@@ -82,14 +83,14 @@ struct RdmaLink::Operation final : UcxOperation {
     }
     state.wake.Set();
     if (!state.quarantined) return;
-    state.hold = Hold();
+    state.bytes = Bytes();
     if (*link != nullptr) (*link)->EndQuarantine(transfer);
   }
 };
 
-RdmaLink::RdmaLink(LinkContext& context, ControlStream& stream,
+RdmaLink::RdmaLink(LinkContext& context, ControlStream& stream, RdmaWorker& worker,
                    std::unique_ptr<UcxEndpoint> endpoint)
-    : PeerLink(context), stream_(stream), endpoint_(std::move(endpoint)) {}
+    : PeerLink(context), stream_(stream), worker_(worker), endpoint_(std::move(endpoint)) {}
 
 RdmaLink::~RdmaLink() { End(Status(StatusCode::kPeerDead, "the connection is gone")); }
 
@@ -154,7 +155,7 @@ void RdmaLink::Pump(const std::shared_ptr<Transfer>& transfer) {
     operation->link = self_;
     operation->transfer = transfer;
     if (state.direction == Direction::kPut) {
-      endpoint_->Put(part, remote, key, *operation);
+      endpoint_->Put(part, state.bytes.memory, remote, key, *operation);
     } else {
       endpoint_->Get(part, remote, key, *operation);
     }
@@ -176,9 +177,10 @@ void RdmaLink::Flush(const std::shared_ptr<Transfer>& transfer) {
   endpoint_->Flush(*operation);
 }
 
-Task<Status> RdmaLink::Move(Direction direction, Hold hold, BlockTransfer transfer, Hold* back) {
+Task<Status> RdmaLink::Move(Direction direction, Bytes bytes, BlockTransfer transfer, Hold* back) {
   if (!Alive()) co_return end();
-  const RangeView view(hold.bytes(), transfer.range);
+  const RangeView view(bytes.device != nullptr ? bytes.device->memory() : bytes.hold.bytes(),
+                       transfer.range);
   auto places = context_.regions.Resolve(transfer.pieces, view.size());
   if (!places.ok()) co_return places.status();
   const auto state = std::make_shared<Transfer>(context_.counters);
@@ -188,7 +190,7 @@ Task<Status> RdmaLink::Move(Direction direction, Hold hold, BlockTransfer transf
   state->places = std::move(places.value());
   if (Status status = FindKeys(*state); !status.ok()) co_return status;
   if (Status status = CheckBegin(transfer); !status.ok()) co_return status;
-  state->hold = std::move(hold);
+  state->bytes = std::move(bytes);
   transfers_.insert(state);
   Pump(state);
   (void)co_await state->wake.WaitUntil(transfer.deadline);
@@ -196,7 +198,7 @@ Task<Status> RdmaLink::Move(Direction direction, Hold hold, BlockTransfer transf
   Status status = Finish(state);
   state->ended = true;
   if (state->in_flight == 0) {
-    *back = std::move(state->hold);
+    if (back != nullptr) *back = std::move(state->bytes.hold);
     context_.requests.End(transfer.request_id);
   } else {
     state->quarantined = true;
@@ -235,12 +237,44 @@ Task<Status> RdmaLink::Push(Hold source, BlockTransfer transfer,
     if (!sound.ok()) co_return sound;
     checksums = sums;
   }
-  Hold done;
-  Status status = co_await Move(Direction::kPut, std::move(source), transfer, &done);
+  Bytes moved;
+  moved.hold = std::move(source);
+  Status status = co_await Move(Direction::kPut, std::move(moved), transfer, nullptr);
   if (status.ok()) {
     context_.counters.bytes_pushed.fetch_add(view.size(), std::memory_order_relaxed);
     if (Alive()) SendChecksums(transfer, checksums);
   }
+  co_return status;
+}
+
+bool RdmaLink::ReachesDevice(const DeviceCopier& gpu, std::uint64_t /*block_bytes*/,
+                             const BlockTransfer& /*transfer*/) const {
+  return Alive() && worker_.Reaches(gpu);
+}
+
+Task<Status> RdmaLink::PushFromDevice(std::shared_ptr<DeviceSource> source,
+                                      BlockTransfer transfer) {
+  Bytes bytes;
+  bytes.memory = worker_.MemoryAt(source->memory());
+  if (bytes.memory == nullptr) {
+    co_return Status(StatusCode::kUnsupported, "the NIC does not have that memory of the GPU");
+  }
+  auto check = DeviceCheck::Make(source, transfer.range);
+  if (!check.ok()) co_return check.status();
+  const std::uint64_t size = RangeView(source->memory(), transfer.range).size();
+  bytes.device = std::move(source);
+  context_.background->Spawn(DeviceCheck::Run(*check));
+  Status status = co_await Move(Direction::kPut, std::move(bytes), transfer, nullptr);
+  // The NIC has read what it was to: what is said to be wrong from here on may go another way.
+  if (status.ok()) status = co_await (*check)->Await(transfer.deadline);
+  if (!Alive()) co_return end();
+  if (context_.requests.Cancelled(transfer.request_id)) {
+    co_return Status(StatusCode::kCancelled, "the client cancelled the request");
+  }
+  if (!status.ok()) co_return status;
+  context_.counters.bytes_pushed.fetch_add(size, std::memory_order_relaxed);
+  context_.counters.bytes_straight.fetch_add(size, std::memory_order_relaxed);
+  SendChecksums(transfer, (*check)->sums());
   co_return status;
 }
 
@@ -249,7 +283,9 @@ Task<Status> RdmaLink::Pull(Hold destination, BlockTransfer transfer,
   const std::span<std::byte> bytes = destination.bytes();
   TERRACE_CHECK(checksums.size() == ChecksumPieceCount(bytes.size()));
   Hold done;  // keeps the frame while it is hashed
-  Status status = co_await Move(Direction::kGet, std::move(destination), transfer, &done);
+  Bytes moved;
+  moved.hold = std::move(destination);
+  Status status = co_await Move(Direction::kGet, std::move(moved), transfer, &done);
   if (!status.ok()) co_return status;
   for (std::size_t i = 0; i < checksums.size(); ++i) {
     if (i > 0 && i % 4 == 0) co_await Yield{};

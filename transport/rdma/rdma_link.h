@@ -6,6 +6,9 @@
 // what came. A transfer that ends early stays in quarantine, Hold and keys included, until the NIC
 // has completed what was posted; so long the reply is held (PeerLink::Send).
 //
+// PushFromDevice is a Push whose bytes the NIC takes from memory of a GPU of this daemon, where
+// that is registered (RdmaWorker::AttachPools); the GPU sums them meanwhile (device_check.h).
+//
 // Not measured on a NIC yet; its logic is tested over UCX's emulated RMA (rdma_transports.h).
 // Thread: the reactor's.
 #pragma once
@@ -18,14 +21,16 @@
 
 #include "transport/control_stream.h"
 #include "transport/peer_link.h"
+#include "transport/rdma/rdma_worker.h"
 #include "transport/rdma/ucx_worker.h"
 
 namespace terrace {
 
 class RdmaLink final : public PeerLink {
  public:
-  /// `stream` outlives the link; `endpoint` is of a worker made with rma.
-  RdmaLink(LinkContext& context, ControlStream& stream, std::unique_ptr<UcxEndpoint> endpoint);
+  /// `stream` and `worker` outlive the link; `endpoint` is of that worker.
+  RdmaLink(LinkContext& context, ControlStream& stream, RdmaWorker& worker,
+           std::unique_ptr<UcxEndpoint> endpoint);
   ~RdmaLink() override;
 
   [[nodiscard]] LinkKind kind() const noexcept override { return LinkKind::kRdma; }
@@ -33,6 +38,10 @@ class RdmaLink final : public PeerLink {
                     std::span<const std::uint64_t> checksums) override;
   Task<Status> Pull(Hold destination, BlockTransfer transfer,
                     std::span<std::uint64_t> checksums) override;
+  [[nodiscard]] bool ReachesDevice(const DeviceCopier& gpu, std::uint64_t block_bytes,
+                                   const BlockTransfer& transfer) const override;
+  Task<Status> PushFromDevice(std::shared_ptr<DeviceSource> source,
+                              BlockTransfer transfer) override;
   void WakeTransfers(std::uint64_t request_id) override;
 
   static constexpr std::size_t kWindow = 16;          ///< operations of one transfer at a time
@@ -47,8 +56,14 @@ class RdmaLink final : public PeerLink {
   void SendMessage(std::vector<std::byte> message) override { stream_.Send(std::move(message)); }
   void OnEnd() override;
 
+  /// What moves: a frame, or a block on a GPU in `memory`.
+  struct Bytes {
+    Hold hold;
+    std::shared_ptr<DeviceSource> device;
+    const UcxMemory* memory = nullptr;
+  };
   /// `back` gets the Hold when the call ends with nothing in flight.
-  Task<Status> Move(Direction direction, Hold hold, BlockTransfer transfer, Hold* back);
+  Task<Status> Move(Direction direction, Bytes bytes, BlockTransfer transfer, Hold* back);
   Status FindKeys(Transfer& transfer);
   /// Posts what the window allows; after the last part of a put, the flush.
   void Pump(const std::shared_ptr<Transfer>& transfer);
@@ -57,6 +72,7 @@ class RdmaLink final : public PeerLink {
   Status Finish(const std::shared_ptr<Transfer>& transfer) const;
   void EndQuarantine(const std::shared_ptr<Transfer>& transfer);
   ControlStream& stream_;
+  RdmaWorker& worker_;
   std::unique_ptr<UcxEndpoint> endpoint_;
   std::set<std::shared_ptr<Transfer>> transfers_;
   std::set<std::shared_ptr<Transfer>> quarantine_;                // their calls have ended

@@ -1,13 +1,19 @@
 // UcxEndpoint of transport/rdma/ucx_worker.h.
+#include "transport/rdma/ucx_gpu.h"
 #include "transport/rdma/ucx_worker.h"
 
 namespace terrace {
 
 UcxEndpoint::~UcxEndpoint() { worker_.CloseEndpoint(endpoint_, id_); }
 
-void UcxEndpoint::Put(std::span<const std::byte> source, std::uint64_t remote, ucp_rkey_h key,
-                      UcxOperation& operation) {
-  const ucp_request_param_t param = worker_.RequestParam(operation);
+void UcxEndpoint::Put(std::span<const std::byte> source, const UcxMemory* of, std::uint64_t remote,
+                      ucp_rkey_h key, UcxOperation& operation) {
+  ucp_request_param_t param = worker_.RequestParam(operation);
+  if (of != nullptr) {
+    param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMORY_TYPE | UCP_OP_ATTR_FIELD_MEMH;
+    param.memory_type = UcxTypeOf(of->kind);
+    param.memh = of->handle;
+  }
   worker_.Track(ucp_put_nbx(endpoint_, source.data(), source.size(), remote, key, &param),
                 operation);
 }

@@ -3,8 +3,12 @@
 #include <ucp/api/ucp.h>
 
 namespace terrace {
+namespace {
 
-bool UcxKnowsCuda() {
+constexpr unsigned kMajor = 1;
+constexpr unsigned kMinor = 16;
+
+bool KnowsCuda() {
   ucp_config_t* config = nullptr;
   if (ucp_config_read(nullptr, nullptr, &config) != UCS_OK) return false;
   ucp_params_t params{};
@@ -20,6 +24,18 @@ bool UcxKnowsCuda() {
                      (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
   ucp_cleanup(context);
   return known;
+}
+
+}  // namespace
+
+UcxCuda FindUcxCuda() {
+  if (!KnowsCuda()) return UcxCuda::kAbsent;
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  ucp_get_version(&major, &minor, &release);
+  const bool new_enough = major > kMajor || (major == kMajor && minor >= kMinor);
+  return new_enough ? UcxCuda::kUsable : UcxCuda::kTooOld;
 }
 
 }  // namespace terrace

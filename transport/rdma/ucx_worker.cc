@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/signals_blocked.h"
+#include "transport/rdma/ucx_gpu.h"
 
 namespace terrace {
 namespace {
@@ -20,7 +21,6 @@ struct Setting {
 // Set after the environment was read (U3). Names without UCX_.
 constexpr Setting kSettings[] = {
     {"MAX_NUM_EPS", "inf"},
-    {"PROTO_ENABLE", "n"},
     {"ADDRESS_VERSION", "v1"},
     {"UNIFIED_MODE", "n"},
     // UCX's own keepalive costs a message per endpoint; our heartbeats find the dead.
@@ -28,6 +28,8 @@ constexpr Setting kSettings[] = {
     // Of the emulation over TCP, in tests: a connect to a dead host would block the reactor.
     {"CONN_NB", "y"},
 };
+
+constexpr std::size_t kPageBytes = 4096;
 
 }  // namespace
 
@@ -67,7 +69,11 @@ Status UcxWorker::Init(const UcxWorkerOptions& options) {
                                   ucs_status_string(result));
     }
   };
-  modify("TLS", options.transports.c_str());
+  // Without cuda_copy UCX takes memory of GPUs for the host's.
+  const std::string transports = options.transports + (options.cuda ? ",cuda_copy" : "");
+  modify("TLS", transports.c_str());
+  // The older protocols copy what is short by the CPU, which cannot read memory of GPUs.
+  modify("PROTO_ENABLE", options.cuda ? "y" : "n");
   modify("NET_DEVICES", options.devices.c_str());
   for (const Setting& setting : kSettings) modify(setting.name, setting.value);
   if (!modified.ok()) {
@@ -249,11 +255,13 @@ bool UcxWorker::Arm() {
   return ucp_worker_arm(worker_) == UCS_OK;
 }
 
-Result<UcxWorker::Registration> UcxWorker::Register(std::span<std::byte> memory) {
+Result<UcxWorker::Registration> UcxWorker::Map(std::span<std::byte> memory, DeviceMemoryKind kind) {
   ucp_mem_map_params_t params{};
-  params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH;
+  params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH |
+                      UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE;
   params.address = memory.data();
   params.length = memory.size();
+  params.memory_type = UcxTypeOf(kind);
   Registration result;
   ucs_status_t status = ucp_mem_map(context_, &params, &result.memory);
   if (status != UCS_OK) return StatusOfUcx(status, "UCX registration (" + name_ + ")");
@@ -268,6 +276,24 @@ Result<UcxWorker::Registration> UcxWorker::Register(std::span<std::byte> memory)
   result.packed_key.assign(bytes, bytes + length);
   ucp_rkey_buffer_release(key);
   return result;
+}
+
+Result<UcxWorker::Registration> UcxWorker::Register(std::span<std::byte> memory,
+                                                    DeviceMemoryKind kind) {
+  Result<Registration> made = Map(memory, kind);
+  if (!made.ok() || kind == DeviceMemoryKind::kHost) return made;
+  // UCX is content when some device knows the memory, be it not the NIC, and would copy it to the
+  // host by itself then. The key has a part for every device that knows the memory: memory of the
+  // host is known to them all.
+  std::vector<std::byte> page(kPageBytes);
+  const Result<Registration> host = Map(page, DeviceMemoryKind::kHost);
+  const bool reached = host.ok() && made->packed_key.size() >= host->packed_key.size();
+  if (host.ok()) Unregister(host->memory);
+  if (reached) return made;
+  Unregister(made->memory);
+  if (!host.ok()) return host.status();
+  return Status(StatusCode::kUnsupported,
+                "the NIC does not reach memory of GPUs (is the module nvidia_peermem loaded?)");
 }
 
 void UcxWorker::Unregister(ucp_mem_h memory) { ucp_mem_unmap(context_, memory); }

@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/device_region.h"
 #include "base/reactor.h"
 #include "base/result.h"
 #include "base/status.h"
@@ -57,6 +58,13 @@ class UcxEndpointOwner {
   ~UcxEndpointOwner() = default;
 };
 
+/// Memory that was registered, which operations then need not look up.
+struct UcxMemory {
+  std::span<std::byte> bytes;
+  DeviceMemoryKind kind = DeviceMemoryKind::kHost;
+  ucp_mem_h handle = nullptr;
+};
+
 /// A connection to another worker. Destroying it closes by force: operations in flight end soon,
 /// with their OnDone, and never later than the worker.
 class UcxEndpoint {
@@ -65,9 +73,10 @@ class UcxEndpoint {
   UcxEndpoint(const UcxEndpoint&) = delete;
   UcxEndpoint& operator=(const UcxEndpoint&) = delete;
 
-  /// `source` and `destination` stay until OnDone. `key` as from UnpackKey.
-  void Put(std::span<const std::byte> source, std::uint64_t remote, ucp_rkey_h key,
-           UcxOperation& operation);
+  /// `source` and `destination` stay until OnDone. `key` as from UnpackKey. `of`: what the source
+  /// is a part of, which stays as long; null: memory of the host that was not registered.
+  void Put(std::span<const std::byte> source, const UcxMemory* of, std::uint64_t remote,
+           ucp_rkey_h key, UcxOperation& operation);
   void Get(std::span<std::byte> destination, std::uint64_t remote, ucp_rkey_h key,
            UcxOperation& operation);
   /// OnDone when everything before it has reached the other side's memory.
@@ -90,7 +99,8 @@ struct UcxWorkerOptions {
   std::string name;             ///< for messages, e.g. "rdma"
   std::string transports;       ///< UCX_TLS
   std::string devices = "all";  ///< UCX_NET_DEVICES
-  bool shared = false;          ///< of a reactor that several threads run, one after the other
+  bool shared = false;          ///< several threads use it, one after the other
+  bool cuda = false;            ///< memory of GPUs moves, too. REQUIRES: FindUcxCuda is kUsable
 };
 
 class UcxWorker final : public Poller {
@@ -111,12 +121,14 @@ class UcxWorker final : public Poller {
   /// Operations that UCX has not ended yet.
   [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_ + done_.size(); }
 
-  /// Makes `memory` known to the NIC and packs its key.
+  /// Makes `memory` known to the NIC and packs its key. `kind`: kCuda only of a worker made for it.
+  /// kUnsupported: the NIC cannot reach memory of that kind.
   struct Registration {
     ucp_mem_h memory = nullptr;
     std::vector<std::byte> packed_key;
   };
-  Result<Registration> Register(std::span<std::byte> memory);
+  Result<Registration> Register(std::span<std::byte> memory,
+                                DeviceMemoryKind kind = DeviceMemoryKind::kHost);
   void Unregister(ucp_mem_h memory);
 
   unsigned Poll() override;
@@ -130,6 +142,7 @@ class UcxWorker final : public Poller {
   Status Init(const UcxWorkerOptions& options);
   Status InitWorker(bool shared);
   void Settle();
+  Result<Registration> Map(std::span<std::byte> memory, DeviceMemoryKind kind);
   Result<std::unique_ptr<UcxEndpoint>> MakeEndpoint(ucp_ep_params_t params,
                                                     UcxEndpointOwner& owner);
   void Track(ucs_status_ptr_t request, UcxOperation& operation);

@@ -38,6 +38,7 @@ class CudaDeviceMemory final : public DeviceMemory {
 
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
   [[nodiscard]] const std::string& uuid() const noexcept override { return uuid_; }
+  [[nodiscard]] DeviceMemoryKind kind() const noexcept override { return DeviceMemoryKind::kCuda; }
   [[nodiscard]] const Status& health() const noexcept override { return health_; }
   Result<DeviceSpace> Space() override;
   Result<std::byte*> Allocate(std::uint64_t bytes) override;

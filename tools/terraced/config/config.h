@@ -72,6 +72,7 @@ struct NvmeConfig {
 struct HbmConfig {
   std::vector<std::string> gpus;                  ///< numbers as CUDA has them; empty: no HBM tier
   std::uint64_t gpu_capacity_bytes = 1ULL << 30;  ///< of each GPU, over all reactors
+  std::string direct = "auto";                    ///< or "off"
   [[nodiscard]] bool enabled() const noexcept { return !gpus.empty(); }
   friend bool operator==(const HbmConfig&, const HbmConfig&) = default;
 };

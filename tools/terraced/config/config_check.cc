@@ -165,7 +165,15 @@ void CheckNvme(const DaemonConfig& config, Problems& problems) {
 
 void CheckHbm(const DaemonConfig& config, Problems& problems) {
   const HbmConfig& hbm = config.hbm;
+  if (hbm.direct != "auto" && hbm.direct != "off") {
+    problems.push_back(
+        {{"hbm.direct"}, "is \"" + hbm.direct + "\"; there are \"auto\" and \"off\""});
+  }
   if (!hbm.enabled()) {
+    if (hbm.direct != HbmConfig().direct) {
+      problems.push_back(
+          {{"hbm.direct", "hbm.gpus"}, "without hbm.gpus there is no HBM tier: name the GPUs"});
+    }
     if (hbm.gpu_capacity_bytes != HbmConfig().gpu_capacity_bytes) {
       problems.push_back({{"hbm.gpu_capacity", "hbm.gpus"},
                           "without hbm.gpus there is no HBM tier: name the GPUs"});

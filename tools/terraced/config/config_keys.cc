@@ -161,6 +161,10 @@ constexpr ConfigKey kKeys[] = {
      "Memory of each of these GPUs, over all reactors, taken when the daemon starts. At least 2 "
      "MiB for each reactor.",
      TERRACE_FIELD(hbm.gpu_capacity_bytes)},
+    {"hbm", "direct", ConfigKind::kText, "name", "\"auto\"", 0, 0,
+     "How blocks in these GPUs' memory reach clients over RDMA: \"auto\": the NIC reads them there "
+     "where it can (GPUDirect RDMA); \"off\": through DRAM, for a driver that does it wrong.",
+     TERRACE_FIELD(hbm.direct)},
 
     {"cache", "transfers_max", ConfigKind::kNumber, "blocks", "64", 1, 65536,
      "Blocks in transfer at once on one reactor, over all its clients. The rest wait their turn.",

@@ -1,4 +1,4 @@
-// AppendHbmMetrics and HbmWireSource of metrics.h.
+// AppendHbmMetrics and AppendHbmWireMetrics of metrics.h.
 #include "base/tier_kind.h"
 #include "tools/terraced/metrics/metric_appender.h"
 #include "tools/terraced/metrics/metrics.h"
@@ -22,12 +22,13 @@ void AppendHbmMetrics(const CacheCounters& cache, const MetricLabels& labels,
   all.Add(kHbmPinsFailed, cache.hbm_pin_failures);
 }
 
-void HbmWireSource::Collect(std::vector<MetricSample>& samples) const {
-  // Frames of HBM are not exported: whatever UCX could do, their bytes go through DRAM.
-  Appender({}, samples)
-      .With("path", "staged")
-      .With("reason", ucx_knows_cuda_ ? "not_exported" : "ucx_without_cuda")
+void AppendHbmWireMetrics(const GpuWire& wire, const ServerCounters& server,
+                          const MetricLabels& labels, std::vector<MetricSample>& samples) {
+  Appender all(labels, samples);
+  all.With("path", GpuWirePath(wire))
+      .With("reason", GpuWireReasonName(wire.reason))
       .Add(kHbmWire, std::uint64_t{1});
+  all.Add(kHbmWireBytes, server.bytes_straight);
 }
 
 }  // namespace terrace

@@ -453,6 +453,7 @@ constexpr const MetricInfo* kAll[] = {
     &kHbmFailed,
     &kHbmPinsFailed,
     &kHbmWire,
+    &kHbmWireBytes,
     &kClients,
     &kClientsByLink,
     &kLeases,

@@ -67,7 +67,7 @@ extern const MetricInfo kNvmeWrittenBlockBytes, kNvmeRefused, kNvmeRefusedBytes,
 extern const MetricInfo kNvmeWritePrice, kGetTokens;
 // HBM: copies in the memory of GPUs.
 extern const MetricInfo kHbmGpus, kHbmGpusOffline, kHbmCopiedIn, kHbmLoads, kHbmDropped, kHbmFailed;
-extern const MetricInfo kHbmPinsFailed, kHbmWire;
+extern const MetricInfo kHbmPinsFailed, kHbmWire, kHbmWireBytes;
 // Transport: clients and links.
 extern const MetricInfo kClients, kClientsByLink, kClientConnects, kClientDisconnects;
 extern const MetricInfo kClientsRefused, kClientsTimedOut, kMalformedMessages;

@@ -27,7 +27,9 @@ const MetricInfo kHbmPinsFailed = {
     "Extents of DRAM that a GPU could not pin after their memory was replaced: it copies nothing "
     "from or to them."};
 const MetricInfo kHbmWire = {
-    "terrace_hbm_wire", kGauge, kMaximum,
-    "Always 1; the labels tell how blocks in GPU memory reach clients, and why so."};
+    "terrace_hbm_wire", kGauge, kSum,
+    "Always 1; the labels tell how blocks in GPU memory reach clients over RDMA, and why so."};
+const MetricInfo kHbmWireBytes = {"terrace_hbm_wire_bytes_total", kCounter, kSum,
+                                  "Bytes of blocks that the NIC read straight from GPU memory."};
 
 }  // namespace terrace

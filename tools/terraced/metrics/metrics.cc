@@ -248,6 +248,9 @@ void ReactorMetricSource::Collect(std::vector<MetricSample>& samples) const {
   }
   if (parts_.arena_stats) AppendArenaMetrics(parts_.arena_stats(), labels, samples);
   if (parts_.server != nullptr) AppendServerMetrics(*parts_.server, labels, samples);
+  if (parts_.server != nullptr && parts_.gpu_wire != nullptr) {
+    AppendHbmWireMetrics(*parts_.gpu_wire, *parts_.server, labels, samples);
+  }
   if (parts_.reactor_counters != nullptr) {
     AppendReactorMetrics(*parts_.reactor_counters, parts_.sleeps_in, labels, samples);
   }

@@ -47,6 +47,9 @@ void AppendNvmeMetrics(const CacheCounters& cache, const nvme::NvmeTier& tier,
 /// For a cache with an HBM tier.
 void AppendHbmMetrics(const CacheCounters& cache, const MetricLabels& labels,
                       std::vector<MetricSample>& samples);
+/// How blocks in GPU memory reach clients.
+void AppendHbmWireMetrics(const GpuWire& wire, const ServerCounters& server,
+                          const MetricLabels& labels, std::vector<MetricSample>& samples);
 void AppendHintMetrics(const HintCounters& counters, const MetricLabels& labels,
                        std::vector<MetricSample>& samples);
 void AppendMissMetrics(const CacheCounters& counters, const MetricLabels& labels,
@@ -79,6 +82,7 @@ struct ReactorMetricParts {
   std::uint64_t index_capacity = 0;         ///< Cache::IndexCapacity()
   const ServerCounters* server = nullptr;
   const HintCounters* hints = nullptr;  ///< RequestService::Hints()
+  const GpuWire* gpu_wire = nullptr;    ///< of the server's NIC; null without GPUs
 };
 
 class ReactorMetricSource final : public MetricSource {
@@ -101,17 +105,6 @@ class NvmeMetricSource final : public MetricSource {
  private:
   const std::string state_;
   const nvme::IndexThread* const index_;
-};
-
-/// How blocks in GPU memory reach clients.
-class HbmWireSource final : public MetricSource {
- public:
-  /// As UcxKnowsCuda of transport/rdma/ucx_gpu.h.
-  explicit HbmWireSource(bool ucx_knows_cuda) : ucx_knows_cuda_(ucx_knows_cuda) {}
-  void Collect(std::vector<MetricSample>& samples) const override;
-
- private:
-  const bool ucx_knows_cuda_;
 };
 
 /// Version, uptime, memory, CPU time, open files and log lines of this process. Reads /proc: about
