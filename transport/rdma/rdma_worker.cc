@@ -22,10 +22,16 @@ bool HasVerbs() {
 
 }  // namespace
 
-RdmaWorker::~RdmaWorker() {
+RdmaWorker::~RdmaWorker() { End(); }
+
+void RdmaWorker::End() {
   if (worker_ == nullptr) return;
   reactor_.RemovePoller(*worker_);
-  UnregisterAll();
+  worker_->Settle();  // it may be reading what is registered
+  for (const Registered& one : std::exchange(registered_, {})) {
+    worker_->Unregister(one.memory.handle);
+  }
+  worker_.reset();
 }
 
 Result<UcxWorker*> RdmaWorker::Get() { return Make(false, false); }
@@ -72,12 +78,14 @@ GpuWire RdmaWorker::AttachPools(std::span<const DevicePool> pools) {
     case UcxCuda::kUsable: break;
   }
   if (const auto worker = Make(true, cuda); !worker.ok()) {
-    return staged(GpuWire::Reason::kNoNic, worker.status().message());
+    none_ = Status();  // without memory of GPUs it may do
+    return staged(cuda ? GpuWire::Reason::kRegistration : GpuWire::Reason::kNoNic,
+                  worker.status().message());
   }
   for (const DevicePool& pool : pools) {
     for (const std::span<std::byte> memory : pool.memory) {
       if (Status failed = Register(pool, memory); !failed.ok()) {
-        UnregisterAll();
+        End();  // the next one is as without GPUs
         return staged(GpuWire::Reason::kRegistration, failed.message());
       }
     }
@@ -93,12 +101,6 @@ Status RdmaWorker::Register(const DevicePool& pool, std::span<std::byte> memory)
   }
   registered_.push_back({pool.gpu, {memory, pool.kind, made->memory}});
   return {};
-}
-
-void RdmaWorker::UnregisterAll() {
-  for (const Registered& one : std::exchange(registered_, {})) {
-    worker_->Unregister(one.memory.handle);
-  }
 }
 
 bool RdmaWorker::Reaches(const DeviceCopier& gpu) const noexcept {

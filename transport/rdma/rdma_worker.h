@@ -42,7 +42,7 @@ class RdmaWorker {
   };
   Result<UcxWorker*> Make(bool early, bool cuda);
   Status Register(const DevicePool& pool, std::span<std::byte> memory);
-  void UnregisterAll();
+  void End();
 
   Reactor& reactor_;
   std::unique_ptr<UcxWorker> worker_;

@@ -107,11 +107,13 @@ class UcxWorker final : public Poller {
  public:
   /// kUnsupported when UCX has none of `transports` here, kInternal with UCX's words otherwise.
   static Result<std::unique_ptr<UcxWorker>> Create(const UcxWorkerOptions& options);
-  /// Finishes what is in flight, for at most 2 s. REQUIRES: every endpoint was destroyed.
+  /// Settles. REQUIRES: every endpoint was destroyed.
   ~UcxWorker() override;
   UcxWorker(const UcxWorker&) = delete;
   UcxWorker& operator=(const UcxWorker&) = delete;
 
+  /// Finishes what is in flight, for at most 2 s: what it uses may go then.
+  void Settle();
   /// What another worker connects to.
   [[nodiscard]] std::span<const std::byte> address() const noexcept { return address_; }
   /// Connects to another worker's address; returns at once, failure comes to `owner`, which
@@ -141,7 +143,6 @@ class UcxWorker final : public Poller {
   UcxWorker() = default;
   Status Init(const UcxWorkerOptions& options);
   Status InitWorker(bool shared);
-  void Settle();
   Result<Registration> Map(std::span<std::byte> memory, DeviceMemoryKind kind);
   Result<std::unique_ptr<UcxEndpoint>> MakeEndpoint(ucp_ep_params_t params,
                                                     UcxEndpointOwner& owner);
