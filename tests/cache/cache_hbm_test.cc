@@ -144,6 +144,47 @@ TEST_F(CacheHbmTest, ADurablePutOfACopyThatRottedStoresTheBlockAnew) {
   EXPECT_EQ(Got(space, chain), "ok");
 }
 
+TEST_F(CacheHbmTest, ADurablePutOfWhatWasOnALostGpuAloneStoresTheBlockAnew) {
+  MakeTiers(1, 8 << 20);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = InHbmAlone(space, 2);
+  devices_[0]->Lose("gone");
+  // The put finds out by itself: its read of the copy is the first that the GPU fails.
+  const BatchAnswer put = PutDurable(space, chain, 0, 2);
+  EXPECT_EQ(StatusText(put), "ok ok");
+  EXPECT_EQ(Acks(put), (std::vector<std::string>{"durable", "durable"}));
+  Wait();
+  EXPECT_EQ(Copies(), 0u);
+  EXPECT_EQ(lost_.size(), 1u);
+  EXPECT_EQ(Got(space, chain), "ok ok");
+}
+
+TEST_F(CacheHbmTest, APutOfABlockWhoseRecordGoesMeanwhileLeavesItsCopy) {
+  MakeTiers(1, 8 << 20);
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  LeaveDram(space, chain);
+  const auto tiers = [&] {
+    return cache_->Explain(space->id, 0, 0, testing::AsKey(chain[0])).tiers;
+  };
+  ASSERT_EQ(tiers(), kTierSetHbm | kTierSetNvme);
+  // Puts of it over and over, while the ring of the log comes round.
+  bool dropped = false;
+  for (int i = 0; i < 120 && !dropped; ++i) {
+    EXPECT_EQ(StatusText(Put(space, chain, 0, 2)), "exists exists");
+    Put(space, MakeChain("more" + std::to_string(i), 16), 0, 16);
+    Settle();
+    dropped = (tiers() & kTierSetNvme) == 0;
+  }
+  ASSERT_TRUE(dropped);
+  EXPECT_EQ(StatusText(Put(space, chain, 0, 1)), "exists") << "it is in HBM";
+  const BatchAnswer put = PutDurable(space, chain, 0, 1);
+  EXPECT_EQ(StatusText(put), "exists");
+  EXPECT_EQ(Acks(put), (std::vector<std::string>{"durable"}));
+  EXPECT_EQ(Got(space, chain), "ok ok");
+  ExpectValid();
+}
+
 TEST_F(CacheHbmTest, AGpuThatHangsIsLeftForNvmeOnceItIsOffline) {
   MakeTiers();
   const Namespace* space = Open("acme", "a");

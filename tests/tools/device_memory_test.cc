@@ -239,6 +239,26 @@ TEST(DeviceMemory, ADeregisteredRegionIsNotMappedAnyMore) {
   }
 }
 
+TEST(DeviceMemory, AClosedClientIsNotToldThatItsMemoryMayBeFreed) {
+  const GpuHost host({.reactors = 1});
+  GpuEngine engine(host.port());
+  ASSERT_TRUE(engine.Register().ok());
+  ASSERT_EQ(engine.Put("a", 1), 1U);
+  host.gpus()[0]->Hang(true);
+  const auto ticket = engine->SubmitGet(engine.space(), GpuEngine::ChainOf("a", 1),
+                                        engine.Blocks(1), {}, GpuEngine::Soon());
+  ASSERT_TRUE(ticket.ok());
+  std::this_thread::sleep_for(50ms);
+  engine->Close();
+  // Nobody asks the daemon any more, and its GPU is at work.
+  EXPECT_EQ(host.Mapped(), 1U);
+  const Status status = engine->DeregisterMemory(engine.region());
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.code(), StatusCode::kInvalid) << status.ToString();
+  host.gpus()[0]->Hang(false);
+  EXPECT_TRUE(host.Await([&] { return host.Mapped() == 0; }));
+}
+
 TEST(DeviceMemory, AClientHasSoManyRegionsAndNoMore) {
   const GpuHost host({.reactors = 1});
   GpuEngine engine(host.port());
