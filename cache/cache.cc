@@ -132,6 +132,7 @@ Status Cache::AttachHbm(std::vector<HbmTier*> tiers) {
   }
   impl_->hbm = std::make_unique<HbmSide>(*impl_, std::move(tiers));
   impl_->arena->OnReplaced(impl_->hbm.get());
+  impl_->MakeCurve();
   return {};
 }
 

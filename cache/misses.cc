@@ -22,6 +22,7 @@ void Cache::Impl::MakeCurve() {
   curve = std::make_unique<MissRatioCurve>(
       MissRatioCurve::Options{.dram_bytes = dram_bytes,
                               .nvme_bytes = below ? nvme->tier.CapacityBytes() : 0,
+                              .hbm_bytes = counters.hbm_capacity_bytes.load(),
                               .nvme_segments = below ? nvme->tier.log().segments() : 0,
                               .policy = *FindPolicy(options.policy),
                               .memory_bytes = MissRatioCurve::BytesFor(dram_bytes)},

@@ -46,13 +46,15 @@ std::unique_ptr<EvictionPolicy> MiniatureCaches::PolicyOf(std::size_t index,
                                                           std::size_t blocks) const {
   const std::vector<CurvePoint>& points = options_.points;
   std::unique_ptr<EvictionPolicy> policy;
-  if (first != nullptr && points[index].dram_scale >= points[0].dram_scale) {
+  if (first != nullptr && points[index].MemoryBytes() >= points[0].MemoryBytes()) {
     policy = first->Follower(blocks);
   } else {
     // The table has the blocks of the largest: a smaller one can hold its share of them.
-    double largest = 0;
-    for (const CurvePoint& point : points) largest = std::max(largest, point.dram_scale);
-    const double held = static_cast<double>(blocks) * points[index].dram_scale / largest;
+    std::uint64_t largest = 1;
+    for (const CurvePoint& point : points) largest = std::max(largest, point.MemoryBytes());
+    const double held = static_cast<double>(blocks) *
+                        static_cast<double>(points[index].MemoryBytes()) /
+                        static_cast<double>(largest);
     policy = options_.policy->make(1)->Learner(
         blocks, std::max<std::size_t>(static_cast<std::size_t>(held), 1));
   }
@@ -98,7 +100,7 @@ MiniatureCaches::MiniatureCaches(Options options) : options_(std::move(options))
     Point& made = points_.emplace_back();
     const std::size_t index = points_.size() - 1;
     made.policy = PolicyOf(index, index == 0 ? nullptr : points_.front().policy.get(), blocks);
-    made.dram_bytes = point.dram_bytes;
+    made.dram_bytes = point.MemoryBytes();
     if (point.nvme_bytes == 0) continue;
     const double segments = options_.nvme_segments * point.nvme_scale;
     made.ring.resize(std::clamp(static_cast<std::uint32_t>(segments), kSegmentsMin, kSegmentsMax));

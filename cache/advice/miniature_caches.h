@@ -4,7 +4,8 @@
 // bytes of the size that it stands for, times the share of blocks that are sampled (Waldspurger et
 // al., "Cache Modeling and Optimization using Miniature Simulations", USENIX ATC 2017). The points
 // share one table of blocks, in which a mask of bits says which of them has a block on which tier.
-// The rules are the cache's (evict.cc, reclaim.cc), without bytes, pins, labels and admission:
+// The rules are the cache's (evict.cc, reclaim.cc), without bytes, pins, labels and admission; HBM
+// is taken for as much more DRAM ("DRAM" below is both together), as if no block ever lay in both:
 //   - DRAM evicts what the policy says, but no block of the request that needs the room, unless
 //     NVMe has it; at most 64 candidates are looked at, and when one block finds no room, the later
 //     ones of the request are refused too;
@@ -41,8 +42,12 @@ namespace terrace {
 struct CurvePoint {
   std::uint64_t dram_bytes = 0;
   std::uint64_t nvme_bytes = 0;
+  std::uint64_t hbm_bytes = 0;
   double dram_scale = 1;  ///< of what the daemon has
   double nvme_scale = 1;
+  double hbm_scale = 1;
+  /// What holds blocks above NVMe.
+  [[nodiscard]] std::uint64_t MemoryBytes() const noexcept { return dram_bytes + hbm_bytes; }
 };
 
 /// One bit for each point.

@@ -1,6 +1,7 @@
 #include "cache/advice/miss_ratio_curve.h"
 
 #include <algorithm>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -14,6 +15,9 @@ constexpr std::uint64_t kArenaShare = 2500;
 /// Of what the daemon has; 1 is a point of its own.
 constexpr double kDramScales[] = {0.25, 0.5, 0.75, 1.5, 2, 4};
 constexpr double kNvmeScales[] = {0, 0.25, 0.5, 2, 4};
+constexpr double kHbmScales[] = {0, 0.5, 2, 4};
+static_assert(1 + std::size(kDramScales) + std::size(kNvmeScales) + std::size(kHbmScales) <=
+              MiniatureCaches::kPointsMax);
 constexpr std::size_t kTrails = 1024;
 constexpr std::size_t kAsked = 4096;
 /// Of the reactor's time, parts of 1000, over kBudgetTime.
@@ -66,23 +70,28 @@ std::uint64_t MissRatioCurve::BytesFor(std::uint64_t arena_bytes) noexcept {
 }
 
 std::vector<CurvePoint> MissRatioCurve::PointsFor(std::uint64_t dram_bytes,
-                                                  std::uint64_t nvme_bytes) {
-  std::vector<CurvePoint> points = {{.dram_bytes = dram_bytes, .nvme_bytes = nvme_bytes}};
-  for (const double scale : kDramScales) {
-    points.push_back(
-        {.dram_bytes = Scaled(dram_bytes, scale), .nvme_bytes = nvme_bytes, .dram_scale = scale});
-  }
-  if (nvme_bytes == 0) return points;
-  for (const double scale : kNvmeScales) {
-    points.push_back(
-        {.dram_bytes = dram_bytes, .nvme_bytes = Scaled(nvme_bytes, scale), .nvme_scale = scale});
-  }
+                                                  std::uint64_t nvme_bytes,
+                                                  std::uint64_t hbm_bytes) {
+  const CurvePoint own{.dram_bytes = dram_bytes, .nvme_bytes = nvme_bytes, .hbm_bytes = hbm_bytes};
+  std::vector<CurvePoint> points = {own};
+  const auto add = [&](std::uint64_t CurvePoint::* bytes, double CurvePoint::* scale_of,
+                       std::span<const double> scales) {
+    if (own.*bytes == 0) return;
+    for (const double scale : scales) {
+      CurvePoint& point = points.emplace_back(own);
+      point.*bytes = Scaled(own.*bytes, scale);
+      point.*scale_of = scale;
+    }
+  };
+  add(&CurvePoint::dram_bytes, &CurvePoint::dram_scale, kDramScales);
+  add(&CurvePoint::nvme_bytes, &CurvePoint::nvme_scale, kNvmeScales);
+  add(&CurvePoint::hbm_bytes, &CurvePoint::hbm_scale, kHbmScales);
   return points;
 }
 
 MissRatioCurve::MissRatioCurve(const Options& options, const Clock& clock)
     : clock_(clock),
-      caches_({.points = PointsFor(options.dram_bytes, options.nvme_bytes),
+      caches_({.points = PointsFor(options.dram_bytes, options.nvme_bytes, options.hbm_bytes),
                .nvme_segments = options.nvme_segments,
                .policy = options.policy,
                .memory_bytes = options.memory_bytes}),

@@ -1,5 +1,5 @@
 // MissRatioCurve: what share of the blocks that clients need this reactor's cache has, and would
-// have with more or less DRAM or NVMe.
+// have with more or less DRAM, NVMe or HBM.
 //
 // Model. A *reference* is a block that a client needs: one that it gets, or one that it puts
 // because it was not there. A get of what is not there and the put that follows are one reference.
@@ -48,7 +48,7 @@ struct CurveFigures {
   struct PointFigures {
     CurvePoint point;
     double hits = 0;       ///< on any tier; estimated
-    double dram_hits = 0;  ///< in DRAM
+    double dram_hits = 0;  ///< in DRAM, or HBM
     double variance = 0;   ///< of `hits`, by the sample
     bool filled = false;   ///< its miniature has had to let something go since the start
   };
@@ -66,6 +66,7 @@ class MissRatioCurve {
   struct Options {
     std::uint64_t dram_bytes = 0;
     std::uint64_t nvme_bytes = 0;  ///< 0: no such tier
+    std::uint64_t hbm_bytes = 0;   ///< 0: likewise
     std::uint32_t nvme_segments = 0;
     const PolicyKind* policy = nullptr;
     std::uint64_t memory_bytes = 0;  ///< about; BytesFor(dram_bytes)
@@ -73,9 +74,11 @@ class MissRatioCurve {
 
   /// Memory for an arena of `arena_bytes`: 0.04 % of it, within the limits above.
   [[nodiscard]] static std::uint64_t BytesFor(std::uint64_t arena_bytes) noexcept;
-  /// The sizes that are simulated: the real one first, then DRAM at other scales, then NVMe.
+  /// The sizes that are simulated: the real one first, then DRAM at other scales, then NVMe and
+  /// HBM.
   [[nodiscard]] static std::vector<CurvePoint> PointsFor(std::uint64_t dram_bytes,
-                                                         std::uint64_t nvme_bytes);
+                                                         std::uint64_t nvme_bytes,
+                                                         std::uint64_t hbm_bytes = 0);
   /// `clock` outlives it.
   MissRatioCurve(const Options& options, const Clock& clock);
   ~MissRatioCurve();

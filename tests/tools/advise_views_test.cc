@@ -89,6 +89,29 @@ TEST(Advise, ProgramsReadTheSameFigures) {
   EXPECT_TRUE(found);
 }
 
+TEST(Advise, MemoryOfGpusIsATierAsTheOthers) {
+  AdviceSamples samples = Samples(25'000);
+  samples.Add("terrace_tier_capacity_bytes", "tier=\"hbm\"", 2 * kGib);
+  for (const char* window : {"hour", "start"}) {
+    AddPoint(samples, window, "1", "1\",hbm=\"0", 39'700, 20'000, 0);
+    AddPoint(samples, window, "1", "1\",hbm=\"2", 45'000, 31'000, 0);
+  }
+  const Advice advice = Advise(samples);
+  const std::string text = AdviceText(advice);
+  EXPECT_THAT(text, HasSubstr("Twice the HBM (4 GiB): hit ratio 40.0 % -> 45.0 %, +5.0 points "));
+  EXPECT_THAT(text, HasSubstr("; +6.0 points from DRAM and HBM"));
+  EXPECT_THAT(text, HasSubstr("100 % of the HBM (2 GiB) could be given up: -0.3 points"));
+  EXPECT_THAT(text, HasSubstr("4 GiB x2"));
+  const Json json = Json::parse(AdviceJson(advice));
+  EXPECT_EQ(json["hbm_bytes"], 2 * kGib);
+  EXPECT_EQ(json["smallest_hbm_scale"], 0);
+  EXPECT_EQ(json["smallest_dram_scale"], 0.5) << "the others are as they were";
+  EXPECT_EQ(json["start"]["sizes"].size(), 7U) << "the present size once";
+  EXPECT_EQ(json["start"]["sizes"].back()["hbm_scale"], 2);
+  EXPECT_NEAR(json["start"]["sizes"].back()["gain_per_gib"].get<double>(), 0.05 / 2, 1e-9);
+  EXPECT_THAT(AdviceText(Advise(Samples(25'000))), Not(HasSubstr("HBM")));
+}
+
 TEST(Advise, AnOlderDaemonAndOneWithoutWorkDivideByNothing) {
   EXPECT_THAT(AdviceText(Advise({})), HasSubstr("older version"));
   (void)Json::parse(AdviceJson(Advise({})));

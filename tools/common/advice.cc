@@ -16,9 +16,12 @@ using Json = nlohmann::ordered_json;
 constexpr double kGib = 1024.0 * 1024 * 1024;
 constexpr double kHour = 3600;
 
+constexpr Advice::Tier kTiers[] = {Advice::Tier::kDram, Advice::Tier::kNvme, Advice::Tier::kHbm};
+
 struct Size {
   double dram = 1;
   double nvme = 1;
+  double hbm = 1;
   friend auto operator<=>(const Size&, const Size&) = default;
 };
 
@@ -30,8 +33,10 @@ struct Estimate {
 };
 
 Size SizeOf(const std::string& labels) {
+  const std::string hbm = LabelValue(labels, "hbm");  // of a daemon that has some
   return {.dram = std::strtod(LabelValue(labels, "dram").c_str(), nullptr),
-          .nvme = std::strtod(LabelValue(labels, "nvme").c_str(), nullptr)};
+          .nvme = std::strtod(LabelValue(labels, "nvme").c_str(), nullptr),
+          .hbm = hbm.empty() ? 1 : std::strtod(hbm.c_str(), nullptr)};
 }
 
 struct WindowFigures {
@@ -58,8 +63,10 @@ Advice::Row RowOf(const Advice& advice, const WindowFigures& figures, Size size,
   const Advice::Window& window = figures.window;
   Advice::Row row{.dram_scale = size.dram,
                   .nvme_scale = size.nvme,
+                  .hbm_scale = size.hbm,
                   .dram_bytes = advice.dram_bytes * size.dram,
                   .nvme_bytes = advice.nvme_bytes * size.nvme,
+                  .hbm_bytes = advice.hbm_bytes * size.hbm,
                   .unfilled = estimate.unfilled};
   if (!(window.references > 0)) return row;
   row.hit_ratio = estimate.hits / window.references;
@@ -68,45 +75,40 @@ Advice::Row RowOf(const Advice& advice, const WindowFigures& figures, Size size,
   if (window.seconds > 0) {
     row.saved_bytes_per_s = row.hit_ratio * window.reference_bytes / window.seconds;
   }
-  const double more =
-      (row.dram_bytes - advice.dram_bytes + row.nvme_bytes - advice.nvme_bytes) / kGib;
+  const double more = (row.dram_bytes - advice.dram_bytes + row.nvme_bytes - advice.nvme_bytes +
+                       row.hbm_bytes - advice.hbm_bytes) /
+                      kGib;
   const double gained = row.hit_ratio - window.hits / window.references;
   if (std::abs(more) > 0) row.gain_per_gib = gained / more;
   return row;
 }
 
+/// The row is of another size of this tier alone, or of the present size.
+bool Varies(const Advice::Row& row, Advice::Tier tier) {
+  return std::ranges::all_of(kTiers,
+                             [&](Advice::Tier one) { return one == tier || row.Scale(one) == 1; });
+}
+
 Advice::Window MakeWindow(const Advice& advice, const WindowFigures& figures) {
   Advice::Window window = figures.window;
-  for (const bool dram : {true, false}) {
-    if (!dram && !(advice.nvme_bytes > 0)) break;
+  const double have[] = {advice.dram_bytes, advice.nvme_bytes, advice.hbm_bytes};
+  for (const Advice::Tier tier : kTiers) {
+    const bool dram = tier == Advice::Tier::kDram;
+    if (!dram && !(have[static_cast<std::size_t>(tier)] > 0)) continue;
     for (const auto& [size, estimate] : figures.sizes) {
-      if ((dram ? size.nvme : size.dram) != 1) continue;
-      if (!dram && size.dram == 1 && size.nvme == 1) continue;  // is among the others
-      window.rows.push_back(RowOf(advice, figures, size, estimate));
+      Advice::Row row = RowOf(advice, figures, size, estimate);
+      if (!Varies(row, tier)) continue;
+      if (!dram && row.Scale(tier) == 1) continue;  // is among DRAM's
+      window.rows.push_back(std::move(row));
     }
   }
   return window;
 }
 
-const Advice::Row* Smallest(const Advice::Window& window, bool dram) {
-  const Advice::Row* now = FindRow(window, 1, 1);
-  const Advice::Row* smallest = nullptr;
-  if (now == nullptr || !window.Enough()) return nullptr;
-  for (const Advice::Row& row : window.rows) {
-    const double scale = dram ? row.dram_scale : row.nvme_scale;
-    if ((dram ? row.nvme_scale : row.dram_scale) != 1 || scale >= 1) continue;
-    if (now->hit_ratio - row.hit_ratio + 2 * row.standard_error > kGiveUpMax) continue;
-    const double best = smallest == nullptr ? 1
-                        : dram              ? smallest->dram_scale
-                                            : smallest->nvme_scale;
-    if (scale < best) smallest = &row;
-  }
-  return smallest;
-}
-
 Json RowJson(const Advice::Row& row) {
   return {{"dram_scale", row.dram_scale},         {"nvme_scale", row.nvme_scale},
-          {"dram_bytes", row.dram_bytes},         {"nvme_bytes", row.nvme_bytes},
+          {"hbm_scale", row.hbm_scale},           {"dram_bytes", row.dram_bytes},
+          {"nvme_bytes", row.nvme_bytes},         {"hbm_bytes", row.hbm_bytes},
           {"hit_ratio", row.hit_ratio},           {"dram_hit_ratio", row.dram_hit_ratio},
           {"standard_error", row.standard_error}, {"saved_bytes_per_s", row.saved_bytes_per_s},
           {"gain_per_gib", row.gain_per_gib},     {"unfilled", row.unfilled}};
@@ -144,6 +146,7 @@ Advice Advise(const AdviceSamples& samples) {
       const std::string tier = LabelValue(labels, "tier");
       if (tier == "dram") advice.dram_bytes += value;
       if (tier == "nvme") advice.nvme_bytes += value;
+      if (tier == "hbm") advice.hbm_bytes += value;
     }
     if (name == "terrace_advice_sampling_ratio") advice.sampling_ratio = value;
     if (name == "terrace_advice_memory_bytes") advice.memory_bytes = value;
@@ -164,32 +167,56 @@ Advice Advise(const AdviceSamples& samples) {
   return advice;
 }
 
-const Advice::Row* FindRow(const Advice::Window& window, double dram_scale, double nvme_scale) {
+double Advice::Row::Scale(Tier tier) const noexcept {
+  return tier == Tier::kDram ? dram_scale : tier == Tier::kNvme ? nvme_scale : hbm_scale;
+}
+
+double Advice::Row::Bytes(Tier tier) const noexcept {
+  return tier == Tier::kDram ? dram_bytes : tier == Tier::kNvme ? nvme_bytes : hbm_bytes;
+}
+
+const Advice::Row* FindRow(const Advice::Window& window, Advice::Tier tier, double scale) {
   for (const Advice::Row& row : window.rows) {
-    if (row.dram_scale == dram_scale && row.nvme_scale == nvme_scale) return &row;
+    if (Varies(row, tier) && row.Scale(tier) == scale) return &row;
   }
   return nullptr;
 }
 
-const Advice::Row* SmallestDram(const Advice::Window& window) { return Smallest(window, true); }
-const Advice::Row* SmallestNvme(const Advice::Window& window) { return Smallest(window, false); }
+const Advice::Row* PresentRow(const Advice::Window& window) {
+  return FindRow(window, Advice::Tier::kDram, 1);
+}
+
+const Advice::Row* SmallestRow(const Advice::Window& window, Advice::Tier tier) {
+  const Advice::Row* now = PresentRow(window);
+  const Advice::Row* smallest = nullptr;
+  if (now == nullptr || !window.Enough()) return nullptr;
+  for (const Advice::Row& row : window.rows) {
+    if (!Varies(row, tier) || row.Scale(tier) >= 1) continue;
+    if (now->hit_ratio - row.hit_ratio + 2 * row.standard_error > kGiveUpMax) continue;
+    if (smallest == nullptr || row.Scale(tier) < smallest->Scale(tier)) smallest = &row;
+  }
+  return smallest;
+}
 
 std::string AdviceJson(const Advice& advice) {
   const Advice::Window& best = advice.Best();
-  const auto scale = [](const Advice::Row* row, double Advice::Row::* which) -> Json {
+  const auto smallest = [&best](Advice::Tier tier) -> Json {
+    const Advice::Row* row = SmallestRow(best, tier);
     if (row == nullptr) return nullptr;
-    return row->*which;
+    return row->Scale(tier);
   };
   const Json json = {{"dram_bytes", advice.dram_bytes},
                      {"nvme_bytes", advice.nvme_bytes},
+                     {"hbm_bytes", advice.hbm_bytes},
                      {"uptime_seconds", advice.uptime_seconds},
                      {"sampling_ratio", advice.sampling_ratio},
                      {"memory_bytes", advice.memory_bytes},
                      {"cpu_seconds", advice.cpu_seconds},
                      {"window", &best == &advice.hour ? "hour" : "start"},
                      {"enough", best.Enough()},
-                     {"smallest_dram_scale", scale(SmallestDram(best), &Advice::Row::dram_scale)},
-                     {"smallest_nvme_scale", scale(SmallestNvme(best), &Advice::Row::nvme_scale)},
+                     {"smallest_dram_scale", smallest(Advice::Tier::kDram)},
+                     {"smallest_nvme_scale", smallest(Advice::Tier::kNvme)},
+                     {"smallest_hbm_scale", smallest(Advice::Tier::kHbm)},
                      {"hour", WindowJson(advice.hour)},
                      {"start", WindowJson(advice.start)}};
   return json.dump() + "\n";

@@ -1,10 +1,11 @@
-// Advice: what a daemon's figures say about other sizes of its DRAM and NVMe, for `terracectl
+// Advice: what a daemon's figures say about other sizes of its tiers, for `terracectl
 // advise` and the status endpoint's /advice. Pure functions of the daemon's metrics; any thread.
 //
 // A window of figures answers only when kSampledMin sampled references are in it. Advice comes from
 // the last hour when that answers and the daemon is older than it, else from all since the start.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -32,19 +33,24 @@ inline constexpr double kSampledMin = 1000;
 inline constexpr double kGiveUpMax = 0.01;
 
 struct Advice {
+  enum class Tier : std::uint8_t { kDram, kNvme, kHbm };
   /// One size. Ratios are of the blocks that clients needed.
   struct Row {
     double dram_scale = 1;  ///< of what there is
     double nvme_scale = 1;
+    double hbm_scale = 1;
     double dram_bytes = 0;
     double nvme_bytes = 0;
+    double hbm_bytes = 0;
     double hit_ratio = 0;
-    double dram_hit_ratio = 0;
+    double dram_hit_ratio = 0;  ///< from DRAM or HBM
     double standard_error = 0;  ///< of hit_ratio
     double saved_bytes_per_s = 0;
     /// hit_ratio less that of the present size, for each GiB more (or less); 0 of the present size.
     double gain_per_gib = 0;
     bool unfilled = false;  ///< some reactor has not had enough blocks to fill it since the start
+    [[nodiscard]] double Scale(Tier tier) const noexcept;
+    [[nodiscard]] double Bytes(Tier tier) const noexcept;
   };
   struct Window {
     bool known = false;  ///< the daemon tells it
@@ -53,11 +59,12 @@ struct Advice {
     double sampled = 0;
     double hits = 0;
     double reference_bytes = 0;
-    std::vector<Row> rows;  ///< DRAM first, each kind ascending; the present size is in both
+    std::vector<Row> rows;  ///< DRAM, NVMe, HBM, each ascending; the present size is among DRAM's
     [[nodiscard]] bool Enough() const noexcept { return sampled >= kSampledMin; }
   };
   double dram_bytes = 0;
   double nvme_bytes = 0;  ///< 0: no such tier
+  double hbm_bytes = 0;   ///< 0: likewise
   double sampling_ratio = 0;
   double memory_bytes = 0;
   double cpu_seconds = 0;
@@ -71,12 +78,13 @@ struct Advice {
 
 Advice Advise(const AdviceSamples& samples);
 
-/// The row of a size; null when it is not there.
-const Advice::Row* FindRow(const Advice::Window& window, double dram_scale, double nvme_scale);
-/// The smallest size of one tier, the other one as it is, that costs at most kGiveUpMax; null when
+/// The row of a size of one tier, the others as they are; null when it is not there.
+const Advice::Row* FindRow(const Advice::Window& window, Advice::Tier tier, double scale);
+/// That of the present size.
+const Advice::Row* PresentRow(const Advice::Window& window);
+/// The smallest size of one tier, the others as they are, that costs at most kGiveUpMax; null when
 /// there is none.
-const Advice::Row* SmallestDram(const Advice::Window& window);
-const Advice::Row* SmallestNvme(const Advice::Window& window);
+const Advice::Row* SmallestRow(const Advice::Window& window, Advice::Tier tier);
 
 /// One JSON object, with a newline; docs/operations.md names the keys.
 std::string AdviceJson(const Advice& advice);

@@ -32,6 +32,7 @@ std::string Points(double ratio) { return Text("%+.1f points", 100 * ratio); }
 std::string Table(const Advice& advice, const Advice::Window& window) {
   using Align = TextTable::Align;
   const bool nvme = advice.nvme_bytes > 0;
+  const bool hbm = advice.hbm_bytes > 0;
   std::vector<std::string> titles = {"DRAM"};
   std::vector<Align> aligns = {Align::kRight};
   const auto add = [&](const char* title) {
@@ -39,15 +40,17 @@ std::string Table(const Advice& advice, const Advice::Window& window) {
     aligns.push_back(Align::kRight);
   };
   if (nvme) add("NVMe");
+  if (hbm) add("HBM");
   for (const char* title : {"hit ratio", "+-", "change"}) add(title);
-  if (nvme) add("from DRAM");
+  if (nvme) add(hbm ? "from DRAM, HBM" : "from DRAM");
   for (const char* title : {"saved/s", "points per GiB"}) add(title);
   TextTable table(titles, aligns);
-  const Advice::Row* now = FindRow(window, 1, 1);
+  const Advice::Row* now = PresentRow(window);
   for (const Advice::Row& row : window.rows) {
     const bool present = &row == now;
     std::vector<std::string> cells = {Bytes(row.dram_bytes) + Text(" x%g", row.dram_scale)};
     if (nvme) cells.push_back(Bytes(row.nvme_bytes) + Text(" x%g", row.nvme_scale));
+    if (hbm) cells.push_back(Bytes(row.hbm_bytes) + Text(" x%g", row.hbm_scale));
     cells.push_back(Percent(row.hit_ratio));
     cells.push_back(present ? "exact" : Text("%.1f", 100 * row.standard_error));
     cells.push_back(present ? "now" : Text("%+.1f", 100 * (row.hit_ratio - now->hit_ratio)));
@@ -59,12 +62,17 @@ std::string Table(const Advice& advice, const Advice::Window& window) {
   return table.ToString();
 }
 
+const char* NameOf(Advice::Tier tier) {
+  return tier == Advice::Tier::kDram ? "DRAM" : tier == Advice::Tier::kNvme ? "NVMe" : "HBM";
+}
+
 /// What twice of a tier would bring.
-std::string More(const char* tier, const Advice::Row* row, const Advice::Row& now) {
+std::string More(const Advice::Window& window, Advice::Tier tier, const Advice::Row& now) {
+  const Advice::Row* row = FindRow(window, tier, 2);
   if (row == nullptr) return "";
-  const double bytes = tier == std::string_view("DRAM") ? row->dram_bytes : row->nvme_bytes;
   const double gain = row->hit_ratio - now.hit_ratio;
-  std::string text = std::string("Twice the ") + tier + " (" + Bytes(bytes) + "): ";
+  std::string text =
+      std::string("Twice the ") + NameOf(tier) + " (" + Bytes(row->Bytes(tier)) + "): ";
   if (gain < 0.0005 && gain < 2 * row->standard_error + 0.0005) {
     text += "no more hits";
   } else {
@@ -73,20 +81,21 @@ std::string More(const char* tier, const Advice::Row* row, const Advice::Row& no
             Bytes(row->saved_bytes_per_s - now.saved_bytes_per_s) + "/s more is read, not computed";
   }
   if (row->nvme_bytes > 0 && row->dram_hit_ratio > now.dram_hit_ratio + 0.0005) {
-    text += "; " + Points(row->dram_hit_ratio - now.dram_hit_ratio) + " from DRAM";
+    text += "; " + Points(row->dram_hit_ratio - now.dram_hit_ratio) +
+            (row->hbm_bytes > 0 ? " from DRAM and HBM" : " from DRAM");
   }
   if (row->unfilled) text += "; what was seen since the start does not fill it";
   return text + ".\n";
 }
 
 /// What of a tier could be given up.
-std::string Less(const char* tier, const Advice::Row* row, const Advice::Row& now, double have) {
+std::string Less(const Advice::Window& window, Advice::Tier tier, const Advice::Row& now) {
+  const Advice::Row* row = SmallestRow(window, tier);
   if (row == nullptr) {
-    return std::string("None of the ") + tier + " can be given up for less than 1 point.\n";
+    return std::string("None of the ") + NameOf(tier) + " can be given up for less than 1 point.\n";
   }
-  const bool dram = tier == std::string_view("DRAM");
-  const double scale = dram ? row->dram_scale : row->nvme_scale;
-  return Text("%.0f %%", 100 * (1 - scale)) + " of the " + tier + " (" + Bytes(have * (1 - scale)) +
+  return Text("%.0f %%", 100 * (1 - row->Scale(tier))) + " of the " + NameOf(tier) + " (" +
+         Bytes(now.Bytes(tier) - row->Bytes(tier)) +
          ") could be given up: " + Points(row->hit_ratio - now.hit_ratio) + " +- " +
          Text("%.1f", 100 * row->standard_error) + ".\n";
 }
@@ -105,15 +114,16 @@ std::string AdviceText(const Advice& advice) {
   }
   if (window.references > 0) text += ", " + FormatShare(window.hits, window.references) + " hit";
   text += ".\n";
-  const Advice::Row* now = FindRow(window, 1, 1);
+  const Advice::Row* now = PresentRow(window);
   if (!window.Enough() || now == nullptr) {
     return text + "Not enough yet: advice needs " + FormatCount(kSampledMin) + " sampled blocks.\n";
   }
   text += "\n" + Table(advice, window) + "\n";
-  text += More("DRAM", FindRow(window, 2, 1), *now);
-  if (advice.nvme_bytes > 0) text += More("NVMe", FindRow(window, 1, 2), *now);
-  text += Less("DRAM", SmallestDram(window), *now, advice.dram_bytes);
-  if (advice.nvme_bytes > 0) text += Less("NVMe", SmallestNvme(window), *now, advice.nvme_bytes);
+  std::vector<Advice::Tier> tiers = {Advice::Tier::kDram};
+  if (advice.nvme_bytes > 0) tiers.push_back(Advice::Tier::kNvme);
+  if (advice.hbm_bytes > 0) tiers.push_back(Advice::Tier::kHbm);
+  for (const Advice::Tier tier : tiers) text += More(window, tier, *now);
+  for (const Advice::Tier tier : tiers) text += Less(window, tier, *now);
   text += "Learned with " + Bytes(advice.memory_bytes) + " of memory and " +
           Text("%.2f s", advice.cpu_seconds) + " of CPU";
   if (advice.uptime_seconds > 0) {

@@ -81,6 +81,28 @@ TEST_F(CurveTest, ALargerCacheHitsWhatTheRealOneGaveUp) {
 
 // The real cache did better than its miniature by four hits; no size can have them beyond all that
 // there are.
+TEST_F(CurveTest, MemoryOfGpusCountsAsRoomForBlocksThatLeftDram) {
+  MissRatioCurve::Options options = Sized(4);
+  options.hbm_bytes = 4 * kBlock;
+  MissRatioCurve curve(options, clock_);
+  for (const std::uint64_t chain : {1U, 2U}) Use(curve, CurveUse::kPut, chain, 0, 4, false);
+  for (const std::uint64_t chain : {1U, 2U}) Use(curve, CurveUse::kGet, chain, 0, 4, true);
+  const auto hits_at = [&curve](double hbm) {
+    for (const auto& point : curve.Read(false).points) {
+      if (point.point.hbm_scale == hbm && point.point.dram_scale == 1) return point.hits;
+    }
+    return -1.0;
+  };
+  EXPECT_EQ(hits_at(1), 8) << "both chains fit DRAM and HBM together";
+  EXPECT_EQ(hits_at(2), 8);
+  EXPECT_LT(hits_at(0.5), 8);
+  EXPECT_LE(hits_at(0), 4);
+  EXPECT_LT(HitsAt(curve, 0.25), 8);
+  EXPECT_TRUE(curve.Validate().ok()) << curve.Validate().ToString();
+  EXPECT_EQ(MissRatioCurve::PointsFor(1 << 20, 1 << 20, 1 << 20).size(), 16U);
+  EXPECT_EQ(MissRatioCurve::PointsFor(1 << 20, 1 << 20).size(), 12U) << "nothing for nobody's HBM";
+}
+
 TEST_F(CurveTest, ASizeThatMissesNothingTwiceIsNotCorrected) {
   MissRatioCurve curve(Sized(4), clock_);
   for (const std::uint64_t chain : {1U, 2U}) Use(curve, CurveUse::kPut, chain, 0, 4, false);

@@ -15,6 +15,14 @@ std::string ScaleText(double scale) {
   return text;
 }
 
+/// What tells one simulated size from another; the HBM only where there is some.
+Appender Sized(const Appender& all, const CurvePoint& point) {
+  Appender sized =
+      all.With("dram", ScaleText(point.dram_scale)).With("nvme", ScaleText(point.nvme_scale));
+  const bool hbm = point.hbm_bytes > 0 || point.hbm_scale != 1;
+  return hbm ? sized.With("hbm", ScaleText(point.hbm_scale)) : sized;
+}
+
 void AppendFigures(const CurveFigures& figures, Appender window) {
   window.Add(kAdviceSeconds, figures.seconds);
   window.Add(kAdviceReferences, figures.references);
@@ -22,8 +30,7 @@ void AppendFigures(const CurveFigures& figures, Appender window) {
   window.Add(kAdviceHits, figures.hits);
   window.Add(kAdviceSampled, figures.sampled);
   for (const CurveFigures::PointFigures& point : figures.points) {
-    Appender size = window.With("dram", ScaleText(point.point.dram_scale))
-                        .With("nvme", ScaleText(point.point.nvme_scale));
+    Appender size = Sized(window, point.point);
     size.Add(kAdvicePointHits, point.hits);
     size.Add(kAdvicePointDramHits, point.dram_hits);
     size.Add(kAdvicePointVariance, point.variance);
@@ -62,8 +69,7 @@ void AppendAdviceMetrics(const MissRatioCurve& curve, std::uint64_t advice_bytes
   AppendFigures(figures, all.With("window", "start"));
   AppendFigures(curve.Read(true), all.With("window", "hour"));
   for (const CurveFigures::PointFigures& point : figures.points) {
-    all.With("dram", ScaleText(point.point.dram_scale))
-        .With("nvme", ScaleText(point.point.nvme_scale))
+    Sized(all, point.point)
         .Add(kAdvicePointUnfilled, static_cast<std::uint64_t>(point.filled ? 0 : 1));
   }
   all.Add(kAdviceSampling, 1 / static_cast<double>(std::uint64_t{1} << curve.Shift()));

@@ -31,9 +31,9 @@ const MetricInfo kAdviceSampled = {"terrace_advice_sampled_references", kGauge, 
                                    "Of those blocks, the ones that the miniature caches saw."};
 const MetricInfo kAdvicePointHits = {
     "terrace_advice_point_hits", kGauge, kSum,
-    "Of those blocks, the ones that would be there with so much DRAM and NVMe; estimated."};
+    "Of those blocks, the ones that would be there with so much DRAM, NVMe and HBM; estimated."};
 const MetricInfo kAdvicePointDramHits = {"terrace_advice_point_dram_hits", kGauge, kSum,
-                                         "Of these, the ones in DRAM."};
+                                         "Of these, the ones in DRAM or HBM."};
 const MetricInfo kAdvicePointVariance = {
     "terrace_advice_point_variance", kGauge, kSum,
     "Variance of that estimate: the square of its standard error."};
