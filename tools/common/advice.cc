@@ -96,10 +96,10 @@ Advice::Window MakeWindow(const Advice& advice, const WindowFigures& figures) {
     const bool dram = tier == Advice::Tier::kDram;
     if (!dram && !(have[static_cast<std::size_t>(tier)] > 0)) continue;
     for (const auto& [size, estimate] : figures.sizes) {
-      Advice::Row row = RowOf(advice, figures, size, estimate);
+      const Advice::Row row = RowOf(advice, figures, size, estimate);
       if (!Varies(row, tier)) continue;
       if (!dram && row.Scale(tier) == 1) continue;  // is among DRAM's
-      window.rows.push_back(std::move(row));
+      window.rows.push_back(row);
     }
   }
   return window;
