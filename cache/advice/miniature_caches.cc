@@ -374,7 +374,7 @@ void MiniatureCaches::Clear(std::uint32_t namespace_id) {
 void MiniatureCaches::SetSizes() {
   for (std::size_t index = 0; index < points_.size(); ++index) {
     Point& point = points_[index];
-    point.dram_bytes = options_.points[index].dram_bytes >> shift_;
+    point.dram_bytes = options_.points[index].MemoryBytes() >> shift_;
     if (point.ring.empty()) continue;
     point.segment_bytes = std::max<std::uint64_t>(
         (options_.points[index].nvme_bytes >> shift_) / point.ring.size(), 1);

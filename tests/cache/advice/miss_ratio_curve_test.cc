@@ -103,6 +103,24 @@ TEST_F(CurveTest, MemoryOfGpusCountsAsRoomForBlocksThatLeftDram) {
   EXPECT_EQ(MissRatioCurve::PointsFor(1 << 20, 1 << 20).size(), 12U) << "nothing for nobody's HBM";
 }
 
+TEST_F(CurveTest, MemoryOfGpusCountsInASampleToo) {
+  MissRatioCurve::Options options = Sized(2000);
+  options.hbm_bytes = 6000 * kBlock;
+  MissRatioCurve curve(options, clock_);
+  for (int round = 0; round < 4; ++round) {
+    for (std::uint64_t chain = 1; chain <= 1000; ++chain) {
+      Use(curve, round == 0 ? CurveUse::kPut : CurveUse::kGet, chain, 0, 4, round > 0);
+    }
+  }
+  ASSERT_GT(curve.Shift(), 0U) << "all fit the table";
+  double without = -1;
+  for (const auto& point : curve.Read(false).points) {
+    if (point.point.hbm_scale == 0) without = point.hits;
+  }
+  EXPECT_GT(HitsAt(curve, 0.25), 11'000) << "6,500 blocks hold 4,000";
+  EXPECT_LT(without, HitsAt(curve, 0.25)) << "2,000 blocks do not";
+}
+
 TEST_F(CurveTest, ASizeThatMissesNothingTwiceIsNotCorrected) {
   MissRatioCurve curve(Sized(4), clock_);
   for (const std::uint64_t chain : {1U, 2U}) Use(curve, CurveUse::kPut, chain, 0, 4, false);
