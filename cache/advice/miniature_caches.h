@@ -4,8 +4,9 @@
 // bytes of the size that it stands for, times the share of blocks that are sampled (Waldspurger et
 // al., "Cache Modeling and Optimization using Miniature Simulations", USENIX ATC 2017). The points
 // share one table of blocks, in which a mask of bits says which of them has a block on which tier.
-// The rules are the cache's (evict.cc, reclaim.cc), without bytes, pins, labels and admission; HBM
-// is taken for as much more DRAM ("DRAM" below is both together), as if no block ever lay in both:
+// The rules are the cache's (evict.cc, reclaim.cc), without bytes, pins, labels and admission;
+// "DRAM" below is the larger one of DRAM and HBM, as copies in HBM are of what is used again in
+// DRAM:
 //   - DRAM evicts what the policy says, but no block of the request that needs the room, unless
 //     NVMe has it; at most 64 candidates are looked at, and when one block finds no room, the later
 //     ones of the request are refused too;
@@ -27,6 +28,7 @@
 // Memory is taken when it is made. Thread: the owning reactor's.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -46,8 +48,11 @@ struct CurvePoint {
   double dram_scale = 1;  ///< of what the daemon has
   double nvme_scale = 1;
   double hbm_scale = 1;
-  /// What holds blocks above NVMe.
-  [[nodiscard]] std::uint64_t MemoryBytes() const noexcept { return dram_bytes + hbm_bytes; }
+  /// What holds blocks above NVMe. What is used again lies in both, so that the smaller one mostly
+  /// repeats the other.
+  [[nodiscard]] std::uint64_t MemoryBytes() const noexcept {
+    return std::max(dram_bytes, hbm_bytes);
+  }
 };
 
 /// One bit for each point.
