@@ -108,7 +108,11 @@ struct BlockTransfer {
   FrameRange range{};             ///< Push: what of the source moves; was checked. Pull: not used.
 };
 
-/// Where a frame lies, for who maps the extent (a memfd) that it is part of.
+/// Extents of this number and above are memory of GPUs, those below memory of the host.
+inline constexpr std::uint32_t kDeviceExtentFirst = 1U << 31;
+
+/// Where a frame lies, for who maps the extent (a memfd, or an allocation on a GPU) that it is part
+/// of.
 struct LentPlace {
   std::uint32_t extent = 0;
   std::uint32_t edition = 0;  ///< of the extent's memory; 0: nowhere
@@ -117,8 +121,11 @@ struct LentPlace {
 
 /// The memory of an extent, to be passed to a client at once; the descriptor stays its owner's.
 struct SharedExtent {
-  int descriptor = -1;  ///< can be mapped for reading only
+  int descriptor = -1;  ///< can be mapped for reading only; of a GPU's memory see `device`
   std::uint64_t bytes = 0;
+  /// Memory of a GPU: what is to be mapped. The client keeps `descriptor` open for as long as it
+  /// has it mapped, by which the owner knows. Valid as long as the descriptor.
+  const DeviceExport* device = nullptr;
 };
 
 /// Who owns the extents.

@@ -142,5 +142,21 @@ TEST_F(CudaDeviceTest, AHandleOfAnotherGpuIsRefusedByName) {
   EXPECT_EQ(FakeCuda::Get().mapped, 0);
 }
 
+TEST_F(CudaDeviceTest, RenewedMemoryIsZeroAndItsFailureLeavesTheDeviceAsItWas) {
+  const std::unique_ptr<DeviceMemory> device = Open();
+  const auto first = device->Renew(nullptr, 4096);
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  (*first)[7] = std::byte{1};
+  const auto second = device->Renew(*first, 4096);
+  ASSERT_TRUE(second.ok()) << second.status().ToString();
+  for (int i = 0; i < 4096; ++i) ASSERT_EQ((*second)[i], std::byte{0});
+  FakeCuda::Get().malloc_error = cudaErrorMemoryAllocation;
+  EXPECT_EQ(device->Renew(*second, 4096).code(), StatusCode::kRetry);
+  // Of another thread: what is sticky is found by the next Poll.
+  FakeCuda::Get().malloc_error = cudaErrorIllegalAddress;
+  EXPECT_EQ(device->Renew(nullptr, 4096).code(), StatusCode::kIo);
+  EXPECT_TRUE(device->health().ok());
+}
+
 }  // namespace
 }  // namespace terrace

@@ -96,8 +96,13 @@ class DeviceMemory {
 
   /// Device memory at a multiple of 256 bytes. kRetry when the device has not so much. Blocks.
   virtual Result<std::byte*> Allocate(std::uint64_t bytes) = 0;
-  /// Blocks. REQUIRES: from Allocate, no batch in flight uses it.
+  /// Blocks. REQUIRES: from Allocate or Renew, no batch in flight uses it.
   virtual Status Free(std::byte* memory) = 0;
+  /// Frees `old`, unless it is null, and allocates zeros in its place, which nobody knows who knew
+  /// the old: it has another export. kRetry when the device has not so much, and kIo: `old` is gone
+  /// all the same. Blocks, and waits for all that is in flight. Any thread; health() is not
+  /// changed. REQUIRES: as Free.
+  virtual Result<std::byte*> Renew(std::byte* old, std::uint64_t bytes) = 0;
   /// Pins memory of the host, once, for the copies of all batches to come. Blocks: about 40 us a
   /// MiB. The memory is not unmapped before UnpinHost.
   virtual Status PinHost(std::span<std::byte> memory) = 0;

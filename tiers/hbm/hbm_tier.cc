@@ -12,7 +12,6 @@ namespace {
 constexpr std::uint64_t kCapacityStep = 2 << 20;
 constexpr std::uint64_t kCapacityMax = 16ULL << 40;  // what 4 KiB pages in 32 bits reach
 constexpr std::uint64_t kExtentBytes = 1ULL << 30;
-constexpr TenantId kOwner = 0;
 static_assert(DeviceCopier::kPartsMax <= CopyBatch::kCopiesMax);
 static_assert(DeviceCopier::kSumsMax <= CopyRequest::kPiecesMax);
 static_assert(DeviceCopier::Sum::kAlignment == DevicePiece::kAlignment);
@@ -52,18 +51,32 @@ Result<std::unique_ptr<HbmTier>> HbmTier::Create(DeviceMemory& device, const Hbm
         std::to_string(space->total_bytes));
   };
   if (bytes > space->free_bytes) return too_large();
-  const Result<std::byte*> pool = device.Allocate(bytes);
-  if (pool.code() == StatusCode::kRetry) return too_large();
-  if (!pool.ok()) return pool.status();
-  return std::unique_ptr<HbmTier>(new HbmTier(device, options, *pool));
+  std::unique_ptr<HbmTier> tier(new HbmTier(device, options));
+  Status taken = tier->TakeMemory();
+  if (taken.code() == StatusCode::kRetry) return too_large();
+  if (!taken.ok()) return taken;
+  return tier;
 }
 
-HbmTier::HbmTier(DeviceMemory& device, const HbmOptions& options, std::byte* pool)
+HbmTier::HbmTier(DeviceMemory& device, const HbmOptions& options)
     : device_(device),
-      pool_(pool),
-      slabs_(GeometryOf(options.capacity_bytes)),
+      options_(options),
+      slabs_(GeometryOf(options.capacity_bytes), options.lendable),
       engine_(device, options.copies) {
   stats_.capacity_bytes = options.capacity_bytes / kCapacityStep * kCapacityStep;
+}
+
+Status HbmTier::TakeMemory() {
+  if (!options_.lendable) {
+    const Result<std::byte*> pool = device_.Allocate(stats_.capacity_bytes);
+    if (pool.ok()) pool_ = *pool;
+    return pool.status();
+  }
+  auto extents = DeviceExtents::Create(device_, slabs_.geometry(), options_.let_go_patience);
+  if (!extents.ok()) return extents.status();
+  extents_ = std::move(*extents);
+  shared_.resize(slabs_.geometry().extents());
+  return {};
 }
 
 HbmTier::~HbmTier() {
@@ -71,6 +84,7 @@ HbmTier::~HbmTier() {
   for (const auto& [first, memory] : pinned_) {
     [[maybe_unused]] const Status unpinned = device_.UnpinHost(memory);
   }
+  if (pool_ == nullptr) return;
   [[maybe_unused]] const Status freed = device_.Free(pool_);
 }
 
@@ -103,7 +117,7 @@ Status HbmTier::NotPinned() const {
   return {StatusCode::kUnsupported, name() + ": the host memory is not pinned"};
 }
 
-Result<FrameId> HbmTier::Allocate(std::uint64_t block_bytes) {
+Result<FrameId> HbmTier::Allocate(std::uint64_t block_bytes, TenantId owner) {
   if (!health().ok()) return health();
   const std::uint32_t pages = PagesOf(block_bytes);
   if (pages == 0 || pages > slabs_.geometry().extent_pages) {
@@ -111,8 +125,12 @@ Result<FrameId> HbmTier::Allocate(std::uint64_t block_bytes) {
         name() + ": no frame of " + std::to_string(block_bytes) + " bytes, at most " +
         std::to_string(std::uint64_t{slabs_.geometry().extent_pages} * kPageBytes));
   }
-  const FrameId frame = slabs_.Allocate(kOwner, pages);
-  if (frame == kNoFrame) return Status(StatusCode::kRetry, name() + ": no frame is free");
+  TakeReplaced();
+  const FrameId frame = slabs_.Allocate(lendable() ? owner : kNobody, pages);
+  if (frame == kNoFrame) {
+    ReplaceFor(owner, pages);
+    return Status(StatusCode::kRetry, name() + ": no frame is free");
+  }
   ++stats_.frames;
   stats_.used_bytes += std::uint64_t{slabs_.PlaceOf(frame).frame_pages} * kPageBytes;
   return frame;
@@ -125,8 +143,63 @@ void HbmTier::Free(FrameId frame) {
   slabs_.Free(frame);
 }
 
-std::vector<FrameId> HbmTier::FramesInTheWay(FrameId victim, std::uint64_t block_bytes) const {
-  return slabs_.FramesInTheWay(victim, kOwner, PagesOf(block_bytes));
+std::vector<FrameId> HbmTier::FramesInTheWay(FrameId victim, std::uint64_t block_bytes,
+                                             TenantId owner) {
+  if (!lendable()) return slabs_.FramesInTheWay(victim, kNobody, PagesOf(block_bytes));
+  TakeReplaced();
+  const std::uint32_t extent = slabs_.ExtentOfFrame(victim);
+  const bool waits = !extents_->Idle() || slabs_.IsHeldBack(extent);
+  if (waits && slabs_.NeedsReplacing(extent, owner)) return {};
+  return slabs_.FramesInTheWay(victim, owner, PagesOf(block_bytes));
+}
+
+LentPlace HbmTier::PlaceForLending(FrameId frame) const noexcept {
+  const std::uint32_t extent = slabs_.ExtentOfFrame(frame);
+  return {.extent = options_.first_extent + extent,
+          .edition = slabs_.Edition(extent),
+          .offset = std::uint64_t{PageInExtent(frame, extent)} * kPageBytes};
+}
+
+Result<SharedExtent> HbmTier::ShareExtent(std::uint32_t extent, std::uint32_t edition) {
+  if (!lendable()) return Status(StatusCode::kUnsupported, name() + ": its memory is not lent");
+  if (!HasExtent(extent)) {
+    return Status::Invalid(name() + ": extent " + std::to_string(extent) + " is another pool's");
+  }
+  const std::uint32_t number = extent - options_.first_extent;
+  if (!slabs_.MayBeShared(number) || slabs_.Edition(number) != edition) {
+    return Status(StatusCode::kExpired, name() + ": extent " + std::to_string(extent) +
+                                            " is not of edition " + std::to_string(edition) +
+                                            " any more");
+  }
+  Result<SharedExtent> shared = extents_->Share(number);
+  if (!shared.ok()) return Status(shared.code(), name() + ": " + shared.status().message());
+  if (!shared_[number]) ++stats_.extents_shared;
+  shared_[number] = true;
+  return shared;
+}
+
+void HbmTier::ReplaceFor(TenantId owner, std::uint32_t frame_pages) {
+  if (!lendable() || !extents_->Idle()) return;
+  const std::uint32_t extent = slabs_.FindReplaceable(owner, frame_pages);
+  if (extent == kNoUnit) return;
+  if (!extents_->Replace(extent)) return;  // the next Allocate tries again
+  slabs_.TakeAway(extent, owner);
+  if (shared_[extent] && wanted_) wanted_(options_.first_extent + extent, slabs_.Edition(extent));
+}
+
+void HbmTier::TakeReplaced() {
+  if (!lendable()) return;
+  const std::optional<DeviceExtents::Done> done = extents_->Take();
+  if (!done) return;
+  if (!done->fresh) {
+    slabs_.Kept(done->extent);
+    ++stats_.extents_not_let_go;
+    return;
+  }
+  slabs_.Fresh(done->extent);
+  ++stats_.extents_replaced;
+  if (shared_[done->extent]) --stats_.extents_shared;
+  shared_[done->extent] = false;
 }
 
 Task<Status> HbmTier::MoveChecked(CopyDirection direction, CopyUrgency urgency, DeviceCopy copy,
@@ -194,10 +267,25 @@ Task<Status> HbmTier::CopyTo(FrameId frame, std::span<const std::span<std::byte>
 }
 
 DevicePool HbmTier::Pool() {
-  return {.gpu = this,
-          .name = name(),
-          .kind = device_.kind(),
-          .memory = {{pool_, static_cast<std::size_t>(stats_.capacity_bytes)}}};
+  DevicePool pool{.gpu = this, .name = name(), .kind = device_.kind(), .memory = {}};
+  if (!lendable()) {
+    pool.memory.emplace_back(pool_, static_cast<std::size_t>(stats_.capacity_bytes));
+  }
+  return pool;
+}
+
+Task<Status> HbmTier::Check(FrameId frame, std::uint64_t bytes,
+                            std::span<const std::uint64_t> checksums) {
+  TERRACE_CHECK(slabs_.IsAllocated(frame));
+  std::vector<DevicePiece> pieces;
+  AddPieces(AddressOf(frame), bytes, pieces);
+  std::vector<std::uint64_t> found(pieces.size());
+  co_return co_await RunChecked({.direction = CopyDirection::kWithin,
+                                 .urgency = CopyUrgency::kDemand,
+                                 .copies = {},
+                                 .pieces = pieces,
+                                 .checksums = found},
+                                checksums);
 }
 
 Task<Status> HbmTier::Copy(Way way, std::span<const Part> parts, std::span<Sum> sums) {
@@ -229,6 +317,9 @@ Task<Status> HbmTier::Copy(Way way, std::span<const Part> parts, std::span<Sum> 
   co_return status;
 }
 
-Task<void> HbmTier::Close() { return engine_.Drain(); }
+Task<void> HbmTier::Close() {
+  if (extents_ != nullptr) extents_->Stop();
+  return engine_.Drain();
+}
 
 }  // namespace terrace

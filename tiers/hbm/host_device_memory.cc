@@ -18,13 +18,19 @@ HostDeviceMemory::HostDeviceMemory(HostDeviceOptions options) : options_(std::mo
 
 Result<DeviceSpace> HostDeviceMemory::Space() {
   if (!health_.ok()) return health_;
+  const std::lock_guard lock(mutex_);
   return DeviceSpace{.total_bytes = options_.total_bytes,
                      .free_bytes = options_.total_bytes - allocated_};
 }
 
 Result<std::byte*> HostDeviceMemory::Allocate(std::uint64_t bytes) {
   if (!health_.ok()) return health_;
+  return AllocateZeros(bytes);
+}
+
+Result<std::byte*> HostDeviceMemory::AllocateZeros(std::uint64_t bytes) {
   TERRACE_CHECK(bytes > 0);
+  const std::lock_guard lock(mutex_);
   if (bytes > options_.total_bytes - allocated_) {
     return Status(StatusCode::kRetry,
                   name() + ": out of memory: " + std::to_string(bytes) + " bytes asked, " +
@@ -33,19 +39,31 @@ Result<std::byte*> HostDeviceMemory::Allocate(std::uint64_t bytes) {
   auto memory = HostMemory::Make(bytes);
   if (!memory.ok()) return Status(memory.code(), name() + ": " + memory.status().message());
   std::byte* const first = memory->bytes().data();
-  const std::lock_guard lock(mutex_);
   allocations_.emplace(first, std::move(*memory));
   allocated_ += bytes;
   return first;
 }
 
-Status HostDeviceMemory::Free(std::byte* memory) {
+void HostDeviceMemory::Forget(std::byte* memory) {
   const std::lock_guard lock(mutex_);
   const auto found = allocations_.find(memory);
   TERRACE_CHECK(found != allocations_.end());
   allocated_ -= found->second.bytes().size();
   allocations_.erase(found);
+}
+
+Status HostDeviceMemory::Free(std::byte* memory) {
+  Forget(memory);
   return health_;
+}
+
+Result<std::byte*> HostDeviceMemory::Renew(std::byte* old, std::uint64_t bytes) {
+  if (old != nullptr) Forget(old);
+  if (fail_renewals_ > 0) {
+    --fail_renewals_;
+    return Status(StatusCode::kRetry, name() + ": out of memory, as a test wants it");
+  }
+  return AllocateZeros(bytes);
 }
 
 Result<DeviceExport> HostDeviceMemory::Export(std::span<const std::byte> memory) {

@@ -48,6 +48,7 @@ class HostDeviceMemory final : public DeviceMemory {
   Result<DeviceSpace> Space() override;
   Result<std::byte*> Allocate(std::uint64_t bytes) override;
   Status Free(std::byte* memory) override;
+  Result<std::byte*> Renew(std::byte* old, std::uint64_t bytes) override;
   Status PinHost(std::span<std::byte> memory) override;
   Status UnpinHost(std::span<std::byte> memory) override;
   Result<DeviceExport> Export(std::span<const std::byte> memory) override;
@@ -79,6 +80,8 @@ class HostDeviceMemory final : public DeviceMemory {
   [[nodiscard]] std::uint64_t pins() const noexcept { return pins_.load(); }
   /// The next pins, this many, fail.
   void FailPins(std::uint64_t pins) noexcept { fail_pins_ = pins; }
+  /// The next Renews, this many, find no memory.
+  void FailRenewals(std::uint64_t renewals) noexcept { fail_renewals_ = renewals; }
   /// Allocations of others that are mapped now. Any thread.
   [[nodiscard]] std::size_t mapped() const;
 
@@ -105,6 +108,8 @@ class HostDeviceMemory final : public DeviceMemory {
            (!options_.hang_file.empty() && ::access(options_.hang_file.c_str(), F_OK) == 0);
   }
   [[nodiscard]] Status CheckPlaces(const CopyBatch& batch) const;
+  Result<std::byte*> AllocateZeros(std::uint64_t bytes);
+  void Forget(std::byte* memory);
 
   const HostDeviceOptions options_;
   Status health_;
@@ -116,10 +121,11 @@ class HostDeviceMemory final : public DeviceMemory {
     std::size_t count = 0;
   };
   std::map<std::vector<std::byte>, Opened> handles_;  ///< of opened_; guarded by mutex_
-  std::uint64_t allocated_ = 0;
-  std::map<const std::byte*, std::size_t> pinned_;  ///< bytes by first byte; under mutex_
+  std::uint64_t allocated_ = 0;                       ///< bytes; guarded by mutex_
+  std::map<const std::byte*, std::size_t> pinned_;    ///< bytes by first byte; under mutex_
   std::atomic<std::uint64_t> pins_{0};
   std::atomic<std::uint64_t> fail_pins_{0};
+  std::atomic<std::uint64_t> fail_renewals_{0};
   std::array<Slot, kSlots> slots_;
   std::array<Nanos, kCopyDirections * kCopyUrgencies> lane_free_{};  ///< when its last batch ends
   std::atomic<std::uint64_t> corrupt_{0};

@@ -6,8 +6,8 @@
 
 #include "base/check.h"
 #include "base/checksum.h"
+#include "base/cuda_ipc_mappings.h"
 #include "base/cuda_memory.h"
-#include "tiers/hbm/cuda/ipc_mappings.h"
 #include "tiers/hbm/gpu.h"
 
 namespace terrace {
@@ -250,6 +250,24 @@ Status CudaDeviceMemory::Free(std::byte* memory) {
   return Note(cudaFree(memory), "cudaFree");
 }
 
+// By a thread of its own; as below.
+Result<std::byte*> CudaDeviceMemory::Renew(std::byte* old, std::uint64_t bytes) {
+  const OnCudaDevice on_device(index_);
+  Status status = on_device.status();
+  if (status.ok() && old != nullptr) status = StatusOf(cudaFree(old), "cudaFree");
+  if (!status.ok()) return Status(StatusCode::kIo, name_ + ": " + status.message());
+  void* memory = nullptr;
+  status =
+      StatusOf(cudaMalloc(&memory, bytes), "cudaMalloc of " + std::to_string(bytes) + " bytes");
+  if (!status.ok()) return status;
+  // What another allocation of this process left there is not shown to anybody.
+  status = StatusOf(cudaMemset(memory, 0, bytes), "cudaMemset");
+  if (status.ok()) status = StatusOf(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+  if (status.ok()) return static_cast<std::byte*>(memory);
+  static_cast<void>(StatusOf(cudaFree(memory), "cudaFree"));
+  return Status(StatusCode::kIo, status.message());
+}
+
 // What is sticky here is found by the next Poll, too: health() is another thread's.
 Status CudaDeviceMemory::PinHost(std::span<std::byte> memory) {
   const std::lock_guard lock(mutex_);
@@ -303,7 +321,7 @@ Result<std::span<std::byte>> CudaDeviceMemory::OpenExport(const DeviceExport& ex
     status = Status::Invalid("gpu " + exported.gpu + " is another than " + uuid_);
   }
   if (status.ok()) {
-    Result<std::span<std::byte>> opened = IpcMappings::OfProcess().Open(index_, exported);
+    Result<std::span<std::byte>> opened = CudaIpcMappings::OfProcess().Open(index_, exported);
     if (opened.ok()) return opened;
     status = opened.status();
   }
@@ -311,7 +329,7 @@ Result<std::span<std::byte>> CudaDeviceMemory::OpenExport(const DeviceExport& ex
 }
 
 void CudaDeviceMemory::CloseExport(std::span<std::byte> memory) {
-  IpcMappings::OfProcess().Close(index_, memory);
+  CudaIpcMappings::OfProcess().Close(index_, memory);
 }
 
 Result<std::size_t> CudaDeviceMemory::Submit(const CopyBatch& batch) {

@@ -43,6 +43,7 @@ class CudaDeviceMemory final : public DeviceMemory {
   Result<DeviceSpace> Space() override;
   Result<std::byte*> Allocate(std::uint64_t bytes) override;
   Status Free(std::byte* memory) override;
+  Result<std::byte*> Renew(std::byte* old, std::uint64_t bytes) override;
   Status PinHost(std::span<std::byte> memory) override;
   Status UnpinHost(std::span<std::byte> memory) override;
   Result<DeviceExport> Export(std::span<const std::byte> memory) override;

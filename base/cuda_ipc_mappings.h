@@ -1,4 +1,4 @@
-// IpcMappings: the allocations of other processes that this process has mapped, by CUDA IPC.
+// CudaIpcMappings: the allocations of other processes that this process has mapped, by CUDA IPC.
 //
 // Model. Reactors share a context of each GPU, and several regions of a client may lie in one
 // allocation: each allocation is mapped once a GPU, and unmapped with its last user. How large it
@@ -21,10 +21,10 @@
 
 namespace terrace {
 
-class IpcMappings {
+class CudaIpcMappings {
  public:
   /// Of this process; lives until its end.
-  static IpcMappings& OfProcess();
+  static CudaIpcMappings& OfProcess();
 
   /// The memory that `exported`, which was checked, names, mapped on GPU `device`. Statuses as of
   /// DeviceMemory::OpenExport. Blocks.

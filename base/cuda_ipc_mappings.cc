@@ -1,4 +1,4 @@
-#include "tiers/hbm/cuda/ipc_mappings.h"
+#include "base/cuda_ipc_mappings.h"
 
 #include <cuda_runtime_api.h>
 
@@ -27,12 +27,13 @@ StatusCode CodeOfOpen(cudaError_t error) {
 
 }  // namespace
 
-IpcMappings& IpcMappings::OfProcess() {
-  static auto* const mappings = new IpcMappings;  // threads may close mappings after main
+CudaIpcMappings& CudaIpcMappings::OfProcess() {
+  static auto* const mappings = new CudaIpcMappings;  // threads may close mappings after main
   return *mappings;
 }
 
-Result<IpcMappings::Mapping> IpcMappings::Map(int device, const std::vector<std::byte>& bytes) {
+Result<CudaIpcMappings::Mapping> CudaIpcMappings::Map(int device,
+                                                      const std::vector<std::byte>& bytes) {
   cudaIpcMemHandle_t handle{};
   if (bytes.size() != sizeof(handle)) {
     return Status::Invalid("handle has " + std::to_string(bytes.size()) + " bytes, not " +
@@ -69,12 +70,12 @@ Result<IpcMappings::Mapping> IpcMappings::Map(int device, const std::vector<std:
   return mapping;
 }
 
-void IpcMappings::Unmap(const Mapping& mapping) {
+void CudaIpcMappings::Unmap(const Mapping& mapping) {
   (void)cudaIpcCloseMemHandle(mapping.base);
   (void)cudaGetLastError();
 }
 
-Result<std::span<std::byte>> IpcMappings::Open(int device, const DeviceExport& exported) {
+Result<std::span<std::byte>> CudaIpcMappings::Open(int device, const DeviceExport& exported) {
   const std::lock_guard lock(mutex_);
   if (const cudaError_t error = cudaSetDevice(device); error != cudaSuccess) {
     return CudaStatus(error, "cudaSetDevice");
@@ -100,7 +101,7 @@ Result<std::span<std::byte>> IpcMappings::Open(int device, const DeviceExport& e
   return std::span(mapping.base + exported.offset, exported.bytes);
 }
 
-void IpcMappings::Close(int device, std::span<std::byte> memory) {
+void CudaIpcMappings::Close(int device, std::span<std::byte> memory) {
   const std::lock_guard lock(mutex_);
   const auto known = std::ranges::find_if(mappings_, [&](const auto& entry) {
     const Mapping& mapping = entry.second;

@@ -1,0 +1,127 @@
+// DeviceExtents: a pool of a GPU that clients may map, as allocations of their own: its extents.
+//
+// Model. Who maps an allocation may read and write all of it, at any time, as often as he likes:
+// its handle is good for as long as it is allocated. So an extent that changes its owner becomes
+// other memory: it is freed and allocated anew, zeroed, which nobody has a handle of.
+//
+//   D1. Memory that clients have mapped is not freed; CUDA promises nothing for that. With the
+//       handle of an extent each client gets the end of a pipe, and keeps it open for as long as it
+//       has the extent mapped. Its last copy goes with the client, however that ends.
+//   D2. Replace waits for that for at most `patience`, on a thread, or the extent stays as it is.
+//   D3. Never is more memory in use than the pool's. What cannot be had is tried again every
+//       `patience` / 10, until it can or this object goes.
+//   D4. At the end what is still mapped is not freed: the driver does that after the process.
+//
+// Memory: a multiple of 2 MiB each, so that no other allocation shares its pages. Thread: the
+// owning reactor's, but for Create and the destructor; failures() from any. The thread of D2 exists
+// from the first Replace on, and touches only the extent that is being replaced.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/link.h"
+#include "base/result.h"
+#include "tiers/dram/slab_shape.h"
+#include "tiers/hbm/device_memory.h"
+
+namespace terrace {
+
+class DeviceExtents {
+ public:
+  struct Done {
+    std::uint32_t extent = 0;
+    bool fresh = false;  ///< other memory; else what it was, because a client kept it
+  };
+
+  /// Allocates all extents. kRetry when the device has not so much. Blocks. `device` outlives it.
+  static Result<std::unique_ptr<DeviceExtents>> Create(DeviceMemory& device,
+                                                       const ExtentGeometry& geometry,
+                                                       Nanos patience);
+  /// Waits for an extent being allocated. REQUIRES: no batch in flight uses the memory.
+  ~DeviceExtents();
+  DeviceExtents(const DeviceExtents&) = delete;
+  DeviceExtents& operator=(const DeviceExtents&) = delete;
+
+  /// REQUIRES: not being replaced.
+  [[nodiscard]] std::byte* At(std::uint32_t extent) const noexcept {
+    return extents_[extent].memory;
+  }
+  /// What a client needs to map an extent; all of it stays this object's, until Replace of the
+  /// extent. kUnsupported when the device cannot export it, kIo with errno. Blocks for
+  /// microseconds.
+  Result<SharedExtent> Share(std::uint32_t extent);
+  /// No replacement is under way or waits to be taken.
+  [[nodiscard]] bool Idle() const noexcept { return !working_ && !done_; }
+  /// Begins to give the extent other memory; false: there is no thread to be had. REQUIRES: Idle;
+  /// nobody uses the extent until Take names it.
+  bool Replace(std::uint32_t extent);
+  /// What ended since it was last asked. One load when nothing did.
+  std::optional<Done> Take();
+  /// The thread is in a call of the driver's, which may not return.
+  [[nodiscard]] bool InDriver() const noexcept { return in_driver_; }
+  /// No extent is replaced from now on; one that waits stays taken. Does not wait.
+  void Stop();
+
+  /// Tries to get memory that failed.
+  [[nodiscard]] std::uint64_t failures() const noexcept { return failures_.load(); }
+
+ private:
+  /// A descriptor, closed with it.
+  class File {
+   public:
+    File() noexcept = default;
+    explicit File(int descriptor) noexcept : descriptor_(descriptor) {}
+    File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+    File& operator=(File&& other) noexcept {
+      std::swap(descriptor_, other.descriptor_);
+      return *this;
+    }
+    ~File();
+    [[nodiscard]] int get() const noexcept { return descriptor_; }
+
+   private:
+    int descriptor_ = -1;
+  };
+  struct Extent {
+    std::byte* memory = nullptr;
+    std::uint64_t bytes = 0;
+    DeviceExport exported;     ///< of this memory, once it was shared
+    File given;                ///< the end that clients get copies of; none: it is not shared now
+    std::vector<File> kept{};  ///< the other ends: each hangs up when no copy is left
+  };
+
+  DeviceExtents(DeviceMemory& device, Nanos patience) : device_(device), patience_(patience) {}
+  void Work();
+  void ReplaceNow(std::uint32_t extent);
+  /// False: a client keeps it, or this object goes.
+  [[nodiscard]] bool AwaitLetGo(Extent& extent);
+  /// Forgets the pipes that no client has any more; true: there is none left.
+  static bool LetGo(Extent& extent);
+  /// False when this object goes.
+  bool Wait(Nanos time);
+
+  DeviceMemory& device_;
+  const Nanos patience_;
+  std::vector<Extent> extents_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stop_ = false;                     ///< under mutex_
+  std::optional<std::uint32_t> started_;  ///< under mutex_
+  Done last_;                             ///< written before done_ is set, read after
+  std::atomic<bool> done_ = false;
+  std::atomic<bool> working_ = false;
+  std::atomic<bool> in_driver_ = false;
+  std::atomic<std::uint64_t> failures_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace terrace
