@@ -221,6 +221,10 @@ void Cache::OnGpuLost(std::function<void(const std::string&, const std::string&)
   impl_->hbm->on_lost = std::move(lost);
 }
 
+void Cache::OnLoansOver(std::function<void(const HbmTier&, std::optional<LentPlace>)> over) {
+  impl_->hbm->on_loans_over = std::move(over);
+}
+
 Cache::Usage Cache::UsageOf(std::uint32_t namespace_id) const {
   const BlockIndex::Usage usage = impl_->index->UsageOf(namespace_id);
   return {.blocks = usage.blocks, .bytes = usage.bytes};

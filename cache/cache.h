@@ -94,6 +94,8 @@ struct GetRequest {
   /// Get only: the frames are lent for so long, nothing is pushed, and there are no places. 0:
   /// they are pushed.
   Nanos lend_for = 0;
+  /// With `lend_for`: the UUID of a GPU whose memory the client can be lent as well; empty: none.
+  std::string lend_gpu{};
   Ack ack = Ack::kCommitted;  ///< put only: what the answer waits for
   bool waits = false;         ///< get only: for what is not there yet, until the deadline
   HandoffNumber handoff{};    ///< get that waits: also what is sent in it; put: sends in it
@@ -260,8 +262,11 @@ struct CacheCounters {
   /// Of the GPUs: bytes of their pools, and of the frames in them; how many they are, and are lost.
   std::atomic<std::uint64_t> hbm_capacity_bytes{0}, hbm_used_bytes{0};
   std::atomic<std::uint64_t> hbm_gpus{0}, hbm_gpus_offline{0};
-  std::atomic<std::uint64_t> get_failures{0};  ///< found, but the push or the loan failed
-  std::atomic<std::uint64_t> blocks_lent{0};   ///< of the hits
+  std::atomic<std::uint64_t> hbm_extents_shared{0};  ///< as of HbmStats, and the next
+  std::atomic<std::uint64_t> hbm_extents_replaced{0}, hbm_extents_not_let_go{0};
+  std::atomic<std::uint64_t> get_failures{0};     ///< found, but the push or the loan failed
+  std::atomic<std::uint64_t> blocks_lent{0};      ///< of the hits
+  std::atomic<std::uint64_t> blocks_lent_hbm{0};  ///< of those: from the memory of GPUs
   std::atomic<std::uint64_t> put_requests{0}, put_blocks{0}, put_stored{0}, put_exists{0};
   std::atomic<std::uint64_t> put_pending{0}, put_no_space{0}, put_failures{0};
   std::atomic<std::uint64_t> bytes_got{0}, bytes_put{0};
@@ -328,6 +333,8 @@ struct CacheOptions {
   const PolicyKind* hbm_policy_kind = nullptr;       ///< for copies in HBM, likewise; else as above
   /// Smaller blocks get no copies in HBM, each of which costs about 400 bytes here.
   std::uint64_t hbm_block_bytes_min = 64 << 10;
+  /// Tenants whose clients may be lent their copies in HBM, where the tiers are lendable.
+  std::vector<std::string> hbm_lend_tenants{};
   std::uint64_t event_bytes = 1 << 20;  ///< of the log of events; 0: none is kept
   /// Of the bytes put, most to be written to NVMe, those that are worth most (write_price.h); 0:
   /// everything is written, as soon as it is put.
@@ -371,6 +378,9 @@ class Cache {
   [[nodiscard]] nvme::NvmeTier* nvme() noexcept;
   /// Called when a GPU goes offline: its name, and why. REQUIRES: AttachHbm.
   void OnGpuLost(std::function<void(const std::string&, const std::string&)> lost);
+  /// Called when what is lent at a place of the tier's memory, or anywhere in it, is of no use any
+  /// more: it is corrupt, or the GPU is lost. REQUIRES: likewise.
+  void OnLoansOver(std::function<void(const HbmTier&, std::optional<LentPlace>)> over);
   /// Called when a device goes offline or comes back: its name, whether it is online, and why.
   void OnDevice(std::function<void(const std::string&, bool, const std::string&)> changed);
 

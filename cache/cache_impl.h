@@ -104,6 +104,10 @@ struct Cache::Impl {
   /// A block whose copy lies on the GPU that it is wanted on goes there without a stop: true, and
   /// `answer` says how it went. False: it has to go by DRAM. `answer` outlives the task.
   Task<bool> GetOnDevice(GetState& state, const WantedBlock& wanted, BlockAnswer* answer);
+  /// lend_flow.cc. A block whose copy may be lent to a client that can map it goes there: true, and
+  /// `answer` says so. False: its frame in DRAM is lent. `answer` outlives the task.
+  Task<bool> LendOnDevice(Link& link, const GetRequest& request, const WantedBlock& wanted,
+                          BlockAnswer* answer);
   /// `pin` holds the block's frame when it ends with kOk, `tier` says where it was found, `why` why
   /// it did not end so.
   Task<StatusCode> PinBlock(GetState& state, const WantedBlock& wanted, Hold* pin, TierKind* tier,

@@ -1,21 +1,28 @@
 // HbmBlock: a copy of a block in the memory of a GPU, for a Link that takes it from there
-// (base/device_region.h). While it lives the copy's frame is in use (HbmSide::BeginRead).
+// (base/device_region.h), or lends it. While it lives the copy's frame is in use
+// (HbmSide::BeginRead), and so it is while it is lent.
 //
 // Thread: the owning reactor's. The side outlives it.
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "base/device_region.h"
+#include "base/link.h"
 #include "cache/hbm_side.h"
 
 namespace terrace {
 
-class HbmBlock final : public DeviceSource {
+class HbmBlock final : public DeviceSource,
+                       public std::enable_shared_from_this<HbmBlock>,
+                       private Hold::Owner {
  public:
   /// The GPU with a copy of the block that can be read; null.
   static const DeviceCopier* GpuWith(const HbmSide& side, BlockId id);
+  /// A copy of the block that can be lent to who can map memory of the GPU of that UUID is there.
+  static bool MayLend(const HbmSide& side, BlockId id, std::string_view gpu);
   /// Null when no copy of the block can be read.
   static std::shared_ptr<HbmBlock> Begin(HbmSide& side, BlockId id);
   HbmBlock(HbmSide& side, std::shared_ptr<HbmSide::Copy> copy)
@@ -35,13 +42,25 @@ class HbmBlock final : public DeviceSource {
   Task<Status> CopyTo(std::span<const std::span<std::byte>> places) override {
     return copy_->tier->CopyTo(copy_->frame, places, copy_->checksums);
   }
+  /// kCorrupt: it does not have its checksums any more. The call ends when the GPU has.
+  Task<Status> Check() { return copy_->tier->Check(copy_->frame, bytes(), copy_->checksums); }
+  /// Can be lent, and is still the block's.
+  [[nodiscard]] bool lendable() const noexcept { return copy_->lendable && !copy_->dropped; }
+  /// Its memory, not to be followed; in use until the Hold goes, which is before this object's side
+  /// does. REQUIRES: lendable, and owned by a shared_ptr.
+  [[nodiscard]] Hold Lend();
+  [[nodiscard]] LentPlace place() const { return copy_->tier->PlaceForLending(copy_->frame); }
+  [[nodiscard]] HbmTier& tier() const noexcept { return *copy_->tier; }
   /// As it was in DRAM.
   [[nodiscard]] const FrameHeader& header() const noexcept { return copy_->header; }
   /// The copy is of no use: its bytes are wrong (kCorrupt), or it failed.
   void GiveUp(StatusCode why);
 
  private:
+  void Release(std::uint64_t token) noexcept override;
+
   HbmSide& side_;
+  std::shared_ptr<HbmBlock> lent_;  ///< itself, while a Hold of it is somewhere
   const std::shared_ptr<HbmSide::Copy> copy_;
 };
 

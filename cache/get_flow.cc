@@ -159,6 +159,10 @@ Task<BlockAnswer> Cache::Impl::GetBlock(GetState& state, const WantedBlock& want
     BlockAnswer answer;
     if (co_await GetOnDevice(state, wanted, &answer)) co_return answer;
   }
+  if (status == StatusCode::kOk && hbm != nullptr && !request.lend_gpu.empty()) {
+    BlockAnswer answer;
+    if (co_await LendOnDevice(state.link, request, wanted, &answer)) co_return answer;
+  }
   Hold pin;
   TierKind tier = TierKind::kNone;
   if (status == StatusCode::kOk) status = co_await PinBlock(state, wanted, &pin, &tier, &why);

@@ -53,10 +53,16 @@ void HbmSide::CountTiers() {
   for (const HbmTier* tier : tiers) {
     sum.capacity_bytes += tier->Stats().capacity_bytes;
     sum.used_bytes += tier->Stats().used_bytes;
+    sum.extents_shared += tier->Stats().extents_shared;
+    sum.extents_replaced += tier->Stats().extents_replaced;
+    sum.extents_not_let_go += tier->Stats().extents_not_let_go;
     if (!tier->health().ok()) ++offline;
   }
   cache.counters.hbm_capacity_bytes.store(sum.capacity_bytes, std::memory_order_relaxed);
   cache.counters.hbm_used_bytes.store(sum.used_bytes, std::memory_order_relaxed);
+  cache.counters.hbm_extents_shared.store(sum.extents_shared, std::memory_order_relaxed);
+  cache.counters.hbm_extents_replaced.store(sum.extents_replaced, std::memory_order_relaxed);
+  cache.counters.hbm_extents_not_let_go.store(sum.extents_not_let_go, std::memory_order_relaxed);
   cache.counters.hbm_gpus_offline.store(offline, std::memory_order_relaxed);
 }
 
@@ -110,12 +116,14 @@ void HbmSide::StartPromotion(BlockId id) {
   // No copy gives way to one that cannot be made.
   if (!roomiest->IsPinned(payload.data(), payload.size()))
     return Count(cache.counters.hbm_failures);
-  const FrameId frame = MakeRoom(*roomiest, entry.block_bytes);
+  const TenantId owner = OwnerOf(entry.namespace_id);
+  const FrameId frame = MakeRoom(*roomiest, entry.block_bytes, owner);
   if (frame == kNoFrame) return;
   auto copy = std::make_shared<Copy>();
   copy->id = id;
   copy->tier = roomiest;
   copy->frame = frame;
+  copy->lendable = owner != HbmTier::kNobody && roomiest->lendable();
   copy->facts = cache.policy->FactsOf(id);
   copy->header = cache.arena->Header(entry.frame);
   const std::span<const std::uint64_t> checksums = cache.arena->Checksums(entry.frame);
@@ -217,21 +225,29 @@ bool HbmSide::Known(BlockId id) const {
   return !WritePrice::Unknown(cache.policy->ReuseWithin(id, cache.index->in_dram()));
 }
 
-FrameId HbmSide::MakeRoom(HbmTier& tier, std::uint64_t block_bytes) {
-  Result<FrameId> frame = tier.Allocate(block_bytes);
+TenantId HbmSide::OwnerOf(std::uint32_t namespace_id) const {
+  const std::vector<std::string>& lending = cache.options.hbm_lend_tenants;
+  if (lending.empty()) return HbmTier::kNobody;
+  const Namespace* space = cache.registry.Find(namespace_id);
+  const bool lends = space != nullptr && std::ranges::count(lending, space->spec.tenant) > 0;
+  return lends ? space->tenant_id : HbmTier::kNobody;
+}
+
+FrameId HbmSide::MakeRoom(HbmTier& tier, std::uint64_t block_bytes, TenantId owner) {
+  Result<FrameId> frame = tier.Allocate(block_bytes, owner);
   if (frame.code() != StatusCode::kRetry) return frame.ok() ? *frame : kNoFrame;
   BlockId candidate = policy->First();
   for (int looked = 0; looked < kCandidatesMax && candidate != kNoBlock; ++looked) {
     const Copy& copy = *copies.at(candidate);
     if (copy.tier == &tier) {
-      const std::vector<FrameId> in_the_way = tier.FramesInTheWay(copy.frame, block_bytes);
+      const std::vector<FrameId> in_the_way = tier.FramesInTheWay(copy.frame, block_bytes, owner);
       const auto may_go = [&](FrameId one) { return MayGo(tier, one); };
       if (!in_the_way.empty() && std::ranges::all_of(in_the_way, may_go)) {
         for (const FrameId one : in_the_way) {
           Count(cache.counters.hbm_evictions);
           GiveUp(owners[NumberOf(tier)].at(one), EventCause::kEvicted);
         }
-        frame = tier.Allocate(block_bytes);
+        frame = tier.Allocate(block_bytes, owner);
         return frame.ok() ? *frame : kNoFrame;
       }
     }
@@ -246,6 +262,12 @@ bool HbmSide::IsLast(BlockId id) const {
 }
 
 void HbmSide::GiveUp(BlockId id, EventCause why) {
+  const auto found = copies.find(id);
+  if (why == EventCause::kCorrupt && on_loans_over && found != copies.end() &&
+      found->second->lendable) {
+    const Copy& copy = *found->second;
+    on_loans_over(*copy.tier, copy.tier->PlaceForLending(copy.frame));
+  }
   if (IsLast(id)) return cache.Forget(id, why);
   const BlockEntry& entry = (*cache.index)[id];
   const bool known = entry.in_hbm;
@@ -297,6 +319,7 @@ void HbmSide::EndUse(Copy& copy) {
 void HbmSide::OnLost(HbmTier& tier) {
   CountTiers();
   if (on_lost) on_lost(tier.name(), tier.health().message());
+  if (on_loans_over) on_loans_over(tier, std::nullopt);
   cache.loads->GiveUp(tier);
   if (!closing) background.Spawn(GiveUpAll(tier));
 }

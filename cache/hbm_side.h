@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -50,9 +51,10 @@ struct HbmSide final : ExtentMemoryUser {
     std::vector<std::uint64_t> checksums;
     RequestFacts facts;                ///< of its use that made it worth a copy
     std::vector<std::byte> placement;  ///< key of the record that may be written later
+    bool lendable = false;             ///< to clients of its tenant
     bool ready = false;
     bool dropped = false;     ///< no longer in `copies`
-    std::uint32_t users = 0;  ///< moves under way
+    std::uint32_t users = 0;  ///< moves under way, and leases
   };
 
   /// REQUIRES: tiers, which outlive the side.
@@ -89,8 +91,10 @@ struct HbmSide final : ExtentMemoryUser {
   [[nodiscard]] bool Wants(BlockId id) const;
   void StartPromotion(BlockId id);
   Task<void> Promote(std::shared_ptr<Copy> copy, Hold pin);
-  /// A frame of that tier, made free by giving others up if need be; kNoFrame.
-  FrameId MakeRoom(HbmTier& tier, std::uint64_t block_bytes);
+  /// Whose clients may be lent copies of that namespace's blocks; HbmTier::kNobody.
+  [[nodiscard]] TenantId OwnerOf(std::uint32_t namespace_id) const;
+  /// A frame of that tier for `owner`, made free by giving others up if need be; kNoFrame.
+  FrameId MakeRoom(HbmTier& tier, std::uint64_t block_bytes, TenantId owner);
   [[nodiscard]] bool MayGo(const HbmTier& tier, FrameId frame) const;
   /// The policy knows what that block in DRAM is worth.
   [[nodiscard]] bool Known(BlockId id) const;
@@ -111,6 +115,8 @@ struct HbmSide final : ExtentMemoryUser {
   const std::vector<HbmTier*> tiers;
   /// A GPU went offline: its name and why.
   std::function<void(const std::string&, const std::string&)> on_lost;
+  /// Who was lent what lies there, or anything of that GPU's, is to hear that it is of no use.
+  std::function<void(const HbmTier&, std::optional<LentPlace>)> on_loans_over;
   std::unique_ptr<EvictionPolicy> policy;  ///< of the ready copies
   std::unordered_map<BlockId, std::shared_ptr<Copy>> copies;
   std::vector<std::unordered_map<FrameId, BlockId>> owners;  ///< by tier

@@ -146,6 +146,15 @@ TERRACE_CALL_ terrace_put(TERRACE_TARGET_, const terrace_block* blocks, uint64_t
 TERRACE_CALL_ terrace_lend(TERRACE_TARGET_, const uint32_t* positions, uint64_t position_count,
                            uint32_t lease_ms, terrace_deadline deadline, terrace_result* result,
                            terrace_error* error);
+/* Since 1.6. The same for who can read memory of the GPU `gpu` (its UUID, as nvidia-smi -L prints
+   it): a block that lies there is lent there, where the daemon lets this tenant;
+   terrace_lent.on_gpu says so. What cannot be mapped here is lent in memory of the host:
+   terrace_device_lending. */
+TERRACE_CALL_ terrace_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
+                              uint64_t position_count, uint32_t lease_ms, terrace_deadline deadline,
+                              terrace_result* result, terrace_error* error);
+/* Since 1.6. Not TERRACE_OK: why the client asks for no memory of that GPU any more. */
+TERRACE_CALL_ terrace_device_lending(terrace_client client, const char* gpu, terrace_error* error);
 TERRACE_CALL_ terrace_remove(TERRACE_TARGET_, uint32_t first, uint32_t count,
                              terrace_deadline deadline, terrace_block_result* results,
                              terrace_error* error);
@@ -156,6 +165,9 @@ TERRACE_CALL_ terrace_submit_put(TERRACE_TARGET_, const terrace_block* blocks, u
                                  uint32_t ack, TERRACE_TICKET_);
 TERRACE_CALL_ terrace_submit_lend(TERRACE_TARGET_, const uint32_t* positions,
                                   uint64_t position_count, uint32_t lease_ms, TERRACE_TICKET_);
+/* Since 1.6. A block that was lent on a GPU and could not be mapped is TERRACE_UNSUPPORTED here. */
+TERRACE_CALL_ terrace_submit_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
+                                     uint64_t position_count, uint32_t lease_ms, TERRACE_TICKET_);
 TERRACE_CALL_ terrace_submit_remove(TERRACE_TARGET_, uint32_t first, uint32_t count,
                                     TERRACE_TICKET_);
 

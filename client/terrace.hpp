@@ -143,6 +143,15 @@ class TERRACE_API Client {
   Result<std::vector<LentBlock>> Lend(NamespaceId space, const Chain& chain,
                                       std::span<const std::uint32_t> positions, BlockKind kind,
                                       Deadline deadline, std::chrono::milliseconds lease = {});
+  /// The same for who can read memory of a GPU: with options.gpu a block that lies there is lent
+  /// there, where the daemon lets this tenant (hbm.lend_tenants); LentBlock::gpu says so. What
+  /// cannot be mapped here is lent in memory of the host, from then on at once: DeviceLending.
+  Result<std::vector<LentBlock>> LendWith(NamespaceId space, const Chain& chain,
+                                          std::span<const std::uint32_t> positions, BlockKind kind,
+                                          Deadline deadline, const LendOptions& options);
+  /// Why this Client asks for no memory of that GPU any more: what it was lent of it could not be
+  /// mapped. Ok as long as that has not happened.
+  [[nodiscard]] Status DeviceLending(std::string_view gpu) const;
   /// Forgets blocks [first, first + count) of the chain: kOk, or kMiss where none was stored.
   Result<std::vector<BlockResult>> Remove(NamespaceId space, const Chain& chain,
                                           std::uint32_t first, std::uint32_t count, BlockKind kind,
@@ -161,6 +170,10 @@ class TERRACE_API Client {
   Result<Ticket> SubmitLend(NamespaceId space, const Chain& chain,
                             std::span<const std::uint32_t> positions, BlockKind kind,
                             Deadline deadline, std::chrono::milliseconds lease = {});
+  /// A block that was lent in memory of a GPU that could not be mapped is kUnsupported here.
+  Result<Ticket> SubmitLendWith(NamespaceId space, const Chain& chain,
+                                std::span<const std::uint32_t> positions, BlockKind kind,
+                                Deadline deadline, const LendOptions& options);
   Result<Ticket> SubmitRemove(NamespaceId space, const Chain& chain, std::uint32_t first,
                               std::uint32_t count, BlockKind kind, Deadline deadline);
   /// Takes at most `most` finished calls, oldest first; never blocks.

@@ -237,7 +237,9 @@ typedef struct terrace_lent {
   terrace_status status;
   uint32_t valid_tokens;
   uint8_t tier;
-  uint8_t reserved[7];
+  uint8_t
+      on_gpu; /* since 1.6, terrace_lend_with: `data` is memory of that GPU, never to be written */
+  uint8_t reserved[6];
 } terrace_lent;
 
 typedef struct terrace_group_presence {

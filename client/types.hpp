@@ -211,6 +211,13 @@ struct BlockResult {
 
 class LentMemory;
 
+/// How a call lends.
+struct LendOptions {
+  std::chrono::milliseconds lease{};  ///< How long at most, up to 60 s; 0: the daemon's default.
+  /// UUID of a GPU whose memory the caller can read, as nvidia-smi -L prints it; empty: none.
+  std::string gpu{};
+};
+
 /// A block in the daemon's own memory, lent for reading: no byte is copied. Move-only; it goes
 /// back when it is released or destroyed, which must be before the lease ends.
 ///
@@ -232,8 +239,15 @@ class TERRACE_API LentBlock {
   Tier tier = Tier::kNone;
   std::uint32_t valid_tokens = 0;
 
-  /// The block, block_bytes long, read-only; empty unless status is kOk and after Release.
+  /// The block, block_bytes long, read-only; empty unless status is kOk, after Release, and where
+  /// the block lies in memory of a GPU.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept;
+  /// The block in memory of a GPU, to be read by that GPU alone, and never written: what is written
+  /// there is found by checksums, and costs the block. Let the GPU be done with it before Release.
+  /// Empty where bytes() is not.
+  [[nodiscard]] std::span<const std::byte> device_bytes() const noexcept;
+  /// UUID of the GPU that the block lies on; empty: it lies in memory of the host.
+  [[nodiscard]] std::string_view gpu() const noexcept;
   /// True: what was read before this call was the block.
   [[nodiscard]] bool Intact() const noexcept;
   /// Gives the block back: kOk when what was read was the block, kExpired when it must not be used,

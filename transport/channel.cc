@@ -144,6 +144,7 @@ void ChannelImpl::OnExtentOffer(const wire::Message& message) {
   const wire::ExtentOffer& offer = *message.body_as_ExtentOffer();
   std::vector<UniqueFd> passed = stream_->TakeDescriptors();
   if (page_ == nullptr || passed.size() != 1) return;  // a loan that names it is then refused
+  if (offer.extent() >= kDeviceExtentFirst) return OnDeviceOffer(offer, std::move(passed[0]));
   extents_.Offer(offer.extent(), offer.edition(), passed[0].get(), offer.length());
   CrashHere(CrashPoint::kClientExtentOffered);
 }
@@ -423,6 +424,7 @@ void ChannelImpl::TearDown(const Status& reason) {
   for (const auto& [region, memory] : registered_) worker_->Unregister(memory);
   registered_.clear();
   requests_.clear();
+  extents_.End();
 }
 
 void ChannelImpl::WaitForDaemonToLetGo() {

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "base/device_export.h"
+#include "base/device_mapping.h"
 #include "base/link.h"
 #include "base/reactor.h"
 #include "base/result.h"
@@ -54,9 +55,10 @@ struct ChannelOptions {
   std::uint16_t port = 7420;
   std::string tenant = "default";
   std::string name = "client";
-  std::uint64_t incarnation = 0;  ///< repeated in every message
-  bool tcp_only = false;          ///< LinkChoice::kTcp
-  bool verify_same_host = false;  ///< have same-host copies hashed on arrival as well
+  std::uint64_t incarnation = 0;           ///< repeated in every message
+  bool tcp_only = false;                   ///< LinkChoice::kTcp
+  bool verify_same_host = false;           ///< have same-host copies hashed on arrival as well
+  std::shared_ptr<DeviceMapper> mapper{};  ///< of memory of GPUs that is lent; null: none is taken
 };
 
 struct ShardInfo {

@@ -66,6 +66,8 @@ class ChannelImpl final : public Channel, public ControlStreamOwner, public Data
   /// Maps what came with HelloReply; from then on messages go over the ring.
   Status OpenRing();
   void OnExtentOffer(const wire::Message& message);
+  /// Maps memory of a GPU; `held` tells the daemon for how long.
+  void OnDeviceOffer(const wire::ExtentOffer& offer, UniqueFd held);
   void OnExtentRecall(const wire::ExtentRecall& recall);
   [[nodiscard]] bool Knows(const wire::Loan& loan) const;
   /// Connects to the daemon once more, for data messages.

@@ -1,5 +1,6 @@
 // ChannelImpl: what the daemon and the NIC are told of the client's memory.
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "base/crash_point.h"
@@ -84,6 +85,24 @@ Result<std::shared_ptr<const DaemonProcess>> ChannelImpl::Daemon() {
     return Status(StatusCode::kUnsupported, "the daemon is not on this host, or has gone");
   }
   return DaemonProcess::Behind(stream_->fd());
+}
+
+void ChannelImpl::OnDeviceOffer(const wire::ExtentOffer& offer, UniqueFd held) {
+  if (options_.mapper == nullptr) return;
+  const auto handle = BytesOf(offer.handle());
+  const DeviceExport exported{.gpu = std::string(TextOf(offer.gpu())),
+                              .handle = {handle.begin(), handle.end()},
+                              .offset = 0,
+                              .bytes = offer.length()};
+  Status status = CheckDeviceExport(exported);
+  if (status.ok() && !extents_.has_devices()) {
+    auto daemon = Daemon();
+    status = daemon.status();
+    if (daemon.ok()) extents_.HasDevicesOf(std::move(*daemon));
+  }
+  if (!status.ok()) return options_.mapper->Refuse(exported.gpu, status);
+  extents_.OfferDevice(offer.extent(), offer.edition(), std::move(held), exported,
+                       *options_.mapper);
 }
 
 bool ChannelImpl::IsOnDevice(const std::byte* at) const {

@@ -14,6 +14,7 @@ struct GpuWire {
   enum class Reason : std::uint8_t {
     kRegistered,      ///< the NIC has the memory: it goes straight
     kOff,             ///< the configuration says so
+    kLent,            ///< clients may be lent it: it does not stay the same
     kNoNic,           ///< none, or RDMA is not offered
     kUcxWithoutCuda,  ///< UCX was built without, or finds no driver
     kUcxTooOld,       ///< below 1.16
@@ -28,12 +29,13 @@ struct GpuWire {
 [[nodiscard]] inline std::string_view GpuWirePath(const GpuWire& wire) noexcept {
   return wire.straight ? "straight" : "staged";
 }
-/// "registered", "off", "no_nic", "ucx_without_cuda", "ucx_too_old", "registration_failed": labels
-/// of metrics.
+/// "registered", "off", "lent", "no_nic", "ucx_without_cuda", "ucx_too_old", "registration_failed":
+/// labels of metrics.
 [[nodiscard]] constexpr std::string_view GpuWireReasonName(GpuWire::Reason reason) noexcept {
   switch (reason) {
     case GpuWire::Reason::kRegistered: return "registered";
     case GpuWire::Reason::kOff: return "off";
+    case GpuWire::Reason::kLent: return "lent";
     case GpuWire::Reason::kNoNic: return "no_nic";
     case GpuWire::Reason::kUcxWithoutCuda: return "ucx_without_cuda";
     case GpuWire::Reason::kUcxTooOld: return "ucx_too_old";

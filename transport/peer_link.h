@@ -91,6 +91,9 @@ class PeerLink : public Link {
 
   /// The client is to let go of an extent, if it was shown it.
   virtual void Recall(std::uint32_t /*extent*/, std::uint32_t /*edition*/) {}
+  /// As of Server.
+  virtual void EndLoans(std::uint32_t /*first*/, std::uint32_t /*last*/) {}
+  virtual void EndLoan(const LentPlace& /*place*/) {}
 
   /// The request was cancelled: transfers that wait look at RequestTracker::Cancelled.
   virtual void WakeTransfers(std::uint64_t request_id) = 0;

@@ -200,6 +200,14 @@ void ServerImpl::RecallExtent(std::uint32_t extent, std::uint32_t edition) {
   for (const auto& [id, peer] : peers_) peer->RecallExtent(extent, edition);
 }
 
+void ServerImpl::EndLoans(std::uint32_t first, std::uint32_t last) {
+  for (const auto& [id, peer] : peers_) peer->EndLoans(first, last);
+}
+
+void ServerImpl::EndLoan(const LentPlace& place) {
+  for (const auto& [id, peer] : peers_) peer->EndLoan(place);
+}
+
 Task<Status> ServerImpl::Shutdown() {
   CloseAll(Status(StatusCode::kPeerDead, "the daemon stops"));
   // Links have ended; what a NIC has in flight ends within a few turns, and so does a GPU's copy,

@@ -73,7 +73,8 @@ struct ServerOptions {
   bool same_host = true;  ///< offer the shared-memory link to clients of this host
   /// Bytes of frames that all clients together may hold lent; 0: nothing is lent.
   std::uint64_t lent_bytes_max = 0;
-  bool rdma = true;  ///< offer verbs when there is a NIC
+  std::uint64_t lent_device_bytes_max = 0;  ///< the same of frames in the memory of GPUs
+  bool rdma = true;                         ///< offer verbs when there is a NIC
   std::string server_text = "terraced";
   /// Patience of Shutdown with transfers that do not end.
   Nanos shutdown_wait = 2 * kSecond;
@@ -91,7 +92,8 @@ struct ServerCounters {
   std::atomic<std::uint64_t> regions_of_devices{0};  ///< regions of GPUs mapped, ever
   std::atomic<std::uint64_t> regions_shared{0};      ///< regions of clients mapped, ever
   std::atomic<std::uint64_t> quarantined{0};         ///< holds waiting for their transport now
-  LeaseCounters leases;
+  LeaseCounters leases;                              ///< of memory of the host
+  LeaseCounters device_leases;                       ///< of memory of GPUs
 };
 
 class Server {
@@ -119,6 +121,10 @@ class Server {
   virtual GpuWire AttachPools(std::span<const DevicePool> pools) = 0;
   /// Clients that were shown an extent are to let go of it (FrameArena::OnExtentWanted).
   virtual void RecallExtent(std::uint32_t extent, std::uint32_t edition) = 0;
+  /// What is lent of the extents [first, last], or at `place` alone, is of no use any more: the
+  /// leases end.
+  virtual void EndLoans(std::uint32_t first, std::uint32_t last) = 0;
+  virtual void EndLoan(const LentPlace& place) = 0;
   /// Closes listener and peers; ends when every Hold given to a link was released. kIo after
   /// ServerOptions::shutdown_wait: a GPU or a NIC still touches frames and memory of clients, which
   /// stay where they are, as must the server, until the process ends.

@@ -28,6 +28,8 @@ class ServerImpl final : public Server {
   void AttachDevices(DeviceRegions& devices) override { devices_ = &devices; }
   GpuWire AttachPools(std::span<const DevicePool> pools) override;
   void RecallExtent(std::uint32_t extent, std::uint32_t edition) override;
+  void EndLoans(std::uint32_t first, std::uint32_t last) override;
+  void EndLoan(const LentPlace& place) override;
   Task<Status> Shutdown() override;
   [[nodiscard]] const ServerCounters& Counters() const noexcept override { return counters_; }
 

@@ -245,9 +245,11 @@ Status ServerPeer::TryShm(const wire::Hello& hello) {
   }
   probe_written_ = challenge;
   std::unique_ptr<LeaseBoard> board;
-  if (const std::uint64_t bytes_max = server_.options().lent_bytes_max; bytes_max > 0) {
-    board = std::make_unique<LeaseBoard>(std::move(*page), server_.scheduler(),
-                                         server_.counters().leases, bytes_max);
+  const LeaseBudget host{server_.counters().leases, server_.options().lent_bytes_max};
+  const LeaseBudget device{server_.counters().device_leases,
+                           server_.options().lent_device_bytes_max};
+  if (host.bytes_max > 0 || device.bytes_max > 0) {
+    board = std::make_unique<LeaseBoard>(std::move(*page), server_.scheduler(), host, device);
   }
   link_ = std::make_unique<ShmLink>(context_, ShmLink::Ways{stream_, *ring_},
                                     std::move(process.value()), std::move(board),

@@ -62,6 +62,12 @@ class ServerPeer final : public Peer,
   void RecallExtent(std::uint32_t extent, std::uint32_t edition) {
     if (state_ == State::kConnected) link_->Recall(extent, edition);
   }
+  void EndLoans(std::uint32_t first, std::uint32_t last) {
+    if (state_ == State::kConnected) link_->EndLoans(first, last);
+  }
+  void EndLoan(const LentPlace& place) {
+    if (state_ == State::kConnected) link_->EndLoan(place);
+  }
   /// The client's data connection has come, past its OpenData message.
   void OpenDataPlane(UniqueFd fd);
 

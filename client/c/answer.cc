@@ -84,8 +84,11 @@ void Answer::ShowLent() {
   lent_.reserve(owned_.lent.size());
   for (const LentBlock& block : owned_.lent) {
     terrace_lent shown{};
-    shown.data = block.bytes().data();
-    shown.length = block.bytes().size();
+    const bool on_gpu = !block.gpu().empty();
+    const std::span<const std::byte> bytes = on_gpu ? block.device_bytes() : block.bytes();
+    shown.data = bytes.data();
+    shown.length = bytes.size();
+    shown.on_gpu = on_gpu ? 1 : 0;
     shown.status = static_cast<terrace_status>(block.status);
     shown.valid_tokens = block.valid_tokens;
     shown.tier = static_cast<std::uint8_t>(block.tier);

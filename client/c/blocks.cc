@@ -91,6 +91,30 @@ terrace_status terrace_lend(TERRACE_TARGET_, const uint32_t* positions, uint64_t
   });
 }
 
+terrace_status terrace_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
+                               uint64_t position_count, uint32_t lease_ms,
+                               terrace_deadline deadline, terrace_result* result,
+                               terrace_error* error) {
+  return WithChain(client, chain, error, [&](Client& its_client, const Chain& keys) -> Status {
+    if (Status status = NotNull(result, "result"); !status.ok()) return status;
+    if (Status status = NotNull(gpu, "gpu"); !status.ok()) return status;
+    const auto named = ToPositions(positions, position_count);
+    if (!named.ok()) return named.status();
+    auto lent = its_client.LendWith({space}, keys, *named, ToKind(kind), ToDeadline(deadline),
+                                    {.lease = milliseconds(lease_ms), .gpu = gpu});
+    if (!lent.ok()) return lent.status();
+    return GiveAnswer(std::make_shared<Answer>(std::move(*lent)), result);
+  });
+}
+
+terrace_status terrace_device_lending(terrace_client client, const char* gpu,
+                                      terrace_error* error) {
+  return WithClient(client, error, [&](Client& its_client) -> Status {
+    if (Status status = NotNull(gpu, "gpu"); !status.ok()) return status;
+    return its_client.DeviceLending(gpu);
+  });
+}
+
 terrace_status terrace_remove(TERRACE_TARGET_, uint32_t first, uint32_t count,
                               terrace_deadline deadline, terrace_block_result* results,
                               terrace_error* error) {
@@ -137,6 +161,18 @@ terrace_status terrace_submit_lend(TERRACE_TARGET_, const uint32_t* positions,
                        return its_client.SubmitLend({space}, keys, *named, ToKind(kind),
                                                     ToDeadline(deadline), milliseconds(lease_ms));
                      });
+}
+
+terrace_status terrace_submit_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
+                                      uint64_t position_count, uint32_t lease_ms, TERRACE_TICKET_) {
+  return SubmitAbout(
+      client, chain, ticket, error, [&](Client& its_client, const Chain& keys) -> Result<Ticket> {
+        if (Status status = NotNull(gpu, "gpu"); !status.ok()) return status;
+        const auto named = ToPositions(positions, position_count);
+        if (!named.ok()) return named.status();
+        return its_client.SubmitLendWith({space}, keys, *named, ToKind(kind), ToDeadline(deadline),
+                                         {.lease = milliseconds(lease_ms), .gpu = gpu});
+      });
 }
 
 terrace_status terrace_submit_remove(TERRACE_TARGET_, uint32_t first, uint32_t count,

@@ -100,8 +100,7 @@ Result<std::vector<LentBlock>> Client::Lend(NamespaceId space, const Chain& chai
                                             std::span<const std::uint32_t> positions,
                                             BlockKind kind, Deadline deadline,
                                             std::chrono::milliseconds lease) {
-  const auto request = impl_->PrepareLend(space, chain, positions, kind, deadline, lease);
-  return AnswerOf<std::vector<LentBlock>>(impl_->Run(request), request, LentBlocksOf);
+  return LendWith(space, chain, positions, kind, deadline, {.lease = lease, .gpu = {}});
 }
 
 Result<std::vector<BlockResult>> Client::Remove(NamespaceId space, const Chain& chain,
@@ -133,7 +132,7 @@ Result<Ticket> Client::SubmitPut(NamespaceId space, const Chain& chain,
 Result<Ticket> Client::SubmitLend(NamespaceId space, const Chain& chain,
                                   std::span<const std::uint32_t> positions, BlockKind kind,
                                   Deadline deadline, std::chrono::milliseconds lease) {
-  return impl_->Submit(impl_->PrepareLend(space, chain, positions, kind, deadline, lease));
+  return SubmitLendWith(space, chain, positions, kind, deadline, {.lease = lease, .gpu = {}});
 }
 
 Result<Ticket> Client::SubmitRemove(NamespaceId space, const Chain& chain, std::uint32_t first,

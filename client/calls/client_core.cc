@@ -69,6 +69,7 @@ ClientCore::ClientCore(const ClientOptions& options, std::unique_ptr<CompletionQ
   channel_options_.incarnation = random_.Next();
   channel_options_.tcp_only = options.link == LinkChoice::kTcp;
   channel_options_.verify_same_host = options.verify_same_host;
+  channel_options_.mapper = lent_gpus_;
 }
 
 ClientCore::~ClientCore() = default;

@@ -35,6 +35,7 @@
 #include "base/signal.h"
 #include "base/task.h"
 #include "client/calls/registrar.h"
+#include "client/regions/lent_gpus.h"
 #include "client/regions/region_table.h"
 #include "client/request/call_limit.h"
 #include "client/request/completion_queue.h"
@@ -94,6 +95,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   Result<Ticket> SubmitRegion(std::span<std::byte> memory, std::uint64_t length);
   [[nodiscard]] NamespaceTable& namespaces() noexcept { return namespaces_; }
   [[nodiscard]] LeaseBook& leases() noexcept { return leases_; }
+  [[nodiscard]] const LentGpus& lent_gpus() const noexcept { return *lent_gpus_; }
   [[nodiscard]] CompletionQueue& completions() noexcept { return *completions_; }
   [[nodiscard]] std::atomic<std::uint64_t>& request_ids() noexcept { return request_ids_; }
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return channel_options_.incarnation; }
@@ -153,6 +155,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
 
   SteadyClock clock_;
   SystemRandom random_;
+  const std::shared_ptr<LentGpus> lent_gpus_ = std::make_shared<LentGpus>();
   ChannelOptions channel_options_;
   const Nanos connect_timeout_;
   const Nanos spin_;

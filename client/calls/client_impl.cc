@@ -126,14 +126,17 @@ Result<RequestRef> Client::Impl::PrepareTransfer(TransferKind transfer, Namespac
 Result<RequestRef> Client::Impl::PrepareLend(NamespaceId space, const Chain& chain,
                                              std::span<const std::uint32_t> positions,
                                              BlockKind kind, Deadline deadline,
-                                             std::chrono::milliseconds lease) const try {
+                                             const LendOptions& options) const try {
   const Result<Target> target = FindTarget(space, chain, kind, deadline);
   if (!target.ok()) return target.status();
   if (Status status = ValidatePositions(chain, positions); !status.ok()) return status;
-  if (Status status = ValidateLease(lease); !status.ok()) return status;
+  if (Status status = ValidateLease(options.lease); !status.ok()) return status;
+  if (Status status = ValidateLendGpu(options.gpu); !status.ok()) return status;
   if (Status status = CheckTarget(*target); !status.ok()) return status;
+  const bool asks = core_->lent_gpus().RefusalOf(options.gpu).ok();
   return BuilderFor(*target).Lend(target->space, chain, positions, kind,
-                                  static_cast<std::uint32_t>(lease.count()));
+                                  static_cast<std::uint32_t>(options.lease.count()),
+                                  asks ? options.gpu : std::string());
 } catch (const std::bad_alloc&) {
   return OutOfMemory();
 }

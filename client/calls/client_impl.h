@@ -47,7 +47,7 @@ class Client::Impl {
                                      Deadline deadline) const;
   Result<RequestRef> PrepareLend(NamespaceId space, const Chain& chain,
                                  std::span<const std::uint32_t> positions, BlockKind kind,
-                                 Deadline deadline, std::chrono::milliseconds lease) const;
+                                 Deadline deadline, const LendOptions& options) const;
   Result<RequestRef> PrepareRemove(NamespaceId space, const Chain& chain, std::uint32_t first,
                                    std::uint32_t count, BlockKind kind, Deadline deadline) const;
   // hints.cc

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/device_export.h"
 #include "base/limits.h"
 #include "client/plan/compute_time.h"
 #include "client/session/address.h"
@@ -217,6 +218,12 @@ Status ValidateLease(std::chrono::milliseconds lease) {
   if (lease.count() >= 0 && lease <= kMost) return {};
   return Status::Invalid("lease is " + std::to_string(lease.count()) + " ms, not 0 to " +
                          std::to_string(kMost.count()));
+}
+
+Status ValidateLendGpu(const std::string& gpu) {
+  if (gpu.size() <= DeviceExport::kGpuBytesMax) return {};
+  return Status::Invalid("options.gpu has " + std::to_string(gpu.size()) + " bytes, at most " +
+                         std::to_string(DeviceExport::kGpuBytesMax));
 }
 
 Status ValidateLabel(const char* what, std::string_view label) {

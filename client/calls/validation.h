@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/status.h"
@@ -37,6 +38,8 @@ Status ValidateQuery(const NamespaceDescriptor& descriptor, const Chain& chain,
 Status ValidateRenewal(std::chrono::milliseconds time);
 /// 0 (the daemon's default) to 60 s.
 Status ValidateLease(std::chrono::milliseconds lease);
+/// Empty, or as long as a UUID may be.
+Status ValidateLendGpu(const std::string& gpu);
 /// 1 to 128 bytes. `what`: the argument.
 Status ValidateLabel(const char* what, std::string_view label);
 /// 1 ms to 24 h.

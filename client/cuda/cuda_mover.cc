@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/cuda_memory.h"
 #include "base/cuda_status.h"
 #include "client/paged/make_map.h"
 
@@ -145,6 +146,9 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
   }
   block_pages_ = stored_.block_tokens / cache_.page_tokens;
   const OnDevice here(device_);
+  cudaDeviceProp properties;
+  TERRACE_CUDA_TRY(cudaGetDeviceProperties(&properties, device_));
+  gpu_ = GpuUuidText(properties.uuid);
   event_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (event_fd_ < 0) {
     return {StatusCode::kRetry, "eventfd: the process has no file descriptors left"};

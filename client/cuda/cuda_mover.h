@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "client/cuda/transfer_lane.h"
@@ -48,6 +49,7 @@ class CudaMover final : public PageMover {
   Status Done(MoveId move) override;
   Status OrderBehind(void* stream, MoveId move, std::uint32_t layers) override;
   [[nodiscard]] int EventFd() const noexcept override { return event_fd_; }
+  [[nodiscard]] const std::string& gpu() const noexcept override { return gpu_; }
 
  private:
   // Of a move that is under way, or of a point that was taken. The number of its use is in the id,
@@ -77,6 +79,7 @@ class CudaMover final : public PageMover {
   StoredLayout stored_;
   CudaMoverOptions options_;
   int device_ = 0;
+  std::string gpu_;  ///< UUID
   int event_fd_ = -1;
   std::uint32_t block_pages_ = 0;
   std::vector<void*> bases_;

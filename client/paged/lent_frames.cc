@@ -8,6 +8,7 @@ namespace terrace::paged {
 
 bool CanScatterFrom(const std::shared_ptr<PageMover>& mover, const LentBlock& block) {
   const ExtentMapping& extent = block.memory()->extent();
+  if (!extent.gpu().empty()) return extent.gpu() == mover->gpu();
   return extent.Attach([&]() -> std::shared_ptr<void> {
     const std::span<const std::byte> bytes = extent.bytes();
     // Registered as read-only.

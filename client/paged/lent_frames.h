@@ -1,5 +1,5 @@
 // Blocks that the daemon lends as the frames of a mover: a GPU's reads them over PCIe where they
-// lie, once the mapping of their extent is registered. Thread: any.
+// lie, once the mapping of their extent is registered, or in its own memory. Thread: any.
 #pragma once
 
 #include <memory>

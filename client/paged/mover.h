@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "base/result.h"
 #include "base/status.h"
@@ -93,6 +94,13 @@ class PageMover {
 
   /// Readable after a move ended, until it is read (an eventfd); -1: every move ends within Start.
   [[nodiscard]] virtual int EventFd() const noexcept = 0;
+
+  /// UUID of the GPU that moves: frames that are only scattered from may lie in its memory, and are
+  /// not registered then. Empty: the CPU does.
+  [[nodiscard]] virtual const std::string& gpu() const noexcept {
+    static const std::string none;
+    return none;
+  }
 };
 
 }  // namespace terrace::paged

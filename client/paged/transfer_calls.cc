@@ -27,6 +27,11 @@ bool GetMayHelp(StatusCode code) {
          code == StatusCode::kInternal;
 }
 
+/// Of a block that the mover can scatter from, wherever it lies.
+std::span<const std::byte> BytesOf(const LentBlock& block) {
+  return block.gpu().empty() ? block.bytes() : block.device_bytes();
+}
+
 }  // namespace
 
 BlockRange Transfer::RangeToGet() const {
@@ -202,8 +207,9 @@ void Transfer::ScatterLent(const Blocks& blocks, Blocks& others) {
   for (const std::uint32_t block : blocks) positions.push_back(operation_.positions[block]);
   if (book_.Cancelled(operation_)) return Fail(blocks, Status(StatusCode::kCancelled));
   Result<std::vector<LentBlock>> lent =
-      setup_.client.Lend(operation_.space, operation_.chain, positions, operation_.block_kind,
-                         std::min(operation_.deadline, In(kLendTime)));
+      setup_.client.LendWith(operation_.space, operation_.chain, positions, operation_.block_kind,
+                             std::min(operation_.deadline, In(kLendTime)),
+                             {.lease = {}, .gpu = setup_.mover->gpu()});
   if (!lent.ok()) {
     if (!GetMayHelp(lent.code())) return Fail(blocks, lent.status());
     others.insert(others.end(), blocks.begin(), blocks.end());
@@ -225,7 +231,7 @@ void Transfer::ScatterLent(const Blocks& blocks, Blocks& others) {
     any_ended_ = true;
     result = {.status = block.status, .tier = block.tier, .valid_tokens = block.valid_tokens};
     if (block.status != StatusCode::kOk) continue;
-    if (block.bytes().size() != setup_.shape.block_bytes) {
+    if (BytesOf(block).size() != setup_.shape.block_bytes) {
       result.status = StatusCode::kIncompatible;
       continue;
     }
@@ -243,7 +249,7 @@ void Transfer::ScatterFrom(std::vector<LentBlock> lent, const Blocks& blocks, Bl
   std::vector<BlockMove> moves;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     // Only read: of a scatter the frame is the source.
-    moves.push_back({.frame = const_cast<std::byte*>(lent[i].bytes().data()) + offset,
+    moves.push_back({.frame = const_cast<std::byte*>(BytesOf(lent[i]).data()) + offset,
                      .pages = PagesOf(blocks[i]).data()});
   }
   const Result<MoveId> started = machinery_.moves.Start({.way = MoveWay::kScatter,

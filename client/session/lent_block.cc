@@ -18,7 +18,15 @@ LentBlock::LentBlock(const BlockResult& result, std::unique_ptr<LentMemory> memo
       memory_(std::move(memory)) {}
 
 std::span<const std::byte> LentBlock::bytes() const noexcept {
-  return IsLent() ? memory_->bytes() : std::span<const std::byte>();
+  return IsLent() && gpu().empty() ? memory_->bytes() : std::span<const std::byte>();
+}
+
+std::span<const std::byte> LentBlock::device_bytes() const noexcept {
+  return IsLent() && !gpu().empty() ? memory_->bytes() : std::span<const std::byte>();
+}
+
+std::string_view LentBlock::gpu() const noexcept {
+  return memory_ == nullptr ? std::string_view() : memory_->extent().gpu();
 }
 
 bool LentBlock::IsLent() const noexcept { return memory_ != nullptr && !memory_->released(); }

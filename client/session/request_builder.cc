@@ -74,7 +74,7 @@ RequestRef RequestBuilder::Transfer(TransferKind transfer, const NamespaceView& 
 
 RequestRef RequestBuilder::Lend(const NamespaceView& space, const Chain& chain,
                                 std::span<const std::uint32_t> positions, BlockKind kind,
-                                std::uint32_t lease_ms) const {
+                                std::uint32_t lease_ms, const std::string& gpu) const {
   RequestRef request = Start(RequestKind::kLend);
   request->blocks.resize(positions.size());
   request->lent.resize(positions.size());
@@ -84,7 +84,7 @@ RequestRef RequestBuilder::Lend(const NamespaceView& space, const Chain& chain,
   std::vector<ShardPlan> plans = PlanBlocks(chain, placement, blocks);
   for (ShardPlan& plan : plans) {
     AddPart(*request, chain, plan, [&](const MessageHead& head) {
-      return EncodeLend(head, {chain, placement, kind, plan}, lease_ms);
+      return EncodeLend(head, {chain, placement, kind, plan}, lease_ms, gpu);
     });
   }
   return request;

@@ -51,10 +51,10 @@ class RequestBuilder {
                    RegionUse regions) const;
   RequestRef Commit(const PutToken& token, std::uint32_t shard, Ack ack) const;
   RequestRef Abort(const PutToken& token, std::uint32_t shard) const;
-  /// lease_ms: 0 leaves it to the daemon.
+  /// As EncodeLend (client/wire/encode.h).
   RequestRef Lend(const NamespaceView& space, const Chain& chain,
-                  std::span<const std::uint32_t> positions, BlockKind kind,
-                  std::uint32_t lease_ms) const;
+                  std::span<const std::uint32_t> positions, BlockKind kind, std::uint32_t lease_ms,
+                  const std::string& gpu) const;
   RequestRef Remove(const NamespaceView& space, const Chain& chain, std::uint32_t first,
                     std::uint32_t count, BlockKind kind) const;
   RequestRef MatchGroups(const NamespaceView& space, const Chain& chain,

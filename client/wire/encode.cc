@@ -93,11 +93,12 @@ std::vector<std::byte> EncodeGet(const MessageHead& head, const BlockQuestion& q
 }
 
 std::vector<std::byte> EncodeLend(const MessageHead& head, const BlockQuestion& question,
-                                  std::uint32_t lease_ms) {
+                                  std::uint32_t lease_ms, const std::string& gpu) {
   return BuildMessage<wire::Get>(head, [&](FlatBufferBuilder& builder) {
     const Runs runs = EncodeRuns(builder, question);
+    const auto lend_gpu = gpu.empty() ? 0 : builder.CreateString(gpu);
     return wire::CreateGet(builder, question.placement.daemon_namespace, question.kind.group,
-                           question.kind.shard, runs, 0, 0, true, lease_ms);
+                           question.kind.shard, runs, 0, 0, true, lease_ms, 0, false, 0, lend_gpu);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -30,9 +31,10 @@ std::vector<std::byte> EncodeRemove(const MessageHead& head, const BlockQuestion
 /// `blocks` are the caller's; the plan's indices point into it.
 std::vector<std::byte> EncodeGet(const MessageHead& head, const BlockQuestion& question,
                                  std::span<const BlockBuffer> blocks, std::uint64_t block_bytes);
-/// A Get whose frames are to be lent; lease_ms 0: for as long as the daemon thinks fit.
+/// A Get whose frames are to be lent; lease_ms 0: for as long as the daemon thinks fit. `gpu`: of
+/// whose memory they may be, too; empty: of none.
 std::vector<std::byte> EncodeLend(const MessageHead& head, const BlockQuestion& question,
-                                  std::uint32_t lease_ms);
+                                  std::uint32_t lease_ms, const std::string& gpu);
 /// `token_ids` likewise; or it is empty.
 std::vector<std::byte> EncodePut(const MessageHead& head, const BlockQuestion& question,
                                  std::span<const BlockBuffer> blocks, std::uint64_t block_bytes,

@@ -70,7 +70,10 @@ bool TakeLoans(Request& request, const RequestPart& part, const wire::BlocksRepl
     if (request.blocks[index].status != StatusCode::kOk) continue;
     request.lent[index] = arrivals.TakeLoan(*loans->Get(i));
     // Its extent could not be mapped, or it makes no sense: nothing that could be read.
-    if (request.lent[index] == nullptr) request.blocks[index] = {.status = StatusCode::kInternal};
+    if (request.lent[index] == nullptr) {
+      const bool on_gpu = loans->Get(i)->extent() >= kDeviceExtentFirst;
+      request.blocks[index] = {.status = on_gpu ? StatusCode::kUnsupported : StatusCode::kInternal};
+    }
   }
   return true;
 }

@@ -198,6 +198,7 @@ AT(terrace_lent, length, 8);
 AT(terrace_lent, status, 16);
 AT(terrace_lent, valid_tokens, 20);
 AT(terrace_lent, tier, 24);
+AT(terrace_lent, on_gpu, 25);
 
 SIZE(terrace_group_presence, 32);
 AT(terrace_group_presence, consecutive, 8);

@@ -35,15 +35,17 @@ WAIT_S = 60.0  # longer than any call here takes, on any machine
 class Daemon:
     """A terraced of 64 MiB of DRAM."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: str = "", **environment: str) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="terrace-python-test-")
         ports = os.path.join(self.folder.name, "ports")
         config = os.path.join(self.folder.name, "terraced.toml")
         with open(config, "w", encoding="utf-8") as file:
             file.write(f'[server]\nlisten = "127.0.0.1:0"\nport_file = "{ports}"\n'
-                       f'[dram]\ncapacity = "64MiB"\n[metrics]\nenabled = false\n')
+                       f'[dram]\ncapacity = "64MiB"\n[metrics]\nenabled = false\n'
+                       + more)
         self.log = open(os.path.join(self.folder.name, "log"), "wb")
-        self.process = subprocess.Popen([TERRACED, "--config", config], stderr=self.log)
+        self.process = subprocess.Popen([TERRACED, "--config", config], stderr=self.log,
+                                        env={**os.environ, **environment})
         end = time.monotonic() + WAIT_S
         while not (os.path.exists(ports) and os.path.getsize(ports)):
             assert self.process.poll() is None and time.monotonic() < end, "terraced did not start"
@@ -448,6 +450,37 @@ class PythonTest(DaemonTest):
                                (terrace.BLOCK_PIECES_DTYPE, 48), (terrace.FRAGMENT_DTYPE, 16),
                                (terrace.BLOCK_RESULT_DTYPE, 16)):
             self.assertEqual(numpy.dtype(layout).itemsize, nbytes)
+
+
+class LentOnGpuTest(DaemonTest):
+    """A daemon with a double of a GPU, whose memory this process cannot map."""
+
+    GPU = f"python-{os.getpid()}"
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.daemon = Daemon('[hbm]\ngpus = ["0"]\ngpu_capacity = "32MiB"\n'
+                            'lend_tenants = ["default"]\n', TERRACE_GPU_DOUBLES=f"{cls.GPU}:1")
+
+    def test_what_cannot_be_mapped_is_lent_in_dram_and_the_reason_told(self) -> None:
+        gpu = f"double {self.GPU}/0"
+        chain, expected = self.stored("on a gpu")
+        array = numpy.zeros(4 * BLOCK_BYTES, numpy.uint8)
+        end = time.monotonic() + WAIT_S
+        with self.client.register(array) as region:
+            while self.client.device_lending(gpu) is None:
+                self.assertLess(time.monotonic(), end, "nothing was lent on the GPU")
+                self.client.get(self.space, chain, region.blocks(4, BLOCK_BYTES))
+                with self.client.lend(self.space, chain, range(4), gpu=gpu) as lent:
+                    shown = b"".join(bytes(block.buffer) for block in lent)
+                    self.assertEqual(shown, expected.tobytes())
+                    self.assertFalse(any(block.on_gpu for block in lent))
+                    self.assertFalse(hasattr(lent[0], "__cuda_array_interface__"))
+        with self.client.lend(self.space, chain, range(4), gpu=gpu) as lent:
+            self.assertTrue(all(block.status is terrace.Status.OK for block in lent))
+        self.assertIsNone(self.client.device_lending("GPU-of-another"))
+        self.refuses("at most 64", self.client.lend, self.space, chain, [0], gpu="x" * 65)
+        self.refuses("gpu is 7", self.client.lend, self.space, chain, [0], gpu=7)
 
 
 if __name__ == "__main__":

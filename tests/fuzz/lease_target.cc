@@ -92,7 +92,9 @@ void Run(std::span<const std::byte> bytes) {
   bool scribbled = false;
   frames.Watch(page.get());
   {
-    LeaseBoard board(page, time.scheduler(), counters, kFrameBytes * (1 + input.Byte() % 40U));
+    LeaseBoard board(page, time.scheduler(),
+                     {.counters = counters, .bytes_max = kFrameBytes * (1 + input.Byte() % 40U)},
+                     {.counters = counters, .bytes_max = 0});
     for (int step = 0; step < 64 && !input.empty(); ++step) {
       switch (input.Byte() % 4) {
         case 0: {

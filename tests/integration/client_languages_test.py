@@ -116,7 +116,8 @@ def main():
         if function.startswith("submit_") and "tokens" not in function:
             python = {"submit_register_memory": "submit_register",
                       "submit_allocate_region": "submit_allocate",
-                      "submit_renew_lease": "submit_renew"}.get(function, function)
+                      "submit_renew_lease": "submit_renew",
+                      "submit_lend_with": "submit_lend"}.get(function, function)
             if f"def {python}(" not in sources:
                 wrong.append(f"client/python: there is no {python}")
     words = "".join(plain(CLIENT / name) for name in ("types.hpp", "explain.hpp"))

@@ -36,18 +36,24 @@ class GpuHost {
     Nanos latency = 10 * kMicrosecond;  ///< of the double
     std::uint64_t bytes_per_microsecond = 50'000;
     Nanos map_time = 0;
-    std::string direct = "auto";  ///< hbm.direct
-    bool nvme = true;             ///< with hbm
+    std::string direct = "auto";              ///< hbm.direct
+    bool nvme = true;                         ///< with hbm
+    std::vector<std::string> lend_tenants{};  ///< hbm.lend_tenants
+    std::uint32_t lend_percent = 50;          ///< hbm.lend_percent
+    std::uint32_t dram_lend_percent = 0;
+    std::uint64_t pool_bytes = 32ULL << 20;  ///< of a reactor on the GPU
   };
   explicit GpuHost(const Options& options) : reactors_(options.reactors), folder_(MakeFolder()) {
     const std::uint64_t dram_bytes = reactors_ * (64ULL << 20);
     config_.server.reactors = reactors_;
     config_.dram.capacity_bytes = dram_bytes;
-    config_.dram.lend_percent = 0;
+    config_.dram.lend_percent = options.dram_lend_percent;
     if (options.hbm) {
       config_.hbm.gpus = {"0"};
       config_.hbm.direct = options.direct;
-      config_.hbm.gpu_capacity_bytes = reactors_ * (32ULL << 20);
+      config_.hbm.gpu_capacity_bytes = reactors_ * options.pool_bytes;
+      config_.hbm.lend_tenants = options.lend_tenants;
+      config_.hbm.lend_percent = options.lend_percent;
     }
     if (options.hbm && options.nvme) {
       config_.nvme.folder = folder_;
@@ -91,6 +97,14 @@ class GpuHost {
     }
   }
   [[nodiscard]] const std::vector<HostDeviceMemory*>& gpus() const { return gpus_; }
+  /// Of what is lent of GPUs, over all reactors.
+  [[nodiscard]] std::uint64_t Lent(std::atomic<std::uint64_t> LeaseCounters::* counter) const {
+    std::uint64_t sum = 0;
+    for (std::uint32_t i = 0; i < reactors_; ++i) {
+      sum += (host_->shard(i).server().Counters().device_leases.*counter).load();
+    }
+    return sum;
+  }
   [[nodiscard]] std::size_t Mapped() const {
     std::size_t mapped = 0;
     for (const HostDeviceMemory* gpu : gpus_) mapped += gpu->mapped();

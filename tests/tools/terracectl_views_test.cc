@@ -190,18 +190,22 @@ TEST(StatText, TellsOfGpusAndHowTheirBytesReachClients) {
       {"terrace_hbm_gpus_offline", "", 1},
       {"terrace_hbm_loads_total", "", 7},
       {"terrace_hbm_pin_failures_total", "", 3},
-      {"terrace_hbm_wire", "path=\"staged\",reason=\"ucx_without_cuda\"", 1}};
+      {"terrace_hbm_wire", "path=\"staged\",reason=\"ucx_without_cuda\"", 1},
+      {"terrace_hbm_lent_blocks", "", 5},
+      {"terrace_hbm_leases_expired_total", "", 2}};
   const StatSummary summary = Summarize(samples);
   const std::string text = StatText("x:1", summary, nullptr);
   EXPECT_THAT(text, HasSubstr("1 of 2 GPUs online (the others are LOST until a restart)"));
   EXPECT_THAT(text, HasSubstr("gpu memory on the wire: staged through DRAM (UCX without CUDA)"));
   EXPECT_THAT(text, HasSubstr("3 extents of DRAM could not be pinned"));
+  EXPECT_THAT(text, HasSubstr("5 blocks (0 B) lent where they lie, 0 refused, 2 expired"));
   const auto json = nlohmann::json::parse(StatJson("h:1", summary, nullptr, samples));
   EXPECT_EQ(json["hbm"]["gpus"], 2);
   EXPECT_EQ(json["hbm"]["loads"], 7);
   EXPECT_EQ(json["hbm"]["wires"][0]["path"], "staged");
   EXPECT_EQ(json["hbm"]["wires"][0]["reason"], "ucx_without_cuda");
   EXPECT_EQ(json["hbm"]["straight_bytes"], 0);
+  EXPECT_EQ(json["hbm"]["lent_blocks"], 5);
   EXPECT_TRUE(nlohmann::json::parse(StatJson("h:1", Summarize({}), nullptr, {}))["hbm"].is_null());
   samples.push_back({"terrace_hbm_wire", "path=\"straight\",reason=\"registered\"", 3});
   samples.push_back({"terrace_hbm_wire_bytes_total", "", 1 << 20});

@@ -107,6 +107,10 @@ Json HbmJson(const HbmSummary& hbm) {
           {"evicted_copies", Number(hbm.evicted_copies)},
           {"failures", Number(hbm.failures)},
           {"pin_failures", Number(hbm.pin_failures)},
+          {"lent_blocks", Number(hbm.lent_blocks)},
+          {"lent_bytes", Number(hbm.lent_bytes)},
+          {"leases_refused", Number(hbm.leases_refused)},
+          {"leases_expired", Number(hbm.leases_expired)},
           {"wires", std::move(wires)},
           {"straight_bytes", Number(hbm.straight_bytes)}};
 }

@@ -130,6 +130,10 @@ constexpr HbmField kHbmFields[] = {
     {"terrace_hbm_failures_total", &HbmSummary::failures},
     {"terrace_hbm_pin_failures_total", &HbmSummary::pin_failures},
     {"terrace_hbm_wire_bytes_total", &HbmSummary::straight_bytes},
+    {"terrace_hbm_lent_blocks", &HbmSummary::lent_blocks},
+    {"terrace_hbm_lent_bytes", &HbmSummary::lent_bytes},
+    {"terrace_hbm_leases_refused_total", &HbmSummary::leases_refused},
+    {"terrace_hbm_leases_expired_total", &HbmSummary::leases_expired},
 };
 
 void AddToHbm(const Sample& sample, HbmSummary& hbm) {

@@ -37,6 +37,7 @@ struct HbmSummary {
   /// How its bytes reach clients over RDMA, and why so, with how many reactors it is so; empty: not
   /// told.
   std::map<std::pair<std::string, std::string>, double> wires;
+  double lent_blocks = 0, lent_bytes = 0, leases_refused = 0, leases_expired = 0;
 };
 
 /// The NVMe tier's devices, index and writes.

@@ -153,6 +153,7 @@ constexpr WireReason kWireReasons[] = {
     {"off", "hbm.direct is off"},
     {"no_nic", "no NIC for RDMA"},
     {"ucx_without_cuda", "UCX without CUDA"},
+    {"lent", "its memory may be lent"},
     {"ucx_too_old", "a UCX older than 1.16"},
     {"registration_failed", "the NIC refused the memory: the daemon's log says more, hbm_wire"},
 };
@@ -185,6 +186,11 @@ std::string Hbm(const HbmSummary& hbm) {
   if (hbm.pin_failures > 0) {
     text += "         " + FormatCount(hbm.pin_failures) +
             " extents of DRAM could not be pinned for the GPUs\n";
+  }
+  if (hbm.lent_blocks + hbm.leases_refused + hbm.leases_expired > 0) {
+    text += "         " + FormatCount(hbm.lent_blocks) + " blocks (" + Bytes(hbm.lent_bytes) +
+            ") lent where they lie, " + FormatCount(hbm.leases_refused) + " refused, " +
+            FormatCount(hbm.leases_expired) + " expired\n";
   }
   return text + Wires(hbm);
 }

@@ -32,7 +32,26 @@ ServerOptions ServerOptionsOf(const DaemonConfig& config, std::uint32_t reactor)
   options.rdma = server.rdma;
   options.lent_bytes_max =
       config.dram.capacity_bytes / server.reactors / 100 * config.dram.lend_percent;
+  options.lent_device_bytes_max =
+      LendsHbm(config) ? config.hbm.gpus.size() * HbmBytesOf(config) / 100 * config.hbm.lend_percent
+                       : 0;
   return options;
+}
+
+std::uint64_t HbmBytesOf(const DaemonConfig& config) {
+  return config.hbm.gpu_capacity_bytes / config.server.reactors;
+}
+
+bool LendsHbm(const DaemonConfig& config) {
+  return config.server.same_host && config.hbm.enabled() && !config.hbm.lend_tenants.empty();
+}
+
+HbmOptions HbmOptionsOf(const DaemonConfig& config, std::size_t gpu) {
+  constexpr std::uint32_t kExtentsMax = 1U << 16;  // of 2 MiB to 1 GiB, of a pool of up to 1 TiB
+  return {.capacity_bytes = HbmBytesOf(config),
+          .copies = {},
+          .lendable = LendsHbm(config),
+          .first_extent = kDeviceExtentFirst + static_cast<std::uint32_t>(gpu) * kExtentsMax};
 }
 
 CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor,
@@ -47,8 +66,8 @@ CacheOptions CacheOptionsOf(const DaemonConfig& config, std::uint32_t reactor,
   options.arena.name = "dram-" + std::to_string(reactor);
   options.blocks_max =
       config.cache.blocks_max / reactors + (config.cache.blocks_max % reactors != 0 ? 1U : 0U);
-  const std::uint64_t hbm_bytes =
-      config.hbm.gpus.size() * (config.hbm.gpu_capacity_bytes / reactors);
+  const std::uint64_t hbm_bytes = config.hbm.gpus.size() * HbmBytesOf(config);
+  if (LendsHbm(config)) options.hbm_lend_tenants = config.hbm.lend_tenants;
   const std::uint64_t beside = nvme_bytes + hbm_bytes;
   if (options.blocks_max == 0 && beside > 0) {
     // What is on NVMe or in HBM is in the index too: room for blocks of 64 KiB there, and for

@@ -63,9 +63,7 @@ Status Shard::AttachHbm(const Shared& shared) {
   for (const std::string& number : config.hbm.gpus) {
     auto gpu = shared.open_gpu(number);
     if (!gpu.ok()) return {gpu.code(), "hbm.gpus: \"" + number + "\": " + gpu.status().message()};
-    auto tier = HbmTier::Create(
-        **gpu,
-        {.capacity_bytes = config.hbm.gpu_capacity_bytes / config.server.reactors, .copies = {}});
+    auto tier = HbmTier::Create(**gpu, HbmOptionsOf(config, tiers.size()));
     if (!tier.ok()) return {tier.code(), "hbm.gpu_capacity: " + tier.status().message()};
     gpus_.push_back(std::move(*gpu));
     hbm_.push_back(std::move(*tier));
@@ -78,12 +76,18 @@ Status Shard::AttachHbm(const Shared& shared) {
         "gpu=\"{}\" reason=\"{}: its copies are gone, and it is not used until a restart\"", name,
         why);
   });
+  LendHbm();
   return {};
 }
 
 void Shard::AttachGpusToNic(const DaemonConfig& config) {
   if (config.hbm.direct == "off") {
     gpu_wire_ = {.straight = false, .reason = GpuWire::Reason::kOff, .detail = "hbm.direct is off"};
+  } else if (!config.hbm.lend_tenants.empty()) {
+    gpu_wire_ = {
+        .straight = false,
+        .reason = GpuWire::Reason::kLent,
+        .detail = "hbm.lend_tenants: memory that is lent is replaced when its owner changes"};
   } else {
     std::vector<DevicePool> pools;
     for (const auto& tier : hbm_) pools.push_back(tier->Pool());
@@ -93,6 +97,19 @@ void Shard::AttachGpusToNic(const DaemonConfig& config) {
   Log(refused ? LogLevel::kWarning : LogLevel::kInfo, "hbm_wire",
       "reactor={} path={} reason={} detail=\"{}\"", place_.index, GpuWirePath(gpu_wire_),
       GpuWireReasonName(gpu_wire_.reason), gpu_wire_.detail);
+}
+
+void Shard::LendHbm() {
+  for (const auto& tier : hbm_) {
+    tier->OnExtentWanted([this](std::uint32_t extent, std::uint32_t edition) {
+      server_->RecallExtent(extent, edition);
+    });
+  }
+  cache_->OnLoansOver([this](const HbmTier& tier, std::optional<LentPlace> place) {
+    if (place) return server_->EndLoan(*place);
+    const std::uint32_t first = tier.first_extent();
+    server_->EndLoans(first, first + tier.extents() - 1);
+  });
 }
 
 Shard::~Shard() { Join(); }

@@ -79,6 +79,8 @@ class Shard {
   Status AttachHbm(const Shared& shared);
   /// Has the server's NIC read there, if it can.
   void AttachGpusToNic(const DaemonConfig& config);
+  /// Whoever is lent its memory is told when he must let go of it.
+  void LendHbm();
 
   const ShardPlace place_;
   Random& random_;

@@ -10,38 +10,38 @@
 
 namespace terrace {
 
-LeaseBoard::LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler,
-                       LeaseCounters& counters, std::uint64_t bytes_max,
-                       std::uint32_t first_generation)
+LeaseBoard::LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler, LeaseBudget host,
+                       LeaseBudget device, std::uint32_t first_generation)
     : page_(std::move(page)),
       scheduler_(scheduler),
-      counters_(counters),
-      bytes_max_(bytes_max),
+      host_{.budget = host},
+      device_{.budget = device},
       first_generation_(first_generation) {}
 
 LeaseBoard::~LeaseBoard() {
   if (timer_) scheduler_.CancelTimer(*timer_);
-  while (!by_end_.empty()) {
-    Count(counters_.expired);
-    End(by_end_.begin()->second);
-  }
+  while (!by_end_.empty()) Expire(by_end_.begin()->second);
 }
 
 Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
   Collect();
+  Kind& kind = KindOf(place);
+  LeaseCounters& counters = kind.budget.counters;
+  const std::uint64_t bytes_max = kind.budget.bytes_max;
+  if (bytes_max == 0) return Status(StatusCode::kUnsupported, "lending is turned off");
   const std::uint64_t bytes = frame.bytes().size();
-  const std::uint64_t all = counters_.bytes_now.load(std::memory_order_relaxed);
+  const std::uint64_t all = counters.bytes_now.load(std::memory_order_relaxed);
   const bool no_slot = free_.empty() && slots_.size() >= kLeaseSlots;
-  if (no_slot || bytes_ + bytes > bytes_max_ / 2 || all + bytes > bytes_max_) {
-    Count(counters_.refused);
-    return Status(StatusCode::kRetry, "the client holds " + std::to_string(leases_) +
-                                          " blocks lent, " + std::to_string(bytes_) + " bytes; " +
-                                          std::to_string(all) + " of at most " +
-                                          std::to_string(bytes_max_) + " bytes are lent in all");
+  if (no_slot || kind.bytes + bytes > bytes_max / 2 || all + bytes > bytes_max) {
+    Count(counters.refused);
+    return Status(StatusCode::kRetry,
+                  "the client holds " + std::to_string(leases_) + " blocks lent, " +
+                      std::to_string(kind.bytes) + " bytes of such memory; " + std::to_string(all) +
+                      " of at most " + std::to_string(bytes_max) + " bytes are lent in all");
   }
   if (free_.empty()) {
     free_.push_back(static_cast<std::uint32_t>(slots_.size()));
-    slots_.push_back({.frame = {}, .generation = first_generation_, .until = {}});
+    slots_.push_back({.frame = {}, .generation = first_generation_, .until = {}, .place = {}});
     page_->layout().generations[free_.back()].store(slots_.back().generation,
                                                     std::memory_order_release);
   }
@@ -50,11 +50,12 @@ Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
   Lease& lease = slots_[slot];
   lease.frame = std::move(frame);
   lease.until = by_end_.emplace(until, slot);
+  lease.place = place;
   ++leases_;
-  bytes_ += bytes;
-  Count(counters_.granted);
-  Count(counters_.now);
-  Count(counters_.bytes_now, bytes);
+  kind.bytes += bytes;
+  Count(counters.granted);
+  Count(counters.now);
+  Count(counters.bytes_now, bytes);
   if (!timer_) SetTimer();
   return Loan{.place = place, .bytes = bytes, .slot = slot, .generation = lease.generation};
 }
@@ -67,10 +68,11 @@ void LeaseBoard::End(std::uint32_t slot) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   by_end_.erase(lease.until);
   const std::uint64_t bytes = lease.frame.bytes().size();
+  Kind& kind = KindOf(lease.place);
   --leases_;
-  bytes_ -= bytes;
-  Uncount(counters_.now);
-  Uncount(counters_.bytes_now, bytes);
+  kind.bytes -= bytes;
+  Uncount(kind.budget.counters.now);
+  Uncount(kind.budget.counters.bytes_now, bytes);
   // Never a generation twice: somebody may have slept over four thousand million leases.
   if (lease.generation != std::numeric_limits<std::uint32_t>::max()) free_.push_back(slot);
   lease.frame = Hold();
@@ -90,15 +92,34 @@ void LeaseBoard::Collect() {
           layout.released[slot].load(std::memory_order_relaxed) != slots_[slot].generation) {
         continue;
       }
-      Count(counters_.released);
+      Count(KindOf(slots_[slot].place).budget.counters.released);
       End(slot);
     }
   }
   const Nanos now = scheduler_.Now();
-  while (!by_end_.empty() && by_end_.begin()->first <= now) {
-    Count(counters_.expired);
-    End(by_end_.begin()->second);
+  while (!by_end_.empty() && by_end_.begin()->first <= now) Expire(by_end_.begin()->second);
+}
+
+void LeaseBoard::Expire(std::uint32_t slot) {
+  Count(KindOf(slots_[slot].place).budget.counters.expired);
+  End(slot);
+}
+
+template <typename Which>
+void LeaseBoard::EndThose(const Which& which) {
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot].frame && which(slots_[slot].place)) Expire(slot);
   }
+}
+
+void LeaseBoard::EndIn(std::uint32_t first, std::uint32_t last) {
+  EndThose([=](const LentPlace& at) { return at.extent >= first && at.extent <= last; });
+}
+
+void LeaseBoard::EndAt(const LentPlace& place) {
+  EndThose([&place](const LentPlace& at) {
+    return at.extent == place.extent && at.edition == place.edition && at.offset == place.offset;
+  });
 }
 
 void LeaseBoard::SetTimer() {

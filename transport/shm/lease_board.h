@@ -4,7 +4,8 @@
 //   L2. A lease ends when the client releases it, when it is too old, or with the board. Releases
 //       are looked for when the client asks for more, and at least every kCollectPeriod while it
 //       has any.
-//   L3. Slots and bytes are bounded: of one client, and of all clients of the reactor together.
+//   L3. Slots and bytes are bounded: of one client, and of all clients of the reactor together;
+//       bytes of the host and of GPUs each by themselves.
 //
 // Thread: the reactor's.
 #pragma once
@@ -30,23 +31,34 @@ struct LeaseCounters {
   std::atomic<std::uint64_t> now{0}, bytes_now{0};
 };
 
+/// Of all clients of a reactor, of one kind of memory. The counters outlive the board.
+struct LeaseBudget {
+  LeaseCounters& counters;
+  std::uint64_t bytes_max = 0;  ///< of all clients; one may have half of it; 0: nothing is lent
+};
+
 class LeaseBoard {
  public:
   static constexpr Nanos kCollectPeriod = 20 * kMillisecond;
 
-  /// `scheduler` and `counters` outlive the board. bytes_max: of all clients of the reactor; one
-  /// client may have half of it. `first_generation`: of every slot.
-  LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler, LeaseCounters& counters,
-             std::uint64_t bytes_max, std::uint32_t first_generation = 1);
+  /// `scheduler` outlives the board. `host` and `device`: for extents of memory of the host and of
+  /// GPUs. `first_generation`: of every slot.
+  LeaseBoard(std::shared_ptr<SharedPage> page, Scheduler& scheduler, LeaseBudget host,
+             LeaseBudget device, std::uint32_t first_generation = 1);
   /// Ends every lease.
   ~LeaseBoard();
   LeaseBoard(const LeaseBoard&) = delete;
   LeaseBoard& operator=(const LeaseBoard&) = delete;
 
-  /// kRetry for want of slots or bytes; else slot and generation of the Loan.
+  /// kRetry for want of slots or bytes, kUnsupported where nothing of that memory is lent; else
+  /// slot and generation of the Loan.
   Result<Loan> Lend(Hold frame, const LentPlace& place, Nanos until);
   /// Takes back what the client has released or had for too long.
   void Collect();
+  /// Ends the leases of frames in the extents [first, last], or of the one frame at `place` alone:
+  /// they are of no use any more.
+  void EndIn(std::uint32_t first, std::uint32_t last);
+  void EndAt(const LentPlace& place);
   [[nodiscard]] std::uint64_t leases() const noexcept { return leases_; }
 
  private:
@@ -54,20 +66,31 @@ class LeaseBoard {
     Hold frame;
     std::uint32_t generation = 1;  // the truth; the page has a copy; the highest is nobody's
     std::multimap<Nanos, std::uint32_t>::iterator until;
+    LentPlace place;
   };
+  /// One of the two kinds of memory.
+  struct Kind {
+    LeaseBudget budget;
+    std::uint64_t bytes = 0;  ///< of this client
+  };
+  [[nodiscard]] Kind& KindOf(const LentPlace& place) noexcept {
+    return place.extent < kDeviceExtentFirst ? host_ : device_;
+  }
   void End(std::uint32_t slot);
+  void Expire(std::uint32_t slot);
+  template <typename Which>
+  void EndThose(const Which& which);
   void SetTimer();
 
   const std::shared_ptr<SharedPage> page_;
   Scheduler& scheduler_;
-  LeaseCounters& counters_;
-  const std::uint64_t bytes_max_;
+  Kind host_;
+  Kind device_;
   const std::uint32_t first_generation_;
   std::vector<Lease> slots_;         // grows as they are needed
   std::vector<std::uint32_t> free_;  // of slots_
   std::multimap<Nanos, std::uint32_t> by_end_;
   std::uint64_t leases_ = 0;
-  std::uint64_t bytes_ = 0;
   std::optional<Scheduler::TimerId> timer_;
 };
 

@@ -9,6 +9,25 @@ void LentExtents::Offer(std::uint32_t extent, std::uint32_t edition, int fd, std
   if (memory.ok()) extents_[extent] = {edition, std::move(memory.value())};
 }
 
+void LentExtents::HasDevicesOf(std::shared_ptr<const DaemonProcess> daemon) {
+  session_ = std::make_shared<DeviceSession>();
+  session_->daemon = std::move(daemon);
+}
+
+void LentExtents::OfferDevice(std::uint32_t extent, std::uint32_t edition, UniqueFd held,
+                              const DeviceExport& exported, DeviceMapper& mapper) {
+  extents_.erase(extent);
+  auto mapping = mapper.Map(exported);
+  if (!mapping.ok()) return;
+  extents_[extent] = {edition,
+                      ExtentMapping::OfDevice(std::move(*mapping), std::move(held), session_)};
+}
+
+void LentExtents::End() {
+  if (session_ != nullptr) session_->over = true;
+  extents_.clear();
+}
+
 void LentExtents::Recall(std::uint32_t extent, std::uint32_t edition) {
   const auto found = extents_.find(extent);
   if (found != extents_.end() && found->second.edition == edition) extents_.erase(found);

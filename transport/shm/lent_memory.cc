@@ -17,9 +17,19 @@ Result<std::shared_ptr<const ExtentMapping>> ExtentMapping::Map(int fd, std::uin
   return std::shared_ptr<const ExtentMapping>(new ExtentMapping(*mapping, bytes));
 }
 
+std::shared_ptr<const ExtentMapping> ExtentMapping::OfDevice(
+    std::shared_ptr<const DeviceMapping> mapping, UniqueFd held,
+    std::shared_ptr<const DeviceSession> session) {
+  std::shared_ptr<ExtentMapping> extent(new ExtentMapping({}, 0));
+  extent->held_ = std::move(held);
+  extent->device_ = std::move(mapping);
+  extent->session_ = std::move(session);
+  return extent;
+}
+
 ExtentMapping::~ExtentMapping() {
   attached_.reset();
-  ::munmap(mapping_.begin, mapping_.mapped);
+  if (device_ == nullptr) ::munmap(mapping_.begin, mapping_.mapped);
 }
 
 bool ExtentMapping::Attach(const std::function<std::shared_ptr<void>()>& make) const {

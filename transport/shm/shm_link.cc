@@ -299,7 +299,16 @@ Status ShmLink::OfferExtent(const LentPlace& place, ExtentSource& extents) {
       extent->descriptor,
       BuildMessage<wire::ExtentOffer>(
           {0, context_.incarnation, 0}, [&](flatbuffers::FlatBufferBuilder& builder) {
-            return wire::CreateExtentOffer(builder, place.extent, place.edition, extent->bytes);
+            const DeviceExport* const device = extent->device;
+            if (device == nullptr) {
+              return wire::CreateExtentOffer(builder, place.extent, place.edition, extent->bytes);
+            }
+            const auto gpu = builder.CreateString(device->gpu);
+            const auto handle =
+                builder.CreateVector(reinterpret_cast<const std::uint8_t*>(device->handle.data()),
+                                     device->handle.size());
+            return wire::CreateExtentOffer(builder, place.extent, place.edition, extent->bytes, gpu,
+                                           handle);
           }));
   if (!sent.ok()) return sent;
   offered_[place.extent] = place.edition;

@@ -67,6 +67,12 @@ class ShmLink final : public PeerLink {
   Result<Loan> Lend(Hold frame, const LentPlace& place, ExtentSource& extents,
                     Nanos until) override;
   void Recall(std::uint32_t extent, std::uint32_t edition) override;
+  void EndLoans(std::uint32_t first, std::uint32_t last) override {
+    if (board_ != nullptr) board_->EndIn(first, last);
+  }
+  void EndLoan(const LentPlace& place) override {
+    if (board_ != nullptr) board_->EndAt(place);
+  }
   void WakeTransfers(std::uint64_t /*request_id*/) override {}  // they look at every slice
 
   static constexpr std::size_t kSliceBytes = 1 << 20;

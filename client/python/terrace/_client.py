@@ -10,7 +10,7 @@ from typing import Any
 from terrace._library import (ABI_MAJOR, ABI_MINOR, DescriptorStruct, GroupStruct, KindStruct,
                               OptionsStruct, PolicyStruct, QueryStruct, TokenStruct)
 from terrace._memory import (BLOCK, BLOCK_PIECES, FRAGMENT, PIECE, POSITION, Chain, DevicePinned,
-                             Pinned, Records, Region, u32, u64)
+                             Pinned, Records, Region, text, u32, u64)
 from terrace._rate import Rate, curve_of
 from terrace._results import Completion, LentBlocks
 from terrace._tensors import device_memory_of
@@ -264,12 +264,15 @@ class ClientBase:
         arguments = (*target, u32("first", first), u32("count", count, CHAIN_MAX), *options)
         return Prepared(name, arguments, count, options)
 
-    def _lend(self, target: tuple[Any, ...], positions: Any, lease: float) -> Prepared:
+    def _lend(self, target: tuple[Any, ...], positions: Any, lease: float,
+              gpu: str | None) -> Prepared:
         if isinstance(positions, Iterable) and not hasattr(positions, "__array_interface__"):
             positions = [(position,) for position in positions]
         records = Records("positions", positions, POSITION)
-        return Prepared("lend", (*target, records.address, records.count,
-                                 milliseconds("lease", lease)), records.count, records)
+        named = () if gpu is None else (text("gpu", gpu),)
+        return Prepared("lend" if gpu is None else "lend_with",
+                        (*target, *named, records.address, records.count,
+                         milliseconds("lease", lease)), records.count, records)
 
     @staticmethod
     def _query(groups: Iterable[GroupPolicy], shards: Iterable[int],
@@ -377,10 +380,24 @@ class BlockCalls(ClientBase):
         return self._run_blocks(self._put(target, blocks, durable, token_ids), timeout)
 
     def lend(self, space: Namespace, chain: Chain, positions: Any, *, group: int = 0,
-             shard: int = 0, lease: float = 0, timeout: float | None = None) -> LentBlocks:
-        """Lends blocks instead of copying them. `lease`: seconds; 0 is the daemon's default."""
-        prepared = self._lend(self._target(space, chain, group, shard), positions, lease)
-        return LentBlocks(self._run_result("lend", *prepared.arguments, self._deadline(timeout)))
+             shard: int = 0, lease: float = 0, gpu: str | None = None,
+             timeout: float | None = None) -> LentBlocks:
+        """Lends blocks instead of copying them. `lease`: seconds; 0 is the daemon's default.
+        `gpu`: UUID of a GPU whose memory can be read; a block that lies there is lent there, where
+        the daemon lets this tenant: LentBlock.on_gpu. See device_lending."""
+        prepared = self._lend(self._target(space, chain, group, shard), positions, lease, gpu)
+        return LentBlocks(self._run_result(prepared.name, *prepared.arguments,
+                                           self._deadline(timeout)))
+
+    def device_lending(self, gpu: str) -> str | None:
+        """Why no memory of that GPU is asked for any more: what was lent of it could not be
+        mapped. None: that has not happened."""
+        arguments = (self._number(), text("gpu", gpu))
+        try:
+            call("device_lending", *arguments)
+        except Error as error:
+            return str(error)
+        return None
 
     def remove(self, space: Namespace, chain: Chain, first: int, count: int, *, group: int = 0,
                shard: int = 0, timeout: float | None = None) -> BlockResults:
@@ -405,9 +422,10 @@ class BlockCalls(ClientBase):
         return self._submit(self._put(target, blocks, durable, token_ids), timeout)
 
     def submit_lend(self, space: Namespace, chain: Chain, positions: Any, *, group: int = 0,
-                    shard: int = 0, lease: float = 0, timeout: float | None = None) -> int:
+                    shard: int = 0, lease: float = 0, gpu: str | None = None,
+                    timeout: float | None = None) -> int:
         target = self._target(space, chain, group, shard)
-        return self._submit(self._lend(target, positions, lease), timeout)
+        return self._submit(self._lend(target, positions, lease, gpu), timeout)
 
     def submit_remove(self, space: Namespace, chain: Chain, first: int, count: int, *,
                       group: int = 0, shard: int = 0, timeout: float | None = None) -> int:

@@ -11,7 +11,7 @@ from ctypes import (POINTER, Structure, c_char, c_char_p, c_double, c_int, c_int
 from typing import Any
 
 ABI_MAJOR = 1
-ABI_MINOR = 5  # the oldest minor version that has everything used here
+ABI_MINOR = 6  # the oldest minor version that has everything used here
 NAME = "libterrace.so.1"
 
 
@@ -85,7 +85,8 @@ class HandoffStruct(Structure):
 
 class LentStruct(Structure):
     _fields_ = [("data", c_void_p), ("length", c_uint64), ("status", c_int32),
-                ("valid_tokens", c_uint32), ("tier", c_uint8), ("reserved", c_uint8 * 7)]
+                ("valid_tokens", c_uint32), ("tier", c_uint8), ("on_gpu", c_uint8),
+                ("reserved", c_uint8 * 6)]
 
 
 class PresenceStruct(Structure):
@@ -267,11 +268,14 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "get": TARGET + RECORDS + RESULTS,
     "put": TARGET + RECORDS + (c_uint32,) + RESULTS,
     "lend": TARGET + RECORDS + (c_uint32,) + RESULT,
+    "lend_with": TARGET + (c_char_p,) + RECORDS + (c_uint32,) + RESULT,
+    "device_lending": (HANDLE, c_char_p),
     "remove": TARGET + RANGE + RESULTS,
     "submit_match": TARGET + TICKET,
     "submit_get": TARGET + RECORDS + TICKET,
     "submit_put": TARGET + RECORDS + (c_uint32,) + TICKET,
     "submit_lend": TARGET + RECORDS + (c_uint32,) + TICKET,
+    "submit_lend_with": TARGET + (c_char_p,) + RECORDS + (c_uint32,) + TICKET,
     "submit_remove": TARGET + RANGE + TICKET,
     "poll": (HANDLE, POINTER(HANDLE), COUNT, POINTER(c_uint64)),
     "wait_for_completion": (HANDLE, TIME),

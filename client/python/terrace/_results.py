@@ -17,6 +17,9 @@ class LentBlock:
 
     Read, then release, and use what was read only when that did not raise ExpiredError: leaving
     the `with` does it. A view that is kept longer stays readable, but may show another block.
+
+    On a GPU (`on_gpu`) the block is what torch.as_tensor(block) or cupy.asarray(block) shows: bytes
+    that are never to be written, though the GPU lets one. Synchronize before it is released.
     """
 
     def __init__(self, result: Result, index: int) -> None:
@@ -26,6 +29,7 @@ class LentBlock:
         self.valid_tokens: int = lent.valid_tokens
         self.nbytes: int = lent.length
         self.address: int = lent.data or 0
+        self.on_gpu = lent.on_gpu != 0
         self._result = result
         self._index = index
         self._lent = self.status is Status.OK
@@ -36,8 +40,18 @@ class LentBlock:
         if not self._lent:
             raise InvalidError(f"block {self._index} is not lent: {self.status.name.lower()}, or "
                                f"it was released")
+        if self.on_gpu:
+            raise InvalidError(f"block {self._index} lies on a GPU: see __cuda_array_interface__")
         array = array_at(self.address, self.nbytes, self._result)
         return memoryview(array).cast("B").toreadonly()
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The block on its GPU, read-only. Keep this object for as long as what shows it."""
+        if not self._lent or not self.on_gpu:
+            raise AttributeError(f"block {self._index} is not lent on a GPU")
+        return {"data": (self.address, True), "shape": (self.nbytes,), "strides": None,
+                "typestr": "|u1", "version": 3}
 
     @property
     def intact(self) -> bool:

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -103,6 +104,9 @@ class SlowMover final : public PageMover {
     return status;
   }
   [[nodiscard]] int EventFd() const noexcept override { return fd_; }
+  [[nodiscard]] const std::string& gpu() const noexcept override { return gpu_; }
+  /// As if it were of that GPU, whose memory must be a double's. Before it is used.
+  void BeOf(std::string gpu) { gpu_ = std::move(gpu); }
   void SetBlockPages(std::size_t pages) { block_pages_ = pages; }
 
  private:
@@ -133,6 +137,7 @@ class SlowMover final : public PageMover {
   bool refuse_shared_ = false;
   int registered_ = 0;
   std::span<std::byte> frames_;
+  std::string gpu_;
   std::mutex mutex_;
   // All guarded by mutex_.
   bool hold_ = false;

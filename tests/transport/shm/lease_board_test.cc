@@ -47,7 +47,9 @@ class LeaseBoardTest : public ::testing::Test, protected Hold::Owner {
   }
 
   void MakeBoard(std::uint64_t bytes_max) {
-    board_ = std::make_unique<LeaseBoard>(page_, time_.scheduler(), counters_, 2 * bytes_max);
+    board_ = std::make_unique<LeaseBoard>(page_, time_.scheduler(),
+                                          LeaseBudget{counters_, 2 * bytes_max},
+                                          LeaseBudget{device_counters_, 2 * bytes_max});
   }
   std::span<std::byte> Frame(std::size_t frame) {
     return {frames_ + frame * kBlockBytes, kBlockBytes};
@@ -72,6 +74,7 @@ class LeaseBoardTest : public ::testing::Test, protected Hold::Owner {
 
   testing::SimulatedTime time_;
   LeaseCounters counters_;
+  LeaseCounters device_counters_;
   UniqueFd page_fd_;
   std::shared_ptr<SharedPage> page_;         // the daemon's mapping
   std::shared_ptr<SharedPage> client_page_;  // the client's
@@ -138,7 +141,8 @@ TEST_F(LeaseBoardTest, ALateReleaseDoesNotEndTheNextLeaseOfItsSlot) {
 }
 
 TEST_F(LeaseBoardTest, NoGenerationOfASlotComesTwice) {
-  board_ = std::make_unique<LeaseBoard>(page_, time_.scheduler(), counters_, 1 << 20,
+  board_ = std::make_unique<LeaseBoard>(page_, time_.scheduler(), LeaseBudget{counters_, 1 << 20},
+                                        LeaseBudget{device_counters_, 1 << 20},
                                         std::numeric_limits<std::uint32_t>::max() - 2);
   std::vector<std::unique_ptr<LentMemory>> ended;
   std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
@@ -174,6 +178,53 @@ TEST_F(LeaseBoardTest, BytesAndSlotsAreBounded) {
   lent.front()->Release();
   EXPECT_TRUE(Lend(4, kSecond).ok()) << "a release is seen when more is asked for";
   EXPECT_EQ(counters_.refused, 1u);
+}
+
+TEST_F(LeaseBoardTest, MemoryOfGpusHasABoundOfItsOwn) {
+  MakeBoard(2 * kBlockBytes);
+  const auto lend_of_gpu = [&](std::size_t frame) {
+    ++pins_[frame];
+    return board_->Lend(Hold(Frame(frame), this, frame),
+                        {.extent = kDeviceExtentFirst + 3, .edition = 1, .offset = frame},
+                        time_.Now() + kSecond);
+  };
+  ASSERT_TRUE(Lend(0, kSecond).ok());
+  ASSERT_TRUE(Lend(1, kSecond).ok());
+  EXPECT_EQ(Lend(2, kSecond).code(), StatusCode::kRetry);
+  ASSERT_TRUE(lend_of_gpu(3).ok());
+  ASSERT_TRUE(lend_of_gpu(4).ok());
+  EXPECT_EQ(lend_of_gpu(5).code(), StatusCode::kRetry);
+  EXPECT_EQ(counters_.now, 2u);
+  EXPECT_EQ(device_counters_.now, 2u);
+  EXPECT_EQ(device_counters_.refused, 1u);
+  board_ = std::make_unique<LeaseBoard>(page_, time_.scheduler(),
+                                        LeaseBudget{counters_, 4 * kBlockBytes},
+                                        LeaseBudget{device_counters_, 0});
+  EXPECT_EQ(device_counters_.expired, 2u);
+  EXPECT_EQ(device_counters_.bytes_now, 0u);
+  EXPECT_EQ(lend_of_gpu(3).code(), StatusCode::kUnsupported) << "of GPUs nothing is lent";
+  EXPECT_TRUE(Lend(3, kSecond).ok());
+}
+
+TEST_F(LeaseBoardTest, WhatIsOfNoUseIsExpiredForItsReadersAlone) {
+  const auto lend_at = [&](std::size_t frame, std::uint32_t extent) {
+    ++pins_[frame];
+    return *board_->Lend(Hold(Frame(frame), this, frame),
+                         {.extent = extent, .edition = 1, .offset = frame * kBlockBytes},
+                         time_.Now() + kSecond);
+  };
+  const auto host = Take(lend_at(0, 0));
+  const auto first = Take(lend_at(1, kDeviceExtentFirst));
+  const auto beside = Take(lend_at(2, kDeviceExtentFirst));
+  const auto second = Take(lend_at(3, kDeviceExtentFirst + 65'536));
+  board_->EndAt({.extent = kDeviceExtentFirst, .edition = 1, .offset = kBlockBytes});
+  EXPECT_FALSE(first->Intact());
+  EXPECT_TRUE(beside->Intact()) << "another frame";
+  board_->EndIn(kDeviceExtentFirst, kDeviceExtentFirst + 65'535);
+  EXPECT_FALSE(beside->Intact());
+  EXPECT_TRUE(second->Intact()) << "another GPU's";
+  EXPECT_TRUE(host->Intact());
+  EXPECT_EQ(pins_[1] + pins_[2], 0);
 }
 
 TEST_F(LeaseBoardTest, ALoanThatLiesOutsideItsExtentIsRefusedByTheClient) {

@@ -73,6 +73,8 @@ struct HbmConfig {
   std::vector<std::string> gpus;                  ///< numbers as CUDA has them; empty: no HBM tier
   std::uint64_t gpu_capacity_bytes = 1ULL << 30;  ///< of each GPU, over all reactors
   std::string direct = "auto";                    ///< or "off"
+  std::vector<std::string> lend_tenants;          ///< whose clients may map their copies' memory
+  std::uint32_t lend_percent = 50;                ///< of the capacity of all GPUs
   [[nodiscard]] bool enabled() const noexcept { return !gpus.empty(); }
   friend bool operator==(const HbmConfig&, const HbmConfig&) = default;
 };

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/limits.h"
 #include "cache/policy/policies.h"
 #include "tools/common/byte_size.h"
 
@@ -163,12 +164,35 @@ void CheckNvme(const DaemonConfig& config, Problems& problems) {
   }
 }
 
+void CheckHbmLending(const DaemonConfig& config, Problems& problems) {
+  const std::vector<std::string>& tenants = config.hbm.lend_tenants;
+  if (tenants.empty()) return;
+  if (!config.hbm.enabled()) {
+    problems.push_back({{"hbm.lend_tenants", "hbm.gpus"},
+                        "without hbm.gpus there is no HBM tier to lend from: name the GPUs"});
+  }
+  if (!config.server.same_host) {
+    problems.push_back({{"hbm.lend_tenants", "server.same_host"},
+                        "only clients over shared memory can be lent anything: turn it on"});
+  }
+  for (auto tenant = tenants.begin(); tenant != tenants.end(); ++tenant) {
+    if (tenant->empty() || tenant->size() > kNameBytesMax) {
+      problems.push_back({{"hbm.lend_tenants"},
+                          "\"" + *tenant + "\" is no name of a tenant: 1 to " +
+                              std::to_string(kNameBytesMax) + " bytes"});
+    } else if (std::find(tenants.begin(), tenant, *tenant) != tenant) {
+      problems.push_back({{"hbm.lend_tenants"}, "names tenant " + *tenant + " twice"});
+    }
+  }
+}
+
 void CheckHbm(const DaemonConfig& config, Problems& problems) {
   const HbmConfig& hbm = config.hbm;
   if (hbm.direct != "auto" && hbm.direct != "off") {
     problems.push_back(
         {{"hbm.direct"}, "is \"" + hbm.direct + "\"; there are \"auto\" and \"off\""});
   }
+  CheckHbmLending(config, problems);
   if (!hbm.enabled()) {
     if (hbm.direct != HbmConfig().direct) {
       problems.push_back(

@@ -165,6 +165,17 @@ constexpr ConfigKey kKeys[] = {
      "How blocks in these GPUs' memory reach clients over RDMA: \"auto\": the NIC reads them there "
      "where it can (GPUDirect RDMA); \"off\": through DRAM, for a driver that does it wrong.",
      TERRACE_FIELD(hbm.direct)},
+    {"hbm", "lend_tenants", ConfigKind::kTexts, "names of tenants", "[]", 0, 0,
+     "Tenants whose clients of this host may be lent their blocks where they lie in the memory of "
+     "a "
+     "GPU. Such a client can write what it maps: blocks of its tenant, and of no other. Empty: "
+     "nobody; clients are lent DRAM alone.",
+     TERRACE_FIELD(hbm.lend_tenants)},
+    {"hbm", "lend_percent", ConfigKind::kNumber, "percent", "50", 1, 90,
+     "Share of the GPUs' capacity that these clients may hold lent at once, one of them half of "
+     "it; "
+     "copies that are lent cannot be evicted.",
+     TERRACE_FIELD(hbm.lend_percent)},
 
     {"cache", "transfers_max", ConfigKind::kNumber, "blocks", "64", 1, 65536,
      "Blocks in transfer at once on one reactor, over all its clients. The rest wait their turn.",

@@ -12,6 +12,9 @@ void AppendHbmMetrics(const CacheCounters& cache, const MetricLabels& labels,
   hbm.Add(kTierBlocks, cache.blocks_hbm);
   hbm.Add(kTierCapacity, cache.hbm_capacity_bytes);
   hbm.Add(kTierUsed, cache.hbm_used_bytes);
+  hbm.Add(kTierExtentsShared, cache.hbm_extents_shared);
+  hbm.Add(kTierExtentsReplaced, cache.hbm_extents_replaced);
+  hbm.Add(kTierExtentsKept, cache.hbm_extents_not_let_go);
   hbm.Add(kGetBlocksHit, cache.get_hits_hbm);
   all.Add(kHbmGpus, cache.hbm_gpus);
   all.Add(kHbmGpusOffline, cache.hbm_gpus_offline);

@@ -253,18 +253,6 @@ const MetricInfo kClients = {"terrace_client_connections", kGauge, kSum,
                              "Connections of clients; a client has one to each reactor it uses."};
 const MetricInfo kClientsByLink = {"terrace_client_connections_by_link", kGauge, kSum,
                                    "Connections of clients, by the link that moves their bytes."};
-const MetricInfo kLeases = {"terrace_lent_blocks", kGauge, kSum, "Blocks that clients hold lent."};
-const MetricInfo kLeaseBytes = {"terrace_lent_bytes", kGauge, kSum,
-                                "Bytes of the blocks that clients hold lent."};
-const MetricInfo kLeasesGranted = {"terrace_leases_granted_total", kCounter, kSum,
-                                   "Blocks that were lent."};
-const MetricInfo kLeasesReleased = {"terrace_leases_released_total", kCounter, kSum,
-                                    "Leases that the client ended."};
-const MetricInfo kLeasesExpired = {"terrace_leases_expired_total", kCounter, kSum,
-                                   "Leases that were too old, or whose client was gone."};
-const MetricInfo kLeasesRefused = {
-    "terrace_leases_refused_total", kCounter, kSum,
-    "Blocks not lent because the client, or all of them, held as much as they may."};
 const MetricInfo kClientConnects = {"terrace_client_connects_total", kCounter, kSum,
                                     "Connections that clients made."};
 const MetricInfo kClientDisconnects = {"terrace_client_disconnects_total", kCounter, kSum,
@@ -462,6 +450,12 @@ constexpr const MetricInfo* kAll[] = {
     &kLeasesReleased,
     &kLeasesExpired,
     &kLeasesRefused,
+    &kHbmLeases,
+    &kHbmLeaseBytes,
+    &kHbmLeasesGranted,
+    &kHbmLeasesReleased,
+    &kHbmLeasesExpired,
+    &kHbmLeasesRefused,
     &kClientConnects,
     &kClientDisconnects,
     &kClientsRefused,

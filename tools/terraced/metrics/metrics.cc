@@ -199,6 +199,12 @@ void AppendServerMetrics(const ServerCounters& counters, const MetricLabels& lab
   all.Add(kLeasesReleased, counters.leases.released);
   all.Add(kLeasesExpired, counters.leases.expired);
   all.Add(kLeasesRefused, counters.leases.refused);
+  all.Add(kHbmLeases, counters.device_leases.now);
+  all.Add(kHbmLeaseBytes, counters.device_leases.bytes_now);
+  all.Add(kHbmLeasesGranted, counters.device_leases.granted);
+  all.Add(kHbmLeasesReleased, counters.device_leases.released);
+  all.Add(kHbmLeasesExpired, counters.device_leases.expired);
+  all.Add(kHbmLeasesRefused, counters.device_leases.refused);
   all.Add(kClientConnects, counters.connects);
   all.Add(kClientDisconnects, counters.disconnects);
   all.Add(kClientsRefused, counters.refused);

@@ -8,6 +8,7 @@
 
 #include "base/checksum.h"
 #include "base/counter.h"
+#include "base/device_export.h"
 #include "base/limits.h"
 #include "transport/codec.h"
 #include "transport/server.h"
@@ -271,6 +272,16 @@ PrefillCost DecodePrefillCost(const wire::OpenNamespace& open, HintCounters& cou
 Nanos DecodeLease(const wire::Get& get) noexcept {
   if (!get.lend()) return 0;
   return DecodeTime(get.lease_ms(), kLeaseDefault, kLeaseMax);
+}
+
+Result<std::string> DecodeLendGpu(const wire::Get& get) {
+  std::string gpu = StringOf(get.lend_gpu());
+  if (!gpu.empty() && !get.lend()) return Status::Invalid("lend_gpu: without lend");
+  if (gpu.size() > DeviceExport::kGpuBytesMax) {
+    return Status::Invalid("lend_gpu: of " + std::to_string(gpu.size()) + " bytes, at most " +
+                           std::to_string(DeviceExport::kGpuBytesMax));
+  }
+  return gpu;
 }
 
 Nanos DecodeTime(std::uint32_t milliseconds, Nanos otherwise, Nanos most) noexcept {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -78,6 +79,8 @@ Nanos DecodeTime(std::uint32_t milliseconds, Nanos otherwise, Nanos most) noexce
 inline constexpr Nanos kLeaseDefault = 10 * kSecond;
 inline constexpr Nanos kLeaseMax = 60 * kSecond;
 Nanos DecodeLease(const wire::Get& get) noexcept;
+/// The GPU whose memory may be lent as well; empty: none. kInvalid names the field.
+Result<std::string> DecodeLendGpu(const wire::Get& get);
 
 /// The tenant is the connection's, never the message's. What is longer than a namespace can have is
 /// cut, but stays too long.

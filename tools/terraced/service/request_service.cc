@@ -228,6 +228,9 @@ Status RequestService::DecodeTransfer(PeerState& state, const wire::Message& mes
   }
   const wire::Get& get = *message.body_as_Get();
   request.lend_for = DecodeLease(get);
+  Result<std::string> lend_gpu = DecodeLendGpu(get);
+  if (!lend_gpu.ok()) return lend_gpu.status();
+  request.lend_gpu = std::move(*lend_gpu);
   request.waits = get.wait();
   if (request.waits && request.lend_for != 0) return Status::Invalid("wait: not with lend");
   if (!request.waits && get.handoff() != nullptr) return Status::Invalid("handoff: without wait");
