@@ -151,8 +151,9 @@ TERRACE_CALL_ terrace_lend(TERRACE_TARGET_, const uint32_t* positions, uint64_t 
    terrace_lent.on_gpu says so. What cannot be mapped here is lent in memory of the host:
    terrace_device_lending. */
 TERRACE_CALL_ terrace_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
-                              uint64_t position_count, uint32_t lease_ms, terrace_deadline deadline,
-                              terrace_result* result, terrace_error* error);
+                                uint64_t position_count, uint32_t lease_ms,
+                                terrace_deadline deadline, terrace_result* result,
+                                terrace_error* error);
 /* Since 1.6. Not TERRACE_OK: why the client asks for no memory of that GPU any more. */
 TERRACE_CALL_ terrace_device_lending(terrace_client client, const char* gpu, terrace_error* error);
 TERRACE_CALL_ terrace_remove(TERRACE_TARGET_, uint32_t first, uint32_t count,
@@ -167,7 +168,7 @@ TERRACE_CALL_ terrace_submit_lend(TERRACE_TARGET_, const uint32_t* positions,
                                   uint64_t position_count, uint32_t lease_ms, TERRACE_TICKET_);
 /* Since 1.6. A block that was lent on a GPU and could not be mapped is TERRACE_UNSUPPORTED here. */
 TERRACE_CALL_ terrace_submit_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
-                                     uint64_t position_count, uint32_t lease_ms, TERRACE_TICKET_);
+                                       uint64_t position_count, uint32_t lease_ms, TERRACE_TICKET_);
 TERRACE_CALL_ terrace_submit_remove(TERRACE_TARGET_, uint32_t first, uint32_t count,
                                     TERRACE_TICKET_);
 

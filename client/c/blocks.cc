@@ -92,9 +92,9 @@ terrace_status terrace_lend(TERRACE_TARGET_, const uint32_t* positions, uint64_t
 }
 
 terrace_status terrace_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
-                               uint64_t position_count, uint32_t lease_ms,
-                               terrace_deadline deadline, terrace_result* result,
-                               terrace_error* error) {
+                                 uint64_t position_count, uint32_t lease_ms,
+                                 terrace_deadline deadline, terrace_result* result,
+                                 terrace_error* error) {
   return WithChain(client, chain, error, [&](Client& its_client, const Chain& keys) -> Status {
     if (Status status = NotNull(result, "result"); !status.ok()) return status;
     if (Status status = NotNull(gpu, "gpu"); !status.ok()) return status;
@@ -164,7 +164,8 @@ terrace_status terrace_submit_lend(TERRACE_TARGET_, const uint32_t* positions,
 }
 
 terrace_status terrace_submit_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
-                                      uint64_t position_count, uint32_t lease_ms, TERRACE_TICKET_) {
+                                        uint64_t position_count, uint32_t lease_ms,
+                                        TERRACE_TICKET_) {
   return SubmitAbout(
       client, chain, ticket, error, [&](Client& its_client, const Chain& keys) -> Result<Ticket> {
         if (Status status = NotNull(gpu, "gpu"); !status.ok()) return status;

@@ -206,10 +206,9 @@ void Transfer::ScatterLent(const Blocks& blocks, Blocks& others) {
   std::vector<std::uint32_t> positions;
   for (const std::uint32_t block : blocks) positions.push_back(operation_.positions[block]);
   if (book_.Cancelled(operation_)) return Fail(blocks, Status(StatusCode::kCancelled));
-  Result<std::vector<LentBlock>> lent =
-      setup_.client.LendWith(operation_.space, operation_.chain, positions, operation_.block_kind,
-                             std::min(operation_.deadline, In(kLendTime)),
-                             {.lease = {}, .gpu = setup_.mover->gpu()});
+  Result<std::vector<LentBlock>> lent = setup_.client.LendWith(
+      operation_.space, operation_.chain, positions, operation_.block_kind,
+      std::min(operation_.deadline, In(kLendTime)), {.lease = {}, .gpu = setup_.mover->gpu()});
   if (!lent.ok()) {
     if (!GetMayHelp(lent.code())) return Fail(blocks, lent.status());
     others.insert(others.end(), blocks.begin(), blocks.end());

@@ -275,6 +275,16 @@ TEST(Config, ContradictionsOfTheHbmTierNameTheirSettings) {
   EXPECT_THAT(error("direct = \"off\"\n"),
               HasSubstr("t.toml:4: hbm.direct: without hbm.gpus there is no HBM tier"));
   EXPECT_EQ(Accepted("[hbm]\ngpus = [\"0\"]\ndirect = \"off\"\n").hbm.direct, "off");
+  EXPECT_THAT(error("lend_tenants = [\"a\"]\n"),
+              HasSubstr("t.toml:4: hbm.lend_tenants: without hbm.gpus there is no HBM tier"));
+  EXPECT_THAT(error("gpus = [\"0\"]\nlend_tenants = [\"a\", \"\"]\n"),
+              HasSubstr("t.toml:5: hbm.lend_tenants: \"\" is no name of a tenant: 1 to 128 bytes"));
+  EXPECT_THAT(error("gpus = [\"0\"]\nlend_tenants = [\"a\", \"b\", \"a\"]\n"),
+              HasSubstr("t.toml:5: hbm.lend_tenants: names tenant a twice"));
+  EXPECT_THAT(error("gpus = [\"0\"]\nlend_tenants = [\"a\"]\n[server]\nsame_host = false\n"),
+              HasSubstr("t.toml:5: hbm.lend_tenants: only clients over shared memory"));
+  EXPECT_THAT(error("lend_percent = 0\n"), HasSubstr("out of range: 1 to 90"));
+  EXPECT_TRUE(Accepted("[hbm]\ngpus = [\"0\"]\n").hbm.lend_tenants.empty());
   const DaemonConfig config = Accepted("[hbm]\ngpus = [\"0\", \"10\"]\n");
   EXPECT_EQ(config.hbm.gpus, (std::vector<std::string>{"0", "10"}));
   EXPECT_FALSE(config.nvme.enabled()) << "it needs no NVMe tier";
