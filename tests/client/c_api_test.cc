@@ -137,7 +137,7 @@ TEST_F(CApiTest, ANewerCallersStructIsTakenWhileItAsksForNothingNew) {
   newer.added = 0;
   newer.known.abi_version = TERRACE_ABI_VERSION + 0x10000;
   EXPECT_EQ(terrace_connect(&newer.known, &other, &error_), TERRACE_INCOMPATIBLE);
-  EXPECT_NE(std::string(error_.message).find("abi_version is 2.5"), std::string::npos)
+  EXPECT_NE(std::string(error_.message).find("abi_version is 2.6"), std::string::npos)
       << error_.message;
 }
 

@@ -176,9 +176,9 @@ void CheckHbmLending(const DaemonConfig& config, Problems& problems) {
                         "only clients over shared memory can be lent anything: turn it on"});
   }
   for (auto tenant = tenants.begin(); tenant != tenants.end(); ++tenant) {
-    if (tenant->empty() || tenant->size() > kNameBytesMax) {
+    if (tenant->size() > kNameBytesMax) {
       problems.push_back({{"hbm.lend_tenants"},
-                          "\"" + *tenant + "\" is no name of a tenant: 1 to " +
+                          "\"" + *tenant + "\" is no name of a tenant: at most " +
                               std::to_string(kNameBytesMax) + " bytes"});
     } else if (std::find(tenants.begin(), tenant, *tenant) != tenant) {
       problems.push_back({{"hbm.lend_tenants"}, "names tenant " + *tenant + " twice"});
