@@ -241,22 +241,12 @@ Result<std::span<std::byte>> CudaMover::AllocateDeviceFrames(std::uint64_t bytes
   std::byte* memory = nullptr;
   // Of cudaMalloc: other memory cannot be mapped elsewhere.
   TERRACE_CUDA_TRY(AllocateDevice(memory, bytes));
-  const std::lock_guard lock(mutex_);
-  return device_frames_.emplace_back(memory, bytes);
+  return std::span(memory, bytes);
 }
 
 void CudaMover::FreeDeviceFrames(std::span<std::byte> memory) {
   const OnDevice here(device_);
-  const std::lock_guard lock(mutex_);
-  std::erase_if(device_frames_, [&](const auto& one) { return one.data() == memory.data(); });
   (void)cudaFree(memory.data());
-}
-
-bool CudaMover::OnDeviceFrames(const MoveRequest& request) const noexcept {
-  const std::byte* const frame = request.blocks.front().frame;
-  return std::any_of(device_frames_.begin(), device_frames_.end(), [frame](const auto& one) {
-    return frame >= one.data() && frame < one.data() + one.size();
-  });
 }
 
 Result<StreamPoint> CudaMover::Mark(void* stream) {
@@ -376,7 +366,7 @@ Status CudaMover::Queue(const MoveRequest& request, PageWork work, const Slot* a
   LaneMove move;
   move.work = work;
   move.blocks = request.blocks;
-  move.on_device = OnDeviceFrames(request);
+  move.on_device = request.frames_on_device;
   move.after = after == nullptr ? nullptr : after->event;
   move.end = slot.event;
   std::uint32_t thread_blocks = 0;

@@ -72,7 +72,6 @@ class CudaMover final : public PageMover {
   PageWork WorkOf(const MoveRequest& request) const;
   Status Queue(const MoveRequest& request, PageWork work, const Slot* after, Slot& slot);
   Status CheckRequest(const MoveRequest& request) const;
-  [[nodiscard]] bool OnDeviceFrames(const MoveRequest& request) const noexcept;
   static Slot* SlotOf(std::vector<Slot>& slots, std::uint64_t id);
 
   CacheLayout cache_;
@@ -90,7 +89,6 @@ class CudaMover final : public PageMover {
   std::unique_ptr<TransferLane> lanes_[2];  // by MoveWay
   std::vector<Slot> moves_;
   std::vector<Slot> points_;
-  std::vector<std::span<std::byte>> device_frames_;
 };
 
 }  // namespace terrace::paged

@@ -41,6 +41,8 @@ struct MoveRequest {
   /// The first layer first, then the next: OrderBehind can wait for some of them. Otherwise all at
   /// once, which may be faster.
   bool layer_by_layer = false;
+  /// All frames are memory of the pages' GPU, or none is.
+  bool frames_on_device = false;
 };
 
 inline constexpr std::size_t kMaxMoveBlocks = 4096;
@@ -62,8 +64,8 @@ class PageMover {
   virtual void DeregisterFrames(std::span<std::byte> memory) = 0;
 
   /// Memory for frames on the GPU of the pages, which another process can map (CUDA IPC); they
-  /// need no RegisterFrames, and a move has all of its frames there, or none. @return kUnsupported:
-  /// the pages are no GPU's; kRetry: it has no memory.
+  /// need no RegisterFrames. @return kUnsupported: the pages are no GPU's; kRetry: it has no
+  /// memory.
   virtual Result<std::span<std::byte>> AllocateDeviceFrames(std::uint64_t bytes) = 0;
   /// REQUIRES: no move of it is under way, and nobody has it mapped.
   virtual void FreeDeviceFrames(std::span<std::byte> /*memory*/) {}

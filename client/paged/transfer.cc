@@ -152,7 +152,8 @@ void Transfer::StartMove(Chunk& chunk, MoveWay way) {
                                                       .blocks = moves,
                                                       .first_layer = operation_.layers.first,
                                                       .layers = operation_.layers.count,
-                                                      .after = operation_.after},
+                                                      .after = operation_.after,
+                                                      .frames_on_device = setup_.on_device},
                                                      operation_.deadline);
   if (move.ok()) {
     chunk.move = move.value();

@@ -75,7 +75,8 @@ class Transfer {
   /// @return the blocks that could not be lent.
   Blocks ScatterLent();
   void ScatterLent(const Blocks& blocks, Blocks& others);
-  /// Entry i of `lent` is block blocks[i], and may be read by the mover.
+  /// Entry i of `lent` is block blocks[i], and may be read by the mover; all in memory of the GPU,
+  /// or none.
   void ScatterFrom(std::vector<LentBlock> lent, const Blocks& blocks, Blocks& others);
 
   /// Runs a call of the Client that uses `memory`; kCancelled when the operation was.

@@ -216,13 +216,17 @@ void Transfer::ScatterLent(const Blocks& blocks, Blocks& others) {
   }
   // The CPU scatters one after the other, and can be cancelled in between; a GPU all at once.
   const std::size_t most = setup_.on_cpu ? 1 : blocks.size();
-  std::vector<LentBlock> chosen;
-  Blocks chosen_blocks;
+  struct Chosen {
+    std::vector<LentBlock> lent;
+    Blocks blocks;
+  };
+  Chosen places[2];  // in memory of the host, and of the GPU: a move has frames of one of them
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     LentBlock& block = lent.value()[i];
     BlockResult& result = operation_.results[blocks[i]];
-    const bool can =
-        block.status != StatusCode::kOk || setup_.on_cpu || CanScatterFrom(setup_.mover, block);
+    const bool on_gpu = block.status == StatusCode::kOk && !block.gpu().empty();
+    const bool can = block.status != StatusCode::kOk || (setup_.on_cpu && !on_gpu) ||
+                     CanScatterFrom(setup_.mover, block);
     if (GetMayHelp(block.status) || !can) {
       others.push_back(blocks[i]);
       continue;
@@ -234,17 +238,22 @@ void Transfer::ScatterLent(const Blocks& blocks, Blocks& others) {
       result.status = StatusCode::kIncompatible;
       continue;
     }
-    chosen.push_back(std::move(block));
-    chosen_blocks.push_back(blocks[i]);
-    if (chosen.size() < most) continue;
-    ScatterFrom(std::exchange(chosen, {}), std::exchange(chosen_blocks, {}), others);
+    Chosen& chosen = places[on_gpu ? 1 : 0];
+    chosen.lent.push_back(std::move(block));
+    chosen.blocks.push_back(blocks[i]);
+    if (chosen.lent.size() < most) continue;
+    Chosen now = std::exchange(chosen, {});
+    ScatterFrom(std::move(now.lent), now.blocks, others);
   }
-  if (!chosen.empty()) ScatterFrom(std::move(chosen), chosen_blocks, others);
+  for (Chosen& chosen : places) {
+    if (!chosen.lent.empty()) ScatterFrom(std::move(chosen.lent), chosen.blocks, others);
+  }
 }
 
 void Transfer::ScatterFrom(std::vector<LentBlock> lent, const Blocks& blocks, Blocks& others) {
   if (!book_.BeginTouch(operation_)) return Fail(blocks, Status(StatusCode::kCancelled));
   const std::uint64_t offset = RangeToGet().offset;
+  const bool on_gpu = !lent.front().gpu().empty();
   std::vector<BlockMove> moves;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     // Only read: of a scatter the frame is the source.
@@ -255,7 +264,8 @@ void Transfer::ScatterFrom(std::vector<LentBlock> lent, const Blocks& blocks, Bl
                                                          .blocks = moves,
                                                          .first_layer = operation_.layers.first,
                                                          .layers = operation_.layers.count,
-                                                         .after = operation_.after},
+                                                         .after = operation_.after,
+                                                         .frames_on_device = on_gpu},
                                                         operation_.deadline);
   if (started.code() != StatusCode::kTimeout) operation_.after = {};
   Status moved = started.status();

@@ -56,15 +56,15 @@ class SlowMover final : public PageMover {
   void RefuseSharedFrames() { refuse_shared_ = true; }
   void DeregisterFrames(std::span<std::byte>) override {}
   /// A double, whose memory the frames may lie in.
-  void FramesOn(DeviceMemory& gpu) { gpu_ = &gpu; }
+  void FramesOn(DeviceMemory& gpu) { frames_gpu_ = &gpu; }
   Result<std::span<std::byte>> AllocateDeviceFrames(std::uint64_t bytes) override {
-    if (gpu_ == nullptr) return mover_->AllocateDeviceFrames(bytes);
-    const Result<std::byte*> memory = gpu_->Allocate(bytes);
+    if (frames_gpu_ == nullptr) return mover_->AllocateDeviceFrames(bytes);
+    const Result<std::byte*> memory = frames_gpu_->Allocate(bytes);
     if (!memory.ok()) return memory.status();
     return std::span(*memory, bytes);
   }
   void FreeDeviceFrames(std::span<std::byte> memory) override {
-    EXPECT_TRUE(gpu_->Free(memory.data()).ok());
+    EXPECT_TRUE(frames_gpu_->Free(memory.data()).ok());
   }
   Result<StreamPoint> Mark(void* stream) override {
     const std::lock_guard lock(mutex_);
@@ -133,7 +133,7 @@ class SlowMover final : public PageMover {
   const std::shared_ptr<CpuMover> mover_;
   const int fd_;
   std::size_t block_pages_ = 1;
-  DeviceMemory* gpu_ = nullptr;
+  DeviceMemory* frames_gpu_ = nullptr;
   bool refuse_shared_ = false;
   int registered_ = 0;
   std::span<std::byte> frames_;
