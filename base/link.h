@@ -178,10 +178,10 @@ class Link {
                                            const BlockTransfer& /*transfer*/) const {
     return false;
   }
-  /// Push, of a block that lies on a GPU. kCorrupt: what arrived, or over rdma what lies on the
-  /// GPU, has not the block's checksums; kIo: the GPU failed. These, kUnsupported and kRetry leave
-  /// nothing under way: the block may be pushed from elsewhere. REQUIRES: ReachesDevice, in the
-  /// same turn.
+  /// Push, of a block that lies on a GPU. kCorrupt: what was written, or over rdma what lies on
+  /// the GPU, has not the block's checksums; kIo: the GPU failed. These, kUnsupported and kRetry
+  /// leave nothing under way: the block may be pushed from elsewhere. REQUIRES: ReachesDevice, in
+  /// the same turn.
   virtual Task<Status> PushFromDevice(std::shared_ptr<DeviceSource> source,
                                       BlockTransfer transfer) {
     (void)source, (void)transfer;

@@ -108,7 +108,9 @@ class TERRACE_API Client {
   /// begin. A daemon that comes back is told again.
   /// @return kUnsupported, with the reason, where the daemon cannot, its process cannot be watched
   ///         (it is in another PID namespace), or this library was built without CUDA: register
-  ///         memory of the host, and copy. kInvalid names the argument.
+  ///         memory of the host, and copy. kInvalid names the argument. kInDoubt: it failed, and
+  ///         the daemon may have mapped it: free it when that daemon has exited. After any other
+  ///         failure it is not mapped.
   Result<RegionId> RegisterDeviceMemory(void* base, std::uint64_t length, Deadline deadline);
   /// The memory of a region; empty for an unknown id. Of a GPU's it is an address of the device.
   std::span<std::byte> RegionMemory(RegionId region) const;

@@ -113,6 +113,9 @@ Result<terrace::PagedCacheOptions> ToPagedOptions(const terrace_paged_options* o
     return Status::Invalid("options.frames_on_device is " +
                            std::to_string(known->frames_on_device) + ", neither 0 nor 1");
   }
+  if (known->reserved != 0) {
+    return Status::Invalid("options.reserved is " + std::to_string(known->reserved) + ", not 0");
+  }
   made.frames_on_device = known->frames_on_device == 1;
   // Looked at before anything is read from the array.
   if (known->layer_base_count != cache->layers) {

@@ -58,10 +58,13 @@ Result<RegionId> Client::RegisterDeviceMemory(void* base, std::uint64_t length, 
   }
   // Some of the reactors may have mapped it. What they do not confirm goes with the connection.
   // Nobody learns this region's number: whatever the daemon says, it is not kept.
-  if (!DeregisterMemory({region->id}).ok() && regions.Remove(region->id).ok()) {
+  const Status gone = DeregisterMemory({region->id});
+  if (gone.ok()) return status;
+  if (regions.Remove(region->id).ok()) {
     [[maybe_unused]] const bool told = impl_->core()->RemoveRegion(region->id);
   }
-  return status;
+  return Status(StatusCode::kInDoubt,
+                status.message() + "; it may be mapped all the same: " + gone.message());
 }
 
 Status Client::Impl::LetGoOfDevice(std::uint32_t region) const {

@@ -150,12 +150,9 @@ Status PagedSetup::AllocateDeviceFrames(std::uint64_t bytes) {
   const Result<RegionId> region =
       client.RegisterDeviceMemory(memory->data(), memory->size(), In(kMapTime));
   if (!region.ok()) {
-    const StatusCode code = region.code();
-    // Of any other nobody says that the daemon has not mapped it: it stays allocated.
-    if (code == StatusCode::kUnsupported || code == StatusCode::kInvalid) {
-      mover->FreeDeviceFrames(*memory);
-    }
-    return {code, "frames_on_device: " + region.status().message()};
+    // In doubt the daemon may have it mapped: it stays allocated.
+    if (region.code() != StatusCode::kInDoubt) mover->FreeDeviceFrames(*memory);
+    return {region.code(), "frames_on_device: " + region.status().message()};
   }
   on_device = true;
   frames_region = *region;

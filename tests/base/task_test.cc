@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <coroutine>
 #include <memory>
 #include <utility>

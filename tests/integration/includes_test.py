@@ -28,7 +28,8 @@ STANDARD = {
     "algorithm": "all_of any_of none_of sort stable_sort max_element min_element clamp rotate "
                  "ranges::sort ranges::find ranges::find_if ranges::all_of ranges::any_of "
                  "ranges::none_of ranges::fill ranges::copy ranges::max ranges::min "
-                 "ranges::reverse ranges::equal ranges::count ranges::count_if",
+                 "ranges::reverse ranges::equal ranges::count ranges::count_if min max lower_bound "
+                 "upper_bound find_if copy_n fill_n binary_search remove_if",
     "array": "array", "atomic": "atomic atomic_bool", "bit": "bit_cast bit_ceil popcount bit_width",
     "charconv": "from_chars to_chars",
     "chrono": "chrono", "cmath": "sqrt pow log2 lround ceil floor isnan isfinite",

@@ -50,7 +50,7 @@ TEST_F(CudaDeviceTest, ABatchThatRunsIsNotEndedWhenTheDeviceFailsInAnotherCall) 
 
 TEST_F(CudaDeviceTest, AGpuThatCannotRunTheKernelIsRefusedAtTheStart) {
   const auto device = Open();
-  EXPECT_EQ(FakeCuda::Get().launches, 2) << "else the first copy waits for the driver to load it";
+  EXPECT_EQ(FakeCuda::Get().launches, 4) << "else the first copy waits for the driver to load it";
   FakeCuda::Get().launch_error = cudaErrorNoKernelImageForDevice;
   EXPECT_EQ(CudaDeviceMemory::Open(0).code(), StatusCode::kIo);
   FakeCuda::Get() = {.wrong_sums = 1};

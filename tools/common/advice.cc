@@ -186,10 +186,15 @@ const Advice::Row* PresentRow(const Advice::Window& window) {
   return FindRow(window, Advice::Tier::kDram, 1);
 }
 
+bool HbmHidesDram(const Advice::Row& now) {
+  return now.hbm_bytes > 0 && now.hbm_bytes >= now.dram_bytes;
+}
+
 const Advice::Row* SmallestRow(const Advice::Window& window, Advice::Tier tier) {
   const Advice::Row* now = PresentRow(window);
   const Advice::Row* smallest = nullptr;
   if (now == nullptr || !window.Enough()) return nullptr;
+  if (tier == Advice::Tier::kDram && HbmHidesDram(*now)) return nullptr;
   for (const Advice::Row& row : window.rows) {
     if (!Varies(row, tier) || row.Scale(tier) >= 1) continue;
     if (now->hit_ratio - row.hit_ratio + 2 * row.standard_error > kGiveUpMax) continue;

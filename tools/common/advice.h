@@ -82,6 +82,9 @@ Advice Advise(const AdviceSamples& samples);
 const Advice::Row* FindRow(const Advice::Window& window, Advice::Tier tier, double scale);
 /// That of the present size.
 const Advice::Row* PresentRow(const Advice::Window& window);
+/// There is so much HBM that the figures cannot tell what less DRAM would cost: they take a block
+/// that was got for one that is in HBM, and less DRAM may lose it before it gets there.
+bool HbmHidesDram(const Advice::Row& now);
 /// The smallest size of one tier, the others as they are, that costs at most kGiveUpMax; null when
 /// there is none.
 const Advice::Row* SmallestRow(const Advice::Window& window, Advice::Tier tier);

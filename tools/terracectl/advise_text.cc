@@ -123,7 +123,10 @@ std::string AdviceText(const Advice& advice) {
   if (advice.nvme_bytes > 0) tiers.push_back(Advice::Tier::kNvme);
   if (advice.hbm_bytes > 0) tiers.push_back(Advice::Tier::kHbm);
   for (const Advice::Tier tier : tiers) text += More(window, tier, *now);
-  for (const Advice::Tier tier : tiers) text += Less(window, tier, *now);
+  for (const Advice::Tier tier : tiers) {
+    if (tier == Advice::Tier::kDram && HbmHidesDram(*now)) continue;
+    text += Less(window, tier, *now);
+  }
   text += "Learned with " + Bytes(advice.memory_bytes) + " of memory and " +
           Text("%.2f s", advice.cpu_seconds) + " of CPU";
   if (advice.uptime_seconds > 0) {

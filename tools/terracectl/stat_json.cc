@@ -111,7 +111,11 @@ Json HbmJson(const HbmSummary& hbm) {
           {"lent_bytes", Number(hbm.lent_bytes)},
           {"leases_refused", Number(hbm.leases_refused)},
           {"leases_expired", Number(hbm.leases_expired)},
-          {"wires", std::move(wires)},
+          {"wire", wires.empty()      ? ""
+                   : wires.size() > 1 ? "mixed"
+                                      : hbm.wires.begin()->first.first},
+          {"wire_reason", wires.size() == 1 ? hbm.wires.begin()->first.second : ""},
+          {"wires", wires},
           {"straight_bytes", Number(hbm.straight_bytes)}};
 }
 

@@ -218,7 +218,19 @@ Status RdmaLink::Finish(const std::shared_ptr<Transfer>& state) const {
   if (context_.requests.Cancelled(state->request_id)) {
     return Status(StatusCode::kCancelled, "the client cancelled the request");
   }
-  if (!state->status.ok()) return state->status;
+  if (!state->status.ok()) {
+    const StatusCode code = state->status.code();
+    const std::string why = "the NIC: " + state->status.message();
+    // While more is under way nobody may try another way.
+    const bool other_way = code == StatusCode::kRetry || code == StatusCode::kUnsupported;
+    if (other_way && state->in_flight != 0) return Status(StatusCode::kTimeout, why);
+    // The peer lives: what was refused is to read the GPU's memory, and DRAM is left.
+    const bool on_device = state->bytes.device != nullptr;
+    if (on_device && code == StatusCode::kPeerDead && state->in_flight == 0) {
+      return Status(StatusCode::kUnsupported, why);
+    }
+    return state->status;
+  }
   const bool whole = state->ended && state->in_flight == 0 && state->posted == state->view->size();
   if (whole && (state->direction == Direction::kGet || state->flushed)) return {};
   return Status(StatusCode::kTimeout, "the NIC did not complete the block before the deadline");

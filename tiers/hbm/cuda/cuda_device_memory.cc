@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "base/checksum.h"
@@ -172,22 +173,32 @@ Status CudaDeviceMemory::TryKernels(std::span<std::byte> scratch) {
   for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::byte>(i * 7 + i / 256);
   std::ranges::fill(to, std::byte{0});
   std::uint64_t* const sums = slots_[0].checksums;
-  // Ends in the middle of a row, and of a stripe: each part of the kernel has some of it.
-  const auto bytes = static_cast<std::uint32_t>(from.size() - 4444);
-  for (const bool copies : {false, true}) {
-    const KernelPiece piece = {
-        .at = from.data(), .to = copies ? to.data() : nullptr, .bytes = bytes};
-    *sums = 0;
-    Status status =
-        Note(LaunchPieces({&piece, 1}, sums, kernel_streams_[0]), "launch of the checksums");
-    if (status.ok()) status = Note(cudaStreamSynchronize(kernel_streams_[0]), "checksums");
-    if (!status.ok()) return status;
-    if (*sums != Checksum64(from.first(bytes))) {
-      return {StatusCode::kCorrupt, name_ + ": computes other checksums than the host"};
+  // A piece that ends in the middle of a row, and of a stripe: each part of the kernel has some of
+  // it. And more pieces than the kernel for few takes.
+  const std::vector<std::uint32_t> one = {static_cast<std::uint32_t>(from.size() - 4444)};
+  const std::vector<std::uint32_t> many(100, 1040);
+  for (const std::vector<std::uint32_t>& lengths : {one, many}) {
+    for (const bool copies : {false, true}) {
+      std::vector<KernelPiece> pieces;
+      std::ranges::fill(to, std::byte{0});
+      std::size_t end = 0;
+      for (const std::uint32_t bytes : lengths) {
+        pieces.push_back({.at = &from[end], .to = copies ? &to[end] : nullptr, .bytes = bytes});
+        end += bytes;
+      }
+      std::fill_n(sums, pieces.size(), 0);
+      Status status = Note(LaunchPieces(pieces, sums, kernel_streams_[0]), "launch of a kernel");
+      if (status.ok()) status = Note(cudaStreamSynchronize(kernel_streams_[0]), "its kernel");
+      if (!status.ok()) return status;
+      for (std::size_t i = 0; i < pieces.size(); ++i) {
+        if (sums[i] == Checksum64({pieces[i].at, pieces[i].bytes})) continue;
+        return {StatusCode::kCorrupt, name_ + ": computes other checksums than the host"};
+      }
+      if (!copies) continue;
+      if (!std::ranges::equal(from.first(end), to.first(end)) || to[end] != std::byte{0}) {
+        return {StatusCode::kCorrupt, name_ + ": its kernel copies other bytes than it is told to"};
+      }
     }
-  }
-  if (!std::ranges::equal(from.first(bytes), to.first(bytes)) || to[bytes] != std::byte{0}) {
-    return {StatusCode::kCorrupt, name_ + ": its kernel copies other bytes than it is told to"};
   }
   return {};
 }

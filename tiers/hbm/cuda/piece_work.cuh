@@ -176,6 +176,7 @@ __device__ std::uint64_t ScrambleRows(const KernelPiece& piece, std::uint32_t th
     const std::uint32_t begin =
         rows * xxh3::kRowBytes + xxh3::RestStripes(piece.bytes) * xxh3::kStripeBytes;
     for (std::uint32_t i = begin + thread; i < piece.bytes; i += 32) piece.to[i] = piece.at[i];
+    __syncwarp();  // together again before a barrier
   }
   const std::uint64_t key = xxh3::SecretWord(16 + lane);
   std::uint64_t value = xxh3::LaneStart(lane);
