@@ -183,7 +183,11 @@ void Cache::AbortHandoff(const std::string& tenant, HandoffNumber number) {
   if (handoff != nullptr) impl_->handoffs->End(handoff, StatusCode::kCancelled);
 }
 
-void Cache::Wake(const GetRequest& request) { impl_->arrivals.Wake(&request); }
+void Cache::Wake(const GetRequest& request) {
+  impl_->arrivals.Wake(&request);
+  if (impl_->hbm == nullptr) return;
+  impl_->hbm->EndChecks([&](const HbmSide::Check& check) { return check.request == &request; });
+}
 
 void Cache::OnClientGone(std::uint64_t client) {
   impl_->handoffs->OnClientGone(client);
@@ -194,6 +198,7 @@ void Cache::BeginClose() {
   impl_->loads->gpus_closed = true;
   if (impl_->hbm == nullptr) return;
   for (const HbmTier* tier : impl_->hbm->tiers) impl_->loads->GiveUp(*tier);
+  impl_->hbm->EndChecks([](const HbmSide::Check& /*check*/) { return true; });
 }
 
 Task<void> Cache::Close() {

@@ -97,6 +97,9 @@ struct Cache::Impl {
   /// Predicts what the get will take, by what was found of each wanted block.
   void PredictGet(GetState& state, std::span<const BlockId> found);
   Task<void> GetWorker(GetState& state);
+  /// Until when a get waits that must tell what has come by `deadline`: 20 ms are kept for that, or
+  /// a quarter of the time when it is short.
+  [[nodiscard]] Nanos BeforeReply(Nanos deadline) const;
   /// `wanted` is of the state, which outlives the task.
   Task<BlockAnswer> GetBlock(GetState& state, const WantedBlock& wanted);
   /// Pushes, or lends, what is in a frame.

@@ -42,10 +42,14 @@ class HbmBlock final : public DeviceSource,
   Task<Status> CopyTo(std::span<const std::span<std::byte>> places) override {
     return copy_->tier->CopyTo(copy_->frame, places, copy_->checksums);
   }
-  /// kCorrupt: it does not have its checksums any more. The call ends when the GPU has.
-  Task<Status> Check() { return copy_->tier->Check(copy_->frame, bytes(), copy_->checksums); }
+  /// Has the GPU compare it with its checksums. kCorrupt, or kIo: it does not have them any more,
+  /// and is given up, also when nobody waits for that any more: kTimeout, after `deadline`, and
+  /// kCancelled, after HbmSide::EndChecks. REQUIRES: owned by a shared_ptr.
+  Task<Status> Check(const GetRequest& request, Nanos deadline);
   /// Can be lent, and is still the block's.
-  [[nodiscard]] bool lendable() const noexcept { return copy_->lendable && !copy_->dropped; }
+  [[nodiscard]] bool lendable() const noexcept {
+    return copy_->lendable && !copy_->dropped && copy_->tier->health().ok();
+  }
   /// Its memory, not to be followed; in use until the Hold goes, which is before this object's side
   /// does. REQUIRES: lendable, and owned by a shared_ptr.
   [[nodiscard]] Hold Lend();
@@ -58,6 +62,8 @@ class HbmBlock final : public DeviceSource,
 
  private:
   void Release(std::uint64_t token) noexcept override;
+  static Task<void> RunCheck(std::shared_ptr<HbmBlock> block,
+                             std::shared_ptr<HbmSide::Check> check);
 
   HbmSide& side_;
   std::shared_ptr<HbmBlock> lent_;  ///< itself, while a Hold of it is somewhere

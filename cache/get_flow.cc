@@ -20,8 +20,7 @@ namespace {
 constexpr std::size_t kYieldEvery = 1024;
 /// Looks at a block outside DRAM whose record moves, or whose frame goes, while it is read.
 constexpr int kLooksMax = 4;
-/// Kept of the deadline of a get that waits for its reply, or a quarter of it when it is short:
-/// what has come is told then.
+/// As of BeforeReply.
 constexpr Nanos kReplyTime = 20 * kMillisecond;
 
 /// Why a block that was waited for is not there; `gone` is what is known of one that left.
@@ -91,8 +90,7 @@ Task<BatchAnswer> Cache::Impl::Get(Link& link, const GetRequest& request) {
   }
 
   if (request.waits) {
-    const Nanos now = clock.Now();
-    state.wait_until = request.deadline - std::min(kReplyTime, (request.deadline - now) / 4);
+    state.wait_until = BeforeReply(request.deadline);
     // One flow waits for the first, not a window of them.
     if (!state.wanted.empty()) {
       (void)co_await AwaitBlock(request, state.wanted.front(), state.wait_until);
@@ -123,6 +121,10 @@ void Cache::Impl::PredictGet(GetState& state, std::span<const BlockId> found) {
     state.loads.Add(which, SourceOf(id), bytes, moved);
   }
   state.loads.Predict();
+}
+
+Nanos Cache::Impl::BeforeReply(Nanos deadline) const {
+  return deadline - std::min(kReplyTime, (deadline - clock.Now()) / 4);
 }
 
 Task<void> Cache::Impl::GetWorker(GetState& state) {

@@ -204,6 +204,7 @@ Task<Status> HbmSide::ReadAndEnd(std::shared_ptr<Copy> copy, FrameId into) {
     const bool stays =
         status.code() == StatusCode::kRetry || status.code() == StatusCode::kUnsupported;
     const bool corrupt = status.code() == StatusCode::kCorrupt;
+    if (corrupt) EndLoans(*copy);
     if (!copy->dropped && !stays) {
       GiveUp(copy->id, corrupt ? EventCause::kCorrupt : EventCause::kLost);
     }
@@ -261,13 +262,25 @@ bool HbmSide::IsLast(BlockId id) const {
   return entry.in_hbm && !entry.InDram() && !entry.record.exists();
 }
 
-void HbmSide::GiveUp(BlockId id, EventCause why) {
-  const auto found = copies.find(id);
-  if (why == EventCause::kCorrupt && on_loans_over && found != copies.end() &&
-      found->second->lendable) {
-    const Copy& copy = *found->second;
-    on_loans_over(*copy.tier, copy.tier->PlaceForLending(copy.frame));
+void HbmSide::EndLoans(const Copy& copy) {
+  if (!copy.lendable || !on_loans_over) return;
+  on_loans_over(*copy.tier, copy.tier->PlaceForLending(copy.frame));
+}
+
+void HbmSide::EndChecks(const std::function<bool(const Check&)>& which) {
+  for (const std::shared_ptr<Check>& check : checks) {
+    if (check->ended.IsSet() || !which(*check)) continue;
+    check->status = Status(StatusCode::kCancelled, "nobody waits for the GPU's check any more");
+    check->ended.Set();
   }
+}
+
+bool HbmSide::IsSlow(const HbmTier& tier) const {
+  return std::ranges::any_of(
+      checks, [&](const auto& check) { return check->tier == &tier && check->late; });
+}
+
+void HbmSide::GiveUp(BlockId id, EventCause why) {
   if (IsLast(id)) return cache.Forget(id, why);
   const BlockEntry& entry = (*cache.index)[id];
   const bool known = entry.in_hbm;
@@ -321,6 +334,7 @@ void HbmSide::OnLost(HbmTier& tier) {
   if (on_lost) on_lost(tier.name(), tier.health().message());
   if (on_loans_over) on_loans_over(tier, std::nullopt);
   cache.loads->GiveUp(tier);
+  EndChecks([&](const Check& check) { return check.tier == &tier; });
   if (!closing) background.Spawn(GiveUpAll(tier));
 }
 

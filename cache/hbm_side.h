@@ -31,6 +31,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/wait.h"
 #include "cache/cache_impl.h"
 #include "tiers/dram/extent_replacer.h"
 #include "tiers/hbm/hbm_tier.h"
@@ -55,6 +56,15 @@ struct HbmSide final : ExtentMemoryUser {
     bool ready = false;
     bool dropped = false;     ///< no longer in `copies`
     std::uint32_t users = 0;  ///< moves under way, and leases
+  };
+
+  /// A GPU compares a copy with its checksums, for a request that need not wait until it has.
+  struct Check {
+    const HbmTier* tier = nullptr;
+    const GetRequest* request = nullptr;  ///< which waits; not to be followed
+    Status status;
+    Event ended;        ///< or nobody is to wait any more
+    bool late = false;  ///< whoever waited for it has lost patience
   };
 
   /// REQUIRES: tiers, which outlive the side.
@@ -100,6 +110,12 @@ struct HbmSide final : ExtentMemoryUser {
   [[nodiscard]] bool Known(BlockId id) const;
   /// There is nothing of the block but its copy.
   [[nodiscard]] bool IsLast(BlockId id) const;
+  /// Whoever was lent the copy's frame is to hear that its bytes are wrong. REQUIRES: in use.
+  void EndLoans(const Copy& copy);
+  /// Who waits for such checks goes on at once (kCancelled); they themselves end when the GPU does.
+  void EndChecks(const std::function<bool(const Check&)>& which);
+  /// It has not ended a check in time, and still is at it.
+  [[nodiscard]] bool IsSlow(const HbmTier& tier) const;
   /// Gives the copy up, and the block if it was the last of it.
   void GiveUp(BlockId id, EventCause why);
   void Drop(BlockId id, bool evicts = false);
@@ -120,6 +136,7 @@ struct HbmSide final : ExtentMemoryUser {
   std::unique_ptr<EvictionPolicy> policy;  ///< of the ready copies
   std::unordered_map<BlockId, std::shared_ptr<Copy>> copies;
   std::vector<std::unordered_map<FrameId, BlockId>> owners;  ///< by tier
+  std::vector<std::shared_ptr<Check>> checks;                ///< the GPU is at them
   std::size_t promotions = 0;
   bool closing = false;
   TaskScope background;

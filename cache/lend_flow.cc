@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "base/counter.h"
+#include "cache/block_loads.h"
 #include "cache/cache_impl.h"
 #include "cache/device_copies.h"
 #include "cache/hbm_side.h"
@@ -10,17 +11,15 @@ namespace terrace {
 
 Task<bool> Cache::Impl::LendOnDevice(Link& link, const GetRequest& request,
                                      const WantedBlock& wanted, BlockAnswer* answer) {
-  if (request.lend_for == 0) co_return false;
+  if (request.lend_for == 0 || loads->gpus_closed) co_return false;
   const BlockId id = FindBlock(request.chain, wanted.hash, wanted.key).id;
   if (id == kNoBlock || (*index)[id].state != BlockState::kPublished) co_return false;
+  if (clock.Now() >= request.deadline) co_return false;
   if (!HbmBlock::MayLend(*hbm, id, request.lend_gpu)) co_return false;
   const std::shared_ptr<HbmBlock> block = HbmBlock::Begin(*hbm, id);
   if (!KeyIs(block->header(), request.chain, wanted.key)) co_return false;
   // Who was lent anything of its extent before could have written there.
-  const Status sound = co_await block->Check();
-  if (sound.code() == StatusCode::kCorrupt || sound.code() == StatusCode::kIo) {
-    block->GiveUp(sound.code());
-  }
+  const Status sound = co_await block->Check(request, BeforeReply(request.deadline));
   if (!sound.ok() || !block->lendable()) co_return false;  // removed meanwhile, maybe put anew
   const Result<Loan> loan =
       link.Lend(block->Lend(), block->place(), block->tier(), clock.Now() + request.lend_for);

@@ -16,12 +16,13 @@ namespace terrace::testing {
 template <typename Base>
 class OverHbm : public Base {
  protected:
-  void AddGpus(std::size_t gpus, std::uint64_t pool_bytes) {
+  void AddGpus(std::size_t gpus, std::uint64_t pool_bytes, bool lendable = false) {
     std::vector<HbmTier*> tiers;
     for (std::size_t i = 0; i < gpus; ++i) {
       devices_.push_back(std::make_unique<HostDeviceMemory>(
           HostDeviceOptions{.name = "gpu " + std::to_string(i)}));
-      auto tier = HbmTier::Create(*devices_.back(), {.capacity_bytes = pool_bytes, .copies = {}});
+      auto tier = HbmTier::Create(
+          *devices_.back(), {.capacity_bytes = pool_bytes, .copies = {}, .lendable = lendable});
       ASSERT_TRUE(tier.ok()) << tier.status().ToString();
       tiers_.push_back(std::move(*tier));
       tiers.push_back(tiers_.back().get());

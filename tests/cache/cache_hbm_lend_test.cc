@@ -2,17 +2,22 @@
 // GPUs copy from and to must be the pages that are there now.
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "tests/cache/cache_hbm_fixture.h"
+#include "tests/cache/keeping_link.h"
 
 namespace terrace {
 namespace {
 
 using testing::CacheTest;
 using testing::ChainKeys;
+using testing::ClientCall;
+using testing::KeepingLink;
 using testing::MakeChain;
+using testing::SliceOf;
 using testing::StatusText;
 
 class CacheHbmLendTest : public testing::OverHbm<CacheTest> {
@@ -84,6 +89,145 @@ TEST_F(CacheHbmLendTest, MemoryThatCannotBePinnedAnewIsUsedWithoutTheGpu) {
   EXPECT_GT(cache_->Counters().hbm_pin_failures, 0u);
   EXPECT_GT(cache_->Counters().hbm_failures, 0u);
   EXPECT_EQ(devices_[0]->submitted(), 0u) << "no byte is asked of memory that is not pinned";
+}
+
+/// Blocks that are lent where they lie on a GPU.
+class CacheLendOnGpuTest : public testing::OverHbm<CacheTest> {
+ protected:
+  void MakeTiers() {
+    CacheOptions options;
+    options.policy = "leaf-lru";
+    options.hbm_lend_tenants = {"acme"};
+    MakeCache(4 << 20, options);
+    AddGpus(1, 8 << 20, true);
+    cache_->OnLoansOver([this](const HbmTier& /*tier*/, std::optional<LentPlace> place) {
+      if (place) ++places_over_;
+    });
+  }
+  void TearDown() override {
+    keeper_.kept.clear();
+    OverHbm::TearDown();
+  }
+  ClientCall LendCall(const Namespace* space, const ChainKeys& chain, Nanos timeout) {
+    ClientCall call = Call(space, chain, 0, chain.size(), timeout);
+    call.request.places.clear();
+    call.request.lend_for = 5 * kSecond;
+    call.request.lend_gpu = "DOUBLE-0";
+    return call;
+  }
+  /// Begins; its answer comes into answer_.
+  void Begin(const ClientCall& call) {
+    scope_.Spawn([](CacheLendOnGpuTest* test, const GetRequest* request) -> Task<void> {
+      test->answer_ = co_await test->cache_->Get(test->keeper_, *request);
+    }(this, &call.request));
+  }
+  /// "hbm dram" of the tiers that the blocks were lent in, or why they were not.
+  static std::string From(const BatchAnswer& answer) {
+    std::string text;
+    for (const BlockAnswer& block : answer.blocks) {
+      const bool ok = block.status == StatusCode::kOk;
+      text += (text.empty() ? "" : " ") +
+              std::string(ok ? TierName(block.tier) : StatusCodeName(block.status));
+    }
+    return text;
+  }
+  std::string LentFrom(const Namespace* space, const ChainKeys& chain) {
+    const ClientCall call = LendCall(space, chain, kSecond);
+    return From(time_.Run(cache_->Get(keeper_, call.request)));
+  }
+
+  KeepingLink keeper_;
+  std::optional<BatchAnswer> answer_;
+  std::size_t places_over_ = 0;
+  TaskScope scope_;
+};
+
+TEST_F(CacheLendOnGpuTest, AGpuThatHangsHoldsUpNoReply) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  EXPECT_EQ(LentFrom(space, chain), "hbm hbm");
+  devices_[0]->Hang(true);
+  const Nanos began = time_.Now();
+  EXPECT_EQ(LentFrom(space, chain), "dram dram");
+  EXPECT_LT(time_.Now() - began, kSecond) << "in time for the client";
+  const Nanos slow = time_.Now();
+  EXPECT_EQ(LentFrom(space, chain), "dram dram");
+  EXPECT_LT(time_.Now() - slow, 10 * kMillisecond) << "a GPU that is known to hang is not asked";
+  devices_[0]->Hang(false);
+  Wait();
+  EXPECT_EQ(LentFrom(space, chain), "hbm hbm");
+}
+
+TEST_F(CacheLendOnGpuTest, AStopWaitsForNoLendThatAGpuKeepsWaiting) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  LeaveDram(space, chain);
+  devices_[0]->Hang(true);
+  ClientCall call = LendCall(space, chain, 30 * kSecond);
+  Begin(call);
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_FALSE(answer_.has_value());
+  call.request.deadline = 0;  // its client has gone
+  cache_->BeginClose();
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_TRUE(answer_.has_value());
+  EXPECT_EQ(From(*answer_), "timeout timeout");
+  EXPECT_TRUE(keeper_.kept.empty());
+  devices_[0]->Hang(false);
+}
+
+TEST_F(CacheLendOnGpuTest, ALendThatIsCancelledWaitsForNoGpu) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  LeaveDram(space, chain);
+  devices_[0]->Hang(true);
+  ClientCall call = LendCall(space, chain, 30 * kSecond);
+  Begin(call);
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_FALSE(answer_.has_value());
+  call.request.deadline = 0;
+  cache_->Wake(call.request);
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_TRUE(answer_.has_value());
+  EXPECT_EQ(From(*answer_), "timeout timeout");
+  devices_[0]->Hang(false);
+}
+
+TEST_F(CacheLendOnGpuTest, AGpuThatIsLostIsWaitedForNoLonger) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  devices_[0]->Hang(true);
+  const ClientCall call = LendCall(space, chain, 3600 * kSecond);
+  Begin(call);
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  ASSERT_FALSE(answer_.has_value());
+  for (int i = 0; i < 600 && !answer_; ++i) time_.RunUntil(time_.Now() + kSecond);
+  EXPECT_EQ(lost_.size(), 1u);
+  ASSERT_TRUE(answer_.has_value());
+  EXPECT_EQ(From(*answer_), "dram dram");
+  devices_[0]->Hang(false);
+}
+
+TEST_F(CacheLendOnGpuTest, LoansOfWrongBytesEndAlsoWhenTheBlockWentMeanwhile) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 1);
+  ASSERT_EQ(LentFrom(space, chain), "hbm");
+  devices_[0]->Hang(true);
+  const ClientCall call = LendCall(space, chain, 30 * kSecond);
+  Begin(call);
+  time_.RunUntil(time_.Now() + 100 * kMillisecond);
+  time_.Run(cache_->Remove(SliceOf(*space, chain, 0, 1)));
+  devices_[0]->Rot();
+  devices_[0]->Hang(false);
+  Wait();
+  EXPECT_EQ(places_over_, 1u) << "the first reader still has it";
+  ASSERT_TRUE(answer_.has_value());
+  EXPECT_EQ(From(*answer_), "miss");
 }
 
 }  // namespace
