@@ -30,7 +30,8 @@ class DeviceMapper {
   /// kInvalid names what is wrong with it, kPeerDead: whose it was is gone; kUnsupported: this
   /// process cannot map such memory. May block for milliseconds.
   virtual Result<std::shared_ptr<const DeviceMapping>> Map(const DeviceExport& exported) = 0;
-  /// What could not be mapped for another reason than those of Map.
+  /// What is lent of that GPU cannot be had here: Map failed although its owner lives, or it was
+  /// not even tried.
   virtual void Refuse(const std::string& gpu, const Status& why) = 0;
 };
 

@@ -143,8 +143,11 @@ Status ChannelImpl::OpenRing() {
 void ChannelImpl::OnExtentOffer(const wire::Message& message) {
   const wire::ExtentOffer& offer = *message.body_as_ExtentOffer();
   std::vector<UniqueFd> passed = stream_->TakeDescriptors();
-  if (page_ == nullptr || passed.size() != 1) return;  // a loan that names it is then refused
-  if (offer.extent() >= kDeviceExtentFirst) return OnDeviceOffer(offer, std::move(passed[0]));
+  const bool whole = page_ != nullptr && passed.size() == 1;
+  if (offer.extent() >= kDeviceExtentFirst) {
+    return OnDeviceOffer(offer, whole ? std::move(passed[0]) : UniqueFd());
+  }
+  if (!whole) return;  // a loan that names it is then refused
   extents_.Offer(offer.extent(), offer.edition(), passed[0].get(), offer.length());
   CrashHere(CrashPoint::kClientExtentOffered);
 }

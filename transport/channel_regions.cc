@@ -94,12 +94,14 @@ void ChannelImpl::OnDeviceOffer(const wire::ExtentOffer& offer, UniqueFd held) {
                               .handle = {handle.begin(), handle.end()},
                               .offset = 0,
                               .bytes = offer.length()};
-  Status status = CheckDeviceExport(exported);
+  Status status = held ? CheckDeviceExport(exported)
+                       : Status(StatusCode::kUnsupported, "it was offered without a descriptor");
   if (status.ok() && !extents_.has_devices()) {
     auto daemon = Daemon();
     status = daemon.status();
     if (daemon.ok()) extents_.HasDevicesOf(std::move(*daemon));
   }
+  if (status.code() == StatusCode::kPeerDead) return;
   if (!status.ok()) return options_.mapper->Refuse(exported.gpu, status);
   extents_.OfferDevice(offer.extent(), offer.edition(), std::move(held), exported,
                        *options_.mapper);

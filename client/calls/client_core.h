@@ -95,7 +95,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   Result<Ticket> SubmitRegion(std::span<std::byte> memory, std::uint64_t length);
   [[nodiscard]] NamespaceTable& namespaces() noexcept { return namespaces_; }
   [[nodiscard]] LeaseBook& leases() noexcept { return leases_; }
-  [[nodiscard]] const LentGpus& lent_gpus() const noexcept { return *lent_gpus_; }
+  [[nodiscard]] LentGpus& lent_gpus() const noexcept { return *lent_gpus_; }
   [[nodiscard]] CompletionQueue& completions() noexcept { return *completions_; }
   [[nodiscard]] std::atomic<std::uint64_t>& request_ids() noexcept { return request_ids_; }
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return channel_options_.incarnation; }

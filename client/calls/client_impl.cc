@@ -133,7 +133,7 @@ Result<RequestRef> Client::Impl::PrepareLend(NamespaceId space, const Chain& cha
   if (Status status = ValidateLease(options.lease); !status.ok()) return status;
   if (Status status = ValidateLendGpu(options.gpu); !status.ok()) return status;
   if (Status status = CheckTarget(*target); !status.ok()) return status;
-  const bool asks = core_->lent_gpus().RefusalOf(options.gpu).ok();
+  const bool asks = !options.gpu.empty() && core_->lent_gpus().Ask(options.gpu);
   return BuilderFor(*target).Lend(target->space, chain, positions, kind,
                                   static_cast<std::uint32_t>(options.lease.count()),
                                   asks ? options.gpu : std::string());

@@ -14,13 +14,13 @@ Result<std::vector<LentBlock>> Client::LendWith(NamespaceId space, const Chain& 
                                                 std::span<const std::uint32_t> positions,
                                                 BlockKind kind, Deadline deadline,
                                                 const LendOptions& options) try {
-  const auto lend = [&](std::span<const std::uint32_t> wanted) {
-    const auto request = impl_->PrepareLend(space, chain, wanted, kind, deadline, options);
+  const auto lend = [&](std::span<const std::uint32_t> wanted, const LendOptions& how) {
+    const auto request = impl_->PrepareLend(space, chain, wanted, kind, deadline, how);
     return AnswerOf<std::vector<LentBlock>>(impl_->Run(request), request, LentBlocksOf);
   };
-  Result<std::vector<LentBlock>> lent = lend(positions);
-  if (!lent.ok() || options.gpu.empty() || DeviceLending(options.gpu).ok()) return lent;
-  // Of some it became known now that they cannot be mapped. Those are asked for once more.
+  Result<std::vector<LentBlock>> lent = lend(positions, options);
+  if (!lent.ok() || options.gpu.empty()) return lent;
+  // Of some it became known now that they cannot be mapped. Those are asked for once more, in DRAM.
   std::vector<std::uint32_t> again;
   std::vector<std::size_t> places;
   for (std::size_t i = 0; i < lent->size(); ++i) {
@@ -29,7 +29,9 @@ Result<std::vector<LentBlock>> Client::LendWith(NamespaceId space, const Chain& 
     places.push_back(i);
   }
   if (again.empty()) return lent;
-  Result<std::vector<LentBlock>> of_host = lend(again);
+  LendOptions in_dram = options;
+  in_dram.gpu.clear();
+  Result<std::vector<LentBlock>> of_host = lend(again, in_dram);
   if (!of_host.ok()) return lent;
   for (std::size_t i = 0; i < places.size(); ++i) {
     (*lent)[places[i]] = std::move((*of_host)[i]);

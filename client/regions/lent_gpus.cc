@@ -32,17 +32,29 @@ class Mapping final : public DeviceMapping {
 }  // namespace
 
 Result<std::shared_ptr<const DeviceMapping>> LentGpus::Map(const DeviceExport& exported) {
-  const Result<std::span<std::byte>> memory = MapDeviceMemory(exported);
-  if (!memory.ok()) {
-    if (memory.code() != StatusCode::kPeerDead) Refuse(exported.gpu, memory.status());
-    return memory.status();
+  if (!Asked(exported.gpu)) {
+    return Status(StatusCode::kUnsupported, "nobody asked for memory of that GPU");
   }
+  const Result<std::span<std::byte>> memory = MapDeviceMemory(exported);
+  if (!memory.ok()) return memory.status();
   return std::shared_ptr<const DeviceMapping>(std::make_shared<Mapping>(exported.gpu, *memory));
+}
+
+bool LentGpus::Ask(const std::string& gpu) {
+  const std::lock_guard lock(mutex_);
+  if (refused_.contains(gpu)) return false;
+  asked_.insert(gpu);
+  return true;
+}
+
+bool LentGpus::Asked(const std::string& gpu) const {
+  const std::lock_guard lock(mutex_);
+  return asked_.contains(gpu);
 }
 
 void LentGpus::Refuse(const std::string& gpu, const Status& why) {
   const std::lock_guard lock(mutex_);
-  refused_.try_emplace(gpu, why);
+  if (asked_.contains(gpu)) refused_.try_emplace(gpu, why);
 }
 
 Status LentGpus::RefusalOf(std::string_view gpu) const {

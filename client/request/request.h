@@ -137,6 +137,7 @@ struct Request {
   RegionTable::Region device;      ///< of kRegisterDevice; its id of kForgetDevice
   CallSlot slot;                   ///< counts it among the calls in flight
   NamespaceDescriptor descriptor;  ///< of kOpenNamespace
+  std::string lend_gpu;            ///< of kLend: whose memory may be lent; empty: the host's alone
 
   // The answer.
   Status status;  ///< ok when what follows holds the answer

@@ -78,6 +78,7 @@ RequestRef RequestBuilder::Lend(const NamespaceView& space, const Chain& chain,
   RequestRef request = Start(RequestKind::kLend);
   request->blocks.resize(positions.size());
   request->lent.resize(positions.size());
+  request->lend_gpu = gpu;
   const Placement placement = PlacementOf(space);
   std::vector<BlockBuffer> blocks(positions.size());
   for (std::size_t i = 0; i < positions.size(); ++i) blocks[i].position = positions[i];

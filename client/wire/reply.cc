@@ -59,6 +59,11 @@ bool ApplyAcks(Request& request, const RequestPart& part, const wire::BlocksRepl
   return true;
 }
 
+/// In memory of the host, or of the GPU that the call named.
+bool LiesWhereAsked(const LentMemory& lent, const Request& request) {
+  return lent.extent().gpu().empty() || lent.extent().gpu() == request.lend_gpu;
+}
+
 /// Takes what a reply lends. False when its loans do not fit the blocks.
 bool TakeLoans(Request& request, const RequestPart& part, const wire::BlocksReply& reply,
                const ArrivalCheck& arrivals) {
@@ -68,12 +73,14 @@ bool TakeLoans(Request& request, const RequestPart& part, const wire::BlocksRepl
   for (std::uint32_t i = 0; i < part.blocks.size(); ++i) {
     const std::uint32_t index = part.blocks[i];
     if (request.blocks[index].status != StatusCode::kOk) continue;
-    request.lent[index] = arrivals.TakeLoan(*loans->Get(i));
-    // Its extent could not be mapped, or it makes no sense: nothing that could be read.
-    if (request.lent[index] == nullptr) {
-      const bool on_gpu = loans->Get(i)->extent() >= kDeviceExtentFirst;
-      request.blocks[index] = {.status = on_gpu ? StatusCode::kUnsupported : StatusCode::kInternal};
-    }
+    std::unique_ptr<LentMemory>& lent = request.lent[index];
+    lent = arrivals.TakeLoan(*loans->Get(i));
+    const bool on_gpu = loans->Get(i)->extent() >= kDeviceExtentFirst;
+    if (lent != nullptr && LiesWhereAsked(*lent, request)) continue;
+    // Its extent could not be mapped, it was not asked for, or makes no sense: it is given back.
+    const bool unmapped = lent == nullptr && on_gpu && !request.lend_gpu.empty();
+    lent.reset();
+    request.blocks[index] = {.status = unmapped ? StatusCode::kUnsupported : StatusCode::kInternal};
   }
   return true;
 }

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace terrace {
@@ -14,8 +18,13 @@ class Arrivals final : public ArrivalCheck {
   }
   [[nodiscard]] std::unique_ptr<LentMemory> TakeLoan(const wire::Loan&) const override {
     ++taken;
-    return nullptr;
+    if (lends == nullptr) return nullptr;
+    auto lent =
+        LentMemory::Make({.place = {}, .bytes = 16, .slot = 3, .generation = 4}, page, lends);
+    return lent.ok() ? std::move(*lent) : nullptr;
   }
+  std::shared_ptr<const ExtentMapping> lends;  ///< what is taken; null: nothing can be
+  std::shared_ptr<SharedPage> page;
   std::uint32_t bad = 0xffffffff;
   mutable std::size_t taken = 0;
 };
@@ -259,12 +268,13 @@ TEST(Reply, SamplesAndNamespacesOfAllReactorsAreSummed) {
   EXPECT_EQ(list.namespaces[0].fingerprint, "abababababababababababababababab");
 }
 
-std::vector<std::byte> LoansReply(std::vector<StatusCode> codes, std::size_t loans) {
+std::vector<std::byte> LoansReply(std::vector<StatusCode> codes, std::size_t loans,
+                                  std::uint32_t extent = 1) {
   return BuildMessage<wire::BlocksReply>({}, [&](flatbuffers::FlatBufferBuilder& builder) {
     std::vector<std::uint8_t> statuses;
     for (const StatusCode code : codes) statuses.push_back(static_cast<std::uint8_t>(code));
     const auto offset = builder.CreateVector(statuses);
-    const std::vector<wire::Loan> list(loans, wire::Loan(1, 1, 3, 4, 0, 4096));
+    const std::vector<wire::Loan> list(loans, wire::Loan(extent, 1, 3, 4, 0, 4096));
     const auto loan_list = builder.CreateVectorOfStructs(list);
     return wire::CreateBlocksReply(builder, offset, 0, 0, 0, 0, loan_list);
   });
@@ -277,6 +287,47 @@ TEST_F(ReplyTest, OnlyBlocksThatWereFoundAreTakenOnLoan) {
   EXPECT_EQ(arrivals_.taken, 1U);
   EXPECT_EQ(StatusOfBlock(2), StatusCode::kInternal) << "it could not be taken: nothing to read";
   EXPECT_EQ(StatusOfBlock(0), StatusCode::kMiss);
+}
+
+/// Memory of a GPU that is mapped; nobody looks at its bytes.
+class GpuMapping final : public DeviceMapping {
+ public:
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept override { return bytes_; }
+  [[nodiscard]] const std::string& gpu() const noexcept override { return gpu_; }
+
+ private:
+  const std::string gpu_ = "GPU-1";
+  std::array<std::byte, 4096> bytes_{};
+};
+
+TEST_F(ReplyTest, MemoryOfAGpuThatTheCallDidNotNameIsGivenBack) {
+  request_.kind = RequestKind::kLend;
+  request_.lent.resize(3);
+  UniqueFd page_fd;
+  arrivals_.page = std::move(SharedPage::Create(&page_fd)).value();
+  arrivals_.page->layout().generations[3] = 4;
+  arrivals_.lends = ExtentMapping::OfDevice(std::make_shared<GpuMapping>(), UniqueFd(), nullptr);
+  const std::vector<std::byte> reply =
+      LoansReply({StatusCode::kOk, StatusCode::kMiss}, 2, kDeviceExtentFirst);
+  for (const char* named : {"", "GPU-2"}) {
+    request_.lend_gpu = named;
+    arrivals_.page->layout().released[3] = 0;
+    Apply(0, reply);
+    EXPECT_EQ(StatusOfBlock(2), StatusCode::kInternal) << named;
+    EXPECT_EQ(request_.lent[2], nullptr) << named;
+    EXPECT_EQ(arrivals_.page->layout().released[3], 4U) << "the daemon need not keep it";
+  }
+  request_.lend_gpu = "GPU-1";
+  Apply(0, reply);
+  EXPECT_EQ(StatusOfBlock(2), StatusCode::kOk);
+  ASSERT_NE(request_.lent[2], nullptr);
+  request_.lent[2].reset();
+  arrivals_.lends = nullptr;
+  Apply(0, reply);
+  EXPECT_EQ(StatusOfBlock(2), StatusCode::kUnsupported) << "it could not be mapped";
+  request_.lend_gpu.clear();
+  Apply(0, reply);
+  EXPECT_EQ(StatusOfBlock(2), StatusCode::kInternal) << "it was not to be mapped";
 }
 
 TEST_F(ReplyTest, OneTextNamedAThousandTimesIsRefusedNotCopied) {

@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <fstream>
-#include <sstream>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "transport/shm/client_process.h"
@@ -57,34 +59,35 @@ Result<std::shared_ptr<const DaemonProcess>> DaemonProcess::Behind(int socket) {
   if (!about) return NotToBeWatched("/proc/" + std::to_string(pid) + "/stat is not to be read");
   std::shared_ptr<const DaemonProcess> process(
       new DaemonProcess(pid, std::move(life), std::move(about)));
-  if (const Result<unsigned long> flags = process->Flags(); !flags.ok()) return flags.status();
+  if (!process->Flags()) return NotToBeWatched("/proc says nothing of it that is understood");
   // Who lives has had its number all the time: the file is its own.
   if (process->Exited()) return Status(StatusCode::kPeerDead, "the daemon has exited");
   return process;
 }
 
-Result<unsigned long> DaemonProcess::Flags() const {
+std::optional<unsigned long> DaemonProcess::Flags() const noexcept {
   std::array<char, kStatBytesMax> text{};
   const ssize_t bytes = ::pread(about_.get(), text.data(), text.size(), 0);
-  const std::string line(text.data(), static_cast<std::size_t>(std::max<ssize_t>(bytes, 0)));
+  const std::string_view line(text.data(), static_cast<std::size_t>(std::max<ssize_t>(bytes, 0)));
   // Behind its last bracket: the name before it may hold anything.
-  const std::size_t name_end = line.rfind(')');
-  if (name_end == std::string::npos) return NotToBeWatched("/proc says nothing of it");
-  std::istringstream fields(line.substr(name_end + 1));
-  std::string skipped;
-  for (int i = 0; i < kFieldsBeforeFlags; ++i) fields >> skipped;
+  std::size_t at = line.rfind(')');
+  for (int i = 0; i <= kFieldsBeforeFlags && at != std::string_view::npos; ++i) {
+    at = line.find(' ', at + 1);
+  }
+  if (at == std::string_view::npos) return std::nullopt;
   unsigned long flags = 0;
-  if (!(fields >> flags)) return NotToBeWatched("/proc says nothing of it that is understood");
-  return flags;
+  const char* const begin = line.data() + at + 1;
+  const auto read = std::from_chars(begin, line.data() + line.size(), flags);
+  return read.ec == std::errc() ? std::optional(flags) : std::nullopt;
 }
 
-bool DaemonProcess::Exiting() const {
-  const Result<unsigned long> flags = Flags();
+bool DaemonProcess::Exiting() const noexcept {
+  const std::optional<unsigned long> flags = Flags();
   // Of whom nothing is to be read any more, although it once was, there is nothing left.
-  return !flags.ok() || (*flags & kExiting) != 0;
+  return !flags || (*flags & kExiting) != 0;
 }
 
-bool DaemonProcess::AwaitExit(Nanos patience) const {
+bool DaemonProcess::AwaitExit(Nanos patience) const noexcept {
   const SteadyClock clock;
   const Nanos end = clock.Now() + patience;
   for (;;) {

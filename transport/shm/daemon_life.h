@@ -14,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -31,11 +32,11 @@ class DaemonProcess {
 
   /// Readable once it has exited.
   [[nodiscard]] int life() const noexcept { return life_.get(); }
-  [[nodiscard]] bool Exited() const { return AwaitExit(0); }
+  [[nodiscard]] bool Exited() const noexcept { return AwaitExit(0); }
   /// It is about to exit, or has.
-  [[nodiscard]] bool Exiting() const;
+  [[nodiscard]] bool Exiting() const noexcept;
   /// True once it has exited, false after so long (ns). Blocks.
-  [[nodiscard]] bool AwaitExit(Nanos patience) const;
+  [[nodiscard]] bool AwaitExit(Nanos patience) const noexcept;
   /// Of two that have not exited.
   [[nodiscard]] bool IsSame(const DaemonProcess& other) const noexcept {
     return pid_ == other.pid_;
@@ -44,8 +45,8 @@ class DaemonProcess {
  private:
   DaemonProcess(pid_t pid, UniqueFd life, UniqueFd about)
       : pid_(pid), life_(std::move(life)), about_(std::move(about)) {}
-  /// Flags of the kernel's; kUnsupported when they are not to be read.
-  [[nodiscard]] Result<unsigned long> Flags() const;
+  /// Flags of the kernel's; none when they are not to be read. Allocates nothing.
+  [[nodiscard]] std::optional<unsigned long> Flags() const noexcept;
 
   const pid_t pid_;
   const UniqueFd life_;   // pidfd

@@ -18,7 +18,11 @@ void LentExtents::OfferDevice(std::uint32_t extent, std::uint32_t edition, Uniqu
                               const DeviceExport& exported, DeviceMapper& mapper) {
   extents_.erase(extent);
   auto mapping = mapper.Map(exported);
-  if (!mapping.ok()) return;
+  if (!mapping.ok()) {
+    // A daemon that lives has not freed what this client has an end of the pipe of.
+    if (session_->Lives()) mapper.Refuse(exported.gpu, mapping.status());
+    return;
+  }
   extents_[extent] = {edition,
                       ExtentMapping::OfDevice(std::move(*mapping), std::move(held), session_)};
 }

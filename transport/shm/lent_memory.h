@@ -35,6 +35,10 @@ namespace terrace {
 struct DeviceSession {
   std::shared_ptr<const DaemonProcess> daemon;
   std::atomic<bool> over{false};  ///< the connection has ended
+  /// Of a daemon that is about to exit the GPU may be gone before its process is.
+  [[nodiscard]] bool Lives() const noexcept {
+    return !over && !daemon->Exited() && !daemon->Exiting();
+  }
 };
 
 /// An extent of the daemon's, mapped for reading.
@@ -58,10 +62,8 @@ class ExtentMapping {
   [[nodiscard]] std::string_view gpu() const noexcept {
     return device_ == nullptr ? std::string_view() : device_->gpu();
   }
-  /// The daemon still vouches for the memory.
-  [[nodiscard]] bool Vouched() const noexcept {
-    return session_ == nullptr || (!session_->over && !session_->daemon->Exited());
-  }
+  /// The daemon still vouches for the memory. Of a GPU's, reads /proc: some microseconds.
+  [[nodiscard]] bool Vouched() const noexcept { return session_ == nullptr || session_->Lives(); }
   /// What `make` returns is destroyed before the memory is unmapped: a registration of it
   /// somewhere, for instance. Only the first that is made stays; while there is none, each caller
   /// tries.
