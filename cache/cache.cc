@@ -226,6 +226,11 @@ void Cache::OnGpuLost(std::function<void(const std::string&, const std::string&)
   impl_->hbm->on_lost = std::move(lost);
 }
 
+void Cache::OnGpuMemoryAway(
+    std::function<void(const std::string&, std::uint64_t, const Status&)> away) {
+  impl_->hbm->on_memory_away = std::move(away);
+}
+
 void Cache::OnLoansOver(std::function<void(const HbmTier&, std::optional<LentPlace>)> over) {
   impl_->hbm->on_loans_over = std::move(over);
 }

@@ -264,6 +264,7 @@ struct CacheCounters {
   std::atomic<std::uint64_t> hbm_gpus{0}, hbm_gpus_offline{0};
   std::atomic<std::uint64_t> hbm_extents_shared{0};  ///< as of HbmStats, and the next
   std::atomic<std::uint64_t> hbm_extents_replaced{0}, hbm_extents_not_let_go{0};
+  std::atomic<std::uint64_t> hbm_renewal_failures{0}, hbm_away_bytes{0};
   std::atomic<std::uint64_t> get_failures{0};     ///< found, but the push or the loan failed
   std::atomic<std::uint64_t> blocks_lent{0};      ///< of the hits
   std::atomic<std::uint64_t> blocks_lent_hbm{0};  ///< of those: from the memory of GPUs
@@ -378,6 +379,8 @@ class Cache {
   [[nodiscard]] nvme::NvmeTier* nvme() noexcept;
   /// Called when a GPU goes offline: its name, and why. REQUIRES: AttachHbm.
   void OnGpuLost(std::function<void(const std::string&, const std::string&)> lost);
+  /// Called once for a GPU that has not the memory for an extent: its name, bytes, why. Likewise.
+  void OnGpuMemoryAway(std::function<void(const std::string&, std::uint64_t, const Status&)> away);
   /// Called when what is lent at a place of the tier's memory, or anywhere in it, is of no use any
   /// more: it is corrupt, or the GPU is lost. REQUIRES: likewise.
   void OnLoansOver(std::function<void(const HbmTier&, std::optional<LentPlace>)> over);

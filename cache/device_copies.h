@@ -44,7 +44,7 @@ class HbmBlock final : public DeviceSource,
   }
   /// Has the GPU compare it with its checksums. kCorrupt, or kIo: it does not have them any more,
   /// and is given up, also when nobody waits for that any more: kTimeout, after `deadline`, and
-  /// kCancelled, after HbmSide::EndChecks. `request` outlives the task. REQUIRES: owned by a
+  /// kCancelled, after HbmSide::EndChecks. The request outlives the task. REQUIRES: owned by a
   /// shared_ptr.
   Task<Status> Check(const GetRequest& request, Nanos deadline);
   /// Can be lent, and is still the block's.

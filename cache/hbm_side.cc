@@ -36,7 +36,8 @@ HbmSide::HbmSide(Cache::Impl& the_cache, std::vector<HbmTier*> the_tiers)
     : cache(the_cache),
       tiers(std::move(the_tiers)),
       policy(PolicyFor(the_cache)),
-      owners(tiers.size()) {
+      owners(tiers.size()),
+      told_away_(tiers.size()) {
   TERRACE_CHECK(!tiers.empty());
   for (HbmTier* tier : tiers) tier->OnOffline([this, tier] { OnLost(*tier); });
   cache.counters.hbm_gpus.store(tiers.size());
@@ -51,11 +52,15 @@ void HbmSide::CountTiers() {
   HbmStats sum;
   std::uint64_t offline = 0;
   for (const HbmTier* tier : tiers) {
-    sum.capacity_bytes += tier->Stats().capacity_bytes;
-    sum.used_bytes += tier->Stats().used_bytes;
-    sum.extents_shared += tier->Stats().extents_shared;
-    sum.extents_replaced += tier->Stats().extents_replaced;
-    sum.extents_not_let_go += tier->Stats().extents_not_let_go;
+    const HbmStats stats = tier->Stats();
+    sum.capacity_bytes += stats.capacity_bytes;
+    sum.used_bytes += stats.used_bytes;
+    sum.extents_shared += stats.extents_shared;
+    sum.extents_replaced += stats.extents_replaced;
+    sum.extents_not_let_go += stats.extents_not_let_go;
+    sum.renewal_failures += stats.renewal_failures;
+    sum.away_bytes += stats.away_bytes;
+    TellAway(*tier, stats.away_bytes);
     if (!tier->health().ok()) ++offline;
   }
   cache.counters.hbm_capacity_bytes.store(sum.capacity_bytes, std::memory_order_relaxed);
@@ -63,7 +68,16 @@ void HbmSide::CountTiers() {
   cache.counters.hbm_extents_shared.store(sum.extents_shared, std::memory_order_relaxed);
   cache.counters.hbm_extents_replaced.store(sum.extents_replaced, std::memory_order_relaxed);
   cache.counters.hbm_extents_not_let_go.store(sum.extents_not_let_go, std::memory_order_relaxed);
+  cache.counters.hbm_renewal_failures.store(sum.renewal_failures, std::memory_order_relaxed);
+  cache.counters.hbm_away_bytes.store(sum.away_bytes, std::memory_order_relaxed);
   cache.counters.hbm_gpus_offline.store(offline, std::memory_order_relaxed);
+}
+
+void HbmSide::TellAway(const HbmTier& tier, std::uint64_t bytes) {
+  const std::size_t number = NumberOf(tier);
+  if (bytes == 0 || told_away_[number] || !on_memory_away) return;
+  told_away_[number] = true;
+  on_memory_away(tier.name(), bytes, tier.WhyAway());
 }
 
 void HbmSide::BeforeReplaced(std::span<std::byte> memory) {
@@ -118,7 +132,7 @@ void HbmSide::StartPromotion(BlockId id) {
     return Count(cache.counters.hbm_failures);
   const TenantId owner = OwnerOf(entry.namespace_id);
   const FrameId frame = MakeRoom(*roomiest, entry.block_bytes, owner);
-  if (frame == kNoFrame) return;
+  if (frame == kNoFrame) return CountTiers();
   auto copy = std::make_shared<Copy>();
   copy->id = id;
   copy->tier = roomiest;

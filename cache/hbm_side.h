@@ -131,6 +131,8 @@ struct HbmSide final : ExtentMemoryUser {
   const std::vector<HbmTier*> tiers;
   /// A GPU went offline: its name and why.
   std::function<void(const std::string&, const std::string&)> on_lost;
+  /// As Cache::OnGpuMemoryAway.
+  std::function<void(const std::string&, std::uint64_t, const Status&)> on_memory_away;
   /// Who was lent what lies there, or anything of that GPU's, is to hear that it is of no use.
   std::function<void(const HbmTier&, std::optional<LentPlace>)> on_loans_over;
   std::unique_ptr<EvictionPolicy> policy;  ///< of the ready copies
@@ -143,6 +145,10 @@ struct HbmSide final : ExtentMemoryUser {
 
  private:
   [[nodiscard]] std::size_t NumberOf(const HbmTier& tier) const;
+  /// Says so when a GPU has not the memory for an extent, the first time.
+  void TellAway(const HbmTier& tier, std::uint64_t bytes);
+
+  std::vector<bool> told_away_;  ///< by tier
 };
 
 }  // namespace terrace

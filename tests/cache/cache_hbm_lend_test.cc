@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/cache/cache_hbm_fixture.h"
 #include "tests/cache/keeping_link.h"
@@ -94,12 +95,12 @@ TEST_F(CacheHbmLendTest, MemoryThatCannotBePinnedAnewIsUsedWithoutTheGpu) {
 /// Blocks that are lent where they lie on a GPU.
 class CacheLendOnGpuTest : public testing::OverHbm<CacheTest> {
  protected:
-  void MakeTiers() {
+  void MakeTiers(std::uint64_t pool_bytes = 8 << 20) {
     CacheOptions options;
     options.policy = "leaf-lru";
     options.hbm_lend_tenants = {"acme"};
     MakeCache(4 << 20, options);
-    AddGpus(1, 8 << 20, true);
+    AddGpus(1, pool_bytes, true);
     cache_->OnLoansOver([this](const HbmTier& /*tier*/, std::optional<LentPlace> place) {
       if (place) ++places_over_;
     });
@@ -210,6 +211,32 @@ TEST_F(CacheLendOnGpuTest, AGpuThatIsLostIsWaitedForNoLonger) {
   ASSERT_TRUE(answer_.has_value());
   EXPECT_EQ(From(*answer_), "dram dram");
   devices_[0]->Hang(false);
+}
+
+TEST_F(CacheLendOnGpuTest, AGpuThatHasNotTheMemoryForAnotherTenantSaysSoOnce) {
+  MakeTiers(2 << 20);
+  std::vector<std::string> told;
+  cache_->OnGpuMemoryAway([&](const std::string& name, std::uint64_t bytes, const Status& why) {
+    told.push_back(name + " " + std::to_string(bytes));
+    EXPECT_FALSE(why.ok());
+  });
+  (void)PutAndUse(Open("acme", "a"), "c", 2);
+  const Namespace* second = Open("other", "b");
+  const ChainKeys chain = MakeChain("d", 1);
+  Put(second, chain, 0, 1);
+  devices_[0]->FailRenewals(~std::uint64_t{0});
+  for (int use = 0; use < 5000 && told.empty(); ++use) {
+    Get(second, chain, 0, 1);
+    Wait();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  for (int use = 0; use < 3; ++use) {
+    Get(second, chain, 0, 1);
+    Wait();
+  }
+  EXPECT_EQ(told, std::vector<std::string>{"gpu 0 2097152"});
+  EXPECT_EQ(cache_->Counters().hbm_away_bytes, 2U << 20);
+  EXPECT_GT(cache_->Counters().hbm_renewal_failures, 0U);
 }
 
 TEST_F(CacheLendOnGpuTest, LoansOfWrongBytesEndAlsoWhenTheBlockWentMeanwhile) {

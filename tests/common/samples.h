@@ -19,8 +19,6 @@ inline bool RunsWhole() {
 }
 
 /// Of so many seeds or rounds those to run here: all, or a fifth.
-inline std::uint64_t SampleOf(std::uint64_t whole) {
-  return RunsWhole() ? whole : (whole + 4) / 5;
-}
+inline std::uint64_t SampleOf(std::uint64_t whole) { return RunsWhole() ? whole : (whole + 4) / 5; }
 
 }  // namespace terrace::testing

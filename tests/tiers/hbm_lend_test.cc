@@ -161,6 +161,46 @@ TEST_F(HbmLendTest, MemoryThatCannotBeHadIsTriedAgain) {
   device_.FailRenewals(3);
   (void)Await(kMiB, kSecond);
   EXPECT_EQ(tier_->Stats().extents_replaced, 1U);
+  EXPECT_EQ(tier_->Stats().renewal_failures, 3U);
+  EXPECT_EQ(tier_->Stats().away_bytes, 0U) << "it came";
+}
+
+TEST_F(HbmLendTest, MemoryThatIsAwayIsTold) {
+  Make(2 * kMiB);
+  tier_->Free(Await(kMiB, kFirst));
+  EXPECT_EQ(tier_->Stats().away_bytes, 0U);
+  device_.FailRenewals(~std::uint64_t{0});
+  EXPECT_FALSE(tier_->Allocate(kMiB, kSecond).ok());
+  for (int i = 0; i < 5000 && tier_->Stats().away_bytes == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(tier_->Stats().away_bytes, 2 * kMiB);
+  EXPECT_GT(tier_->Stats().renewal_failures, 0U);
+  EXPECT_FALSE(tier_->WhyAway().message().empty());
+}
+
+TEST_F(HbmLendTest, AnExtentThatClientsKeepOnAndOnIsNotShownToMore) {
+  Make(2 * kMiB, kMillisecond);
+  std::vector<std::unique_ptr<Mapped>> readers;
+  const auto next = [&] {
+    const FrameId frame = Await(kMiB, kFirst);
+    const auto shared = Share(frame);
+    if (shared.ok()) readers.push_back(std::make_unique<Mapped>(client_, *shared));
+    tier_->Free(frame);
+    return shared.code();
+  };
+  for (std::size_t i = 0; i < DeviceExtents::kPipesMax; ++i) {
+    ASSERT_EQ(next(), StatusCode::kOk) << i;
+    // An extent that was kept is held back for as many refusals as there is no time to sleep.
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (tier_->Stats().extents_not_let_go <= i && std::chrono::steady_clock::now() < end) {
+      EXPECT_FALSE(tier_->Allocate(kMiB, kSecond).ok());
+      std::this_thread::yield();
+    }
+  }
+  EXPECT_EQ(next(), StatusCode::kRetry);
+  readers.erase(readers.begin());
+  EXPECT_EQ(next(), StatusCode::kOk) << "one let go";
 }
 
 TEST_F(HbmLendTest, ATierThatGoesWaitsForNobodyWhoHasItMapped) {

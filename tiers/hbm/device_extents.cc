@@ -71,11 +71,14 @@ Result<SharedExtent> DeviceExtents::Share(std::uint32_t number) {
     extent.exported = std::move(*exported);
   }
   if (extent.given.get() < 0) {
+    LetGo(extent);
+    if (extent.kept.size() >= kPipesMax) {
+      return Status(StatusCode::kRetry, "extent " + std::to_string(number) + ": clients keep it");
+    }
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
       return Status(StatusCode::kIo, std::string("pipe of a lent extent: ") + std::strerror(errno));
     }
-    LetGo(extent);
     extent.kept.emplace_back(ends[0]);
     extent.given = File(ends[1]);
   }
@@ -145,15 +148,28 @@ void DeviceExtents::ReplaceNow(std::uint32_t number) {
       in_driver_ = false;
       if (memory.ok()) {
         extent.memory = *memory;
+        away_bytes_ = 0;
         break;
       }
-      ++failures_;
+      NoteFailure(memory.status());
+      away_bytes_ = extent.bytes;
       if (!Wait(pause)) return;
     }
   }
   last_ = {.extent = number, .fresh = fresh};
   done_ = true;
   working_ = false;  // after done_: never idle in between
+}
+
+void DeviceExtents::NoteFailure(const Status& why) {
+  ++failures_;
+  const std::lock_guard lock(mutex_);
+  failure_ = why;
+}
+
+Status DeviceExtents::failure() const {
+  const std::lock_guard lock(mutex_);
+  return failure_;
 }
 
 bool DeviceExtents::LetGo(Extent& extent) {

@@ -13,8 +13,8 @@
 //   D4. At the end what is still mapped is not freed: the driver does that after the process.
 //
 // Memory: a multiple of 2 MiB each, so that no other allocation shares its pages. Thread: the
-// owning reactor's, but for Create and the destructor; failures() from any. The thread of D2 exists
-// from the first Replace on, and touches only the extent that is being replaced.
+// owning reactor's, but for Create and the destructor; from failures() to failure() any. The thread
+// of D2 exists from the first Replace on, and touches only the extent that is being replaced.
 #pragma once
 
 #include <atomic>
@@ -37,6 +37,7 @@ namespace terrace {
 
 class DeviceExtents {
  public:
+  static constexpr std::size_t kPipesMax = 8;  ///< of an extent
   struct Done {
     std::uint32_t extent = 0;
     bool fresh = false;  ///< other memory; else what it was, because a client kept it
@@ -56,8 +57,8 @@ class DeviceExtents {
     return extents_[extent].memory;
   }
   /// What a client needs to map an extent; all of it stays this object's, until Replace of the
-  /// extent. kUnsupported when the device cannot export it, kIo with errno. Blocks for
-  /// microseconds.
+  /// extent. kUnsupported when the device cannot export it, kIo with errno. kRetry: clients have
+  /// kept it through kPipesMax replacements that were given up. Blocks for microseconds.
   Result<SharedExtent> Share(std::uint32_t extent);
   /// No replacement is under way or waits to be taken.
   [[nodiscard]] bool Idle() const noexcept { return !working_ && !done_; }
@@ -73,6 +74,10 @@ class DeviceExtents {
 
   /// Tries to get memory that failed.
   [[nodiscard]] std::uint64_t failures() const noexcept { return failures_.load(); }
+  /// Of an extent whose memory was freed, and there is none in its place now.
+  [[nodiscard]] std::uint64_t away_bytes() const noexcept { return away_bytes_.load(); }
+  /// Why the last of those tries failed.
+  [[nodiscard]] Status failure() const;
 
  private:
   /// A descriptor, closed with it.
@@ -102,6 +107,7 @@ class DeviceExtents {
   DeviceExtents(DeviceMemory& device, Nanos patience) : device_(device), patience_(patience) {}
   void Work();
   void ReplaceNow(std::uint32_t extent);
+  void NoteFailure(const Status& why);
   /// False: a client keeps it, or this object goes.
   [[nodiscard]] bool AwaitLetGo(Extent& extent);
   /// Forgets the pipes that no client has any more; true: there is none left.
@@ -112,15 +118,17 @@ class DeviceExtents {
   DeviceMemory& device_;
   const Nanos patience_;
   std::vector<Extent> extents_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
   bool stop_ = false;                     ///< under mutex_
   std::optional<std::uint32_t> started_;  ///< under mutex_
+  Status failure_;                        ///< under mutex_
   Done last_;                             ///< written before done_ is set, read after
   std::atomic<bool> done_ = false;
   std::atomic<bool> working_ = false;
   std::atomic<bool> in_driver_ = false;
   std::atomic<std::uint64_t> failures_ = 0;
+  std::atomic<std::uint64_t> away_bytes_ = 0;
   std::thread thread_;
 };
 

@@ -178,6 +178,14 @@ Result<SharedExtent> HbmTier::ShareExtent(std::uint32_t extent, std::uint32_t ed
   return shared;
 }
 
+HbmStats HbmTier::Stats() const noexcept {
+  HbmStats stats = stats_;
+  if (extents_ == nullptr) return stats;
+  stats.renewal_failures = extents_->failures();
+  stats.away_bytes = extents_->away_bytes();
+  return stats;
+}
+
 void HbmTier::ReplaceFor(TenantId owner, std::uint32_t frame_pages) {
   if (!lendable() || !extents_->Idle()) return;
   const std::uint32_t extent = slabs_.FindReplaceable(owner, frame_pages);

@@ -59,6 +59,8 @@ struct HbmStats {
   std::uint64_t extents_shared = 0;      ///< that clients may have mapped
   std::uint64_t extents_replaced = 0;    ///< since the start, as the next
   std::uint64_t extents_not_let_go = 0;  ///< replacements given up: a client kept the memory
+  std::uint64_t renewal_failures = 0;    ///< tries to get memory for an extent that was freed
+  std::uint64_t away_bytes = 0;          ///< of such an extent now: the pool lacks them
 };
 
 class HbmTier final : public DeviceCopier, public ExtentSource {
@@ -150,7 +152,11 @@ class HbmTier final : public DeviceCopier, public ExtentSource {
   [[nodiscard]] const Status& health() const noexcept { return engine_.health(); }
   [[nodiscard]] const std::string& name() const noexcept { return device_.name(); }
   [[nodiscard]] DeviceMemory& device() noexcept { return device_; }
-  [[nodiscard]] HbmStats Stats() const noexcept { return stats_; }
+  [[nodiscard]] HbmStats Stats() const noexcept;
+  /// Why memory is away (HbmStats).
+  [[nodiscard]] Status WhyAway() const {
+    return extents_ == nullptr ? Status() : extents_->failure();
+  }
   [[nodiscard]] const CopyCounters& copies() const noexcept { return engine_.counters(); }
 
  private:

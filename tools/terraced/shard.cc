@@ -76,6 +76,12 @@ Status Shard::AttachHbm(const Shared& shared) {
         "gpu=\"{}\" reason=\"{}: its copies are gone, and it is not used until a restart\"", name,
         why);
   });
+  cache_->OnGpuMemoryAway([](const std::string& name, std::uint64_t bytes, const Status& why) {
+    Log(LogLevel::kWarning, "gpu_memory_away",
+        "gpu=\"{}\" bytes={} reason=\"{}: an extent changed its tenant, and somebody else has its "
+        "memory; it is tried on and on\"",
+        name, bytes, why.message());
+  });
   LendHbm();
   return {};
 }

@@ -167,9 +167,9 @@ constexpr ConfigKey kKeys[] = {
      TERRACE_FIELD(hbm.direct)},
     {"hbm", "lend_tenants", ConfigKind::kTexts, "names of tenants", "[]", 0, 0,
      "Tenants whose clients of this host may be lent their blocks where they lie in the memory of "
-     "a "
-     "GPU. Such a client can write what it maps: blocks of its tenant, and of no other. Empty: "
-     "nobody; clients are lent DRAM alone.",
+     "a GPU. Such a client can write what it maps: blocks of its tenant, and of no other. One that "
+     "says it let go and keeps the mapping is held off from others' blocks by the GPU's driver "
+     "alone. Empty: nobody; clients are lent DRAM alone.",
      TERRACE_FIELD(hbm.lend_tenants)},
     {"hbm", "lend_percent", ConfigKind::kNumber, "percent", "50", 1, 90,
      "Share of the GPUs' capacity that these clients may hold lent at once, one of them half of "

@@ -15,6 +15,8 @@ void AppendHbmMetrics(const CacheCounters& cache, const MetricLabels& labels,
   hbm.Add(kTierExtentsShared, cache.hbm_extents_shared);
   hbm.Add(kTierExtentsReplaced, cache.hbm_extents_replaced);
   hbm.Add(kTierExtentsKept, cache.hbm_extents_not_let_go);
+  all.Add(kHbmAwayBytes, cache.hbm_away_bytes);
+  all.Add(kHbmRenewalsFailed, cache.hbm_renewal_failures);
   hbm.Add(kGetBlocksHit, cache.get_hits_hbm);
   all.Add(kHbmGpus, cache.hbm_gpus);
   all.Add(kHbmGpusOffline, cache.hbm_gpus_offline);

@@ -440,6 +440,8 @@ constexpr const MetricInfo* kAll[] = {
     &kHbmDropped,
     &kHbmFailed,
     &kHbmPinsFailed,
+    &kHbmAwayBytes,
+    &kHbmRenewalsFailed,
     &kHbmWire,
     &kHbmWireBytes,
     &kClients,

@@ -68,6 +68,7 @@ extern const MetricInfo kNvmeWritePrice, kGetTokens;
 // HBM: copies in the memory of GPUs.
 extern const MetricInfo kHbmGpus, kHbmGpusOffline, kHbmCopiedIn, kHbmLoads, kHbmDropped, kHbmFailed;
 extern const MetricInfo kHbmPinsFailed, kHbmWire, kHbmWireBytes;
+extern const MetricInfo kHbmAwayBytes, kHbmRenewalsFailed;
 extern const MetricInfo kHbmLeases, kHbmLeaseBytes, kHbmLeasesGranted, kHbmLeasesReleased;
 extern const MetricInfo kHbmLeasesExpired, kHbmLeasesRefused;
 // Transport: clients and links.

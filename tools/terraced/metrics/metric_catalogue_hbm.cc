@@ -26,6 +26,12 @@ const MetricInfo kHbmPinsFailed = {
     "terrace_hbm_pin_failures_total", kCounter, kSum,
     "Extents of DRAM that a GPU could not pin after their memory was replaced: it copies nothing "
     "from or to them."};
+const MetricInfo kHbmAwayBytes = {
+    "terrace_hbm_away_bytes", kGauge, kSum,
+    "Memory that the pools lack: it was freed for another tenant, and the GPU has none in its "
+    "place."};
+const MetricInfo kHbmRenewalsFailed = {"terrace_hbm_renewal_failures_total", kCounter, kSum,
+                                       "Tries to get such memory that failed."};
 const MetricInfo kHbmWire = {
     "terrace_hbm_wire", kGauge, kSum,
     "Always 1; the labels tell how blocks in GPU memory reach clients over RDMA, and why so."};
