@@ -323,6 +323,24 @@ TEST(DeviceLend, WhatCannotBeMappedIsLentInDramAndTheReasonTold) {
       << "what could not be mapped was given back";
 }
 
+TEST(DeviceLend, AHandleOfALivingDaemonThatOpensNothingIsAskedForNoMore) {
+  LentMapper mapper;
+  const GpuHost host({.reactors = 1, .lend_tenants = {"lender"}, .dram_lend_percent = 50});
+  Lender lender(host.port());
+  ASSERT_EQ(lender.Put("a", kBlocks), kBlocks);
+  ASSERT_TRUE(host.Await([&] {
+    EXPECT_EQ(lender.GetRight("a", kBlocks), kBlocks);
+    return host.Cached(&CacheCounters::blocks_hbm) == kBlocks;
+  }));
+  mapper.Fail(StatusCode::kPeerDead);
+  std::vector<LentBlock> lent = lender.Lend("a", kBlocks);
+  for (std::uint32_t i = 0; i < kBlocks; ++i) {
+    EXPECT_TRUE(lent[i].gpu().empty());
+    EXPECT_TRUE(Lender::Holds(lent[i], "a", i)) << "from DRAM, at the first call";
+  }
+  EXPECT_EQ(lender->DeviceLending("DOUBLE-0").code(), StatusCode::kPeerDead);
+}
+
 TEST(DeviceLend, AGpuThatIsLostEndsWhatIsLentOfIt) {
   const LentMapper mapper;
   const GpuHost host({.reactors = 1, .lend_tenants = {"lender"}});

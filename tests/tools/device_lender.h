@@ -40,15 +40,15 @@ class LentMapper {
     return std::exchange(taken_, {});
   }
   /// From now on nothing can be mapped.
-  void Fail() {
+  void Fail(StatusCode why = StatusCode::kUnsupported) {
     const std::lock_guard lock(mutex_);
-    fails_ = true;
+    fails_ = why;
   }
 
  private:
   Result<std::span<std::byte>> Map(const DeviceExport& exported) {
     const std::lock_guard lock(mutex_);
-    if (fails_) return Status(StatusCode::kUnsupported, "as a test wants it");
+    if (fails_ != StatusCode::kOk) return Status(fails_, "as a test wants it");
     auto memory = gpu_.OpenExport(exported);
     if (memory.ok()) taken_.push_back(*memory);
     return memory;
@@ -57,7 +57,7 @@ class LentMapper {
   HostDeviceMemory gpu_{{.name = "client", .uuid = "DOUBLE-0"}};
   std::mutex mutex_;
   std::vector<std::span<std::byte>> taken_;  ///< guarded by mutex_, as the next
-  bool fails_ = false;
+  StatusCode fails_ = StatusCode::kOk;
 };
 
 /// A client of a tenant, with blocks of kDeviceBlockBytes and memory of the host for so many.
