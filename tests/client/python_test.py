@@ -478,6 +478,12 @@ class LentOnGpuTest(DaemonTest):
                     self.assertFalse(hasattr(lent[0], "__cuda_array_interface__"))
         with self.client.lend(self.space, chain, range(4), gpu=gpu) as lent:
             self.assertTrue(all(block.status is terrace.Status.OK for block in lent))
+            # Of one that would lie on a GPU. torch refuses what the interface calls read-only.
+            block = lent[0]
+            block.on_gpu = True
+            interface = block.__cuda_array_interface__
+            self.assertEqual(interface["data"], (block.address, False))
+            self.assertEqual((interface["shape"], interface["typestr"]), ((block.nbytes,), "|u1"))
         self.assertIsNone(self.client.device_lending("GPU-of-another"))
         self.refuses("at most 64", self.client.lend, self.space, chain, [0], gpu="x" * 65)
         self.refuses("gpu is 7", self.client.lend, self.space, chain, [0], gpu=7)

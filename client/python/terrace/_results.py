@@ -47,10 +47,14 @@ class LentBlock:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """The block on its GPU, read-only. Keep this object for as long as what shows it."""
+        """The block on its GPU. Keep this object for as long as what shows it.
+
+        Never to be written, although the interface does not say so: torch takes nothing that is
+        read-only.
+        """
         if not self._lent or not self.on_gpu:
             raise AttributeError(f"block {self._index} is not lent on a GPU")
-        return {"data": (self.address, True), "shape": (self.nbytes,), "strides": None,
+        return {"data": (self.address, False), "shape": (self.nbytes,), "strides": None,
                 "typestr": "|u1", "version": 3}
 
     @property
