@@ -198,6 +198,13 @@ class Link {
     return Status(StatusCode::kUnsupported, "this link lends no frames");
   }
 
+  /// What Lend of so many bytes there would say now, as far as the client and what it and others
+  /// hold lent decide that: before a GPU is made to work for it.
+  [[nodiscard]] virtual Status CanLend(const LentPlace& place, std::uint64_t bytes) {
+    (void)place, (void)bytes;
+    return {};
+  }
+
   /// Queues a control message to the client; it is dropped when the link has ended. Replies leave
   /// after the data pushed before them.
   virtual void Send(std::vector<std::byte> message) = 0;

@@ -1,5 +1,6 @@
 // lend, from the memory of a GPU: find -> have the GPU check the copy -> lend its frame -> answer
 #include <memory>
+#include <utility>
 
 #include "base/counter.h"
 #include "cache/block_loads.h"
@@ -18,11 +19,15 @@ Task<bool> Cache::Impl::LendOnDevice(Link& link, const GetRequest& request,
   if (!HbmBlock::MayLend(*hbm, id, request.lend_gpu)) co_return false;
   const std::shared_ptr<HbmBlock> block = HbmBlock::Begin(*hbm, id);
   if (!KeyIs(block->header(), request.chain, wanted.key)) co_return false;
-  // Who was lent anything of its extent before could have written there.
-  const Status sound = co_await block->Check(request, BeforeReply(request.deadline));
-  if (!sound.ok() || !block->lendable()) co_return false;  // removed meanwhile, maybe put anew
-  const Result<Loan> loan =
-      link.Lend(block->Lend(), block->place(), block->tier(), clock.Now() + request.lend_for);
+  Result<Loan> loan = Loan{};
+  if (Status can = link.CanLend(block->place(), block->bytes()); !can.ok()) {
+    loan = std::move(can);
+  } else {
+    // Who was lent anything of its extent before could have written there.
+    const Status sound = co_await block->Check(request, BeforeReply(request.deadline));
+    if (!sound.ok() || !block->lendable()) co_return false;  // removed meanwhile, maybe put anew
+    loan = link.Lend(block->Lend(), block->place(), block->tier(), clock.Now() + request.lend_for);
+  }
   if (loan.code() == StatusCode::kPeerDead) {
     Count(counters.get_failures);
     *answer = {.status = loan.code()};

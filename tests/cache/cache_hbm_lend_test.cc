@@ -160,6 +160,16 @@ TEST_F(CacheLendOnGpuTest, AGpuThatHangsHoldsUpNoReply) {
   EXPECT_EQ(LentFrom(space, chain), "hbm hbm");
 }
 
+TEST_F(CacheLendOnGpuTest, NoGpuWorksForABlockThatMayNotBeLent) {
+  MakeTiers();
+  const Namespace* space = Open("acme", "a");
+  const ChainKeys chain = PutAndUse(space, "c", 2);
+  const std::uint64_t submitted = devices_[0]->submitted();
+  keeper_.most = 0;
+  EXPECT_EQ(LentFrom(space, chain), "retry retry") << "DRAM is asked as well";
+  EXPECT_EQ(devices_[0]->submitted(), submitted);
+}
+
 TEST_F(CacheLendOnGpuTest, AStopWaitsForNoLendThatAGpuKeepsWaiting) {
   MakeTiers();
   const Namespace* space = Open("acme", "a");

@@ -21,6 +21,9 @@ class KeepingLink final : public Link {
   Task<Status> Pull(Hold, BlockTransfer, std::span<std::uint64_t>) override {
     co_return Status::Internal("nothing is pulled");
   }
+  [[nodiscard]] Status CanLend(const LentPlace&, std::uint64_t) override {
+    return kept.size() < most ? Status() : Status(StatusCode::kRetry, "that is enough");
+  }
   Result<Loan> Lend(Hold frame, const LentPlace& place, ExtentSource&, Nanos until) override {
     if (kept.size() == most) return Status(StatusCode::kRetry, "that is enough");
     kept.push_back(std::move(frame));

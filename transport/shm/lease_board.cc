@@ -23,22 +23,29 @@ LeaseBoard::~LeaseBoard() {
   while (!by_end_.empty()) Expire(by_end_.begin()->second);
 }
 
-Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
+Status LeaseBoard::CanLend(const LentPlace& place, std::uint64_t bytes) {
   Collect();
-  Kind& kind = KindOf(place);
+  const Kind& kind = KindOf(place);
   LeaseCounters& counters = kind.budget.counters;
   const std::uint64_t bytes_max = kind.budget.bytes_max;
-  if (bytes_max == 0) return Status(StatusCode::kUnsupported, "lending is turned off");
-  const std::uint64_t bytes = frame.bytes().size();
+  if (bytes_max == 0) return {StatusCode::kUnsupported, "lending is turned off"};
   const std::uint64_t all = counters.bytes_now.load(std::memory_order_relaxed);
   const bool no_slot = free_.empty() && slots_.size() >= kLeaseSlots;
   if (no_slot || kind.bytes + bytes > bytes_max / 2 || all + bytes > bytes_max) {
     Count(counters.refused);
-    return Status(StatusCode::kRetry,
-                  "the client holds " + std::to_string(leases_) + " blocks lent, " +
-                      std::to_string(kind.bytes) + " bytes of such memory; " + std::to_string(all) +
-                      " of at most " + std::to_string(bytes_max) + " bytes are lent in all");
+    return {StatusCode::kRetry, "the client holds " + std::to_string(leases_) + " blocks lent, " +
+                                    std::to_string(kind.bytes) + " bytes of such memory; " +
+                                    std::to_string(all) + " of at most " +
+                                    std::to_string(bytes_max) + " bytes are lent in all"};
   }
+  return {};
+}
+
+Result<Loan> LeaseBoard::Lend(Hold frame, const LentPlace& place, Nanos until) {
+  const std::uint64_t bytes = frame.bytes().size();
+  if (Status status = CanLend(place, bytes); !status.ok()) return status;
+  Kind& kind = KindOf(place);
+  LeaseCounters& counters = kind.budget.counters;
   if (free_.empty()) {
     free_.push_back(static_cast<std::uint32_t>(slots_.size()));
     slots_.push_back({.frame = {}, .generation = first_generation_, .until = {}, .place = {}});

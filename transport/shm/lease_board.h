@@ -50,8 +50,10 @@ class LeaseBoard {
   LeaseBoard(const LeaseBoard&) = delete;
   LeaseBoard& operator=(const LeaseBoard&) = delete;
 
-  /// kRetry for want of slots or bytes, kUnsupported where nothing of that memory is lent; else
-  /// slot and generation of the Loan.
+  /// kRetry for want of slots or bytes, which counts as refused; kUnsupported where nothing of that
+  /// memory is lent.
+  [[nodiscard]] Status CanLend(const LentPlace& place, std::uint64_t bytes);
+  /// As CanLend; else slot and generation of the Loan.
   Result<Loan> Lend(Hold frame, const LentPlace& place, Nanos until);
   /// Takes back what the client has released or had for too long.
   void Collect();

@@ -326,6 +326,12 @@ void ShmLink::Recall(std::uint32_t extent, std::uint32_t edition) {
       }));
 }
 
+Status ShmLink::CanLend(const LentPlace& place, std::uint64_t bytes) {
+  if (!Alive()) return end();
+  if (board_ == nullptr) return {StatusCode::kUnsupported, "lending is turned off"};
+  return board_->CanLend(place, bytes);
+}
+
 Result<Loan> ShmLink::Lend(Hold frame, const LentPlace& place, ExtentSource& extents, Nanos until) {
   if (!Alive()) return end();
   if (board_ == nullptr) return Status(StatusCode::kUnsupported, "lending is turned off");

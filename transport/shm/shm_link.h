@@ -64,6 +64,7 @@ class ShmLink final : public PeerLink {
   Task<Status> PushFromDevice(std::shared_ptr<DeviceSource> source,
                               BlockTransfer transfer) override;
   bool CloseWhenQuiet(const std::function<UniqueFd()>& take_socket) override;
+  [[nodiscard]] Status CanLend(const LentPlace& place, std::uint64_t bytes) override;
   Result<Loan> Lend(Hold frame, const LentPlace& place, ExtentSource& extents,
                     Nanos until) override;
   void Recall(std::uint32_t extent, std::uint32_t edition) override;
