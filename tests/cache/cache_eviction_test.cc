@@ -305,7 +305,10 @@ TEST_F(LendingEvictionTest, ClientsThatKeepTheirMemoryCostTheirTenantOneExtentAt
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     cache_->arena().Poll();
   }
-  EXPECT_GE(cache_->arena().Stats().frames, before - 32) << "more was evicted in vain";
+  // One for each that was not let go, and one that the last try may have emptied since.
+  const ArenaStats stats = cache_->arena().Stats();
+  EXPECT_GE(stats.frames + 32 * (stats.extents_not_let_go + 1), before)
+      << "more was evicted in vain";
   EXPECT_GE(Matched(acme, chain), 1U);
   // What was emptied is not lost to its tenant.
   EXPECT_TRUE(PutUntil(acme, "again", 32));
