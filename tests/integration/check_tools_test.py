@@ -161,6 +161,18 @@ class CountTests(unittest.TestCase):
         self.assertEqual(passed, 1)
         self.assertEqual(failed, ["p: A.Two (the program ended in it)"])
 
+    def test_the_end_of_a_process_that_a_test_starts_is_not_the_programs(self):
+        child = ("[==========] Running 1 test from 1 test suite.\n[ RUN      ] B.DISABLED_Child\n"
+                 "[       OK ] B.DISABLED_Child (0 ms)\n"
+                 "[==========] 1 test from 1 test suite ran. (0 ms total)\n[  PASSED  ] 1 test.\n")
+        output = ("[==========] Running 2 tests from 1 test suite.\n[ RUN      ] A.One\n" + child +
+                  "[       OK ] A.One (0 ms)\n[ RUN      ] A.Two\n")
+        self.assertEqual(count_tests.count_program("p", True, output + "Segfault\n"),
+                         (1, ["p: A.Two (the program ended in it)"], []))
+        output += ("[       OK ] A.Two (0 ms)\n[==========] 2 tests from 1 test suite ran. (1 ms "
+                   "total)\n[  PASSED  ] 2 tests.\n")
+        self.assertEqual(count_tests.count_program("p", False, output), (2, [], []))
+
     def test_why_a_test_failed_is_shown(self):
         output = ("[ RUN      ] A.One\nfine\n[       OK ] A.One (0 ms)\n"
                   "[ RUN      ] A.Two\nExpected: 1\n[  FAILED  ] A.Two (0 ms)\nlast\n")

@@ -23,18 +23,19 @@ class ShardsHost {
     std::function<Result<std::unique_ptr<DeviceMemory>>(const std::string&)> open_gpu =
         OpenConfiguredGpu;
   };
-  /// `config`: what else is to be as it says; `port` 0: the system picks.
+  /// `config`: what else is to be as it says; `port`: of the first reactor, 0: the system picks. It
+  /// picks the others' always: those behind a port that it gave may be a connection's.
   explicit ShardsHost(std::uint32_t shards, std::uint64_t dram_bytes = 128 << 20,
                       const DaemonConfig& config = {}, std::uint16_t port = 0)
       : ShardsHost(shards, dram_bytes, config, port, Beside()) {}
   ShardsHost(std::uint32_t shards, std::uint64_t dram_bytes, const DaemonConfig& config,
              std::uint16_t port, const Beside& beside)
       : config_(config) {
-    config_.server.listen = {"127.0.0.1", port};
     config_.server.reactors = shards;
     config_.dram.capacity_bytes = dram_bytes;  // of all of them
     std::vector<Server::Shard> places;
     for (std::uint32_t i = 0; i < shards; ++i) {
+      config_.server.listen = {"127.0.0.1", i == 0 ? port : std::uint16_t{0}};
       auto shard = Shard::Create({.config = config_,
                                   .registry = registry_,
                                   .clock = clock_,

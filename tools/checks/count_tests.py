@@ -16,8 +16,9 @@ import xml.etree.ElementTree
 LINES_MAX = 60  # shown of each failed program
 LINE_CHARACTERS_MAX = 240
 
+BEGIN_LINE = re.compile(r"^\[==========\] Running (\d+) tests? from ", re.MULTILINE)
+SUMMARY_LINE = re.compile(r"^\[==========\] (\d+) tests? from .* ran\.", re.MULTILINE)
 PASSED_LINE = re.compile(r"^\[  PASSED  \] (\d+) tests?\.", re.MULTILINE)
-SUMMARY_LINE = re.compile(r"^\[==========\] \d+ tests? from .* ran\.", re.MULTILINE)
 FAILED_CASE = re.compile(r"^\[  FAILED  \] ([^\s,]+\.[^\s,]+)", re.MULTILINE)
 SKIPPED_CASE = re.compile(r"^\[  SKIPPED \] ([^\s,]+\.[^\s,]+)", re.MULTILINE)
 STARTED_CASE = re.compile(r"^\[ RUN      \] (\S+)", re.MULTILINE)
@@ -28,18 +29,34 @@ def unique(names):
     return list(dict.fromkeys(names))
 
 
+def own_cases(line, output):
+    """The cases of such lines, without those that a test runs in a process of its own."""
+    return unique(case for case in line.findall(output) if ".DISABLED_" not in case)
+
+
+def end_of_program(output):
+    """Where the program says that all its cases ran; None when it does not. A process that a test
+    started may have said so of its one case before: it ran another number of them."""
+    begin = BEGIN_LINE.search(output)
+    ends = [end.end() for end in SUMMARY_LINE.finditer(output)
+            if begin is None or end.group(1) == begin.group(1)]
+    return ends[-1] if ends else None
+
+
 def count_program(name, entry_failed, output):
     """(passed, failed names, skipped names) of one ctest entry."""
-    started = unique(STARTED_CASE.findall(output))
+    started = own_cases(STARTED_CASE, output)
     if not started:
         return (0, [name], []) if entry_failed else (1, [], [])
     failed = unique(FAILED_CASE.findall(output))
     skipped = [case for case in unique(SKIPPED_CASE.findall(output)) if case not in failed]
-    if SUMMARY_LINE.search(output):
-        passed = sum(int(number) for number in PASSED_LINE.findall(output))
+    end = end_of_program(output)
+    if end is not None:
+        passed = PASSED_LINE.search(output, end)
+        passed = int(passed.group(1)) if passed else 0
     else:
         # It died on the way: whatever started and never ended is what it died of.
-        ended = set(ENDED_CASE.findall(output))
+        ended = own_cases(ENDED_CASE, output)
         failed += [f"{case} (the program ended in it)" for case in started if case not in ended]
         passed = len([case for case in ended if case not in failed and case not in skipped])
     if entry_failed and not failed:
