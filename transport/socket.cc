@@ -77,10 +77,6 @@ Result<SocketAddress> Resolve(const std::string& host, std::uint16_t port, int f
 
 }  // namespace
 
-void UniqueFd::Reset() noexcept {
-  if (fd_ >= 0) close(std::exchange(fd_, -1));
-}
-
 std::uint16_t SocketAddress::port() const noexcept {
   if (storage.ss_family == AF_INET) return ntohs(AsV4(*this).sin_port);
   if (storage.ss_family == AF_INET6) return ntohs(AsV6(*this).sin6_port);

@@ -267,10 +267,10 @@ void FrameArena::ReplaceFor(TenantId tenant, std::uint32_t frame_pages) {
 void FrameArena::Poll() {
   Impl& impl = *impl_;
   if (impl.replacer == nullptr) return;
-  const std::optional<ExtentReplacer::Done> done = impl.replacer->Take();
+  const std::optional<ExtentThread::Done> done = impl.replacer->Take();
   if (!done) return;
   impl.extents_replacing = 0;
-  if (done->outcome == ExtentReplacer::Outcome::kFresh) {
+  if (done->fresh) {
     impl.slabs.Fresh(done->extent);
     // Mapping it made its addresses good for the sanitizer; nobody has been given any.
     ASAN_POISON_MEMORY_REGION(impl.payload->PartBase(done->extent),

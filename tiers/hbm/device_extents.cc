@@ -7,23 +7,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "base/check.h"
-#include "base/signals_blocked.h"
 
 namespace terrace {
 namespace {
-
-/// Time between two looks at who has an extent: longer each time, as of DRAM's.
-constexpr Nanos kLookFirst = kMillisecond;
-constexpr Nanos kLookLast = 50 * kMillisecond;
-/// Of `patience`, between two tries to get memory.
-constexpr Nanos kTriesPerPatience = 10;
 
 /// Nobody has the other end any more.
 bool HungUp(int descriptor) {
@@ -32,10 +23,6 @@ bool HungUp(int descriptor) {
 }
 
 }  // namespace
-
-DeviceExtents::File::~File() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
 
 Result<std::unique_ptr<DeviceExtents>> DeviceExtents::Create(DeviceMemory& device,
                                                              const ExtentGeometry& geometry,
@@ -54,9 +41,9 @@ Result<std::unique_ptr<DeviceExtents>> DeviceExtents::Create(DeviceMemory& devic
 
 DeviceExtents::~DeviceExtents() {
   Stop();
-  if (thread_.joinable()) thread_.join();
+  thread_.Join();
   for (Extent& extent : extents_) {
-    extent.given = File();
+    extent.given = UniqueFd();
     if (extent.memory == nullptr || !LetGo(extent)) continue;  // D4
     // Of a lost device nothing can be given back; its driver does that when the process ends.
     [[maybe_unused]] const Status freed = device_.Free(extent.memory);
@@ -80,7 +67,7 @@ Result<SharedExtent> DeviceExtents::Share(std::uint32_t number) {
       return Status(StatusCode::kIo, std::string("pipe of a lent extent: ") + std::strerror(errno));
     }
     extent.kept.emplace_back(ends[0]);
-    extent.given = File(ends[1]);
+    extent.given = UniqueFd(ends[1]);
   }
   return SharedExtent{
       .descriptor = extent.given.get(), .bytes = extent.bytes, .device = &extent.exported};
@@ -88,77 +75,33 @@ Result<SharedExtent> DeviceExtents::Share(std::uint32_t number) {
 
 bool DeviceExtents::Replace(std::uint32_t number) {
   TERRACE_CHECK(Idle());
-  const std::lock_guard lock(mutex_);
-  if (stop_) return false;
-  if (!thread_.joinable()) {
-    const SignalsBlocked blocked;
-    try {
-      thread_ = std::thread([this] { Work(); });
-    } catch (const std::system_error&) {
-      ++failures_;
-      return false;
-    }
+  if (const Status none = thread_.Begin(); !none.ok()) {
+    if (none.code() == StatusCode::kIo) ++failures_;
+    return false;
   }
-  extents_[number].given = File();
-  working_ = true;
-  started_ = number;
-  wake_.notify_all();
+  extents_[number].given = UniqueFd();
+  thread_.Start(number);
   return true;
 }
 
-std::optional<DeviceExtents::Done> DeviceExtents::Take() {
-  if (!done_.load(std::memory_order_acquire)) return std::nullopt;
-  const Done done = last_;
-  done_.store(false, std::memory_order_release);
-  return done;
-}
-
-void DeviceExtents::Stop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  wake_.notify_all();
-}
-
-void DeviceExtents::Work() {
-  for (;;) {
-    std::uint32_t extent = 0;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stop_ || started_.has_value(); });
-      if (stop_) return;
-      extent = *started_;
-      started_.reset();
-    }
-    ReplaceNow(extent);
-  }
-}
-
-void DeviceExtents::ReplaceNow(std::uint32_t number) {
+std::optional<bool> DeviceExtents::ReplaceNow(std::uint32_t number) {
   Extent& extent = extents_[number];
-  const bool fresh = AwaitLetGo(extent);
-  if (fresh) {
-    const Nanos pause = std::max<Nanos>(kMillisecond, patience_ / kTriesPerPatience);
-    extent.exported = {};
-    std::byte* old = std::exchange(extent.memory, nullptr);
-    while (extent.memory == nullptr) {
-      in_driver_ = true;
-      const Result<std::byte*> memory = device_.Renew(std::exchange(old, nullptr), extent.bytes);
-      in_driver_ = false;
-      if (memory.ok()) {
-        extent.memory = *memory;
-        away_bytes_ = 0;
-        break;
-      }
-      NoteFailure(memory.status());
-      away_bytes_ = extent.bytes;
-      if (!Wait(pause)) return;
+  if (!thread_.AwaitLetGo([&] { return LetGo(extent); })) return false;
+  extent.exported = {};
+  std::byte* old = std::exchange(extent.memory, nullptr);
+  for (;;) {
+    in_driver_ = true;
+    const Result<std::byte*> memory = device_.Renew(std::exchange(old, nullptr), extent.bytes);
+    in_driver_ = false;
+    if (memory.ok()) {
+      extent.memory = *memory;
+      away_bytes_ = 0;
+      return true;
     }
+    NoteFailure(memory.status());
+    away_bytes_ = extent.bytes;
+    if (!thread_.Wait(thread_.RetryPause())) return std::nullopt;
   }
-  last_ = {.extent = number, .fresh = fresh};
-  done_ = true;
-  working_ = false;  // after done_: never idle in between
 }
 
 void DeviceExtents::NoteFailure(const Status& why) {
@@ -173,22 +116,8 @@ Status DeviceExtents::failure() const {
 }
 
 bool DeviceExtents::LetGo(Extent& extent) {
-  std::erase_if(extent.kept, [](const File& end) { return HungUp(end.get()); });
+  std::erase_if(extent.kept, [](const UniqueFd& end) { return HungUp(end.get()); });
   return extent.kept.empty();
-}
-
-bool DeviceExtents::AwaitLetGo(Extent& extent) {
-  Nanos waited = 0;
-  for (Nanos pause = kLookFirst; !LetGo(extent); pause = std::min(kLookLast, 2 * pause)) {
-    if (waited >= patience_ || !Wait(pause)) return false;
-    waited += pause;
-  }
-  return true;
-}
-
-bool DeviceExtents::Wait(Nanos time) {
-  std::unique_lock lock(mutex_);
-  return !wake_.wait_for(lock, std::chrono::nanoseconds(time), [this] { return stop_; });
 }
 
 }  // namespace terrace

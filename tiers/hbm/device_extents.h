@@ -18,18 +18,17 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
-#include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/link.h"
 #include "base/result.h"
+#include "base/unique_fd.h"
+#include "tiers/dram/extent_thread.h"
 #include "tiers/dram/slab_shape.h"
 #include "tiers/hbm/device_memory.h"
 
@@ -38,10 +37,6 @@ namespace terrace {
 class DeviceExtents {
  public:
   static constexpr std::size_t kPipesMax = 8;  ///< of an extent
-  struct Done {
-    std::uint32_t extent = 0;
-    bool fresh = false;  ///< other memory; else what it was, because a client kept it
-  };
 
   /// Allocates all extents. kRetry when the device has not so much. Blocks. `device` outlives it.
   static Result<std::unique_ptr<DeviceExtents>> Create(DeviceMemory& device,
@@ -61,16 +56,16 @@ class DeviceExtents {
   /// kept it through kPipesMax replacements that were given up. Blocks for microseconds.
   Result<SharedExtent> Share(std::uint32_t extent);
   /// No replacement is under way or waits to be taken.
-  [[nodiscard]] bool Idle() const noexcept { return !working_ && !done_; }
+  [[nodiscard]] bool Idle() const noexcept { return thread_.Idle(); }
   /// Begins to give the extent other memory; false: there is no thread to be had. REQUIRES: Idle;
   /// nobody uses the extent until Take names it.
   bool Replace(std::uint32_t extent);
   /// What ended since it was last asked. One load when nothing did.
-  std::optional<Done> Take();
+  std::optional<ExtentThread::Done> Take() { return thread_.Take(); }
   /// The thread is in a call of the driver's, which may not return.
   [[nodiscard]] bool InDriver() const noexcept { return in_driver_; }
   /// No extent is replaced from now on; one that waits stays taken. Does not wait.
-  void Stop();
+  void Stop() { thread_.Stop(); }
 
   /// Tries to get memory that failed.
   [[nodiscard]] std::uint64_t failures() const noexcept { return failures_.load(); }
@@ -80,56 +75,30 @@ class DeviceExtents {
   [[nodiscard]] Status failure() const;
 
  private:
-  /// A descriptor, closed with it.
-  class File {
-   public:
-    File() noexcept = default;
-    explicit File(int descriptor) noexcept : descriptor_(descriptor) {}
-    File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-    File& operator=(File&& other) noexcept {
-      std::swap(descriptor_, other.descriptor_);
-      return *this;
-    }
-    ~File();
-    [[nodiscard]] int get() const noexcept { return descriptor_; }
-
-   private:
-    int descriptor_ = -1;
-  };
   struct Extent {
     std::byte* memory = nullptr;
     std::uint64_t bytes = 0;
-    DeviceExport exported;     ///< of this memory, once it was shared
-    File given;                ///< the end that clients get copies of; none: it is not shared now
-    std::vector<File> kept{};  ///< the other ends: each hangs up when no copy is left
+    DeviceExport exported;  ///< of this memory, once it was shared
+    UniqueFd given;         ///< the end that clients get copies of; none: it is not shared now
+    std::vector<UniqueFd> kept{};  ///< the other ends: each hangs up when no copy is left
   };
 
-  DeviceExtents(DeviceMemory& device, Nanos patience) : device_(device), patience_(patience) {}
-  void Work();
-  void ReplaceNow(std::uint32_t extent);
+  DeviceExtents(DeviceMemory& device, Nanos patience)
+      : device_(device),
+        thread_(patience, [this](std::uint32_t extent) { return ReplaceNow(extent); }) {}
+  std::optional<bool> ReplaceNow(std::uint32_t extent);
   void NoteFailure(const Status& why);
-  /// False: a client keeps it, or this object goes.
-  [[nodiscard]] bool AwaitLetGo(Extent& extent);
   /// Forgets the pipes that no client has any more; true: there is none left.
   static bool LetGo(Extent& extent);
-  /// False when this object goes.
-  bool Wait(Nanos time);
 
   DeviceMemory& device_;
-  const Nanos patience_;
   std::vector<Extent> extents_;
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stop_ = false;                     ///< under mutex_
-  std::optional<std::uint32_t> started_;  ///< under mutex_
-  Status failure_;                        ///< under mutex_
-  Done last_;                             ///< written before done_ is set, read after
-  std::atomic<bool> done_ = false;
-  std::atomic<bool> working_ = false;
+  Status failure_;  ///< under mutex_
   std::atomic<bool> in_driver_ = false;
   std::atomic<std::uint64_t> failures_ = 0;
   std::atomic<std::uint64_t> away_bytes_ = 0;
-  std::thread thread_;
+  ExtentThread thread_;  ///< last: it ends before what it works with
 };
 
 }  // namespace terrace
