@@ -119,6 +119,8 @@ struct Cache::Impl {
   BlockAnswer LendBlock(GetState& state, Hold pin, TierKind tier);
   /// A block of a get came from there.
   void CountHit(TierKind tier) noexcept;
+  /// The same, with so many of its bytes and their tokens.
+  void CountGot(TierKind tier, const FrameHeader& header, std::uint64_t bytes);
   /// `bytes` of a block were got.
   void CountTokens(const FrameHeader& header, std::uint64_t bytes);
   /// `bytes`: how many were to move.

@@ -215,9 +215,7 @@ Task<bool> Cache::Impl::GetOnDevice(GetState& state, const WantedBlock& wanted,
     case StatusCode::kOk:
       answer->tier = TierKind::kHbm;
       answer->valid_tokens = block->header().valid_tokens;
-      CountHit(TierKind::kHbm);
-      Count(counters.bytes_got, moved);
-      CountTokens(block->header(), moved);
+      CountGot(TierKind::kHbm, block->header(), moved);
       co_return true;
     case StatusCode::kTimeout:
     case StatusCode::kCancelled:
@@ -268,9 +266,7 @@ BlockAnswer Cache::Impl::LendBlock(GetState& state, Hold pin, TierKind tier) {
     Count(counters.get_failures);
     return {.status = loan.code()};
   }
-  CountHit(tier);
-  Count(counters.bytes_got, header.block_bytes);
-  CountTokens(header, header.block_bytes);
+  CountGot(tier, header, header.block_bytes);
   Count(counters.blocks_lent);
   return {.status = StatusCode::kOk,
           .tier = tier,
@@ -324,6 +320,12 @@ void Cache::Impl::CountHit(TierKind tier) noexcept {
   }
 }
 
+void Cache::Impl::CountGot(TierKind tier, const FrameHeader& header, std::uint64_t bytes) {
+  CountHit(tier);
+  Count(counters.bytes_got, bytes);
+  CountTokens(header, bytes);
+}
+
 void Cache::Impl::CountTokens(const FrameHeader& header, std::uint64_t bytes) {
   const Namespace* space = registry.Find(header.namespace_id);
   // The blocks of other groups and shards are of the same tokens.
@@ -336,9 +338,7 @@ StatusCode Cache::Impl::AfterPush(FrameId frame, TierKind tier, std::uint64_t by
                                   const Status& status) {
   const FrameHeader& header = arena->Header(frame);
   if (status.ok()) {
-    CountHit(tier);
-    Count(counters.bytes_got, bytes);
-    CountTokens(header, bytes);
+    CountGot(tier, header, bytes);
     return StatusCode::kOk;
   }
   Count(counters.get_failures);

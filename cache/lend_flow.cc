@@ -34,9 +34,7 @@ Task<bool> Cache::Impl::LendOnDevice(Link& link, const GetRequest& request,
     co_return true;
   }
   if (!loan.ok()) co_return false;  // as much is lent of GPUs as may be, for instance
-  CountHit(TierKind::kHbm);
-  Count(counters.bytes_got, block->bytes());
-  CountTokens(block->header(), block->bytes());
+  CountGot(TierKind::kHbm, block->header(), block->bytes());
   Count(counters.blocks_lent);
   Count(counters.blocks_lent_hbm);
   *answer = {.status = StatusCode::kOk,

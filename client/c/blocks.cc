@@ -80,15 +80,8 @@ terrace_status terrace_put(TERRACE_TARGET_, const terrace_block* blocks, uint64_
 terrace_status terrace_lend(TERRACE_TARGET_, const uint32_t* positions, uint64_t position_count,
                             uint32_t lease_ms, terrace_deadline deadline, terrace_result* result,
                             terrace_error* error) {
-  return WithChain(client, chain, error, [&](Client& its_client, const Chain& keys) -> Status {
-    if (Status status = NotNull(result, "result"); !status.ok()) return status;
-    const auto named = ToPositions(positions, position_count);
-    if (!named.ok()) return named.status();
-    auto lent = its_client.Lend({space}, keys, *named, ToKind(kind), ToDeadline(deadline),
-                                milliseconds(lease_ms));
-    if (!lent.ok()) return lent.status();
-    return GiveAnswer(std::make_shared<Answer>(std::move(*lent)), result);
-  });
+  return terrace_lend_with(client, space, chain, kind, "", positions, position_count, lease_ms,
+                           deadline, result, error);
 }
 
 terrace_status terrace_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,
@@ -154,13 +147,8 @@ terrace_status terrace_submit_put(TERRACE_TARGET_, const terrace_block* blocks,
 
 terrace_status terrace_submit_lend(TERRACE_TARGET_, const uint32_t* positions,
                                    uint64_t position_count, uint32_t lease_ms, TERRACE_TICKET_) {
-  return SubmitAbout(client, chain, ticket, error,
-                     [&](Client& its_client, const Chain& keys) -> Result<Ticket> {
-                       const auto named = ToPositions(positions, position_count);
-                       if (!named.ok()) return named.status();
-                       return its_client.SubmitLend({space}, keys, *named, ToKind(kind),
-                                                    ToDeadline(deadline), milliseconds(lease_ms));
-                     });
+  return terrace_submit_lend_with(client, space, chain, kind, "", positions, position_count,
+                                  lease_ms, deadline, ticket, error);
 }
 
 terrace_status terrace_submit_lend_with(TERRACE_TARGET_, const char* gpu, const uint32_t* positions,

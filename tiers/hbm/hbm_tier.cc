@@ -197,7 +197,7 @@ void HbmTier::ReplaceFor(TenantId owner, std::uint32_t frame_pages) {
 
 void HbmTier::TakeReplaced() {
   if (!lendable()) return;
-  const std::optional<DeviceExtents::Done> done = extents_->Take();
+  const std::optional<ExtentThread::Done> done = extents_->Take();
   if (!done) return;
   if (!done->fresh) {
     slabs_.Kept(done->extent);
@@ -275,11 +275,11 @@ Task<Status> HbmTier::CopyTo(FrameId frame, std::span<const std::span<std::byte>
 }
 
 DevicePool HbmTier::Pool() {
-  DevicePool pool{.gpu = this, .name = name(), .kind = device_.kind(), .memory = {}};
-  if (!lendable()) {
-    pool.memory.emplace_back(pool_, static_cast<std::size_t>(stats_.capacity_bytes));
-  }
-  return pool;
+  TERRACE_CHECK(!lendable());
+  return {.gpu = this,
+          .name = name(),
+          .kind = device_.kind(),
+          .memory = {{pool_, static_cast<std::size_t>(stats_.capacity_bytes)}}};
 }
 
 Task<Status> HbmTier::Check(FrameId frame, std::uint64_t bytes,

@@ -134,8 +134,8 @@ class HbmTier final : public DeviceCopier, public ExtentSource {
                       std::span<const std::uint64_t> checksums);
   /// Whether a frame holds the block of these checksums: kCorrupt if not. Likewise.
   Task<Status> Check(FrameId frame, std::uint64_t bytes, std::span<const std::uint64_t> checksums);
-  /// All that frames lie in, for a NIC that is to read them there; nothing of a lendable pool,
-  /// whose memory does not stay the same.
+  /// All that frames lie in, for a NIC that is to read them there. REQUIRES: not lendable, as that
+  /// memory does not stay the same.
   [[nodiscard]] DevicePool Pool();
   /// As of DeviceCopier: between pinned memory of the host and memory that is mapped on this GPU.
   Task<Status> Copy(Way way, std::span<const Part> parts, std::span<Sum> sums) override;

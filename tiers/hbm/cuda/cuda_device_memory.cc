@@ -361,10 +361,15 @@ Result<std::size_t> CudaDeviceMemory::Submit(const CopyBatch& batch) {
 Status CudaDeviceMemory::StartBatch(Slot& slot, const CopyBatch& batch) {
   const auto direction = static_cast<std::size_t>(batch.direction);
   const auto urgency = static_cast<std::size_t>(batch.urgency);
-  const bool one_kernel = IsOneKernel(batch);
+  Pieces pieces;
+  const std::size_t copied = PlanOneKernel(batch, pieces);
+  const bool one_kernel = copied > 0;
   const cudaStream_t copies = one_kernel ? NextKernelStream(batch.urgency)
                                          : copy_streams_[direction * kCopyUrgencies + urgency];
-  Status status = one_kernel ? QueueSummedCopies(slot, batch, copies) : QueueCopies(batch, copies);
+  Status status = one_kernel
+                      ? Note(LaunchPieces(std::span(pieces).first(copied), slot.checksums, copies),
+                             "launch of the copies")
+                      : QueueCopies(batch, copies);
   // Recorded whatever happened: it stands for what was queued.
   const Status recorded = Note(cudaEventRecord(slot.copied, copies), "cudaEventRecord");
   if (status.ok()) status = recorded;
@@ -379,19 +384,21 @@ cudaStream_t CudaDeviceMemory::NextKernelStream(CopyUrgency urgency) noexcept {
   return kernel_streams_[turn * kCopyUrgencies + static_cast<std::size_t>(urgency)];
 }
 
-bool CudaDeviceMemory::IsOneKernel(const CopyBatch& batch) noexcept {
-  if (batch.direction != CopyDirection::kWithin || batch.copies.empty()) return false;
-  std::size_t next = 0;  // of the pieces
+std::size_t CudaDeviceMemory::PlanOneKernel(const CopyBatch& batch, Pieces& pieces) noexcept {
+  if (batch.direction != CopyDirection::kWithin) return 0;
+  std::size_t count = 0;
   for (const DeviceCopy& copy : batch.copies) {
-    if (!IsAligned(copy.from) || !IsAligned(copy.to)) return false;
-    for (std::size_t done = 0; done < copy.bytes; done += batch.pieces[next++].bytes) {
-      if (next == batch.pieces.size()) return false;
-      const DevicePiece& piece = batch.pieces[next];
-      if (piece.at != copy.to + done || !IsAligned(piece.at)) return false;
-      if (piece.bytes == 0 || piece.bytes > copy.bytes - done) return false;
+    if (!IsAligned(copy.from) || !IsAligned(copy.to)) return 0;
+    for (std::size_t done = 0; done < copy.bytes; ++count) {
+      if (count == batch.pieces.size()) return 0;
+      const DevicePiece& piece = batch.pieces[count];
+      if (piece.at != copy.to + done || !IsAligned(piece.at)) return 0;
+      if (piece.bytes == 0 || piece.bytes > copy.bytes - done) return 0;
+      pieces[count] = {.at = copy.from + done, .to = copy.to + done, .bytes = piece.bytes};
+      done += piece.bytes;
     }
   }
-  return next == batch.pieces.size();
+  return count == batch.pieces.size() ? count : 0;
 }
 
 Status CudaDeviceMemory::QueueCopies(const CopyBatch& batch, cudaStream_t stream) {
@@ -427,7 +434,7 @@ Status CudaDeviceMemory::QueueCopies(const CopyBatch& batch, cudaStream_t stream
 }
 
 Status CudaDeviceMemory::QueueSums(Slot& slot, const CopyBatch& batch, cudaStream_t stream) {
-  std::array<KernelPiece, CopyBatch::kPiecesMax> pieces;
+  Pieces pieces;
   for (std::size_t i = 0; i < batch.pieces.size(); ++i) {
     pieces[i] = {.at = batch.pieces[i].at, .to = nullptr, .bytes = batch.pieces[i].bytes};
   }
@@ -442,21 +449,6 @@ Status CudaDeviceMemory::QueueSums(Slot& slot, const CopyBatch& batch, cudaStrea
   slot.sums = true;
   const Status recorded = Note(cudaEventRecord(slot.summed, stream), "cudaEventRecord");
   return status.ok() ? recorded : status;
-}
-
-Status CudaDeviceMemory::QueueSummedCopies(Slot& slot, const CopyBatch& batch,
-                                           cudaStream_t stream) {
-  std::array<KernelPiece, CopyBatch::kPiecesMax> pieces;
-  std::size_t count = 0;
-  for (const DeviceCopy& copy : batch.copies) {
-    for (std::size_t done = 0; done < copy.bytes; ++count) {
-      const std::uint32_t bytes = batch.pieces[count].bytes;
-      pieces[count] = {.at = copy.from + done, .to = copy.to + done, .bytes = bytes};
-      done += bytes;
-    }
-  }
-  return Note(LaunchPieces(std::span(pieces).first(count), slot.checksums, stream),
-              "launch of the copies");
 }
 
 std::optional<Status> CudaDeviceMemory::Poll(std::size_t index,

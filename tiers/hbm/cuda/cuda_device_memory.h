@@ -55,6 +55,7 @@ class CudaDeviceMemory final : public DeviceMemory {
 
  private:
   static constexpr std::size_t kKernelStreams = 2;  ///< of an urgency
+  using Pieces = std::array<KernelPiece, CopyBatch::kPiecesMax>;
   struct Slot {
     bool used = false;
     bool sums = false;  ///< has pieces that are summed after its copies
@@ -80,10 +81,9 @@ class CudaDeviceMemory final : public DeviceMemory {
   Status StartBatch(Slot& slot, const CopyBatch& batch);
   Status QueueCopies(const CopyBatch& batch, cudaStream_t stream);
   Status QueueSums(Slot& slot, const CopyBatch& batch, cudaStream_t stream);
-  /// The copies by the kernel that sums them. REQUIRES: IsOneKernel(batch).
-  Status QueueSummedCopies(Slot& slot, const CopyBatch& batch, cudaStream_t stream);
-  /// Copies within the device whose pieces are all that they write.
-  [[nodiscard]] static bool IsOneKernel(const CopyBatch& batch) noexcept;
+  /// What the kernel has to do when it makes the copies as it sums them, and how much that is; 0:
+  /// it cannot. It makes copies within the device whose pieces are all that they write.
+  [[nodiscard]] static std::size_t PlanOneKernel(const CopyBatch& batch, Pieces& pieces) noexcept;
   [[nodiscard]] cudaStream_t NextKernelStream(CopyUrgency urgency) noexcept;
 
   const int index_;
