@@ -122,6 +122,13 @@ class CacheLendOnGpuTest : public testing::OverHbm<CacheTest> {
       test->answer_ = co_await test->cache_->Get(test->keeper_, *request);
     }(this, &call.request));
   }
+  /// The same, with a GPU that keeps it waiting.
+  void BeginBesideAGpuThatHangs(const ClientCall& call) {
+    devices_[0]->Hang(true);
+    Begin(call);
+    time_.RunUntil(time_.Now() + 100 * kMillisecond);
+    ASSERT_FALSE(answer_.has_value());
+  }
   /// "hbm dram" of the tiers that the blocks were lent in, or why they were not.
   static std::string From(const BatchAnswer& answer) {
     std::string text;
@@ -175,11 +182,8 @@ TEST_F(CacheLendOnGpuTest, AStopWaitsForNoLendThatAGpuKeepsWaiting) {
   const Namespace* space = Open("acme", "a");
   const ChainKeys chain = PutAndUse(space, "c", 2);
   LeaveDram(space, chain);
-  devices_[0]->Hang(true);
   ClientCall call = LendCall(space, chain, 30 * kSecond);
-  Begin(call);
-  time_.RunUntil(time_.Now() + 100 * kMillisecond);
-  ASSERT_FALSE(answer_.has_value());
+  ASSERT_NO_FATAL_FAILURE(BeginBesideAGpuThatHangs(call));
   call.request.deadline = 0;  // its client has gone
   cache_->BeginClose();
   time_.RunUntil(time_.Now() + 100 * kMillisecond);
@@ -194,11 +198,8 @@ TEST_F(CacheLendOnGpuTest, ALendThatIsCancelledWaitsForNoGpu) {
   const Namespace* space = Open("acme", "a");
   const ChainKeys chain = PutAndUse(space, "c", 2);
   LeaveDram(space, chain);
-  devices_[0]->Hang(true);
   ClientCall call = LendCall(space, chain, 30 * kSecond);
-  Begin(call);
-  time_.RunUntil(time_.Now() + 100 * kMillisecond);
-  ASSERT_FALSE(answer_.has_value());
+  ASSERT_NO_FATAL_FAILURE(BeginBesideAGpuThatHangs(call));
   call.request.deadline = 0;
   cache_->Wake(call.request);
   time_.RunUntil(time_.Now() + 100 * kMillisecond);
@@ -211,11 +212,8 @@ TEST_F(CacheLendOnGpuTest, AGpuThatIsLostIsWaitedForNoLonger) {
   MakeTiers();
   const Namespace* space = Open("acme", "a");
   const ChainKeys chain = PutAndUse(space, "c", 2);
-  devices_[0]->Hang(true);
   const ClientCall call = LendCall(space, chain, 3600 * kSecond);
-  Begin(call);
-  time_.RunUntil(time_.Now() + 100 * kMillisecond);
-  ASSERT_FALSE(answer_.has_value());
+  ASSERT_NO_FATAL_FAILURE(BeginBesideAGpuThatHangs(call));
   for (int i = 0; i < 600 && !answer_; ++i) time_.RunUntil(time_.Now() + kSecond);
   EXPECT_EQ(lost_.size(), 1u);
   ASSERT_TRUE(answer_.has_value());

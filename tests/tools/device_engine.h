@@ -141,6 +141,27 @@ class GpuHost {
   std::unique_ptr<ShardsHost> host_;
 };
 
+/// A client of the daemon at that port of this host.
+inline std::unique_ptr<Client> ConnectTo(std::uint16_t port, ClientOptions options) {
+  options.address = "127.0.0.1:" + std::to_string(port);
+  options.connect_timeout = std::chrono::seconds(20);
+  auto client = Client::Connect(options);
+  EXPECT_TRUE(client.ok()) << client.status().ToString();
+  return std::move(*client);
+}
+
+/// Of blocks of kDeviceBlockBytes.
+inline NamespaceId OpenDeviceSpace(Client& client) {
+  NamespaceDescriptor descriptor;
+  descriptor.name = "space";
+  descriptor.model = "test";
+  descriptor.block_tokens = 16;
+  descriptor.groups = {{.id = 0, .attention = "full", .block_bytes = kDeviceBlockBytes}};
+  const auto space = client.OpenNamespace(descriptor, In(std::chrono::seconds(30)));
+  EXPECT_TRUE(space.ok()) << space.status().ToString();
+  return *space;
+}
+
 /// A client, and memory of a double for so many blocks.
 class GpuEngine {
  public:
@@ -151,19 +172,8 @@ class GpuEngine {
     const auto memory = gpu_.Allocate(blocks * kDeviceBlockBytes);
     EXPECT_TRUE(memory.ok());
     memory_ = {*memory, blocks * kDeviceBlockBytes};
-    options.address = "127.0.0.1:" + std::to_string(port);
-    options.connect_timeout = std::chrono::seconds(20);
-    auto client = Client::Connect(options);
-    EXPECT_TRUE(client.ok()) << client.status().ToString();
-    client_ = std::move(*client);
-    NamespaceDescriptor descriptor;
-    descriptor.name = "space";
-    descriptor.model = "test";
-    descriptor.block_tokens = 16;
-    descriptor.groups = {{.id = 0, .attention = "full", .block_bytes = kDeviceBlockBytes}};
-    const auto space = client_->OpenNamespace(descriptor, Soon());
-    EXPECT_TRUE(space.ok()) << space.status().ToString();
-    space_ = *space;
+    client_ = ConnectTo(port, std::move(options));
+    space_ = OpenDeviceSpace(*client_);
   }
   ~GpuEngine() {
     client_.reset();
@@ -250,6 +260,16 @@ class GpuEngine {
       if ((*results)[i].status == StatusCode::kOk) ++count;
     }
     return count;
+  }
+
+  /// Ends what was submitted, by a fence of all memory or by a cancel: nothing touches it then.
+  void StopBy(bool fence, Ticket ticket) {
+    if (fence) {
+      const MemoryPiece all{.region = region_, .offset = 0, .length = memory_.size()};
+      ASSERT_TRUE(client_->Fence({&all, 1}, Soon()).ok());
+    } else {
+      ASSERT_TRUE(client_->Cancel(ticket, Soon()).ok());
+    }
   }
 
   Client& operator*() { return *client_; }

@@ -25,6 +25,15 @@ using testing::LentMapper;
 
 constexpr std::uint32_t kBlocks = 4;
 
+/// Chain "a", which is got until all of it lies in HBM as well.
+void StoreInHbm(const GpuHost& host, Lender& lender) {
+  ASSERT_EQ(lender.Put("a", kBlocks), kBlocks);
+  ASSERT_TRUE(host.Await([&] {
+    EXPECT_EQ(lender.GetRight("a", kBlocks), kBlocks);
+    return host.Cached(&CacheCounters::blocks_hbm) == kBlocks;
+  }));
+}
+
 /// Lets every block that is lent go; how many readers may use what they read.
 std::uint32_t ReleaseAll(std::vector<LentBlock>& lent) {
   std::uint32_t good = 0;
@@ -89,11 +98,7 @@ TEST(DeviceLend, ItIsOffUnlessTheConfigurationSaysSo) {
   const LentMapper mapper;
   const GpuHost host({.dram_lend_percent = 50});
   Lender lender(host.port());
-  ASSERT_EQ(lender.Put("a", kBlocks), kBlocks);
-  ASSERT_TRUE(host.Await([&] {
-    EXPECT_EQ(lender.GetRight("a", kBlocks), kBlocks);
-    return host.Cached(&CacheCounters::blocks_hbm) == kBlocks;
-  }));
+  ASSERT_NO_FATAL_FAILURE(StoreInHbm(host, lender));
   EXPECT_EQ(lender.OnGpu("a", kBlocks), 0U);
   EXPECT_EQ(mapper.mapped(), 0U);
   EXPECT_EQ(host.Lent(&LeaseCounters::granted), 0U);
@@ -301,11 +306,7 @@ TEST(DeviceLend, WhatCannotBeMappedIsLentInDramAndTheReasonTold) {
   LentMapper mapper;
   const GpuHost host({.reactors = 1, .lend_tenants = {"lender"}, .dram_lend_percent = 50});
   Lender lender(host.port());
-  ASSERT_EQ(lender.Put("a", kBlocks), kBlocks);
-  ASSERT_TRUE(host.Await([&] {
-    EXPECT_EQ(lender.GetRight("a", kBlocks), kBlocks);
-    return host.Cached(&CacheCounters::blocks_hbm) == kBlocks;
-  }));
+  ASSERT_NO_FATAL_FAILURE(StoreInHbm(host, lender));
   mapper.Fail();
   for (int round = 0; round < 2; ++round) {
     std::vector<LentBlock> lent = lender.Lend("a", kBlocks);
@@ -327,11 +328,7 @@ TEST(DeviceLend, AHandleOfALivingDaemonThatOpensNothingIsAskedForNoMore) {
   LentMapper mapper;
   const GpuHost host({.reactors = 1, .lend_tenants = {"lender"}, .dram_lend_percent = 50});
   Lender lender(host.port());
-  ASSERT_EQ(lender.Put("a", kBlocks), kBlocks);
-  ASSERT_TRUE(host.Await([&] {
-    EXPECT_EQ(lender.GetRight("a", kBlocks), kBlocks);
-    return host.Cached(&CacheCounters::blocks_hbm) == kBlocks;
-  }));
+  ASSERT_NO_FATAL_FAILURE(StoreInHbm(host, lender));
   mapper.Fail(StatusCode::kPeerDead);
   std::vector<LentBlock> lent = lender.Lend("a", kBlocks);
   for (std::uint32_t i = 0; i < kBlocks; ++i) {

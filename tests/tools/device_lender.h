@@ -66,20 +66,9 @@ class Lender {
   explicit Lender(std::uint16_t port, const std::string& tenant = "lender",
                   std::uint32_t blocks = 16) {
     ClientOptions options;
-    options.address = "127.0.0.1:" + std::to_string(port);
-    options.connect_timeout = std::chrono::seconds(20);
     options.tenant = tenant;
-    auto client = Client::Connect(options);
-    EXPECT_TRUE(client.ok()) << client.status().ToString();
-    client_ = std::move(*client);
-    NamespaceDescriptor descriptor;
-    descriptor.name = "space";
-    descriptor.model = "test";
-    descriptor.block_tokens = 16;
-    descriptor.groups = {{.id = 0, .attention = "full", .block_bytes = kDeviceBlockBytes}};
-    const auto space = client_->OpenNamespace(descriptor, GpuEngine::Soon());
-    EXPECT_TRUE(space.ok()) << space.status().ToString();
-    space_ = *space;
+    client_ = ConnectTo(port, std::move(options));
+    space_ = OpenDeviceSpace(*client_);
     const auto region = client_->AllocateRegion(blocks * kDeviceBlockBytes);
     EXPECT_TRUE(region.ok()) << region.status().ToString();
     region_ = *region;

@@ -198,13 +198,7 @@ TEST_F(GpuWireTest, WhatWasFencedIsNotWrittenAgain) {
                                           engine.Blocks(count), {}, GpuEngine::Soon());
     ASSERT_TRUE(ticket.ok()) << ticket.status().ToString();
     std::this_thread::sleep_for(std::chrono::microseconds(random.Below(4000)));
-    if (round % 2 == 0) {
-      const MemoryPiece all{
-          .region = engine.region(), .offset = 0, .length = engine.memory().size()};
-      ASSERT_TRUE(engine->Fence({&all, 1}, GpuEngine::Soon()).ok());
-    } else {
-      ASSERT_TRUE(engine->Cancel(*ticket, GpuEngine::Soon()).ok());
-    }
+    ASSERT_NO_FATAL_FAILURE(engine.StopBy(round % 2 == 0, *ticket));
     std::memset(engine.memory().data(), round & 0xff, engine.memory().size());
     ASSERT_TRUE(engine->WaitForCompletion(GpuEngine::Soon()).ok());
     for (const Completion& completion : engine->Poll()) {

@@ -56,22 +56,7 @@ TEST_P(EveryWay, WhatWasPutFromPagesComesBackIntoOthers) {
   EXPECT_EQ(rank.Bytes(from), wanted);
   EXPECT_TRUE(rank.cache->Fence(pages, Soon()).ok());
   EXPECT_EQ(rank.Bytes(others), untouched);
-  // A part of the layers: the others stay as they are.
-  rank.paper.Fill(random);
-  const auto before = rank.Bytes(to);
-  PagedCallOptions second;
-  second.layers = {1, 1};
-  rank.ExpectAll(rank.cache->Get(rank.space, rank.chain, rank.On(to), {}, Soon(), second),
-                 StatusCode::kOk);
-  const auto after = rank.Bytes(to);
-  const std::size_t page = after.size() / to.size();
-  const std::size_t layer = page / 3;
-  for (std::size_t i = 0; i < to.size(); ++i) {
-    for (std::size_t at = 0; at < page; ++at) {
-      const auto& right = at / layer == 1 ? wanted : before;
-      ASSERT_EQ(after[i * page + at], right[i * page + at]);
-    }
-  }
+  rank.ExpectOneLayerAlone(to, wanted, random);
 }
 
 constexpr std::uint64_t kFewFrames = 100'000;  // two of them

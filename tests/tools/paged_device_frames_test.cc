@@ -90,19 +90,7 @@ void PutAndGet(std::uint64_t staging_bytes) {
           *got, [](const BlockResult& block) { return block.tier == TierKind::kHbm; });
     };
     EXPECT_TRUE(host.Await(from_hbm));
-    // A part of the layers: the others stay as they are.
-    rank.paper.Fill(random);
-    const auto before = rank.Bytes(to);
-    PagedCallOptions second;
-    second.layers = {1, 1};
-    rank.ExpectAll(rank.cache->Get(rank.space, rank.chain, rank.On(to), {}, Soon(), second),
-                   StatusCode::kOk);
-    const auto after = rank.Bytes(to);
-    const std::size_t page = after.size() / to.size();
-    for (std::size_t i = 0; i < after.size(); ++i) {
-      const bool moved = i % page / (page / kShape.layers) == 1;
-      ASSERT_EQ(after[i], (moved ? wanted : before)[i]) << "byte " << i;
-    }
+    rank.ExpectOneLayerAlone(to, wanted, random);
     EXPECT_TRUE(rank.cache->Fence(to, Soon()).ok());
     EXPECT_EQ(host.Cached(&CacheCounters::blocks_lent), 0U);
   }

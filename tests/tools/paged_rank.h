@@ -92,6 +92,22 @@ struct Rank {
     }
     return bytes;
   }
+  /// Gets the second layer alone, of all blocks, to pages that were filled anew: it is as in
+  /// `stored`, and the others stay as they are.
+  void ExpectOneLayerAlone(const std::vector<std::uint32_t>& to,
+                           const std::vector<std::byte>& stored, SeededRandom& random) {
+    paper.Fill(random);
+    const auto before = Bytes(to);
+    PagedCallOptions second;
+    second.layers = {1, 1};
+    ExpectAll(cache->Get(space, chain, On(to), {}, Soon(), second), StatusCode::kOk);
+    const auto after = Bytes(to);
+    const std::size_t page = after.size() / to.size();
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      const bool moved = i % page / (page / kShape.layers) == 1;
+      ASSERT_EQ(after[i], (moved ? stored : before)[i]) << "byte " << i;
+    }
+  }
   void ExpectAll(const Result<std::vector<BlockResult>>& results, StatusCode code) {
     ASSERT_TRUE(results.ok()) << results.status().ToString();
     for (const BlockResult& result : results.value()) {
