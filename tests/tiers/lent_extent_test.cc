@@ -83,7 +83,7 @@ std::vector<FrameId> Fill(FrameArena& arena, TenantId tenant, std::byte byte,
   while (frames.size() < blocks) {
     const auto frame = arena.Allocate(tenant, kBlock);
     if (!frame.ok()) break;
-    std::ranges::fill(arena.Payload(*frame), byte);
+    std::memset(arena.Payload(*frame).data(), std::to_integer<int>(byte), kBlock);
     frames.push_back(*frame);
   }
   return frames;
@@ -391,7 +391,7 @@ class Contest {
       frame = arena_->Allocate(tenant, bytes);
     }
     if (frame.ok()) {
-      std::ranges::fill(arena_->Payload(*frame), static_cast<std::byte>(tenant));
+      std::memset(arena_->Payload(*frame).data(), static_cast<int>(tenant), bytes);
       frames_[*frame] = tenant;
       ++got_[tenant];
       if (random_.Chance(0.05)) Share(*frame, tenant);
