@@ -1,9 +1,11 @@
 // Canaries: bugs put in on purpose, to see that the simulation finds them.
 //
-// A build with -DTERRACE_CANARIES=ON (preset `canaries`, never a release) holds them all; the
-// environment variable TERRACE_CANARY=name wakes one. tools/canaries wakes each in turn and runs
-// random seeds until one fails; a canary that lives is a weakness of the simulation. In every other
-// build CanaryIs is false at compile time, and neither canary nor name is in the binary.
+// The program simulate_canaries holds them all: it compiles the sources that ask for one once more,
+// with TERRACE_CANARIES (tests/sim/CMakeLists.txt). There the environment variable
+// TERRACE_CANARY=name wakes one. tools/canaries wakes each in turn and runs random seeds until one
+// fails; a canary that lives is a weakness of the simulation. In every other program and library
+// CanaryIs is false at compile time, and neither canary nor name is in the binary. So no header of
+// ours asks for one.
 //
 // Thread: any. A canary is one condition at the place of the bug, and no more.
 #pragma once

@@ -19,13 +19,15 @@ endfunction()
 # Suppressions are for other people's libraries only, each with its reason in the file.
 set(TERRACE_SANITIZER_ENVIRONMENT "")
 set(TERRACE_TIMEOUT_FACTOR 1)
-# -O0 where code under sanitizers compiles for longer than it runs: in half of the time, so. The
-# tests, and folders that say add_compile_options(${TERRACE_COLD_OPTIONS}); what the tests wait for
-# stays optimised, and so does everything that is fuzzed.
-set(TERRACE_TEST_OPTIONS "")
+# -O0 where code compiles for longer than it runs: in half of the time, so. The tests; and under
+# sanitizers folders that say add_compile_options(${TERRACE_COLD_OPTIONS}). What the tests wait for
+# stays optimised, and so does everything that is fuzzed at length.
+set(TERRACE_TEST_OPTIONS -O0)
 set(TERRACE_COLD_OPTIONS "")
+if(TERRACE_FUZZ_SAMPLE)
+  list(APPEND TERRACE_TEST_OPTIONS -fno-sanitize-coverage=inline-8bit-counters,pc-table)
+endif()
 if(TERRACE_SANITIZE)
-  set(TERRACE_TEST_OPTIONS -O0)
   if(NOT TERRACE_FUZZ)
     set(TERRACE_COLD_OPTIONS -O0)
   endif()

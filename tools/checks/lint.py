@@ -100,7 +100,7 @@ def work_of(build, only=()):
         for source in map(pathlib.Path, names):
             ours = source.is_relative_to(ROOT) and source.relative_to(ROOT).parts[0] in ROOMS
             if ours and (not only or source in only):
-                of_path[source] = flags_of(entry)
+                of_path.setdefault(source, flags_of(entry))  # not of simulate_canaries
     alike = []  # [kind, flags, paths]
     for path, flags in sorted(of_path.items()):
         # C is not C++; a test has settings of its own (tests/.clang-tidy).

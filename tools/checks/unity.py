@@ -89,6 +89,8 @@ class Part:
         self.hidden = hidden_names(text)
         self.borrowed = {name: whole for whole, name in BORROWED.findall(text)}
         self.headers = headers_of(source)
+        # Compiled once more, with bugs in them, for a program that takes no other object of theirs.
+        self.has_canaries = ROOT / "base/canary.h" in self.headers
         # Inside `terrace`, `testing` is GoogleTest's until a header opens terrace::testing.
         self.has_testing = "terrace::testing" in text or any(
             "terrace::testing" in read(header)[0] for header in self.headers)
@@ -101,7 +103,7 @@ class Part:
         return any(not words_of_header(header).isdisjoint(self.hidden) for header in other.headers)
 
     def takes(self, other):
-        if self.has_testing != other.has_testing:
+        if (self.has_testing, self.has_canaries) != (other.has_testing, other.has_canaries):
             return False
         if any(other.borrowed.get(name, whole) != whole for name, whole in self.borrowed.items()):
             return False
