@@ -27,9 +27,9 @@ namespace {
 class Signal {
  public:
   void Set() const { promise_->set_value(); }
-  /// True when set within 10 s: no speed is asserted.
+  /// True when set within 60 s: no speed is asserted.
   [[nodiscard]] bool Wait() const {
-    return future_.wait_for(std::chrono::seconds(10)) == std::future_status::ready;
+    return future_.wait_for(std::chrono::seconds(60)) == std::future_status::ready;
   }
 
  private:

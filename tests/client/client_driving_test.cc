@@ -34,7 +34,8 @@ class ClientDrivingTest : public ::testing::Test {
 };
 
 TEST_F(ClientDrivingTest, HeartbeatsAndReconnectsGoOnWhileNobodyCalls) {
-  Pause(1500ms);  // many heartbeats, and more than the misses that end a session
+  Pause(testing::kSlowness *
+        1500ms);  // many heartbeats, and more than the misses that end a session
   EXPECT_TRUE(client_->Connected());
   EXPECT_EQ(client_->Reconnects(), 0U);
   daemon_.Freeze();

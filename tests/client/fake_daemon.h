@@ -20,6 +20,7 @@
 #include "base/reactor.h"
 #include "base/task.h"
 #include "base/tier_kind.h"
+#include "tests/common/samples.h"
 #include "transport/codec.h"
 #include "transport/server.h"
 
@@ -31,8 +32,8 @@ struct FakeDaemonOptions {
   std::uint32_t first_namespace_id = 1;
   bool same_host = true;
   bool refuse_names = false;  ///< FakeBehaviour::refuse_names, from the start
-  Nanos heartbeat = 100 * kMillisecond;
-  Nanos heartbeat_idle = 300 * kMillisecond;
+  Nanos heartbeat = testing::kSlowness * 100 * kMillisecond;
+  Nanos heartbeat_idle = testing::kSlowness * 300 * kMillisecond;
 };
 
 /// What a daemon does with requests; any thread.

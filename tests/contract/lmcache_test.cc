@@ -284,7 +284,7 @@ TEST_F(LmcacheTest, ADaemonThatIsKilledEndsEveryOperationAndServesAgain) {
 }
 
 TEST_F(LmcacheTest, ADeadlineThatPassesEndsTheOperationAndSaysIfItsViewsAreInDoubt) {
-  Engine engine({.address = daemon_->address(), .views = 64, .operation = 500ms});
+  Engine engine({.address = daemon_->address(), .views = 64, .operation = 3s});
   ASSERT_TRUE(engine.valid()) << engine.error();
   Store(engine, kChain, 16);
   Freeze();

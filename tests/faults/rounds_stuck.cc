@@ -25,7 +25,7 @@ void GoesOnWithoutDevice(Subject& subject, Judge& judge, std::uint32_t chain) {
   subject.AwaitLines("device_offline", 1);
   subject.Expect(kErrors, "stuck", 1);
   const double declined = subject.Metric("terrace_nvme_blocks_declined_total", "offline");
-  const Blocks put = subject.Put(chain, kBlocks, true, kShort);
+  const Blocks put = subject.Put(chain, kBlocks, true);
   judge.Equal("blocks told offline", static_cast<double>(CountOf(put, NotDurable::kOffline)),
               kBlocks);
   subject.Expect("terrace_nvme_blocks_declined_total", "offline", declined + kBlocks);

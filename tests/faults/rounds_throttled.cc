@@ -54,7 +54,8 @@ void RunThrottled(const Round& round) {
   judge.True(Breach::kNotRun, answers.late > 0, "no get was late: the device is not slow");
   judge.True(Breach::kOther, answers.late == answers.not_hit,
              "a get of a slow device ended neither with kOk nor with kTimeout");
-  const Blocks put = subject.Put(1, kBlocks, true, kShort);
+  // Shorter than its bytes take at that speed.
+  const Blocks put = subject.Put(1, kBlocks, true, 750ms);
   const std::uint64_t told = CountOf(put, NotDurable::kTimeout);
   judge.True(Breach::kOther, told + DurableIn(put) == kBlocks,
              "a durable put ended neither durable nor with timeout");

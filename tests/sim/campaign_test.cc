@@ -30,7 +30,7 @@ CampaignOptions Pretended(std::uint64_t last_seed, std::uint32_t jobs) {
   CampaignOptions options;
   options.last_seed = last_seed;
   options.jobs = jobs;
-  options.seed_limit_s = 1;
+  options.seed_limit_s = 5;
   options.simulate = [](std::uint64_t seed, SimulationProfile) { return Pretend(seed); };
   return options;
 }

@@ -262,7 +262,7 @@ TEST(IndexThreadTest, WhatIsNotDurableIsSyncedOnceAPeriod) {
   WatchedStore store;
   IndexThread thread(store, Period(5 * kMillisecond));
   EXPECT_TRUE(WriteNow(thread, Put("a"), false).ok());
-  for (int look = 0; look < 20'000 && store.UnsyncedBatches() > 0; ++look) {
+  for (int look = 0; look < 20'000 && thread.Counters().syncs == 0; ++look) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   EXPECT_EQ(store.UnsyncedBatches(), 0u);

@@ -42,10 +42,16 @@ class GpuHost {
     std::uint32_t lend_percent = 50;          ///< hbm.lend_percent
     std::uint32_t dram_lend_percent = 0;
     std::uint64_t pool_bytes = 32ULL << 20;  ///< of a reactor on the GPU
+    std::uint32_t heartbeat_ms = 0;          ///< 0: as a daemon has it
   };
   explicit GpuHost(const Options& options) : reactors_(options.reactors), folder_(MakeFolder()) {
     const std::uint64_t dram_bytes = reactors_ * (64ULL << 20);
     config_.server.reactors = reactors_;
+    if (options.heartbeat_ms != 0) {
+      config_.server.heartbeat_ms = options.heartbeat_ms;
+      config_.server.heartbeat_idle_ms = options.heartbeat_ms;
+      config_.server.client_timeout_ms = 4 * options.heartbeat_ms;
+    }
     config_.dram.capacity_bytes = dram_bytes;
     config_.dram.lend_percent = options.dram_lend_percent;
     if (options.hbm) {
@@ -104,6 +110,12 @@ class GpuHost {
       sum += (host_->shard(i).server().Counters().device_leases.*counter).load();
     }
     return sum;
+  }
+  /// What the doubles were given to do so far.
+  [[nodiscard]] std::uint64_t Submitted() const {
+    std::uint64_t submitted = 0;
+    for (const HostDeviceMemory* gpu : gpus_) submitted += gpu->submitted();
+    return submitted;
   }
   [[nodiscard]] std::size_t Mapped() const {
     std::size_t mapped = 0;

@@ -263,6 +263,7 @@ TEST(EventsTest, ARestartChangesTheIncarnation) {
   EXPECT_EQ(router.blocks().size(), 8u);
   const EventCursor before = router.cursor();
   host.reset();
+  while (engine.client().Connected()) std::this_thread::sleep_for(1ms);
   host = std::make_unique<Host>(3, port);  // with another number of reactors, even
   while (!engine.client().Connected()) std::this_thread::sleep_for(10ms);
   const auto batch = router.Read();
@@ -287,6 +288,7 @@ TEST(EventsTest, ASnapshotThatADaemonsRestartCutsInTwoSaysSo) {
   EXPECT_EQ(part->events.size(), 3u);
   EXPECT_FALSE(part->complete);
   host.reset();
+  while (engine.client().Connected()) std::this_thread::sleep_for(1ms);
   host = std::make_unique<Host>(1, port);
   while (!engine.client().Connected()) std::this_thread::sleep_for(10ms);
   const auto rest = engine.client().ReadSnapshot(part->cursor, {.most = 3}, Soon());

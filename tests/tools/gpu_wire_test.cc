@@ -150,15 +150,20 @@ TEST_F(GpuWireTest, WhatRottedAndIsNowhereElseIsAMissAndNeverWrongBytes) {
 }
 
 TEST_F(GpuWireTest, AGpuThatIsLostCostsNoBlockAndNobodyHangs) {
-  const GpuHost host({.latency = 20 * kMillisecond});
+  const GpuHost host({});
   GpuEngine engine(host.port());
   ASSERT_TRUE(engine.RegisterAsHosts().ok());
   ASSERT_NO_FATAL_FAILURE(Store(host, engine, "a"));
+  host.OnGpus([](HostDeviceMemory& gpu) { gpu.Hang(true); });
+  const std::uint64_t before = host.Submitted();
   const auto ticket = engine->SubmitGet(engine.space(), GpuEngine::ChainOf("a", kBlocks),
                                         engine.Blocks(kBlocks), {}, GpuEngine::Soon());
   ASSERT_TRUE(ticket.ok());
-  std::this_thread::sleep_for(10ms);
-  host.OnGpus([](HostDeviceMemory& gpu) { gpu.Lose("an error that it does not recover from"); });
+  ASSERT_TRUE(host.Await([&] { return host.Submitted() > before; }));
+  host.OnGpus([](HostDeviceMemory& gpu) {
+    gpu.Lose("an error that it does not recover from");
+    gpu.Hang(false);
+  });
   ASSERT_TRUE(engine->WaitForCompletion(GpuEngine::Soon()).ok());
   for (const Completion& completion : engine->Poll()) {
     for (const BlockResult& block : completion.blocks) EXPECT_EQ(block.status, StatusCode::kOk);

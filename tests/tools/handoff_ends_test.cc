@@ -53,7 +53,7 @@ TEST_P(HandoffEndsTest, AnAbortIsToldAtOnce) {
 }
 
 TEST_P(HandoffEndsTest, AProducerThatStandsStillRunsOutOfPatience) {
-  ExpectOpen({.patience = 300ms});
+  ExpectOpen({.patience = 2s});
   ExpectSent(0);
   ExpectAll(Await(1), StatusCode::kExpired);
   EXPECT_EQ(Gauge(&CacheCounters::handoffs), 0u);
@@ -83,7 +83,7 @@ TEST_P(HandoffEndsTest, AtTheDeadlineWhatHasComeIsTold) {
   parts.Add(0, decode_.InDestination(0, kLayerBytes), Layer(0));
   parts.Add(1, decode_.InDestination(kLayerBytes, kLayerBytes), Layer(1));
   const auto got =
-      decode_.client_->Receive(token_, decode_.space_, decode_.chain_, parts.blocks, {}, In(1s));
+      decode_.client_->Receive(token_, decode_.space_, decode_.chain_, parts.blocks, {}, In(3s));
   ASSERT_TRUE(got.ok()) << got.status().ToString();
   EXPECT_EQ((*got)[0].status, StatusCode::kOk);
   EXPECT_EQ((*got)[1].status, StatusCode::kTimeout);

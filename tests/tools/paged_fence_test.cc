@@ -164,7 +164,7 @@ TEST_F(Slow, AMoveThatFailsIsNoHit) {
 
 TEST_F(Slow, AMoveThatOutlivesItsCallIsInDoubtUntilItEnds) {
   slow_->Hold(true);
-  SubmitGet(In(kShort));
+  SubmitGet(In(3s));  // by then the move has begun
   AwaitHeld(1);
   const PagedCompletion completion = Next();  // a second later
   ExpectBlocks(completion, StatusCode::kInDoubt);

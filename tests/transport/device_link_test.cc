@@ -234,7 +234,7 @@ TEST_F(DeviceLinkTest, WhatRottedOnTheGpuIsFoundByTheDaemonAndNotAnswered) {
 }
 
 TEST_F(DeviceLinkTest, WhatTheNicReadWrongIsFoundByTheClient) {
-  ASSERT_NO_FATAL_FAILURE(Connect({.latency = 300 * kMillisecond}));
+  ASSERT_NO_FATAL_FAILURE(Connect());
   std::vector<std::byte> block(kMiB);
   FillPattern(block, 9);
   const FrameId frame = Store(block);
@@ -242,6 +242,7 @@ TEST_F(DeviceLinkTest, WhatTheNicReadWrongIsFoundByTheClient) {
   std::vector<std::byte> memory(block.size());
   pair_->Register(1, memory);
   pair_->Expect(1, {memory});
+  device_->Hang(true);
   auto push = Push(frame, block, 1, {{1, 0, block.size()}});
   // It is right again before the GPU looks.
   EXPECT_TRUE(Soon([&] {
@@ -249,7 +250,10 @@ TEST_F(DeviceLinkTest, WhatTheNicReadWrongIsFoundByTheClient) {
     pair_->client_runner.Call([&] { came = memory.back() == block.back(); });
     return came;
   }));
-  pair_->server_runner.Call([&] { tier_->Memory(frame, block.size())[77] ^= std::byte{1}; });
+  pair_->server_runner.Call([&] {
+    tier_->Memory(frame, block.size())[77] ^= std::byte{1};
+    device_->Hang(false);
+  });
   EXPECT_EQ(Text(std::move(push)), "ok");
   pair_->Reply(1, 1);
   EXPECT_EQ(pair_->Arrived(1, 0), StatusCode::kCorrupt);
@@ -339,14 +343,18 @@ TEST_F(DeviceLinkTest, AGpuThatHangsEndsThePushByItsDeadlineAndKeepsTheFrame) {
 }
 
 TEST_F(DeviceLinkTest, AGpuThatIsLostInMidTransferIsAnError) {
-  ASSERT_NO_FATAL_FAILURE(Connect({.latency = 100 * kMillisecond}));
+  ASSERT_NO_FATAL_FAILURE(Connect());
   std::vector<std::byte> block(kMiB, std::byte{3});
   const FrameId frame = Store(block);
   std::vector<std::byte> memory(kMiB);
   pair_->Register(1, memory);
+  device_->Hang(true);
   auto push = Push(frame, block, 1, {{1, 0, kMiB}});
   EXPECT_TRUE(Soon([&] { return alive_.load() == 1; }));
-  pair_->server_runner.Call([&] { device_->Lose("an error that it does not recover from"); });
+  pair_->server_runner.Call([&] {
+    device_->Lose("an error that it does not recover from");
+    device_->Hang(false);
+  });
   EXPECT_EQ(Code(std::move(push)), StatusCode::kIo);
   EXPECT_EQ(Code(Push(frame, block, 2, {{1, 0, kMiB}})), StatusCode::kIo);
   EXPECT_EQ(pair_->counters().bytes_straight.load(), 0u);

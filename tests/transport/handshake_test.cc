@@ -254,7 +254,7 @@ TEST_F(HandshakeTest, ACancelOfAnUnknownRequestIsConfirmed) {
 }
 
 TEST(ServerTest, TheMostClientsAreServedAndTheNextIsToldToRetry) {
-  ServerOptions options;
+  ServerOptions options = Patient();
   options.peers_max = 1;
   Pair pair(LinkKind::kShm, options, {});
   ASSERT_TRUE(pair.connect_status.ok());
@@ -266,7 +266,7 @@ TEST(ServerTest, TheMostClientsAreServedAndTheNextIsToldToRetry) {
 
 TEST(ServerTest, ASilentClientIsClosed) {
   ServerOptions options;
-  options.peer_timeout = 300 * kMillisecond;
+  options.peer_timeout = kSecond;
   Pair pair(LinkKind::kShm, options, {});
   ASSERT_TRUE(pair.connect_status.ok());
   EXPECT_TRUE(pair.handler.log.WaitFor([](const auto& log) { return !log.disconnected.empty(); }));
@@ -281,11 +281,11 @@ TEST(ServerTest, ASilentClientIsClosed) {
 // when it goes on, before what they sent meanwhile is read.
 TEST(ServerTest, ADaemonThatDidNotRunBlamesNoClient) {
   ServerOptions options;
-  options.peer_timeout = 2 * kSecond;
+  options.peer_timeout = 4 * kSecond;
   Pair pair(LinkKind::kShm, options, {});
   ASSERT_TRUE(pair.connect_status.ok());
   pair.RoundTrip();
-  pair.server_runner.Call([] { std::this_thread::sleep_for(std::chrono::milliseconds(2500)); });
+  pair.server_runner.Call([] { std::this_thread::sleep_for(std::chrono::milliseconds(4500)); });
   // The reactor runs again, and its timers come before any message.
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
   pair.RoundTrip();
@@ -317,7 +317,7 @@ TEST(ServerTest, ATakenPortIsAnErrorThatNamesIt) {
 }
 
 TEST(ServerTest, WithoutSameHostCopiesAClientOfThisHostUsesTcp) {
-  ServerOptions server_options;
+  ServerOptions server_options = Patient();
   server_options.same_host = false;
   LoggingChannelHandler channel_handler;
   Pair pair(LinkKind::kTcp, server_options, {});

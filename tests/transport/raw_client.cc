@@ -22,9 +22,9 @@ RawClient::RawClient(std::uint16_t port, bool local) {
   }
   if (!fd_) return;
   pollfd writable{fd_.get(), POLLOUT, 0};
-  ::poll(&writable, 1, 5000);
+  ::poll(&writable, 1, 30'000);
   fcntl(fd_.get(), F_SETFL, fcntl(fd_.get(), F_GETFL) & ~O_NONBLOCK);
-  const timeval patience{5, 0};
+  const timeval patience{30, 0};
   setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 }
 
@@ -79,7 +79,7 @@ std::optional<std::vector<std::byte>> RawClient::ReadFrame() {
         std::make_unique<RingReader>(page_->layout().to_client, page_->layout().to_client_bytes);
     return frame;
   }
-  constexpr int kTries = 5000;
+  constexpr int kTries = 30'000;
   for (int tries = 0; tries < kTries; ++tries) {
     if (auto frame = ReadFromRing()) return frame;
     pollfd readable{fd_.get(), POLLIN, 0};

@@ -138,10 +138,10 @@ expect(r["reactors"] == 2 and r["calls_failed"] == 0, "reactors")
 
 echo "== interrupted: a report of what was done, and nobody left =="
 "$bin/terrace-replay" run --requests 20000 --connect "$address" --quiet \
-  --out "$work/interrupted" >"$work/table" &
+  --progress-file "$work/progress" --out "$work/interrupted" >"$work/table" &
 replay_pid=$!
-sleep 3
-workers=$(pgrep -P "$replay_pid") || die "no workers after 3 s"
+await_progress
+workers=$(pgrep -P "$replay_pid") || die "no workers, and some of it done"
 kill -INT "$replay_pid"
 status=0
 wait "$replay_pid" || status=$?

@@ -13,9 +13,9 @@ start_daemon
 sed -i "s/^listen = \"127.0.0.1:0\"  # clients/listen = \"$address\"/" "$work/terraced.toml"
 
 "$bin/terrace-replay" run --requests 8000 --seed 9 --connect "$address" --quiet \
-  --prefill 2 --decode 2 --out "$work/restart" &
+  --prefill 2 --decode 2 --progress-file "$work/progress" --out "$work/restart" &
 replay_pid=$!
-sleep 1.5
+await_progress
 kill -0 "$replay_pid" 2>/dev/null || die "the replay ended before the daemon was killed"
 kill -KILL "$daemon_pid"
 wait "$daemon_pid" 2>/dev/null || true
