@@ -132,18 +132,19 @@ constexpr ConfigKey kKeys[] = {
      "With write = \"worth\": most bytes written in the long run, of the bytes put.",
      TERRACE_FIELD(nvme.write_percent_of_puts)},
     {"nvme", "sync_ms", ConfigKind::kNumber, "milliseconds", "1000", 10, 60'000,
-     "How often index entries that nobody waits for are synced: power loss may take the puts of "
-     "that time, and bring back its removals. Puts that ask for DURABLE are synced at once.",
+     "How often the index is synced, and notes how far it knows the log: power loss may take the "
+     "puts of that time, and bring back its removals; a start after a crash reads the headers of "
+     "what was written since. Puts that ask for DURABLE do not wait for it.",
      TERRACE_FIELD(nvme.sync_ms)},
     {"nvme", "write_share_percent", ConfigKind::kNumber, "percent", "20", 1, 100,
      "Share of a device's time that writes may take while reads wait. At 100 nothing is held back.",
      TERRACE_FIELD(nvme.write_share_percent)},
     {"nvme", "read_bytes_per_s", ConfigKind::kBytes, "bytes a second", "0", 0, 1ULL << 40,
      "Most bytes of blocks read from each file or device in a second, for who shares a disk; each "
-     "reactor has an equal part. Reads beyond it wait their turn, as on a disk of that bandwidth; "
-     "one whose turn comes after the deadline of its request answers TIMEOUT at once. What a start "
-     "reads does not count, nor what is read to be written again when a segment is reused. 0: no "
-     "limit.",
+     "reactor has an equal part, of at least 1 MiB. Reads beyond it wait their turn, as on a disk "
+     "of that bandwidth; one whose turn comes after the deadline of its request answers TIMEOUT at "
+     "once. What a start reads does not count, nor what is read to be written again when a segment "
+     "is reused. 0: no limit.",
      TERRACE_FIELD(nvme.read_bytes_per_s)},
     {"nvme", "errors_max", ConfigKind::kNumber, "errors", "8", 1, 1'000'000,
      "Failed operations of a device within a minute after which it is offline; it is tried again "
