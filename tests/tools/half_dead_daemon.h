@@ -23,6 +23,19 @@
 
 namespace terrace::testing {
 
+/// For files of processes that StartSelf starts, which are killed: removed when this process ends.
+inline const std::string& FolderOfChildren() {
+  struct Folder {
+    std::string path = ::testing::TempDir() + "/children_XXXXXX";
+    Folder() { EXPECT_NE(::mkdtemp(path.data()), nullptr); }
+    ~Folder() { std::filesystem::remove_all(path); }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+  };
+  static const Folder folder;
+  return folder.path;
+}
+
 /// Runs one test of this program, also a disabled one, in a process of its own; `before` it in the
 /// command line. 0: it did not start.
 inline pid_t StartSelf(const std::string& test, std::string variable,
@@ -33,7 +46,8 @@ inline pid_t StartSelf(const std::string& test, std::string variable,
   std::vector<char*> arguments;
   for (std::string& argument : before) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
-  std::vector<char*> environment = {variable.data()};
+  std::string folder = "TEST_TMPDIR=" + FolderOfChildren();  // of what TempDir says there
+  std::vector<char*> environment = {variable.data(), folder.data()};
   for (char** one = environ; *one != nullptr; ++one) environment.push_back(*one);
   environment.push_back(nullptr);
   pid_t process = 0;
