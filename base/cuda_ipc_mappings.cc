@@ -2,12 +2,11 @@
 
 #include <cuda_runtime_api.h>
 
-#include <algorithm>
 #include <cstring>
 #include <string>
 
 #include "base/check.h"
-#include "base/cuda_memory.h"
+#include "base/cuda_driver.h"
 #include "base/cuda_status.h"
 
 namespace terrace {
@@ -76,10 +75,9 @@ void CudaIpcMappings::Unmap(const Mapping& mapping) {
 }
 
 Result<std::span<std::byte>> CudaIpcMappings::Open(int device, const DeviceExport& exported) {
+  const OnCudaDevice on_device(device);
+  if (!on_device.status().ok()) return on_device.status();
   const std::lock_guard lock(mutex_);
-  if (const cudaError_t error = cudaSetDevice(device); error != cudaSuccess) {
-    return CudaStatus(error, "cudaSetDevice");
-  }
   auto known = mappings_.find({device, exported.handle});
   if (known == mappings_.end()) {
     const Result<Mapping> mapping = Map(device, exported.handle);
@@ -98,21 +96,21 @@ Result<std::span<std::byte>> CudaIpcMappings::Open(int device, const DeviceExpor
     return status;
   }
   ++mapping.users;
-  return std::span(mapping.base + exported.offset, exported.bytes);
+  std::byte* const memory = mapping.base + exported.offset;
+  opened_.emplace(std::pair(device, memory), known);
+  return std::span(memory, exported.bytes);
 }
 
 void CudaIpcMappings::Close(int device, std::span<std::byte> memory) {
+  const OnCudaDevice on_device(device);
   const std::lock_guard lock(mutex_);
-  const auto known = std::ranges::find_if(mappings_, [&](const auto& entry) {
-    const Mapping& mapping = entry.second;
-    return entry.first.first == device && memory.data() >= mapping.base &&
-           memory.data() < mapping.base + mapping.bytes;
-  });
-  TERRACE_CHECK(known != mappings_.end());
+  const auto opened = opened_.find({device, memory.data()});
+  TERRACE_CHECK(opened != opened_.end());
+  const Mappings::iterator known = opened->second;
+  opened_.erase(opened);
   if (--known->second.users > 0) return;
   // What fails here has failed before: the device is lost, and all of its mappings with it.
-  if (cudaSetDevice(device) == cudaSuccess) Unmap(known->second);
-  (void)cudaGetLastError();
+  if (on_device.status().ok()) Unmap(known->second);
   mappings_.erase(known);
 }
 

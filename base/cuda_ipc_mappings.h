@@ -44,6 +44,8 @@ class CudaIpcMappings {
 
   std::mutex mutex_;
   Mappings mappings_;  ///< by device and handle; guarded by mutex_
+  /// Of what, by device and address: allocations may share pages, and so may their mappings.
+  std::multimap<std::pair<int, const std::byte*>, Mappings::iterator> opened_;
 };
 
 }  // namespace terrace

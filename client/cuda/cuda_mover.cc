@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/cuda_driver.h"
 #include "base/cuda_memory.h"
 #include "base/cuda_status.h"
 #include "client/paged/make_map.h"
@@ -15,26 +16,7 @@ namespace {
 
 // Points that are taken and not used up yet.
 constexpr std::uint32_t kPoints = 64;
-
-// Makes the mover's device the calling thread's, and gives the thread back its own.
-class OnDevice {
- public:
-  explicit OnDevice(int device) noexcept {
-    (void)cudaGetDevice(&before_);
-    changed_ = before_ != device && cudaSetDevice(device) == cudaSuccess;
-  }
-  ~OnDevice() {
-    if (changed_) {
-      (void)cudaSetDevice(before_);
-    }
-  }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-
- private:
-  int before_ = 0;
-  bool changed_ = false;
-};
+constexpr std::uint64_t kGpuPage = 2 << 20;  // bytes
 
 std::uint64_t IdOf(std::uint32_t use, std::size_t index) noexcept {
   return (std::uint64_t{use} << 32) | (index + 1);
@@ -89,15 +71,14 @@ std::uint32_t AlignmentOf(const QuantMap& map, std::span<void* const> bases) noe
 
 }  // namespace
 
-bool IsGpuMemory(std::span<void* const> bases) noexcept {
+Result<bool> IsGpuMemory(std::span<void* const> bases) {
   for (const void* base : bases) {
-    cudaPointerAttributes attributes{};
-    if (cudaPointerGetAttributes(&attributes, base) != cudaSuccess) {
-      (void)cudaGetLastError();
-      return false;
-    }
-    if (attributes.type == cudaMemoryTypeDevice) {
+    const Result<int> device = DeviceOfMemory(base);
+    if (device.ok()) {
       return true;
+    }
+    if (device.code() != StatusCode::kInvalid) {
+      return device.status();
     }
   }
   return false;
@@ -131,21 +112,21 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
   int devices = 0;
   TERRACE_CUDA_TRY(cudaGetDeviceCount(&devices));
   for (std::size_t i = 0; i < bases.size(); ++i) {
-    cudaPointerAttributes attributes{};
-    TERRACE_CUDA_TRY(cudaPointerGetAttributes(&attributes, bases[i]));
-    if (attributes.type != cudaMemoryTypeDevice) {
-      return Status::Invalid("layers[" + std::to_string(i) + "] is no device memory");
+    const Result<int> device = DeviceOfMemory(bases[i]);
+    if (!device.ok()) {
+      return Status(device.code(),
+                    "layers[" + std::to_string(i) + "]: " + device.status().message());
     }
-    if (i > 0 && attributes.device != device_) {
+    if (i > 0 && *device != device_) {
       return Status::Invalid("layers[" + std::to_string(i) + "] is on device " +
-                             std::to_string(attributes.device) + ", layers[0] on device " +
+                             std::to_string(*device) + ", layers[0] on device " +
                              std::to_string(device_));
     }
-    device_ = attributes.device;
+    device_ = *device;
     bases_.push_back(bases[i]);
   }
   block_pages_ = stored_.block_tokens / cache_.page_tokens;
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   cudaDeviceProp properties;
   TERRACE_CUDA_TRY(cudaGetDeviceProperties(&properties, device_));
   gpu_ = GpuUuidText(properties.uuid);
@@ -183,7 +164,7 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
 }
 
 CudaMover::~CudaMover() {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   for (auto& lane : lanes_) {
     lane.reset();  // waits for its work
   }
@@ -206,7 +187,7 @@ CudaMover::~CudaMover() {
 }
 
 Status CudaMover::RegisterFrames(std::span<std::byte> memory, bool read_only) {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   if (read_only) {
     int supported = 0;
     TERRACE_CUDA_TRY(
@@ -230,27 +211,28 @@ Status CudaMover::RegisterFrames(std::span<std::byte> memory, bool read_only) {
 }
 
 void CudaMover::DeregisterFrames(std::span<std::byte> memory) {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   if (cudaHostUnregister(memory.data()) != cudaSuccess) {
     (void)cudaGetLastError();
   }
 }
 
 Result<std::span<std::byte>> CudaMover::AllocateDeviceFrames(std::uint64_t bytes) {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   std::byte* memory = nullptr;
-  // Of cudaMalloc: other memory cannot be mapped elsewhere.
-  TERRACE_CUDA_TRY(AllocateDevice(memory, bytes));
+  // Of cudaMalloc: other memory cannot be mapped elsewhere. Whole pages of the GPU: of a part of
+  // one whoever maps it is given all (CUDA programming guide, interprocess communication).
+  TERRACE_CUDA_TRY(AllocateDevice(memory, (bytes + kGpuPage - 1) / kGpuPage * kGpuPage));
   return std::span(memory, bytes);
 }
 
 void CudaMover::FreeDeviceFrames(std::span<std::byte> memory) {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   (void)cudaFree(memory.data());
 }
 
 Result<StreamPoint> CudaMover::Mark(void* stream) {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   if (IsCaptured(static_cast<cudaStream_t>(stream))) {
     return Status::Invalid("stream is being captured into a graph: its work is queued later");
   }
@@ -330,7 +312,7 @@ PageWork CudaMover::WorkOf(const MoveRequest& request) const {
 }
 
 Result<MoveId> CudaMover::Start(const MoveRequest& request) {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   const std::lock_guard lock(mutex_);
   Slot* after = nullptr;
   if (request.after.value != 0) {
@@ -387,14 +369,16 @@ Status CudaMover::Queue(const MoveRequest& request, PageWork work, const Slot* a
 }
 
 Status CudaMover::Done(MoveId move) {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   const std::lock_guard lock(mutex_);
   Slot* slot = SlotOf(moves_, move.value);
   if (slot == nullptr) {
     return Status::Invalid("move is none of this mover, or has ended before");
   }
   const cudaError_t error = cudaEventQuery(slot->event);
-  if (error == cudaErrorNotReady) {
+  // What does not say that the GPU has ended: the engine may be capturing a graph just now.
+  if (error == cudaErrorNotReady || error == cudaErrorStreamCaptureUnsupported ||
+      error == cudaErrorStreamCaptureInvalidated) {
     (void)cudaGetLastError();
     return Status(StatusCode::kRetry);
   }
@@ -403,7 +387,7 @@ Status CudaMover::Done(MoveId move) {
 }
 
 Status CudaMover::OrderBehind(void* stream, MoveId move, std::uint32_t layers) {
-  const OnDevice here(device_);
+  const OnCudaDevice here(device_);
   const std::lock_guard lock(mutex_);
   const Slot* slot = SlotOf(moves_, move.value);
   if (slot == nullptr) {

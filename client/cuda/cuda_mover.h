@@ -25,8 +25,8 @@ struct CudaMoverOptions {
   std::uint32_t moves = 16;  ///< That may be under way at once, 1 to 1024.
 };
 
-/// True when one of these is device memory. False without a GPU or driver.
-bool IsGpuMemory(std::span<void* const> bases) noexcept;
+/// Whether one of these is memory of a GPU. kUnsupported: no driver can be asked.
+Result<bool> IsGpuMemory(std::span<void* const> bases);
 
 class CudaMover final : public PageMover {
  public:

@@ -2,6 +2,7 @@
 
 #include "base/cuda_ipc_mappings.h"
 #include "base/cuda_memory.h"
+#include "base/cuda_status.h"
 
 namespace terrace {
 namespace {
@@ -25,15 +26,12 @@ Result<std::span<std::byte>> MapGpuMemory(const DeviceExport& exported) {
   if (Status status = CheckDeviceExport(exported); !status.ok()) return status;
   const Result<int> device = NumberOf(exported.gpu);
   if (!device.ok()) return device.status();
-  const OnCudaDevice on_device(*device);
-  if (Status status = on_device.status(); !status.ok()) return status;
   return CudaIpcMappings::OfProcess().Open(*device, exported);
 }
 
 void UnmapGpuMemory(const std::string& gpu, std::span<std::byte> memory) {
   const Result<int> device = NumberOf(gpu);
   if (!device.ok()) return;  // the driver is gone, and all mappings with it
-  const OnCudaDevice on_device(*device);
   CudaIpcMappings::OfProcess().Close(*device, memory);
 }
 

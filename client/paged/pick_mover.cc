@@ -11,13 +11,17 @@ namespace terrace::paged {
 
 Result<std::shared_ptr<PageMover>> PickMover(const CacheLayout& cache, const StoredLayout& stored,
                                              std::span<void* const> bases) {
-  // The CPU first: asking CUDA about an address makes a context on a GPU.
+  // The CPU first: a process without GPUs loads no driver.
   Result<std::shared_ptr<CpuMover>> cpu = CpuMover::Make(cache, stored, bases);
   if (cpu.ok()) {
     return std::shared_ptr<PageMover>(std::move(cpu).value());
   }
 #if defined(TERRACE_CUDA)
-  if (IsGpuMemory(bases)) {
+  const Result<bool> is_gpu = IsGpuMemory(bases);
+  if (!is_gpu.ok()) {
+    return Status(cpu.code(), cpu.status().message() + "; of GPUs: " + is_gpu.status().message());
+  }
+  if (*is_gpu) {
     Result<std::unique_ptr<CudaMover>> gpu = CudaMover::Make(cache, stored, bases, {});
     if (!gpu.ok()) return gpu.status();
     return std::shared_ptr<PageMover>(std::move(gpu).value());
@@ -28,8 +32,10 @@ Result<std::shared_ptr<PageMover>> PickMover(const CacheLayout& cache, const Sto
 
 Status RequireGpuMemory(std::span<void* const> bases) {
 #if defined(TERRACE_CUDA)
-  if (IsGpuMemory(bases)) return {};
-  return Status::Invalid("layer_bases are no memory of a GPU, or there is no GPU");
+  const Result<bool> is_gpu = IsGpuMemory(bases);
+  if (is_gpu.ok() && *is_gpu) return {};
+  if (is_gpu.ok()) return Status::Invalid("layer_bases are no memory of a GPU");
+  return Status::Invalid("layer_bases: " + is_gpu.status().message());
 #else
   static_cast<void>(bases);
   return {StatusCode::kUnsupported, "this library was built without CUDA: it moves no GPU's pages"};

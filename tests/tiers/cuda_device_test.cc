@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/checksum.h"
+#include "base/cuda_driver.h"
 #include "tests/tiers/fake_cuda.h"
 #include "tiers/hbm/cuda/cuda_device_memory.h"
 
@@ -140,6 +141,66 @@ TEST_F(CudaDeviceTest, AHandleOfAnotherGpuIsRefusedByName) {
   EXPECT_EQ(opened->size(), 4096U);
   device->CloseExport(*opened);
   EXPECT_EQ(FakeCuda::Get().mapped, 0);
+}
+
+TEST_F(CudaDeviceTest, MappingsThatOverlapAreClosedEachAsItWasOpened) {
+  const std::unique_ptr<DeviceMemory> device = Open();
+  // Allocations that share a page of the GPU: both mappings reach to its end.
+  DeviceExport exported{.gpu = device->uuid(),
+                        .handle = std::vector<std::byte>(sizeof(cudaIpcMemHandle_t)),
+                        .offset = 0,
+                        .bytes = 4096};
+  const auto first = device->OpenExport(exported);
+  exported.handle.back() = std::byte{1};
+  exported.offset = 8192;
+  const auto second = device->OpenExport(exported);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(FakeCuda::Get().mapped, 2);
+  device->CloseExport(*second);
+  EXPECT_EQ(FakeCuda::Get().mapped, 1);
+  device->CloseExport(*first);
+  EXPECT_EQ(FakeCuda::Get().mapped, 0);
+}
+
+TEST_F(CudaDeviceTest, WhereTheDriverKnowsNoRangeOfAMappingItsAttributesTell) {
+  FakeCuda::Get().knows_no_range = true;
+  const std::unique_ptr<DeviceMemory> device = Open();
+  DeviceExport exported{.gpu = device->uuid(),
+                        .handle = std::vector<std::byte>(sizeof(cudaIpcMemHandle_t)),
+                        .offset = (1 << 20) - 4096,
+                        .bytes = 4096};
+  const auto opened = device->OpenExport(exported);
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  device->CloseExport(*opened);
+  exported.bytes = 4097;
+  EXPECT_EQ(device->OpenExport(exported).code(), StatusCode::kInvalid);
+}
+
+TEST_F(CudaDeviceTest, AScopeOnAGpuGivesTheThreadBackAsItWas) {
+  int current = -1;
+  {
+    const OnCudaDevice scope(1);
+    ASSERT_TRUE(scope.status().ok()) << scope.status().ToString();
+    EXPECT_EQ(cudaGetDevice(&current), cudaSuccess);
+    EXPECT_EQ(current, 1);
+    // What an engine captures meanwhile is not broken by calls of ours.
+    EXPECT_EQ(FakeCuda::Get().capture_mode, cudaStreamCaptureModeRelaxed);
+  }
+  EXPECT_EQ(cudaGetDevice(&current), cudaSuccess);
+  EXPECT_EQ(current, 0);
+  EXPECT_EQ(FakeCuda::Get().capture_mode, cudaStreamCaptureModeGlobal);
+  FakeCuda::Get().lost = 1;
+  EXPECT_EQ(OnCudaDevice(1).status().code(), StatusCode::kIo);
+  EXPECT_EQ(FakeCuda::Get().capture_mode, cudaStreamCaptureModeGlobal);
+}
+
+TEST_F(CudaDeviceTest, MemoryIsUnpinnedByAnotherGpuWhenTheLastThatPinnedItIsLost) {
+  const std::unique_ptr<DeviceMemory> device = Open();
+  std::vector<std::byte> memory(4096);
+  ASSERT_TRUE(device->PinHost(memory).ok());
+  FakeCuda::Get().lost = 0;
+  EXPECT_TRUE(device->UnpinHost(memory).ok());
+  EXPECT_EQ(FakeCuda::Get().unregistered, 1);
 }
 
 TEST_F(CudaDeviceTest, RenewedMemoryIsZeroAndItsFailureLeavesTheDeviceAsItWas) {

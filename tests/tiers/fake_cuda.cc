@@ -5,6 +5,9 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/checksum.h"
 #include "tiers/hbm/cuda/checksum_kernel.h"
@@ -22,10 +25,63 @@ constexpr std::size_t kMappedBytes = 1 << 20;
 std::array<std::byte, kMappedBytes> exported;
 int current = 0;
 
+std::vector<int> before;  // of what was pushed
+
+CUresult Init(unsigned /*flags*/) { return CUDA_SUCCESS; }
+CUresult DeviceGet(CUdevice* handle, int device) {
+  *handle = device;
+  return CUDA_SUCCESS;
+}
+CUresult Retain(CUcontext* context, CUdevice device) {
+  *context = reinterpret_cast<CUcontext>(static_cast<std::intptr_t>(device) + 1);  // not followed
+  return CUDA_SUCCESS;
+}
+CUresult Push(CUcontext context) {
+  const int device = static_cast<int>(reinterpret_cast<std::intptr_t>(context)) - 1;
+  if (FakeCuda::Get().lost == device) return CUDA_ERROR_UNKNOWN;
+  before.push_back(std::exchange(current, device));
+  return CUDA_SUCCESS;
+}
+CUresult Pop(CUcontext* /*context*/) {
+  current = before.back();
+  before.pop_back();
+  return CUDA_SUCCESS;
+}
+CUresult PointerAttribute(void* answer, CUpointer_attribute attribute, CUdeviceptr /*at*/) {
+  switch (attribute) {
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+      *static_cast<unsigned*>(answer) = CU_MEMORYTYPE_DEVICE;
+      return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+      *static_cast<int*>(answer) = FakeCuda::Get().owner;
+      return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+      *static_cast<CUdeviceptr*>(answer) = reinterpret_cast<CUdeviceptr>(exported.data());
+      return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+      *static_cast<std::size_t*>(answer) = exported.size();
+      return CUDA_SUCCESS;
+    default: return CUDA_ERROR_INVALID_VALUE;
+  }
+}
+
 CUresult AddressRange(CUdeviceptr* base, std::size_t* bytes, CUdeviceptr /*at*/) {
+  if (FakeCuda::Get().knows_no_range) return CUDA_ERROR_NOT_FOUND;
   *base = reinterpret_cast<CUdeviceptr>(exported.data());
   *bytes = exported.size();
   return CUDA_SUCCESS;
+}
+
+/// The calls of the driver that are asked for by name.
+void* Named(std::string_view name) {
+  if (name == "cuInit") return reinterpret_cast<void*>(&Init);
+  if (name == "cuDeviceGet") return reinterpret_cast<void*>(&DeviceGet);
+  if (name == "cuDevicePrimaryCtxRetain") return reinterpret_cast<void*>(&Retain);
+  if (name == "cuCtxPushCurrent") return reinterpret_cast<void*>(&Push);
+  if (name == "cuCtxPopCurrent") return reinterpret_cast<void*>(&Pop);
+  if (name == "cuMemGetAddressRange") return reinterpret_cast<void*>(&AddressRange);
+  if (name == "cuPointerGetAttribute") return reinterpret_cast<void*>(&PointerAttribute);
+  return nullptr;
 }
 
 template <typename T>
@@ -122,7 +178,10 @@ cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
 cudaError_t cudaHostRegister(void* /*memory*/, std::size_t /*bytes*/, unsigned /*flags*/) {
   return cudaSuccess;
 }
-cudaError_t cudaHostUnregister(void* /*memory*/) { return cudaSuccess; }
+cudaError_t cudaHostUnregister(void* /*memory*/) {
+  ++FakeCuda::Get().unregistered;
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   *free = *total = 1 << 30;
   return cudaSuccess;
@@ -164,16 +223,24 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
   return cudaSuccess;
 }
 #if CUDART_VERSION >= 12050
-cudaError_t cudaGetDriverEntryPointByVersion(const char* /*symbol*/, void** function,
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function,
                                              unsigned /*version*/, unsigned long long /*flags*/,
                                              cudaDriverEntryPointQueryResult* found) {
 #else
-cudaError_t cudaGetDriverEntryPoint(const char* /*symbol*/, void** function,
+cudaError_t cudaGetDriverEntryPoint(const char* symbol, void** function,
                                     unsigned long long /*flags*/,
                                     cudaDriverEntryPointQueryResult* found) {
 #endif
-  *function = reinterpret_cast<void*>(&AddressRange);
-  *found = cudaDriverEntryPointSuccess;
+  *function = Named(symbol);
+  *found = *function == nullptr ? cudaDriverEntryPointSymbolNotFound : cudaDriverEntryPointSuccess;
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  *mode = std::exchange(FakeCuda::Get().capture_mode, *mode);
   return cudaSuccess;
 }
 }

@@ -21,6 +21,10 @@ struct FakeCuda {
   std::uint64_t copied_by_kernel = 0;  ///< bytes
   int owner = 0;                       ///< device of the memory that handles name
   int mapped = 0;                      ///< handles open now
+  bool knows_no_range = false;         ///< cuMemGetAddressRange
+  int lost = -1;                       ///< a device that cannot be made current any more
+  int unregistered = 0;                ///< calls of cudaHostUnregister
+  cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;  ///< the thread's
 
   static FakeCuda& Get();
 };

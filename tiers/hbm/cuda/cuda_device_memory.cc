@@ -314,9 +314,22 @@ Status CudaDeviceMemory::UnpinHost(std::span<std::byte> memory) {
   const std::lock_guard pins_lock(pins.mutex);
   if (--pins.users[memory.data()] > 0) return {};
   pins.users.erase(memory.data());
-  Status status = StatusOf(cudaSetDevice(index_), "cudaSetDevice");
-  if (!status.ok()) return status;
-  return StatusOf(cudaHostUnregister(memory.data()), "cudaHostUnregister");
+  Status status = Unregister(index_, memory.data());
+  // By another GPU where this one is lost: to those that go on it would stay registered.
+  int count = 0;
+  if (!status.ok() && cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  for (int other = 0; other < count && !status.ok(); ++other) {
+    if (other != index_ && Unregister(other, memory.data()).ok()) status = {};
+  }
+  return status;
+}
+
+Status CudaDeviceMemory::Unregister(int index, std::byte* memory) const {
+  const OnCudaDevice on_device(index);
+  if (!on_device.status().ok()) {
+    return {on_device.status().code(), name_ + ": " + on_device.status().message()};
+  }
+  return StatusOf(cudaHostUnregister(memory), "cudaHostUnregister");
 }
 
 Result<DeviceExport> CudaDeviceMemory::Export(std::span<const std::byte> memory) {

@@ -74,6 +74,8 @@ class CudaDeviceMemory final : public DeviceMemory {
   Status TryKernels(std::span<std::byte> scratch);
   /// Makes the device current for this thread.
   Status Enter();
+  /// cudaHostUnregister, with that device current.
+  [[nodiscard]] Status Unregister(int index, std::byte* memory) const;
   /// The Status of what `call` answered.
   [[nodiscard]] Status StatusOf(cudaError_t error, std::string_view call) const;
   /// The same; keeps what is sticky.
