@@ -7,6 +7,12 @@
 #include "base/cuda_status.h"
 
 namespace terrace {
+
+bool HasGpuDriver() noexcept {
+  int version = 0;  // 0: of none
+  return cudaDriverGetVersion(&version) == cudaSuccess && version > 0;
+}
+
 namespace {
 
 /// Asked of the driver by name: a program so starts on machines without one.
@@ -44,7 +50,7 @@ Status Find(const char* name, Function& function) {
 /// What cudaErrorInsufficientDriver means: there is none, or it is older than this build wants.
 Status WithVersions(const Status& status) {
   int version = 0;
-  if (cudaDriverGetVersion(&version) != cudaSuccess || version == 0) {
+  if (!HasGpuDriver() || cudaDriverGetVersion(&version) != cudaSuccess) {
     return {StatusCode::kUnsupported, "there is no driver of GPUs"};
   }
   return {status.code(), status.message() + " (the driver is for CUDA " +
@@ -82,26 +88,50 @@ Result<const Driver*> TheDriver() {
   return known;
 }
 
-/// The context that the runtime uses of a device, which lives until the process ends.
-Result<CUcontext> ContextOf(const Driver& driver, int device) {
-  static std::mutex mutex;
-  static auto* const contexts = new std::map<int, CUcontext>;  // likewise
-  const std::lock_guard lock(mutex);
-  if (const auto known = contexts->find(device); known != contexts->end()) return known->second;
-  CUdevice handle = 0;
-  if (const CUresult result = driver.device_get(&handle, device); result != CUDA_SUCCESS) {
-    return Failed("cuDeviceGet", result);
+/// The contexts that the runtime uses of devices, which live until the process ends or resets them.
+class Contexts {
+ public:
+  static Contexts& OfProcess() {
+    static auto* const contexts = new Contexts;  // threads may go on after main
+    return *contexts;
   }
-  CUcontext context = nullptr;
-  if (const CUresult result = driver.retain(&context, handle); result != CUDA_SUCCESS) {
-    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
-      return Status(StatusCode::kRetry, Failed("cuDevicePrimaryCtxRetain", result).message());
+  /// Makes the device's the calling thread's.
+  Status Push(const Driver& driver, int device) {
+    for (const bool again : {false, true}) {
+      const Result<CUcontext> context = Of(driver, device);
+      if (!context.ok()) return context.status();
+      const CUresult result = driver.push(*context);
+      if (result == CUDA_SUCCESS) return {};
+      const bool gone =
+          result == CUDA_ERROR_INVALID_CONTEXT || result == CUDA_ERROR_CONTEXT_IS_DESTROYED;
+      if (again || !gone) return Failed("cuCtxPushCurrent", result);
+      const std::lock_guard lock(mutex_);
+      contexts_.erase(device);
     }
-    return Failed("cuDevicePrimaryCtxRetain", result);
+    return {};
   }
-  contexts->emplace(device, context);
-  return context;
-}
+
+ private:
+  Result<CUcontext> Of(const Driver& driver, int device) {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = contexts_.find(device); known != contexts_.end()) return known->second;
+    CUdevice handle = 0;
+    if (const CUresult result = driver.device_get(&handle, device); result != CUDA_SUCCESS) {
+      return Failed("cuDeviceGet", result);
+    }
+    CUcontext context = nullptr;
+    if (const CUresult result = driver.retain(&context, handle); result != CUDA_SUCCESS) {
+      const Status failed = Failed("cuDevicePrimaryCtxRetain", result);
+      if (result != CUDA_ERROR_OUT_OF_MEMORY) return failed;
+      return Status(StatusCode::kRetry, failed.message());
+    }
+    contexts_.emplace(device, context);
+    return context;
+  }
+
+  std::mutex mutex_;
+  std::map<int, CUcontext> contexts_;
+};
 
 CUdeviceptr AddressOf(const void* memory) { return reinterpret_cast<CUdeviceptr>(memory); }
 
@@ -161,13 +191,8 @@ OnCudaDevice::OnCudaDevice(int device) {
   const Result<const Driver*> driver = TheDriver();
   status_ = driver.status();
   if (!status_.ok()) return;
-  const Result<CUcontext> context = ContextOf(**driver, device);
-  status_ = context.status();
+  status_ = Contexts::OfProcess().Push(**driver, device);
   if (!status_.ok()) return;
-  if (const CUresult result = (*driver)->push(*context); result != CUDA_SUCCESS) {
-    status_ = Failed("cuCtxPushCurrent", result);
-    return;
-  }
   (void)cudaThreadExchangeStreamCaptureMode(&mode_);
 }
 

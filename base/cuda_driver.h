@@ -24,6 +24,9 @@ struct CudaAllocation {
 /// no memory of a device that this process has.
 Result<CudaAllocation> AllocationOf(const void* memory);
 
+/// Of whatever version.
+bool HasGpuDriver() noexcept;
+
 /// The number of the GPU that this address is memory of. kInvalid: it is the host's, or managed;
 /// kUnsupported: there is no driver, or none that the runtime of this build can use (the message
 /// says which).

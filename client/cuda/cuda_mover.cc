@@ -127,6 +127,9 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
   }
   block_pages_ = stored_.block_tokens / cache_.page_tokens;
   const OnCudaDevice here(device_);
+  if (!here.status().ok()) {
+    return here.status();
+  }
   cudaDeviceProp properties;
   TERRACE_CUDA_TRY(cudaGetDeviceProperties(&properties, device_));
   gpu_ = GpuUuidText(properties.uuid);
@@ -164,6 +167,15 @@ Status CudaMover::Prepare(std::span<void* const> bases) {
 }
 
 CudaMover::~CudaMover() {
+  if (device_ >= 0) {
+    EndOnDevice();
+  }
+  if (event_fd_ >= 0) {
+    close(event_fd_);
+  }
+}
+
+void CudaMover::EndOnDevice() {
   const OnCudaDevice here(device_);
   for (auto& lane : lanes_) {
     lane.reset();  // waits for its work
@@ -181,13 +193,13 @@ CudaMover::~CudaMover() {
     }
   }
   (void)cudaFree(bases_device_);
-  if (event_fd_ >= 0) {
-    close(event_fd_);
-  }
 }
 
 Status CudaMover::RegisterFrames(std::span<std::byte> memory, bool read_only) {
   const OnCudaDevice here(device_);
+  if (!here.status().ok()) {
+    return here.status();
+  }
   if (read_only) {
     int supported = 0;
     TERRACE_CUDA_TRY(
@@ -219,6 +231,9 @@ void CudaMover::DeregisterFrames(std::span<std::byte> memory) {
 
 Result<std::span<std::byte>> CudaMover::AllocateDeviceFrames(std::uint64_t bytes) {
   const OnCudaDevice here(device_);
+  if (!here.status().ok()) {
+    return here.status();
+  }
   std::byte* memory = nullptr;
   // Of cudaMalloc: other memory cannot be mapped elsewhere. Whole pages of the GPU: of a part of
   // one whoever maps it is given all (CUDA programming guide, interprocess communication).
@@ -233,6 +248,9 @@ void CudaMover::FreeDeviceFrames(std::span<std::byte> memory) {
 
 Result<StreamPoint> CudaMover::Mark(void* stream) {
   const OnCudaDevice here(device_);
+  if (!here.status().ok()) {
+    return here.status();
+  }
   if (IsCaptured(static_cast<cudaStream_t>(stream))) {
     return Status::Invalid("stream is being captured into a graph: its work is queued later");
   }
@@ -313,6 +331,9 @@ PageWork CudaMover::WorkOf(const MoveRequest& request) const {
 
 Result<MoveId> CudaMover::Start(const MoveRequest& request) {
   const OnCudaDevice here(device_);
+  if (!here.status().ok()) {
+    return here.status();
+  }
   const std::lock_guard lock(mutex_);
   Slot* after = nullptr;
   if (request.after.value != 0) {
@@ -370,6 +391,9 @@ Status CudaMover::Queue(const MoveRequest& request, PageWork work, const Slot* a
 
 Status CudaMover::Done(MoveId move) {
   const OnCudaDevice here(device_);
+  if (!here.status().ok()) {
+    return here.status();
+  }
   const std::lock_guard lock(mutex_);
   Slot* slot = SlotOf(moves_, move.value);
   if (slot == nullptr) {
@@ -388,6 +412,9 @@ Status CudaMover::Done(MoveId move) {
 
 Status CudaMover::OrderBehind(void* stream, MoveId move, std::uint32_t layers) {
   const OnCudaDevice here(device_);
+  if (!here.status().ok()) {
+    return here.status();
+  }
   const std::lock_guard lock(mutex_);
   const Slot* slot = SlotOf(moves_, move.value);
   if (slot == nullptr) {

@@ -31,8 +31,8 @@ Result<bool> IsGpuMemory(std::span<void* const> bases);
 class CudaMover final : public PageMover {
  public:
   /// The cache's layers are at `bases`, device memory of one GPU. @return kInvalid names the field
-  /// (layers[3] is no device memory, ...); kUnsupported without a GPU or driver; kRetry when the
-  /// device has no memory for the staging buffers; kIo for what else the driver says.
+  /// (layers[3]: it is no memory of a GPU, ...); kUnsupported without a GPU or driver; kRetry when
+  /// the device has no memory for the staging buffers; kIo for what else the driver says.
   static Result<std::unique_ptr<CudaMover>> Make(const CacheLayout& cache,
                                                  const StoredLayout& stored,
                                                  std::span<void* const> bases,
@@ -69,6 +69,7 @@ class CudaMover final : public PageMover {
   CudaMover(const CacheLayout& cache, const StoredLayout& stored, const CudaMoverOptions& options)
       : cache_(cache), stored_(stored), options_(options) {}
   Status Prepare(std::span<void* const> bases);
+  void EndOnDevice();
   PageWork WorkOf(const MoveRequest& request) const;
   Status Queue(const MoveRequest& request, PageWork work, const Slot* after, Slot& slot);
   Status CheckRequest(const MoveRequest& request) const;
@@ -77,7 +78,7 @@ class CudaMover final : public PageMover {
   CacheLayout cache_;
   StoredLayout stored_;
   CudaMoverOptions options_;
-  int device_ = 0;
+  int device_ = -1;  // not known yet
   std::string gpu_;  ///< UUID
   int event_fd_ = -1;
   std::uint32_t block_pages_ = 0;

@@ -4,6 +4,7 @@
 
 #include "client/paged/cpu_mover.h"
 #if defined(TERRACE_CUDA)
+#include "base/cuda_driver.h"
 #include "client/cuda/cuda_mover.h"
 #endif
 
@@ -19,7 +20,9 @@ Result<std::shared_ptr<PageMover>> PickMover(const CacheLayout& cache, const Sto
 #if defined(TERRACE_CUDA)
   const Result<bool> is_gpu = IsGpuMemory(bases);
   if (!is_gpu.ok()) {
-    return Status(cpu.code(), cpu.status().message() + "; of GPUs: " + is_gpu.status().message());
+    // Memory that is not the host's is of a GPU, if there is a driver.
+    return Status(HasGpuDriver() ? is_gpu.code() : cpu.code(),
+                  cpu.status().message() + "; of GPUs: " + is_gpu.status().message());
   }
   if (*is_gpu) {
     Result<std::unique_ptr<CudaMover>> gpu = CudaMover::Make(cache, stored, bases, {});
@@ -35,7 +38,7 @@ Status RequireGpuMemory(std::span<void* const> bases) {
   const Result<bool> is_gpu = IsGpuMemory(bases);
   if (is_gpu.ok() && *is_gpu) return {};
   if (is_gpu.ok()) return Status::Invalid("layer_bases are no memory of a GPU");
-  return Status::Invalid("layer_bases: " + is_gpu.status().message());
+  return Status(is_gpu.code(), "layer_bases: " + is_gpu.status().message());
 #else
   static_cast<void>(bases);
   return {StatusCode::kUnsupported, "this library was built without CUDA: it moves no GPU's pages"};

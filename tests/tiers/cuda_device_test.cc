@@ -191,11 +191,15 @@ TEST_F(CudaDeviceTest, AScopeOnAGpuGivesTheThreadBackAsItWas) {
   EXPECT_EQ(FakeCuda::Get().capture_mode, cudaStreamCaptureModeGlobal);
   FakeCuda::Get().lost = 1;
   EXPECT_EQ(OnCudaDevice(1).status().code(), StatusCode::kIo);
+  FakeCuda::Get().lost = -1;
+  FakeCuda::Get().was_reset = true;  // cudaDeviceReset: what was retained is of no use any more
+  EXPECT_TRUE(OnCudaDevice(1).status().ok());
   EXPECT_EQ(FakeCuda::Get().capture_mode, cudaStreamCaptureModeGlobal);
 }
 
 TEST_F(CudaDeviceTest, MemoryIsUnpinnedByAnotherGpuWhenTheLastThatPinnedItIsLost) {
-  const std::unique_ptr<DeviceMemory> device = Open();
+  const std::unique_ptr<DeviceMemory> device = Open(0);
+  const std::unique_ptr<DeviceMemory> other = Open(1);
   std::vector<std::byte> memory(4096);
   ASSERT_TRUE(device->PinHost(memory).ok());
   FakeCuda::Get().lost = 0;

@@ -33,12 +33,14 @@ CUresult DeviceGet(CUdevice* handle, int device) {
   return CUDA_SUCCESS;
 }
 CUresult Retain(CUcontext* context, CUdevice device) {
+  FakeCuda::Get().was_reset = false;
   *context = reinterpret_cast<CUcontext>(static_cast<std::intptr_t>(device) + 1);  // not followed
   return CUDA_SUCCESS;
 }
 CUresult Push(CUcontext context) {
   const int device = static_cast<int>(reinterpret_cast<std::intptr_t>(context)) - 1;
   if (FakeCuda::Get().lost == device) return CUDA_ERROR_UNKNOWN;
+  if (FakeCuda::Get().was_reset) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
   before.push_back(std::exchange(current, device));
   return CUDA_SUCCESS;
 }

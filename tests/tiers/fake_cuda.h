@@ -23,6 +23,7 @@ struct FakeCuda {
   int mapped = 0;                      ///< handles open now
   bool knows_no_range = false;         ///< cuMemGetAddressRange
   int lost = -1;                       ///< a device that cannot be made current any more
+  bool was_reset = false;              ///< the contexts known so far are no more
   int unregistered = 0;                ///< calls of cudaHostUnregister
   cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;  ///< the thread's
 

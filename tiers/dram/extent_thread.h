@@ -3,7 +3,8 @@
 //
 // Model. The owner starts an extent when nothing is being done, and takes what came of it. The work
 // is the owner's: it waits until nobody has the old memory (AwaitLetGo), and tries again what
-// cannot be had (Wait(RetryPause())). An extent whose work was cut short by Stop stays taken.
+// cannot be had (Wait(RetryPause())). An extent whose work was cut short by Stop stays taken, or,
+// while somebody has its memory, counts as kept.
 //
 // Thread: Begin, Idle, Start and Take on the owning reactor's; Stop and Join from any; what the
 // work calls, on this object's.

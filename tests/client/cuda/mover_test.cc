@@ -300,7 +300,7 @@ TEST_F(CudaMoverTest, NamesWhatIsWrongBeforeAnythingMoves) {
   std::vector<void*> bases = device_bases_;
   bases[3] = memory_->host();
   const auto made = CudaMover::Make(cache_, stored_, bases, kSmall);
-  EXPECT_EQ(made.status().message(), "layers[3] is no device memory");
+  EXPECT_EQ(made.status().message(), "layers[3]: it is no memory of a GPU");
 }
 
 TEST(CudaMoverWithoutGpuTest, SaysSo) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct HostPins {
   }
   std::mutex mutex;
   std::map<const std::byte*, std::uint32_t> users;  // by first byte; under mutex
+  std::set<int> devices;                            // that this process has opened; likewise
 };
 
 bool IsAligned(const std::byte* at) noexcept {
@@ -124,6 +126,10 @@ Status CudaDeviceMemory::Start() {
     uuid_ = GpuUuidText(properties.uuid);
   }
   if (status.ok()) status = Enter();
+  if (status.ok()) {
+    const std::lock_guard lock(HostPins::OfProcess().mutex);
+    HostPins::OfProcess().devices.insert(index_);
+  }
   int lowest = 0;
   int highest = 0;
   if (status.ok()) {
@@ -316,10 +322,8 @@ Status CudaDeviceMemory::UnpinHost(std::span<std::byte> memory) {
   pins.users.erase(memory.data());
   Status status = Unregister(index_, memory.data());
   // By another GPU where this one is lost: to those that go on it would stay registered.
-  int count = 0;
-  if (!status.ok() && cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
-  for (int other = 0; other < count && !status.ok(); ++other) {
-    if (other != index_ && Unregister(other, memory.data()).ok()) status = {};
+  for (const int other : pins.devices) {
+    if (!status.ok() && other != index_ && Unregister(other, memory.data()).ok()) status = {};
   }
   return status;
 }
