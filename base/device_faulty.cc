@@ -11,7 +11,7 @@ namespace terrace {
 
 namespace {
 
-constexpr std::array<std::string_view, kDeviceFaultCount> kNames = {
+constexpr std::array<std::string_view, kDeviceFaultCount> kFaultNames = {
     "read_error",        "write_error",  "sync_error",    "short_read",
     "short_write",       "flipped_read", "flipped_write", "misdirected_read",
     "misdirected_write", "lost_write",   "stale_read",    "delay",
@@ -27,7 +27,7 @@ FaultyDevice::Bytes FaultyDevice::Allocate(std::size_t length) const {
 
 std::string_view DeviceFaultName(DeviceFault fault) noexcept {
   const auto index = static_cast<std::size_t>(fault);
-  return index < kNames.size() ? kNames[index] : "unknown";
+  return index < kFaultNames.size() ? kFaultNames[index] : "unknown";
 }
 
 bool FaultyDevice::Draw(DeviceFault fault, std::uint64_t offset, std::uint64_t length) {

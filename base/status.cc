@@ -5,7 +5,7 @@
 namespace terrace {
 
 namespace {
-constexpr std::array<std::string_view, kStatusCodeCount> kNames = {
+constexpr std::array<std::string_view, kStatusCodeCount> kCodeNames = {
     "ok",      "miss",        "exists",    "pending",   "retry",        "expired",
     "corrupt", "timeout",     "cancelled", "peer_dead", "incompatible", "invalid",
     "io",      "unsupported", "in_doubt",  "internal",
@@ -14,7 +14,7 @@ constexpr std::array<std::string_view, kStatusCodeCount> kNames = {
 
 std::string_view StatusCodeName(StatusCode code) noexcept {
   const auto index = static_cast<std::size_t>(code);
-  return index < kNames.size() ? kNames[index] : "unknown";
+  return index < kCodeNames.size() ? kCodeNames[index] : "unknown";
 }
 
 std::string Status::ToString() const {

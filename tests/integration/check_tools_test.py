@@ -284,15 +284,18 @@ class Lint(unittest.TestCase):
 
     def test_every_file_is_looked_at_once_and_tests_with_their_own_settings(self):
         files = ("base/status.cc", "base/random.cc", "tests/base/status_test.cc",
-                 "tests/base/task_test.cc", "tests/contract/lmcache_plugin.c")
+                 "tests/base/task_test.cc", "tests/contract/lmcache_plugin.c",
+                 "base/canary.cc")
         with tempfile.TemporaryDirectory() as folder:
             entries = [{"directory": folder, "file": str(ROOT / name),
-                        "command": f"clang++-19 -O2 -o a.o -c {ROOT / name}"} for name in files]
+                        "command": "clang++-19 -O2 " + "-DTERRACE_CANARIES " * ("canary" in name) +
+                                   f"-o a.o -c {ROOT / name}"} for name in files]
             path = pathlib.Path(folder) / "compile_commands.json"
             path.write_text(json.dumps(entries + entries[:1]))
             found = [sorted(str(path.relative_to(ROOT)) for path in group)
                      for _, group in lint.work_of(pathlib.Path(folder))]
         self.assertEqual(sorted(sum(found, [])), sorted(files))
+        self.assertEqual(["base/canary.cc"], next(g for g in found if "base/canary.cc" in g))
         for group in found:
             self.assertEqual(len({name.split("/")[0] for name in group}), 1, group)
             self.assertEqual(len({pathlib.Path(name).suffix for name in group}), 1, group)

@@ -8,11 +8,9 @@
 #include <vector>
 
 #include "tools/replay/report/document.h"
+#include "tools/replay/simulate/policy_study.h"  // kOptimalPolicy, which others are compared with
 
 namespace terrace::replay {
-
-/// The policy that others are compared with: no cache of the same size can hit more.
-inline constexpr std::string_view kOptimalPolicy = "optimal";
 
 struct SweepPoint {
   std::string policy;
