@@ -26,8 +26,9 @@ target_include_directories(terrace_flags INTERFACE
 
 set(TERRACE_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")
 if(TERRACE_SANITIZE)
+  # Without object-size, which finds at a fifth of the compiler's time what ASan finds when it runs.
   add_compile_options(-fsanitize=${TERRACE_SANITIZE} -fno-omit-frame-pointer
-    -fno-sanitize-recover=all)
+    -fno-sanitize-recover=all -fno-sanitize=object-size)
   add_link_options(-fsanitize=${TERRACE_SANITIZE})
 endif()
 

@@ -1,5 +1,6 @@
 // What DURABLE promises, why it is declined, and what a restart finds.
 #include "tests/cache/cache_nvme_fixture.h"
+#include "tests/common/samples.h"
 
 namespace terrace {
 namespace {
@@ -229,7 +230,7 @@ TEST_F(CacheDurabilityTest, ASyncThatTakesLongerThanTheDeadlineDoesNotHoldThePut
 }
 
 TEST_F(CacheDurabilityTest, WhatReclaimMovesIsDurableBeforeItsOldPlaceGoes) {
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint64_t seed = 1; seed <= testing::SampleOf(60); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     random_ = SeededRandom(seed);
     Close();

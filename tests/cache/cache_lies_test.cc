@@ -6,6 +6,7 @@
 
 #include "base/random.h"
 #include "tests/cache/cache_fixture.h"
+#include "tests/common/samples.h"
 
 namespace terrace {
 namespace {
@@ -160,7 +161,7 @@ class CacheLiesTest : public CacheTest, public ::testing::WithParamInterface<Bou
 };
 
 TEST_P(CacheLiesTest, WhatALiarSaysCostsNobodyElseMoreThanThePolicyAllows) {
-  for (std::uint64_t seed = 1; seed <= 2; ++seed) {
+  for (std::uint64_t seed = 1; seed <= testing::SampleOf(2); ++seed) {
     const Played silent = Play(Lie::kNone, seed);
     ASSERT_GT(silent.honest_hit, silent.honest_wanted / 10) << "there is something to lose";
     ASSERT_LT(silent.honest_hit, silent.honest_wanted * 9 / 10) << "and room is scarce";

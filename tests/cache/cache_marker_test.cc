@@ -1,5 +1,6 @@
 // What the log holds beyond the index: found by every start, and nothing else with it.
 #include "tests/cache/cache_nvme_fixture.h"
+#include "tests/common/samples.h"
 
 namespace terrace {
 namespace {
@@ -298,7 +299,7 @@ TEST_F(CacheMarkerTest, ABlockOfANamespaceWhoseNumberIsAnothersNowIsNotFound) {
 
 TEST_F(CacheMarkerTest, ARecordWithoutItsPayloadDoesNotReplaceAWholeOne) {
   int torn = 0;
-  for (std::uint64_t seed = 1; seed <= 120; ++seed) {
+  for (std::uint64_t seed = 1; seed <= testing::SampleOf(120); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     tier_.log.segments = 8;
     BeginAnew(seed);
@@ -323,7 +324,7 @@ TEST_F(CacheMarkerTest, ARecordWithoutItsPayloadDoesNotReplaceAWholeOne) {
     EXPECT_EQ(Got(space, loved), "ok ok");
     torn += before > 0 ? 1 : 0;
   }
-  EXPECT_GT(torn, 10) << "the log held more than the index";
+  EXPECT_GT(torn, testing::RunsWhole() ? 10 : 0) << "the log held more than the index";
 }
 
 TEST_F(CacheMarkerTest, AfterACleanStopNothingOfTheLogIsRead) {

@@ -14,6 +14,7 @@
 
 #include "base/random.h"
 #include "tests/cache/policy/plain_policies.h"
+#include "tests/common/samples.h"
 #include "tools/replay/report/study_report.h"
 #include "tools/replay/simulate/optimum.h"
 #include "tools/replay/trace/generator.h"
@@ -79,7 +80,7 @@ class AllChoices {
 
 // An optimum that is not one would make every policy look closer to it than it is.
 TEST(OptimumTest, NoChoiceOfWhatToKeepHitsMore) {
-  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+  for (std::uint64_t seed = 1; seed <= testing::SampleOf(150); ++seed) {
     const Trace trace = RandomTrace(seed, 7, 3, 2);
     const BlockNumbers blocks = NumberBlocks(trace);
     const std::vector<std::uint32_t> next_uses = NextUses(trace, blocks);
@@ -190,7 +191,7 @@ TEST(RequestHitsTest, StopsWhenItIsAskedTo) {
   EXPECT_TRUE(OptimalHits(trace, blocks, NextUses(trace, blocks), 100, stop).stopped);
 }
 
-class PolicyStudyTest : public testing::Test {
+class PolicyStudyTest : public ::testing::Test {
  protected:
   static std::vector<StudyCase> AllCases(std::span<const std::uint64_t> capacities) {
     std::vector<StudyCase> cases;
