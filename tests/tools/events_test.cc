@@ -33,6 +33,13 @@ DaemonConfig SmallLog() {
   return config;
 }
 
+/// False when it is not so within 30 s.
+bool Until(const Client& client, bool connected) {
+  for (int i = 0; i < 3000 && client.Connected() != connected; ++i)
+    std::this_thread::sleep_for(10ms);
+  return client.Connected() == connected;
+}
+
 /// A daemon of some shards, of 4 MiB each, whose logs of events hold 1 MiB each.
 class Host final : public testing::ShardsHost {
  public:
@@ -263,9 +270,9 @@ TEST(EventsTest, ARestartChangesTheIncarnation) {
   EXPECT_EQ(router.blocks().size(), 8u);
   const EventCursor before = router.cursor();
   host.reset();
-  while (engine.client().Connected()) std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(Until(engine.client(), false));
   host = std::make_unique<Host>(3, port);  // with another number of reactors, even
-  while (!engine.client().Connected()) std::this_thread::sleep_for(10ms);
+  ASSERT_TRUE(Until(engine.client(), true));
   const auto batch = router.Read();
   ASSERT_TRUE(batch.ok()) << batch.status().ToString();
   EXPECT_TRUE(batch->restarted);
@@ -288,9 +295,9 @@ TEST(EventsTest, ASnapshotThatADaemonsRestartCutsInTwoSaysSo) {
   EXPECT_EQ(part->events.size(), 3u);
   EXPECT_FALSE(part->complete);
   host.reset();
-  while (engine.client().Connected()) std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(Until(engine.client(), false));
   host = std::make_unique<Host>(1, port);
-  while (!engine.client().Connected()) std::this_thread::sleep_for(10ms);
+  ASSERT_TRUE(Until(engine.client(), true));
   const auto rest = engine.client().ReadSnapshot(part->cursor, {.most = 3}, Soon());
   ASSERT_TRUE(rest.ok()) << rest.status().ToString();
   EXPECT_TRUE(rest->restarted);
