@@ -14,7 +14,7 @@
 namespace terrace::testing {
 
 inline constexpr std::uint64_t kBytes = 64 << 10;
-inline terrace_deadline Soon() { return terrace_in_ms(20000); }
+inline terrace_deadline InSomeTime() { return terrace_in_ms(20000); }
 
 class CApiTest : public ::testing::Test {
  protected:
@@ -31,7 +31,8 @@ class CApiTest : public ::testing::Test {
     descriptor.block_tokens = 16;
     descriptor.groups = &group;
     descriptor.group_count = 1;
-    ASSERT_EQ(terrace_open_namespace(client_, &descriptor, Soon(), &space_, &error_), TERRACE_OK)
+    ASSERT_EQ(terrace_open_namespace(client_, &descriptor, InSomeTime(), &space_, &error_),
+              TERRACE_OK)
         << error_.message;
     ASSERT_EQ(terrace_chain_new(&chain_, &error_), TERRACE_OK);
     ASSERT_EQ(terrace_chain_append(chain_, "keys", 1, 4, &error_), TERRACE_OK) << error_.message;

@@ -20,8 +20,8 @@ namespace terrace {
 namespace {
 
 using testing::CApiTest;
+using testing::InSomeTime;
 using testing::kBytes;
-using testing::Soon;
 
 TEST_F(CApiTest, AProgramInC11PutsMatchesAndGetsByWaitingAndBySubmitting) {
   EXPECT_EQ(CStory(daemon_.address().c_str(), 24, &error_), TERRACE_OK) << error_.message;
@@ -43,10 +43,10 @@ TEST_F(CApiTest, NamesOfStatusesAreThoseOfCxx) {
 
 TEST_F(CApiTest, AHandleThatWasClosedFreedOrMadeUpIsAnErrorThatNamesIt) {
   terrace_result result = 0;
-  ASSERT_EQ(terrace_stat(client_, Soon(), &result, &error_), TERRACE_OK) << error_.message;
-  ExpectInvalid(terrace_ping(0, Soon(), &error_), "client is 0");
-  ExpectInvalid(terrace_ping(12345, Soon(), &error_), "which no call gave out");
-  ExpectInvalid(terrace_ping(chain_, Soon(), &error_), "client is the handle of a chain");
+  ASSERT_EQ(terrace_stat(client_, InSomeTime(), &result, &error_), TERRACE_OK) << error_.message;
+  ExpectInvalid(terrace_ping(0, InSomeTime(), &error_), "client is 0");
+  ExpectInvalid(terrace_ping(12345, InSomeTime(), &error_), "which no call gave out");
+  ExpectInvalid(terrace_ping(chain_, InSomeTime(), &error_), "client is the handle of a chain");
   ExpectInvalid(terrace_chain_clear(client_, &error_), "chain is the handle of a client");
   ASSERT_EQ(terrace_result_free(result, &error_), TERRACE_OK);
   terrace_answer answer;
@@ -58,10 +58,10 @@ TEST_F(CApiTest, AHandleThatWasClosedFreedOrMadeUpIsAnErrorThatNamesIt) {
   ASSERT_EQ(terrace_chain_new(&chain_, &error_), TERRACE_OK);  // the same place, another number
   EXPECT_NE(chain, chain_);
   std::uint32_t matched = 0;
-  ExpectInvalid(terrace_match(client_, space_, chain, {}, Soon(), &matched, nullptr, &error_),
+  ExpectInvalid(terrace_match(client_, space_, chain, {}, InSomeTime(), &matched, nullptr, &error_),
                 "chain was freed");
   ASSERT_EQ(terrace_close(client_, &error_), TERRACE_OK);
-  ExpectInvalid(terrace_ping(client_, Soon(), &error_), "client was closed");
+  ExpectInvalid(terrace_ping(client_, InSomeTime(), &error_), "client was closed");
   ExpectInvalid(terrace_close(client_, &error_), "client was closed");
 }
 
@@ -72,34 +72,35 @@ TEST_F(CApiTest, NullPointersAreErrorsThatNameTheArgument) {
   ExpectInvalid(terrace_connect(nullptr, &other, &error_), "options is null");
   ExpectInvalid(terrace_connect(&options, nullptr, &error_), "client is null");
   terrace_space space = 0;
-  ExpectInvalid(terrace_open_namespace(client_, nullptr, Soon(), &space, &error_),
+  ExpectInvalid(terrace_open_namespace(client_, nullptr, InSomeTime(), &space, &error_),
                 "descriptor is null");
   terrace_descriptor descriptor = TERRACE_DESCRIPTOR_INIT;
-  ExpectInvalid(terrace_open_namespace(client_, &descriptor, Soon(), &space, &error_),
+  ExpectInvalid(terrace_open_namespace(client_, &descriptor, InSomeTime(), &space, &error_),
                 "descriptor.name is null");
   descriptor.name = "x";
   descriptor.group_count = 1;
-  ExpectInvalid(terrace_open_namespace(client_, &descriptor, Soon(), &space, &error_),
+  ExpectInvalid(terrace_open_namespace(client_, &descriptor, InSomeTime(), &space, &error_),
                 "descriptor.groups is null");
   descriptor.group_count = 0;
   descriptor.prefill_rate_count = 2;
-  ExpectInvalid(terrace_open_namespace(client_, &descriptor, Soon(), &space, &error_),
+  ExpectInvalid(terrace_open_namespace(client_, &descriptor, InSomeTime(), &space, &error_),
                 "descriptor.prefill_rate is null");
-  ExpectInvalid(terrace_get(client_, space_, chain_, {}, nullptr, 1, Soon(), results_, &error_),
-                "blocks is null");
-  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, 1, Soon(), nullptr, &error_),
+  ExpectInvalid(
+      terrace_get(client_, space_, chain_, {}, nullptr, 1, InSomeTime(), results_, &error_),
+      "blocks is null");
+  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, 1, InSomeTime(), nullptr, &error_),
                 "results is null");
-  ExpectInvalid(terrace_match(client_, space_, chain_, {}, Soon(), nullptr, nullptr, &error_),
+  ExpectInvalid(terrace_match(client_, space_, chain_, {}, InSomeTime(), nullptr, nullptr, &error_),
                 "matched is null");
   ExpectInvalid(
-      terrace_submit_get(client_, space_, chain_, {}, &block, 1, Soon(), nullptr, &error_),
+      terrace_submit_get(client_, space_, chain_, {}, &block, 1, InSomeTime(), nullptr, &error_),
       "ticket is null");
   ExpectInvalid(terrace_register_memory(client_, nullptr, 1, &region_, &error_), "base is null");
   ExpectInvalid(terrace_chain_append(chain_, nullptr, 1, 1, &error_), "keys is null");
   ExpectInvalid(terrace_chain_append_each(chain_, "a", nullptr, 1, &error_), "key_bytes is null");
   ExpectInvalid(terrace_poll(client_, nullptr, 1, nullptr, &error_), "count is null");
   // Without an error to fill the status alone says it.
-  EXPECT_EQ(terrace_get(client_, space_, chain_, {}, nullptr, 1, Soon(), results_, nullptr),
+  EXPECT_EQ(terrace_get(client_, space_, chain_, {}, nullptr, 1, InSomeTime(), results_, nullptr),
             TERRACE_INVALID);
 }
 
@@ -113,7 +114,7 @@ TEST_F(CApiTest, AStructOfAWrongSizeIsRefusedAndNothingBeyondItIsRead) {
   }
   terrace_answer answer;
   terrace_result result = 0;
-  ASSERT_EQ(terrace_stat(client_, Soon(), &result, &error_), TERRACE_OK);
+  ASSERT_EQ(terrace_stat(client_, InSomeTime(), &result, &error_), TERRACE_OK);
   answer.struct_size = 16;
   ExpectInvalid(terrace_result_answer(result, &answer, &error_), "answer.struct_size is 16");
   ASSERT_EQ(terrace_result_free(result, &error_), TERRACE_OK);
@@ -162,7 +163,7 @@ TEST_F(CApiTest, AQueryForEventsIsLookedAtAsEveryOtherStruct) {
   terrace_event_query query = TERRACE_EVENT_QUERY_INIT;
   terrace_result result = 0;
   const auto read = [&] {
-    return terrace_read_events(client_, nullptr, 0, &query, Soon(), &result, &error_);
+    return terrace_read_events(client_, nullptr, 0, &query, InSomeTime(), &result, &error_);
   };
   query.struct_size = 16;
   ExpectInvalid(read(), "query.struct_size is 16");
@@ -175,7 +176,7 @@ TEST_F(CApiTest, AQueryForEventsIsLookedAtAsEveryOtherStruct) {
   newer.known = TERRACE_EVENT_QUERY_INIT;
   newer.known.struct_size = sizeof newer;
   newer.added = 1;
-  EXPECT_EQ(terrace_read_events(client_, nullptr, 0, &newer.known, Soon(), &result, &error_),
+  EXPECT_EQ(terrace_read_events(client_, nullptr, 0, &newer.known, InSomeTime(), &result, &error_),
             TERRACE_UNSUPPORTED);
 }
 
@@ -183,7 +184,8 @@ TEST_F(CApiTest, WrongArgumentsOfAQuestionForStoriesAreNamed) {
   terrace_block_story stories[2]{};
   const std::uint32_t lengths[2] = {1, 65};
   const auto ask = [&](const char* space, const std::uint32_t* key_bytes, std::uint32_t count) {
-    return terrace_explain(client_, space, {}, "kkkk", key_bytes, count, Soon(), stories, &error_);
+    return terrace_explain(client_, space, {}, "kkkk", key_bytes, count, InSomeTime(), stories,
+                           &error_);
   };
   ExpectInvalid(ask(nullptr, lengths, 1), "space is null");
   ExpectInvalid(ask("c", nullptr, 1), "key_bytes is null");
@@ -227,18 +229,21 @@ TEST_F(CApiTest, HintsThatAreWrongAreRefusedByNameAndTheRestAreKept) {
 TEST_F(CApiTest, ReservedFieldsAndUnknownConstantsAreRefused) {
   terrace_block block = Block(0);
   block.reserved = 7;
-  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, 1, Soon(), results_, &error_),
-                "blocks[0].reserved is 7");
+  ExpectInvalid(
+      terrace_get(client_, space_, chain_, {}, &block, 1, InSomeTime(), results_, &error_),
+      "blocks[0].reserved is 7");
   block.reserved = 0;
-  ExpectInvalid(terrace_put(client_, space_, chain_, {}, &block, 1, 300, Soon(), results_, &error_),
-                "ack is 300");
-  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, std::uint64_t{1} << 60, Soon(),
-                            results_, &error_),
+  ExpectInvalid(
+      terrace_put(client_, space_, chain_, {}, &block, 1, 300, InSomeTime(), results_, &error_),
+      "ack is 300");
+  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, std::uint64_t{1} << 60,
+                            InSomeTime(), results_, &error_),
                 "blocks has 1152921504606846976 entries");
   // What C++ checks keeps its text.
   block.position = 9;
-  ExpectInvalid(terrace_get(client_, space_, chain_, {}, &block, 1, Soon(), results_, &error_),
-                "blocks[0].position is 9");
+  ExpectInvalid(
+      terrace_get(client_, space_, chain_, {}, &block, 1, InSomeTime(), results_, &error_),
+      "blocks[0].position is 9");
 }
 
 TEST_F(CApiTest, PiecesMustBeNamedByTheBlocksExactly) {
@@ -250,10 +255,10 @@ TEST_F(CApiTest, PiecesMustBeNamedByTheBlocksExactly) {
                                    {kBytes, kBytes / 2, region_, 0},
                                    {2 * kBytes, kBytes / 2, region_, 0},
                                    {3 * kBytes, kBytes / 2, region_, 0}};
-  ExpectInvalid(terrace_get_pieces(client_, space_, chain_, {}, blocks, 2, pieces, 2, Soon(),
+  ExpectInvalid(terrace_get_pieces(client_, space_, chain_, {}, blocks, 2, pieces, 2, InSomeTime(),
                                    results_, &error_),
                 "blocks[1].piece_count is 2, pieces has 1 left");
-  ExpectInvalid(terrace_get_pieces(client_, space_, chain_, {}, blocks, 2, pieces, 4, Soon(),
+  ExpectInvalid(terrace_get_pieces(client_, space_, chain_, {}, blocks, 2, pieces, 4, InSomeTime(),
                                    results_, &error_),
                 "pieces has 1 more");
 }
@@ -302,10 +307,11 @@ TEST_F(CApiTest, CancelFenceAndDrainLetGoOfTheMemory) {
         << error_.message;
   }
   EXPECT_EQ(terrace_drain(client_, terrace_in_ms(0), &error_), TERRACE_TIMEOUT);
-  EXPECT_EQ(terrace_cancel(client_, tickets[0], Soon(), &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_cancel(client_, tickets[0], InSomeTime(), &error_), TERRACE_OK)
+      << error_.message;
   const terrace_piece byte = {kBytes, 1, region_, 0};
-  EXPECT_EQ(terrace_fence(client_, &byte, 1, Soon(), &error_), TERRACE_OK) << error_.message;
-  EXPECT_EQ(terrace_drain(client_, Soon(), &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_fence(client_, &byte, 1, InSomeTime(), &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_drain(client_, InSomeTime(), &error_), TERRACE_OK) << error_.message;
   terrace_result taken[3] = {};
   std::uint64_t count = 0;
   ASSERT_EQ(terrace_poll(client_, taken, 3, &count, &error_), TERRACE_OK);
@@ -320,18 +326,18 @@ TEST_F(CApiTest, CancelFenceAndDrainLetGoOfTheMemory) {
   }
   EXPECT_EQ(terrace_deregister_memory(client_, region_, &error_), TERRACE_OK) << error_.message;
 
-  ExpectInvalid(terrace_cancel(client_, 12345, Soon(), &error_), "ticket 12345");
-  ExpectInvalid(terrace_fence(client_, &byte, 1, Soon(), &error_), "memory[0].region");
-  ExpectInvalid(terrace_fence(client_, nullptr, 1, Soon(), &error_), "memory is null");
+  ExpectInvalid(terrace_cancel(client_, 12345, InSomeTime(), &error_), "ticket 12345");
+  ExpectInvalid(terrace_fence(client_, &byte, 1, InSomeTime(), &error_), "memory[0].region");
+  ExpectInvalid(terrace_fence(client_, nullptr, 1, InSomeTime(), &error_), "memory is null");
   ASSERT_EQ(terrace_close(client_, &error_), TERRACE_OK);
-  ExpectInvalid(terrace_cancel(client_, tickets[0], Soon(), &error_), "client was closed");
-  ExpectInvalid(terrace_drain(client_, Soon(), &error_), "client was closed");
+  ExpectInvalid(terrace_cancel(client_, tickets[0], InSomeTime(), &error_), "client was closed");
+  ExpectInvalid(terrace_drain(client_, InSomeTime(), &error_), "client was closed");
 }
 
 TEST_F(CApiTest, WrongArgumentsOfHintsAreNamed) {
   terrace_prefetch_options prefetch = TERRACE_PREFETCH_OPTIONS_INIT;
   const auto prefetched = [&] {
-    return terrace_prefetch(client_, space_, chain_, {}, 0, 4, &prefetch, Soon(), results_,
+    return terrace_prefetch(client_, space_, chain_, {}, 0, 4, &prefetch, InSomeTime(), results_,
                             &error_);
   };
   prefetch.target = TERRACE_TIER_NVME;
@@ -342,27 +348,29 @@ TEST_F(CApiTest, WrongArgumentsOfHintsAreNamed) {
   ExpectInvalid(prefetched(), "options.struct_size is 3");
   terrace_retain_options retain = TERRACE_RETAIN_OPTIONS_INIT;
   const auto retained = [&] {
-    return terrace_retain(client_, space_, chain_, {}, 0, 4, &retain, Soon(), results_, &error_);
+    return terrace_retain(client_, space_, chain_, {}, 0, 4, &retain, InSomeTime(), results_,
+                          &error_);
   };
   ExpectInvalid(retained(), "options.label is null");
   retain.label = "session";
   retain.time_ms = ~std::uint64_t{0};
   ExpectInvalid(retained(), "options.time");
   ExpectInvalid(
-      terrace_retain(client_, space_, chain_, {}, 0, 4, nullptr, Soon(), results_, &error_),
+      terrace_retain(client_, space_, chain_, {}, 0, 4, nullptr, InSomeTime(), results_, &error_),
       "options is null");
-  ExpectInvalid(terrace_touch(client_, space_, chain_, {}, 3, 2, Soon(), results_, &error_),
+  ExpectInvalid(terrace_touch(client_, space_, chain_, {}, 3, 2, InSomeTime(), results_, &error_),
                 "first 3");
   std::uint64_t count = 0;
-  ExpectInvalid(terrace_release_retained(client_, nullptr, Soon(), &count, &error_),
+  ExpectInvalid(terrace_release_retained(client_, nullptr, InSomeTime(), &count, &error_),
                 "label is null");
-  ExpectInvalid(terrace_release_retained(client_, "session", Soon(), nullptr, &error_),
+  ExpectInvalid(terrace_release_retained(client_, "session", InSomeTime(), nullptr, &error_),
                 "blocks is null");
-  ExpectInvalid(terrace_remove_prefix(client_, space_, chain_, 4, Soon(), &count, &error_),
+  ExpectInvalid(terrace_remove_prefix(client_, space_, chain_, 4, InSomeTime(), &count, &error_),
                 "first is 4");
-  ExpectInvalid(terrace_remove_prefix(client_, space_ + 1, chain_, 0, Soon(), &count, &error_),
-                "namespace");
-  ExpectInvalid(terrace_clear_tenant(client_, Soon(), nullptr, &error_), "blocks is null");
+  ExpectInvalid(
+      terrace_remove_prefix(client_, space_ + 1, chain_, 0, InSomeTime(), &count, &error_),
+      "namespace");
+  ExpectInvalid(terrace_clear_tenant(client_, InSomeTime(), nullptr, &error_), "blocks is null");
   terrace_ticket ticket = 0;
   ExpectInvalid(terrace_submit_register_memory(client_, nullptr, 1, &ticket, &error_), "base");
   ExpectInvalid(terrace_submit_allocate_region(client_, 0, &ticket, &error_), "length");
@@ -375,7 +383,7 @@ TEST_F(CApiTest, AfterShutdownRegionsStayAndCompletionsCanBeTaken) {
   ASSERT_EQ(terrace_region_memory(client_, allocated, &memory, nullptr, &error_), TERRACE_OK);
   daemon_.behaviour().drop = true;
   terrace_ticket ticket = 0;
-  ASSERT_EQ(terrace_submit_match(client_, space_, chain_, {}, Soon(), &ticket, &error_),
+  ASSERT_EQ(terrace_submit_match(client_, space_, chain_, {}, InSomeTime(), &ticket, &error_),
             TERRACE_OK);
   ASSERT_EQ(terrace_shutdown(client_, &error_), TERRACE_OK);
   ASSERT_EQ(terrace_shutdown(client_, &error_), TERRACE_OK);
@@ -390,7 +398,7 @@ TEST_F(CApiTest, AfterShutdownRegionsStayAndCompletionsCanBeTaken) {
   EXPECT_EQ(answer.ticket, ticket);
   EXPECT_EQ(answer.status, TERRACE_CANCELLED) << answer.message;
   EXPECT_EQ(terrace_result_free(result, &error_), TERRACE_OK);
-  const terrace_status after = terrace_ping(client_, Soon(), &error_);
+  const terrace_status after = terrace_ping(client_, InSomeTime(), &error_);
   EXPECT_TRUE(after == TERRACE_CANCELLED || after == TERRACE_PEER_DEAD) << error_.message;
 }
 
@@ -398,18 +406,18 @@ TEST_F(CApiTest, ForkedChildIsToldAndHurtsNobody) {
   std::uint32_t matched = 0;
   const pid_t child = ::fork();
   if (child == 0) {
-    bool right = terrace_match(client_, space_, chain_, {}, Soon(), &matched, nullptr, &error_) ==
-                 TERRACE_INVALID;
+    bool right = terrace_match(client_, space_, chain_, {}, InSomeTime(), &matched, nullptr,
+                               &error_) == TERRACE_INVALID;
     right &= std::strstr(error_.message, "after fork()") != nullptr;
     right &= terrace_close(client_, &error_) == TERRACE_OK;
-    right &= terrace_ping(client_, Soon(), &error_) == TERRACE_INVALID;
+    right &= terrace_ping(client_, InSomeTime(), &error_) == TERRACE_INVALID;
     ::_exit(right ? 0 : 1);
   }
   ASSERT_GT(child, 0);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-  EXPECT_EQ(terrace_ping(client_, Soon(), &error_), TERRACE_OK) << error_.message;
+  EXPECT_EQ(terrace_ping(client_, InSomeTime(), &error_), TERRACE_OK) << error_.message;
 }
 
 TEST_F(CApiTest, AChainMayBeChangedWhileCallsUseItAndTheyKeepWhatItWas) {
@@ -417,7 +425,7 @@ TEST_F(CApiTest, AChainMayBeChangedWhileCallsUseItAndTheyKeepWhatItWas) {
   std::thread other([&] {
     std::uint32_t matched = 0;
     terrace_error error{};
-    EXPECT_EQ(terrace_match(client_, space_, chain_, {}, Soon(), &matched, nullptr, &error),
+    EXPECT_EQ(terrace_match(client_, space_, chain_, {}, InSomeTime(), &matched, nullptr, &error),
               TERRACE_OK)
         << error.message;
   });

@@ -7,22 +7,24 @@ namespace terrace {
 namespace {
 
 using testing::CApiTest;
-using testing::Soon;
+using testing::InSomeTime;
 
 class CPlanTest : public CApiTest {
  protected:
   void SetUp() override {
     CApiTest::SetUp();
     const terrace_block blocks[] = {Block(0), Block(1), Block(2), Block(3)};
-    ASSERT_EQ(terrace_put(client_, space_, chain_, {}, blocks, 4, 0, Soon(), results_, &error_),
-              TERRACE_OK);
+    ASSERT_EQ(
+        terrace_put(client_, space_, chain_, {}, blocks, 4, 0, InSomeTime(), results_, &error_),
+        TERRACE_OK);
     request_.tokens = 64;
     request_.rate = &rate_;
     request_.rate_count = 1;
   }
   terrace_result Match() {
     terrace_result match = 0;
-    EXPECT_EQ(terrace_match_loads(client_, space_, chain_, {}, Soon(), &match, &error_), TERRACE_OK)
+    EXPECT_EQ(terrace_match_loads(client_, space_, chain_, {}, InSomeTime(), &match, &error_),
+              TERRACE_OK)
         << error_.message;
     return match;
   }
@@ -64,16 +66,16 @@ TEST_F(CPlanTest, AMatchSaysWhatLoadingTakesAndAPlanWhatToLoad) {
 
 TEST_F(CPlanTest, ASubmittedMatchCanBePlannedFromAndOtherResultsCannot) {
   terrace_ticket ticket = 0;
-  ASSERT_EQ(terrace_submit_match(client_, space_, chain_, {}, Soon(), &ticket, &error_),
+  ASSERT_EQ(terrace_submit_match(client_, space_, chain_, {}, InSomeTime(), &ticket, &error_),
             TERRACE_OK);
-  ASSERT_EQ(terrace_wait_for_completion(client_, Soon(), &error_), TERRACE_OK);
+  ASSERT_EQ(terrace_wait_for_completion(client_, InSomeTime(), &error_), TERRACE_OK);
   terrace_result match = 0;
   std::uint64_t count = 0;
   ASSERT_EQ(terrace_poll(client_, &match, 1, &count, &error_), TERRACE_OK);
   EXPECT_EQ(Plan(match), TERRACE_OK) << error_.message;
   terrace_result_free(match, nullptr);
   terrace_result stat = 0;
-  ASSERT_EQ(terrace_stat(client_, Soon(), &stat, &error_), TERRACE_OK);
+  ASSERT_EQ(terrace_stat(client_, InSomeTime(), &stat, &error_), TERRACE_OK);
   ExpectInvalid(Plan(stat), "match: the result is of no match");
   terrace_result_free(stat, nullptr);
 }
@@ -94,7 +96,7 @@ TEST_F(CPlanTest, WrongArgumentsOfPlansAreNamed) {
   const terrace_result match = Match();
   ExpectInvalid(terrace_plan(match, nullptr, &plan_, &error_), "request is null");
   ExpectInvalid(terrace_plan(match, &request_, nullptr, &error_), "plan is null");
-  ExpectInvalid(terrace_match_loads(client_, space_, chain_, {}, Soon(), nullptr, &error_),
+  ExpectInvalid(terrace_match_loads(client_, space_, chain_, {}, InSomeTime(), nullptr, &error_),
                 "result is null");
   plan_.struct_size = 12;
   ExpectInvalid(Plan(match), "plan.struct_size is 12");

@@ -33,6 +33,7 @@ TYPE = re.compile(r"^(?:class|struct|enum class|enum|union) +(?:alignas\([^)]*\)
                   re.MULTILINE)
 VALUE = re.compile(r"^(?!using|namespace|class|struct|enum|union|template|static_assert|return)"
                    r"[A-Za-z_][^\n;={(\[]*?(\w+)\s*[;={(\[]", re.MULTILINE)
+MAIN = re.compile(r"^int (main)\(", re.MULTILINE)
 STATIC = re.compile(r"^static [^\n;={(\[]*?(\w+)\s*[;={(\[]", re.MULTILINE)
 MACRO = re.compile(r"TEST(_[FP])?|TYPED_TEST\w*|[A-Z_]+TEST_SUITE\w*|MATCHER\w*")
 OUTSIDE = re.compile(r"^[A-Za-z_#].*", re.MULTILINE)  # what a header declares in a namespace
@@ -51,7 +52,7 @@ def read(path):
 
 def hidden_names(text):
     """{name: what it is} of what a source declares for itself; of equal namespace aliases equal."""
-    names = set(DIRECTIVE.findall(text)) | set(STATIC.findall(text))
+    names = set(DIRECTIVE.findall(text)) | set(STATIC.findall(text)) | set(MAIN.findall(text))
     for part in HIDDEN.findall(text):
         part = TEMPLATE.sub("", part)
         names.update(TYPE.findall(part))
