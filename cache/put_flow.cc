@@ -179,8 +179,11 @@ bool Cache::Impl::AnswerIfStored(PutState& state, const WantedBlock& wanted, Blo
     if (answer.tier == TierKind::kHbm) {
       const bool late = clock.Now() >= state.request.deadline;
       answer = {.status = late ? StatusCode::kTimeout : StatusCode::kRetry};
-      if (!late)
+      if (late) {
+        Count(counters.put_failures);
+      } else {
         CountNoSpace({.namespace_id = state.request.chain.namespace_id, .hash = wanted.hash});
+      }
       return true;
     }
     answer.tier = TierKind::kNone;
