@@ -74,8 +74,11 @@ Task<void> Simulation::LeaseOnce(LeaseHolder holder) {
     cache_->leases().EndHolder(holder);
   } else if (random.Chance(0.3)) {
     const StatusCode code = cache_->leases().Renew(holder, leased.lease, time).code();
-    const bool may_break =
-        forgets != forgets_[space] || std::ranges::count(leased.tiers, TierKind::kNvme) > 0;
+    // A GPU that is lost takes what was in its memory alone.
+    const bool gpu_lost = cache_->Counters().hbm_gpus_offline.load() > 0 &&
+                          std::ranges::count(leased.tiers, TierKind::kHbm) > 0;
+    const bool may_break = forgets != forgets_[space] || gpu_lost ||
+                           std::ranges::count(leased.tiers, TierKind::kNvme) > 0;
     if (code != StatusCode::kOk && !(code == StatusCode::kExpired && may_break)) {
       oracle_->Fail("O10: a lease that nothing ended is not renewed");
     }
