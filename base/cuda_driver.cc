@@ -8,12 +8,17 @@
 
 namespace terrace {
 
-bool HasGpuDriver() noexcept {
-  int version = 0;  // 0: of none
-  return cudaDriverGetVersion(&version) == cudaSuccess && version > 0;
+namespace {
+
+/// As CUDART_VERSION; 0: there is none.
+int DriverVersion() noexcept {
+  int version = 0;
+  return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
 }
 
-namespace {
+std::string VersionText(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
 
 /// Asked of the driver by name: a program so starts on machines without one.
 struct Driver {
@@ -49,15 +54,10 @@ Status Find(const char* name, Function& function) {
 
 /// What cudaErrorInsufficientDriver means: there is none, or it is older than this build wants.
 Status WithVersions(const Status& status) {
-  int version = 0;
-  if (!HasGpuDriver() || cudaDriverGetVersion(&version) != cudaSuccess) {
-    return {StatusCode::kUnsupported, "there is no driver of GPUs"};
-  }
-  return {status.code(), status.message() + " (the driver is for CUDA " +
-                             std::to_string(version / 1000) + "." +
-                             std::to_string(version % 1000 / 10) + ", this build of CUDA " +
-                             std::to_string(CUDART_VERSION / 1000) + "." +
-                             std::to_string(CUDART_VERSION % 1000 / 10) + ")"};
+  const int version = DriverVersion();
+  if (version == 0) return {StatusCode::kUnsupported, "there is no driver of GPUs"};
+  return {status.code(), status.message() + " (the driver is for CUDA " + VersionText(version) +
+                             ", this build of CUDA " + VersionText(CUDART_VERSION) + ")"};
 }
 
 Result<Driver> FindAll() {
@@ -136,6 +136,8 @@ class Contexts {
 CUdeviceptr AddressOf(const void* memory) { return reinterpret_cast<CUdeviceptr>(memory); }
 
 }  // namespace
+
+bool HasGpuDriver() noexcept { return DriverVersion() > 0; }
 
 Result<CudaAllocation> AllocationOf(const void* memory) {
   const Result<const Driver*> driver = TheDriver();

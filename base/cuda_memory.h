@@ -34,15 +34,12 @@ inline std::string GpuUuidText(const cudaUUID_t& uuid) {
   return text;
 }
 
-/// What another process needs to map `memory` of `device`, whose UUID is `gpu`. kInvalid: it is not
+/// What another process needs to map `memory` of `device`, whose UUID is `gpu`. REQUIRES: it is
+/// memory of a GPU (DeviceOfMemory). kInvalid: it is not
 /// in one allocation of this process; kUnsupported: it was allocated in a way that cannot be mapped
 /// elsewhere (cudaMallocAsync, virtual memory as torch's expandable segments).
 inline Result<DeviceExport> ExportCudaMemory(std::span<const std::byte> memory, int device,
                                              std::string gpu) {
-  if (const Result<int> owner = DeviceOfMemory(memory.data());
-      owner.code() == StatusCode::kInvalid) {
-    return Status::Invalid("base: " + owner.status().message());
-  }
   const OnCudaDevice on_device(device);
   if (!on_device.status().ok()) return on_device.status();
   if (!CanBeMappedElsewhere(memory.data())) {

@@ -33,7 +33,7 @@ if(TERRACE_SANITIZE)
 endif()
 
 # Fuzzers instead of tests (tests/fuzz): everything counts the edges that it takes, and tells what
-# it compares. Or beside the tests, for a sample: it counts edges only, and is half as fast.
+# it compares. Or beside the tests, for a sample: it counts edges only, and is slower.
 option(TERRACE_FUZZ "Build the fuzzers alone" OFF)
 option(TERRACE_FUZZ_SAMPLE "Build the fuzzers too" OFF)
 if(TERRACE_FUZZ)

@@ -1,21 +1,15 @@
 // A loop that is run by the threads that wait for it, and by its keeper when none does.
 #include "base/shared_loop.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <fstream>
-#include <functional>
 #include <latch>
 #include <memory>
-#include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "base/random.h"

@@ -12,6 +12,7 @@
 
 #include "client/terrace.hpp"
 #include "tests/client/fake_daemon.h"
+#include "tests/common/wait_until_connected.h"
 
 namespace terrace {
 
@@ -93,14 +94,7 @@ class BlockMemory {
   RegionId region_;
 };
 
-/// Ping until it says what is wanted, at most 20 s.
-inline bool WaitUntilConnected(Client& client, bool connected) {
-  const Deadline end = In(20s);
-  while (client.Connected() != connected && std::chrono::steady_clock::now() < end) {
-    [[maybe_unused]] const Status status = client.WaitForCompletion(In(5ms));  // a pause
-  }
-  return client.Connected() == connected;
-}
+using testing::WaitUntilConnected;
 
 inline void ExpectCodes(const Result<std::vector<BlockResult>>& result, StatusCode code) {
   ASSERT_TRUE(result.ok()) << result.status().ToString();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <thread>
 
+#include "tests/common/wait_until_connected.h"
 #include "tests/tools/device_engine.h"
 
 namespace terrace {
@@ -14,6 +15,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::GpuEngine;
 using testing::GpuHost;
+using testing::WaitUntilConnected;
 
 constexpr std::uint32_t kBlocks = 8;
 
@@ -34,9 +36,9 @@ TEST(DeviceMemory, ADaemonThatComesBackMapsManyRegionsAgain) {
   ASSERT_NO_FATAL_FAILURE(RegisterMany(engine, kRegions));
   EXPECT_EQ(host->Served(&ServerCounters::regions_of_devices), kRegions);
   host.reset();
-  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(WaitUntilConnected(*engine, false));
   host = std::make_unique<GpuHost>(GpuHost::Options{.reactors = 1, .port = port});
-  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
+  ASSERT_TRUE(WaitUntilConnected(*engine, true));
   EXPECT_EQ(host->Served(&ServerCounters::regions_of_devices), kRegions);
 }
 
@@ -48,11 +50,11 @@ TEST(DeviceMemory, ADriverThatMapsSlowlyKeepsNobodyAway) {
   ASSERT_NO_FATAL_FAILURE(RegisterMany(engine, kRegions));
   ASSERT_TRUE(engine.Register().ok());
   host.reset();
-  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(WaitUntilConnected(*engine, false));
   // All of them together take twice as long as an attempt to connect may.
   host = std::make_unique<GpuHost>(
       GpuHost::Options{.reactors = 1, .port = port, .map_time = 25 * kMillisecond});
-  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
+  ASSERT_TRUE(WaitUntilConnected(*engine, true));
   EXPECT_EQ(host->Served(&ServerCounters::regions_of_devices), kRegions + 1);
   EXPECT_EQ(engine.Put("a", 1), 1U);
 }
@@ -64,17 +66,17 @@ TEST(DeviceMemory, ADaemonThatComesBackIsToldAgain) {
   ASSERT_TRUE(engine.Register().ok());
   ASSERT_EQ(engine.Put("a", kBlocks), kBlocks);
   host.reset();
-  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(WaitUntilConnected(*engine, false));
   host = std::make_unique<GpuHost>(GpuHost::Options{.port = port});
-  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
+  ASSERT_TRUE(WaitUntilConnected(*engine, true));
   EXPECT_EQ(host->Mapped(), 2U);
   EXPECT_EQ(engine.Put("b", kBlocks), kBlocks);
   EXPECT_EQ(engine.GetRight("b", kBlocks), kBlocks);
   // Without GPUs the calls that name the region say so, and nobody else suffers.
   host.reset();
-  for (int i = 0; i < 4000 && engine->Connected(); ++i) std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(WaitUntilConnected(*engine, false));
   host = std::make_unique<GpuHost>(GpuHost::Options{.port = port, .hbm = false});
-  ASSERT_TRUE(host->Await([&] { return engine->Connected(); }));
+  ASSERT_TRUE(WaitUntilConnected(*engine, true));
   EXPECT_EQ(engine.Get("b", 1).code(), StatusCode::kUnsupported);
   EXPECT_TRUE(engine->AllocateRegion(4096).ok());
 }

@@ -15,6 +15,7 @@
 
 #include "base/limits.h"
 #include "client/terrace.hpp"
+#include "tests/common/wait_until_connected.h"
 #include "tests/tools/shards_host.h"
 
 namespace terrace {
@@ -31,13 +32,6 @@ DaemonConfig SmallLog() {
   DaemonConfig config;
   config.cache.events_bytes = kMiB;
   return config;
-}
-
-/// False when it is not so within 30 s.
-bool Until(const Client& client, bool connected) {
-  for (int i = 0; i < 3000 && client.Connected() != connected; ++i)
-    std::this_thread::sleep_for(10ms);
-  return client.Connected() == connected;
 }
 
 /// A daemon of some shards, of 4 MiB each, whose logs of events hold 1 MiB each.
@@ -270,9 +264,9 @@ TEST(EventsTest, ARestartChangesTheIncarnation) {
   EXPECT_EQ(router.blocks().size(), 8u);
   const EventCursor before = router.cursor();
   host.reset();
-  ASSERT_TRUE(Until(engine.client(), false));
+  ASSERT_TRUE(testing::WaitUntilConnected(engine.client(), false));
   host = std::make_unique<Host>(3, port);  // with another number of reactors, even
-  ASSERT_TRUE(Until(engine.client(), true));
+  ASSERT_TRUE(testing::WaitUntilConnected(engine.client(), true));
   const auto batch = router.Read();
   ASSERT_TRUE(batch.ok()) << batch.status().ToString();
   EXPECT_TRUE(batch->restarted);
@@ -295,9 +289,9 @@ TEST(EventsTest, ASnapshotThatADaemonsRestartCutsInTwoSaysSo) {
   EXPECT_EQ(part->events.size(), 3u);
   EXPECT_FALSE(part->complete);
   host.reset();
-  ASSERT_TRUE(Until(engine.client(), false));
+  ASSERT_TRUE(testing::WaitUntilConnected(engine.client(), false));
   host = std::make_unique<Host>(1, port);
-  ASSERT_TRUE(Until(engine.client(), true));
+  ASSERT_TRUE(testing::WaitUntilConnected(engine.client(), true));
   const auto rest = engine.client().ReadSnapshot(part->cursor, {.most = 3}, Soon());
   ASSERT_TRUE(rest.ok()) << rest.status().ToString();
   EXPECT_TRUE(rest->restarted);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "client/terrace.hpp"
+#include "tests/common/wait_until_connected.h"
 #include "tests/tools/shards_host.h"
 
 namespace terrace {
@@ -209,16 +210,13 @@ TEST(Hints, AfterARestartHandlesGoOnAndLabelsAreGone) {
       Count(engine->Retain(engine.space(), chain, 0, 8, kKind, label, Soon()), StatusCode::kOk),
       8U);
   host.reset();
-  while (engine->Connected()) std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(testing::WaitUntilConnected(*engine, false));
   EXPECT_EQ(engine->Retain(engine.space(), chain, 0, 8, kKind, label, Soon()).code(),
             StatusCode::kPeerDead);
   EXPECT_EQ(engine->SubmitPrefetch(engine.space(), chain, 0, 8, kKind, {}, Soon()).code(),
             StatusCode::kPeerDead);
   host = std::make_unique<Host>(1, port);
-  const Deadline end = Soon();
-  while (!engine->Connected() && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(1ms);
-  }
+  ASSERT_TRUE(testing::WaitUntilConnected(*engine, true));
   EXPECT_EQ(*engine->ReleaseRetained("session", Soon()), 0U)
       << "a label does not outlive its daemon";
   EXPECT_EQ(

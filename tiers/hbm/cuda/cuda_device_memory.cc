@@ -338,6 +338,10 @@ Status CudaDeviceMemory::Unregister(int index, std::byte* memory) const {
 
 Result<DeviceExport> CudaDeviceMemory::Export(std::span<const std::byte> memory) {
   // Any thread: what is kept of errors is not touched.
+  if (const Result<int> owner = DeviceOfMemory(memory.data());
+      owner.code() == StatusCode::kInvalid) {
+    return Status::Invalid(name_ + ": base: " + owner.status().message());
+  }
   Result<DeviceExport> exported = ExportCudaMemory(memory, index_, uuid_);
   if (exported.ok()) return exported;
   return Status(exported.code(), name_ + ": " + exported.status().message());
